@@ -1,0 +1,68 @@
+# make run, test, check, bench: each makes its own virtual environment first.
+#   make check PYTHON=python3.13 VENV=.venv313     with another Python, beside the first
+#   make run ARGS='--jobs 500 --seed 7'
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+CODE := $(wildcard src tests examples benchmarks)
+
+# An environment carries the version of the Python that made it; another one's is made anew.
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info[:3] + getattr(sys, "abiflags", ""))' 2>/dev/null)
+MADE_BY := $(VENV)/python-$(or $(VERSION),missing)
+
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench lint types format clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' $(MAKEFILE_LIST)
+
+run: $(READY) ## deliver webhooks, kill the sender half-way, lose nothing (ARGS=...)
+	$(BIN)/python -m examples.webhooks $(ARGS)
+
+test: $(READY) ## all tests, with branch coverage and its floor (ARGS=...)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+check: lint types test ## everything that has to pass: lint, types, test
+
+bench: $(READY) ## throughput and latency, side by side (ARGS=...)
+	$(BIN)/python -m pytest benchmarks --benchmark-only -p no:randomly \
+		-o timeout=0 -o faulthandler_timeout=0 $(ARGS)
+
+lint: $(READY) ## ruff (rules and format) and the rules on who may import whom
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/lint-imports
+
+types: $(READY) ## mypy --strict
+	$(BIN)/mypy $(CODE)
+
+format: $(READY) ## put the code into shape
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+clean: ## remove what make and the tests left
+	rm -rf .coverage .coverage.* .benchmarks .hypothesis .import_linter_cache .mypy_cache \
+		.pytest_cache .ruff_cache build dist
+	find $(CODE) -name __pycache__ -prune -exec rm -rf {} +
+	test ! -f $(VENV)/pyvenv.cfg || rm -rf $(VENV)
+
+$(READY): pyproject.toml $(MADE_BY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+$(MADE_BY):
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else 1)' || { \
+		echo '"$(PYTHON)" is not a Python >= 3.11; name one: make PYTHON=python3.12'; exit 1; }
+	@test ! -e $(VENV) || test -f $(VENV)/pyvenv.cfg || { \
+		echo '$(VENV) is there and is no virtual environment'; exit 1; }
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	touch $@
