@@ -1,0 +1,19 @@
+"""The write-ahead log: a directory of JSON-lines files that outlives its process.
+
+    LOCK                      the owner's pid; held by an exclusive flock
+    00000007.snapshot.jsonl   everything still needed from segments 1..7
+    00000008.jsonl            sealed
+    00000009.jsonl            the active segment
+
+A file starts with a header line. Batches follow: record lines, then one commit line with the
+batch's number, its number of records, `synced` (the last batch known to be fsynced when this
+one was written) and a CRC-32 over all of it. A batch counts whole or not at all.
+
+What the disk lost above the highest `synced` found anywhere is a torn tail and is cut (after a
+copy is kept); what it lost at or below that mark it had promised to keep, and the log is refused
+as corrupt. `docs/wal_format.md` tells the format in full.
+
+This package knows nothing of the queue but its errors: `record` and `codec` say what is written,
+`files` is the only module that touches the disk, `segment` appends, `replay` reads, `state` folds
+records into jobs.
+"""

@@ -1,0 +1,251 @@
+"""The one place where the log meets the operating system.
+
+Everything else in this package takes a `Files`, so that a test can put one behind it that records
+what is written, fails, or loses what was not fsynced. Paths are text, files are descriptors.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+import stat
+import sys
+from typing import Protocol
+
+from ..errors import LogLockedError
+
+if sys.platform != "win32":
+    import fcntl
+
+__all__ = ["PAGE_BYTES", "Files", "Window"]
+
+PAGE_BYTES = mmap.ALLOCATIONGRANULARITY
+"""Offsets of maps are multiples of this."""
+
+_FILE_MODE = 0o600
+_DIRECTORY_MODE = 0o700
+# O_NONBLOCK: opening a FIFO in place of a log file must not wait for its other end.
+_SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+
+# Magic numbers of statfs(2): where fallocate(2) reserves blocks that a later write cannot lack.
+# Btrfs and ZFS copy on write, and network file systems promise nothing.
+_RESERVING = {0xEF53: "ext4", 0x58465342: "XFS", 0x01021994: "tmpfs"}
+
+
+class Window(Protocol):
+    """A part of a file mapped into memory."""
+
+    def __setitem__(self, where: slice, data: bytes, /) -> None: ...
+
+    def close(self) -> None:
+        """Unmap it."""
+        ...
+
+
+class Files:
+    """File system calls of the log. Stateless, so it may be used from any thread.
+
+    All methods raise `OSError` as the call does; those that open a file name it. `EINTR` is
+    never seen.
+    """
+
+    def make_directory(self, path: str) -> None:
+        """Make a directory for its owner alone, and its parents, each of them durable.
+
+        One that exists is left as it is.
+
+        Raises:
+            NotADirectoryError: something else is there.
+        """
+        if os.path.isdir(path):
+            return
+        if os.path.lexists(path):
+            raise NotADirectoryError(errno.ENOTDIR, "the log needs a directory, not a file", path)
+        parent = os.path.dirname(os.path.abspath(path))
+        self.make_directory(parent)
+        try:
+            os.mkdir(path, _DIRECTORY_MODE)
+        except FileExistsError:
+            return self.make_directory(path)  # somebody else made it meanwhile
+        os.chmod(path, _DIRECTORY_MODE)  # whatever the umask left of it
+        self.sync_directory(parent)
+
+    def lock(self, path: str) -> int:
+        """Lock the log through the file `path` and write the process id into it.
+
+        `flock`, not `lockf`: it holds within a process too, and closing another descriptor of
+        the file does not drop it.
+
+        Returns:
+            A descriptor, for `unlock`. A forked child shares the lock and must only `close` it.
+
+        Raises:
+            LogLockedError: another owner has it; at once.
+        """
+        _refuse_windows()
+        fd = self._open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            _flock(fd, path)
+            os.fchmod(fd, _FILE_MODE)
+            os.ftruncate(fd, 0)
+            self.write(fd, b"%d\n" % os.getpid(), 0)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def unlock(self, fd: int) -> None:
+        """Release the lock, also where a forked child still holds a copy of the descriptor."""
+        try:
+            fcntl.flock(fd, fcntl.LOCK_UN)
+        finally:
+            os.close(fd)
+
+    def list_directory(self, path: str) -> list[str]:
+        """Return the names in a directory, in no order."""
+        return os.listdir(path)
+
+    def create(self, path: str) -> int:
+        """Create a file that must not exist, for its owner alone, to read and write."""
+        fd = self._open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        try:
+            os.fchmod(fd, _FILE_MODE)  # whatever the umask left of it
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def open_read(self, path: str) -> int:
+        """Open a regular file to read; a symbolic link or anything else is refused."""
+        return self._open(path, os.O_RDONLY)
+
+    def open_write(self, path: str) -> int:
+        """Open a regular file to read and write; a symbolic link or anything else is refused."""
+        return self._open(path, os.O_RDWR)
+
+    def _open(self, path: str, flags: int) -> int:
+        try:
+            fd = os.open(path, flags | _SAFE, _FILE_MODE)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EMLINK):
+                raise OSError(
+                    error.errno, "a symbolic link where a log file should be is refused", path
+                ) from None
+            raise
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise OSError(errno.EINVAL, "a log file must be a regular file", path)
+        return fd
+
+    def read(self, fd: int, size: int, offset: int) -> bytes:
+        """Read up to `size` bytes at `offset`; empty at the end of the file."""
+        return os.pread(fd, size, offset)
+
+    def write(self, fd: int, data: bytes, offset: int) -> None:
+        """Write all of `data` at `offset`; where it fails, some of it may have been written."""
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(fd, view, offset)
+            if written == 0:
+                raise OSError(errno.EIO, "a write wrote nothing")
+            view = view[written:]
+            offset += written
+
+    def truncate(self, fd: int, length: int) -> None:
+        """Cut the file to `length` bytes."""
+        os.ftruncate(fd, length)
+
+    def allocate(self, fd: int, offset: int, length: int) -> None:
+        """Reserve blocks for a part of the file, which grows to hold it, filled with NULs.
+
+        fallocate(2) itself: `posix_fallocate` pretends where the file system cannot.
+
+        Raises:
+            OSError: `EOPNOTSUPP` where the file system does not promise the blocks; `ENOSPC`.
+        """
+        _allocate(fd, offset, length)
+
+    def map(self, fd: int, length: int, offset: int) -> Window:
+        """Map a part of the file, shared; `offset` is a multiple of `PAGE_BYTES`."""
+        return mmap.mmap(
+            fd, length, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ | mmap.PROT_WRITE, offset=offset
+        )
+
+    def sync(self, fd: int) -> None:
+        """Return when the file's data, and the size to find it, are on the disk."""
+        if sys.platform == "darwin":
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # fsync stops at the drive's cache there
+        elif hasattr(os, "fdatasync"):
+            os.fdatasync(fd)
+        else:
+            os.fsync(fd)
+
+    def sync_directory(self, path: str) -> None:
+        """Return when the names in a directory are on the disk."""
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename a file, replacing what has the new name."""
+        os.rename(old, new)
+
+    def unlink(self, path: str) -> None:
+        """Remove a file."""
+        os.unlink(path)
+
+    def size(self, fd: int) -> int:
+        """Return the length of the file in bytes."""
+        return os.fstat(fd).st_size
+
+    def close(self, fd: int) -> None:
+        """Close a descriptor."""
+        os.close(fd)
+
+
+def _refuse_windows() -> None:
+    if sys.platform == "win32":
+        raise OSError(errno.ENOSYS, "persist_path needs Linux or macOS; Windows has no flock")
+
+
+def _flock(fd: int, path: str) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.pread(fd, 32, 0).strip()
+        pid = int(owner) if owner.isdigit() else None
+        raise LogLockedError(os.path.dirname(path), pid) from None
+
+
+def _load_libc() -> ctypes.CDLL | None:
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+    return libc if hasattr(libc, "fallocate") and hasattr(libc, "fstatfs") else None
+
+
+_LIBC = _load_libc()
+
+
+def _reserves_blocks(libc: ctypes.CDLL, fd: int) -> bool:
+    """Tell whether the file lies where `fallocate` keeps its promise."""
+    buffer = ctypes.create_string_buffer(512)  # struct statfs takes 120 bytes at most
+    if libc.fstatfs(ctypes.c_int(fd), buffer) != 0:
+        return False
+    # f_type comes first, a long; where it is not, nothing matches and the log is written plainly.
+    return ctypes.c_long.from_buffer(buffer).value in _RESERVING
+
+
+def _allocate(fd: int, offset: int, length: int) -> None:
+    if _LIBC is None or not _reserves_blocks(_LIBC, fd):
+        raise OSError(errno.EOPNOTSUPP, "the file system does not reserve blocks")
+    function = getattr(_LIBC, "fallocate64", None) or _LIBC.fallocate
+    start, count = ctypes.c_int64(offset), ctypes.c_int64(length)
+    while function(ctypes.c_int(fd), ctypes.c_int(0), start, count) != 0:
+        number = ctypes.get_errno()
+        if number != errno.EINTR:
+            raise OSError(number, os.strerror(number))

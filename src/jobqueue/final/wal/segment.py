@@ -1,0 +1,312 @@
+"""Names and order of the log's files, and the two ways to append to the active segment."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from ..errors import LogCorruptError, LogWriteError
+from .files import PAGE_BYTES
+
+if TYPE_CHECKING:
+    from .files import Files, Window
+
+__all__ = [
+    "LOCK_NAME",
+    "WINDOW_BYTES",
+    "Appender",
+    "Listing",
+    "LogFile",
+    "MappedAppender",
+    "PlainAppender",
+    "list_log",
+    "open_appender",
+    "segment_name",
+    "snapshot_name",
+]
+
+LOCK_NAME = "LOCK"
+WINDOW_BYTES = 1 << 20
+"""How far ahead of the last batch a mapped segment is allocated and mapped, about."""
+
+_NAME = re.compile(r"([0-9]{8,18})(\.snapshot)?\.jsonl")
+
+
+def segment_name(number: int) -> str:
+    """Return the file name of a segment."""
+    return f"{number:08d}.jsonl"
+
+
+def snapshot_name(number: int) -> str:
+    """Return the file name of the snapshot of segments 1 to `number`."""
+    return f"{number:08d}.snapshot.jsonl"
+
+
+@dataclass(frozen=True)
+class LogFile:
+    """A segment or snapshot of the log."""
+
+    path: str
+    number: int
+    snapshot: bool = False
+
+    @property
+    def name(self) -> str:
+        """The file's name in its directory."""
+        return os.path.basename(self.path)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of a log: what is to be read, in order, and what is left over.
+
+    Attributes:
+        files: the latest snapshot, if there is one, then the segments that follow it.
+        stale: paths of temporary files, and of files that the snapshot has replaced.
+    """
+
+    files: list[LogFile] = field(default_factory=list)
+    stale: list[str] = field(default_factory=list)
+
+    @property
+    def next_segment(self) -> int:
+        """The number of the segment that a start opens."""
+        return self.files[-1].number + 1 if self.files else 1
+
+
+def _parse_name(directory: str, name: str) -> LogFile | None:
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    number, snapshot = int(match[1]), match[2] is not None
+    if number == 0 or name != (snapshot_name if snapshot else segment_name)(number):
+        return None
+    return LogFile(os.path.join(directory, name), number, snapshot)
+
+
+def list_log(files: Files, directory: str) -> Listing:
+    """List the files of the log in `directory`. Names that are none of its own are passed over.
+
+    Raises:
+        LogCorruptError: a segment is missing.
+    """
+    names = files.list_directory(directory)
+    found = [f for name in names if (f := _parse_name(directory, name)) is not None]
+    stale = [os.path.join(directory, name) for name in sorted(names) if name.endswith(".tmp")]
+    base = max((f.number for f in found if f.snapshot), default=0)
+    stale += sorted(f.path for f in found if f.number < base + (not f.snapshot))
+    snapshot = [f for f in found if f.snapshot and f.number == base]
+    segments = sorted((f for f in found if not f.snapshot and f.number > base), key=_number)
+    present = {f.number for f in segments}
+    last = max(present, default=base + 1 if snapshot else base)
+    for number in range(base + 1, last + 1):
+        if number not in present:
+            raise LogCorruptError(directory, segment_name(number), 0, "the segment is missing")
+    return Listing(snapshot + segments, stale)
+
+
+def _number(file: LogFile) -> int:
+    return file.number
+
+
+class Appender(Protocol):
+    """The active segment. Not thread-safe but where `reserve` says so.
+
+    Attributes:
+        path: the segment's file.
+        position: length in bytes of what has been appended, header line included.
+    """
+
+    path: str
+    position: int
+
+    def fits(self, size: int) -> bool:
+        """Tell whether `size` bytes can be appended without a system call."""
+        ...
+
+    def low(self) -> bool:
+        """Tell whether it is time to `reserve` again."""
+        ...
+
+    def reserve(self, size: int) -> None:
+        """Make room so that `size` bytes fit, where the appender has room to make.
+
+        Raises:
+            OSError: as `ENOSPC`; all is as it was.
+        """
+        ...
+
+    def append(self, data: bytes) -> None:
+        """Append a batch; with `fits` it is a copy in memory that cannot fail.
+
+        Raises:
+            OSError: as `ENOSPC`; nothing of `data` is left in the segment.
+            LogWriteError: some of `data` may be left and could not be cut off.
+        """
+        ...
+
+    def sync(self) -> None:
+        """Return when all that was appended before the call is on the disk."""
+        ...
+
+    def finish(self) -> None:
+        """Cut the file to its length, fsync and close it. Nothing else may follow."""
+        ...
+
+
+class PlainAppender:
+    """Appends with a system call each; see `Appender`."""
+
+    def __init__(self, files: Files, path: str, fd: int, position: int) -> None:
+        self.path = path
+        self.position = position
+        self._files = files
+        self._fd = fd
+
+    def fits(self, size: int) -> bool:
+        """Never: each append is a system call."""
+        return False
+
+    def low(self) -> bool:
+        """Never: there is nothing to reserve."""
+        return False
+
+    def reserve(self, size: int) -> None:
+        """Do nothing: whether there is room shows when it is written."""
+
+    def append(self, data: bytes) -> None:
+        """Write `data`, or nothing of it; see `Appender`."""
+        try:
+            self._files.write(self._fd, data, self.position)
+        except OSError as error:
+            self._cut_off(error)
+            raise
+        self.position += len(data)
+
+    def _cut_off(self, cause: OSError) -> None:
+        try:
+            self._files.truncate(self._fd, self.position)
+        except OSError as error:
+            raise LogWriteError(
+                error.errno,
+                f"part of a batch could not be cut off after a failed write ({cause})",
+                self.path,
+            ) from error
+
+    def sync(self) -> None:
+        """Return when all that was appended before the call is on the disk."""
+        self._files.sync(self._fd)
+
+    def finish(self) -> None:
+        """Cut the file to its length, fsync and close it."""
+        _finish(self._files, self._fd, self.position)
+
+
+class MappedAppender:
+    """Appends by copying into a shared map of blocks that are reserved ahead.
+
+    Guarantees: what `append` copied is the kernel's when it returns and survives the death of
+    the process. Relies on: `Files.allocate` really reserves, or a full disk would be a SIGBUS;
+    the file is never cut while it is mapped.
+
+    One thread may `reserve` while another one appends: the new window begins before the end of
+    what is appended, covers all that the old one did from there on, and takes its place in one
+    assignment. The old one is unmapped when the last user lets go of it.
+    """
+
+    def __init__(self, files: Files, path: str, fd: int, position: int) -> None:
+        """Raises `OSError` where the file cannot be allocated or mapped."""
+        self.path = path
+        self.position = position
+        self._files = files
+        self._fd = fd
+        # Where the window begins and ends in the file, and the window: replaced together.
+        self._view: tuple[int, int, Window] = self._map(WINDOW_BYTES)
+
+    def _map(self, size: int) -> tuple[int, int, Window]:
+        position = self.position
+        base = position - position % PAGE_BYTES
+        length = -(-(position + max(size, WINDOW_BYTES) - base) // PAGE_BYTES) * PAGE_BYTES
+        self._files.allocate(self._fd, base, length)
+        return base, base + length, self._files.map(self._fd, length, base)
+
+    def fits(self, size: int) -> bool:
+        """Tell whether `size` bytes are left in the window."""
+        return self.position + size <= self._view[1]
+
+    def low(self) -> bool:
+        """Tell whether less than half of the window is left."""
+        return self._view[1] - self.position < WINDOW_BYTES // 2
+
+    def reserve(self, size: int) -> None:
+        """Allocate and map the next window, of `size` bytes or more; see the class."""
+        self._view = self._map(size)
+
+    def append(self, data: bytes) -> None:
+        """Copy `data`, which must fit."""
+        base, end, window = self._view
+        start = self.position - base
+        stop = start + len(data)
+        if stop > end - base:
+            raise ValueError(f"{len(data)} bytes do not fit; reserve them first")
+        window[start:stop] = data
+        self.position += len(data)
+
+    def sync(self) -> None:
+        """Return when all that was appended before the call is on the disk."""
+        self._files.sync(self._fd)
+
+    def finish(self) -> None:
+        """Unmap the window, then cut the file to its length, fsync and close it."""
+        self._view[2].close()
+        _finish(self._files, self._fd, self.position)
+
+
+def _finish(files: Files, fd: int, length: int) -> None:
+    try:
+        files.truncate(fd, length)
+        files.sync(fd)
+    finally:
+        files.close(fd)
+
+
+def open_appender(files: Files, path: str, header: bytes, mapped: bool) -> Appender:
+    """Create a segment whose header line is on the disk, and so is its name.
+
+    Args:
+        mapped: append through a map of the file where the file system allows that.
+
+    Raises:
+        OSError: nothing is left of the file, as far as it can be removed.
+    """
+    fd = files.create(path)
+    try:
+        files.write(fd, header, 0)
+        appender = _appender(files, path, fd, len(header), mapped)
+        files.sync(fd)
+        files.sync_directory(os.path.dirname(path))
+    except BaseException:
+        _abandon(files, path, fd)
+        raise
+    return appender
+
+
+def _appender(files: Files, path: str, fd: int, position: int, mapped: bool) -> Appender:
+    if mapped:
+        try:
+            return MappedAppender(files, path, fd, position)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV, errno.EINVAL):
+                raise
+            files.truncate(fd, position)  # of blocks that could be reserved but not mapped
+    return PlainAppender(files, path, fd, position)
+
+
+def _abandon(files: Files, path: str, fd: int) -> None:
+    with contextlib.suppress(OSError):  # the failure that led here is the one to tell of
+        files.unlink(path)
+    files.close(fd)
