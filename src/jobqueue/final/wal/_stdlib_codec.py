@@ -11,8 +11,17 @@ import inspect
 import json
 import math
 import types
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, NoReturn, Union
-from typing import get_args, get_origin, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    NamedTuple,
+    NoReturn,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from . import record as _record
 
@@ -73,6 +82,11 @@ class StdlibLines:
     def decode(self, data: bytes) -> list[_record.Record]:
         """Return the records of `data`; raises `ValueError` or `RecursionError`."""
         return [_decode(line) for line in data.split(b"\n") if line]
+
+    def integers(self, data: bytes) -> list[int]:
+        """Decode a JSON array of integers that is known to be one."""
+        numbers: list[int] = json.loads(data)
+        return numbers
 
 
 def _encode(record: _record.Record) -> str:

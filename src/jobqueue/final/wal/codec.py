@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BATCH_BYTES_MAX",
+    "COMMIT_PATTERN",
     "VERSION",
     "Commit",
     "Header",
     "Lines",
     "RecordError",
     "checksum",
+    "decode_integers",
     "decode_lines",
     "encode_batch",
     "encode_header",
@@ -84,7 +86,7 @@ class Header(NamedTuple):
 
 
 class Lines(Protocol):
-    """A codec of record lines, each of which ends with a newline."""
+    """A codec of record lines, each of which ends with a newline; usable from any thread."""
 
     def encode(self, records: Sequence[Record]) -> bytes:
         """Return one line for each record."""
@@ -92,6 +94,10 @@ class Lines(Protocol):
 
     def decode(self, data: bytes) -> list[Record]:
         """Return the records of `data`; raises `ValueError` or `RecursionError`."""
+        ...
+
+    def integers(self, data: bytes) -> list[int]:
+        """Decode a JSON array of integers that is known to be one."""
         ...
 
 
@@ -103,6 +109,7 @@ class _MsgspecLines:
 
         self.encode = json.Encoder().encode_lines
         self.decode = json.Decoder(_record.Record).decode_lines
+        self.integers = json.Decoder(list[int]).decode
 
 
 lines: Lines = _MsgspecLines() if HAVE_MSGSPEC else StdlibLines()
@@ -129,7 +136,8 @@ def encode_batch(
     Args:
         records: may be empty; the batch then only carries `synced`.
         number: the batch's number.
-        synced: number of the last batch known to be fsynced, 0 for none.
+        synced: number of the last batch known to be fsynced, 0 for none; below `number`.
+        codec: writes the record lines.
     """
     body = codec.encode(records)
     head = b'{"commit":%d,"records":%d,"synced":%d' % (number, len(records), synced)
@@ -148,6 +156,11 @@ def encode_header(number: int, first: int, next_batch: int | None = None) -> byt
     if next_batch is not None:
         head += b',"next":%d' % next_batch
     return b'%b,"crc":%d}\n' % (head, crc32(head))
+
+
+def decode_integers(column: list[bytes]) -> list[int]:
+    """Convert what the patterns above have found to be numbers, all in one call."""
+    return lines.integers(b"[%b]" % b",".join(column))
 
 
 def checksum(body: bytes, head: bytes) -> int:

@@ -65,10 +65,7 @@ class Files:
             raise NotADirectoryError(errno.ENOTDIR, "the log needs a directory, not a file", path)
         parent = os.path.dirname(os.path.abspath(path))
         self.make_directory(parent)
-        try:
-            os.mkdir(path, _DIRECTORY_MODE)
-        except FileExistsError:
-            return self.make_directory(path)  # somebody else made it meanwhile
+        os.mkdir(path, _DIRECTORY_MODE)
         os.chmod(path, _DIRECTORY_MODE)  # whatever the umask left of it
         self.sync_directory(parent)
 

@@ -132,6 +132,13 @@ class Appender(Protocol):
         """Tell whether it is time to `reserve` again."""
         ...
 
+    def window(self) -> tuple[Window, int]:
+        """The map and the index in it of `position`, for a caller that copies by itself.
+
+        Only where `fits` said so; the caller moves `position` on.
+        """
+        ...
+
     def reserve(self, size: int) -> None:
         """Make room so that `size` bytes fit, where the appender has room to make.
 
@@ -157,6 +164,10 @@ class Appender(Protocol):
         """Cut the file to its length, fsync and close it. Nothing else may follow."""
         ...
 
+    def abandon(self) -> None:
+        """Close the file as it is. Nothing else may follow."""
+        ...
+
 
 class PlainAppender:
     """Appends with a system call each; see `Appender`."""
@@ -174,6 +185,10 @@ class PlainAppender:
     def low(self) -> bool:
         """Never: there is nothing to reserve."""
         return False
+
+    def window(self) -> tuple[Window, int]:
+        """There is none; nothing ever fits."""
+        raise ValueError("a plain segment has no map to copy into")
 
     def reserve(self, size: int) -> None:
         """Do nothing: whether there is room shows when it is written."""
@@ -204,6 +219,10 @@ class PlainAppender:
     def finish(self) -> None:
         """Cut the file to its length, fsync and close it."""
         _finish(self._files, self._fd, self.position)
+
+    def abandon(self) -> None:
+        """Close the file as it is."""
+        self._files.close(self._fd)
 
 
 class MappedAppender:
@@ -242,6 +261,11 @@ class MappedAppender:
         """Tell whether less than half of the window is left."""
         return self._view[1] - self.position < WINDOW_BYTES // 2
 
+    def window(self) -> tuple[Window, int]:
+        """The map, and where in it the next batch goes."""
+        base, _, window = self._view
+        return window, self.position - base
+
     def reserve(self, size: int) -> None:
         """Allocate and map the next window, of `size` bytes or more; see the class."""
         self._view = self._map(size)
@@ -265,6 +289,11 @@ class MappedAppender:
         self._view[2].close()
         _finish(self._files, self._fd, self.position)
 
+    def abandon(self) -> None:
+        """Unmap the window and close the file as it is."""
+        self._view[2].close()
+        self._files.close(self._fd)
+
 
 def _finish(files: Files, fd: int, length: int) -> None:
     try:
@@ -278,6 +307,9 @@ def open_appender(files: Files, path: str, header: bytes, mapped: bool) -> Appen
     """Create a segment whose header line is on the disk, and so is its name.
 
     Args:
+        files: the file system.
+        path: must not exist.
+        header: its header line.
         mapped: append through a map of the file where the file system allows that.
 
     Raises:

@@ -1,0 +1,237 @@
+"""Folds records into jobs: what a replay leaves, and what a snapshot must hold.
+
+The fold is forgiving. A record about a job that is not known, or one that does not follow from
+the job's status (completed after cancelled, an accepted job accepted again), changes nothing. So
+a finished job never runs again and each job is there once, whatever was repeated.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from ._struct import Struct
+from .record import (
+    Cancelled,
+    Completed,
+    Crashed,
+    Discarded,
+    Enqueued,
+    Failed,
+    Record,
+    Requeued,
+    Retried,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+__all__ = ["CANCELLED", "COMPLETED", "FAILED", "QUEUED", "JobState", "LogState"]
+
+QUEUED: Final = "queued"
+COMPLETED: Final = "completed"
+FAILED: Final = "failed"
+CANCELLED: Final = "cancelled"
+
+_PAGE_SHIFT = 10
+_PAGE_MASK = (1 << _PAGE_SHIFT) - 1
+
+
+class JobState(Struct, gc=False):
+    """What the log knows of one job.
+
+    Attributes:
+        enqueued: how it was accepted; without its payload once it is completed or cancelled.
+        status: `QUEUED` (waiting, scheduled or interrupted), `COMPLETED`, `FAILED`, `CANCELLED`.
+        retries: failed attempts that were followed by another one; of a failed job, all of them.
+        due: Unix time before which it must not run, or `None`.
+        delay: the delay in seconds that `due` came from, to clamp it.
+        crashes: process deaths in a row while it was running.
+        error, traceback: of the last failed attempt, or `None`.
+        started: Unix time of the last attempt that ended, or `None`.
+        finished: Unix time at which it was completed, failed or cancelled, or `None`.
+    """
+
+    enqueued: Enqueued
+    due: float | None = None
+    delay: float = 0.0
+    status: str = QUEUED
+    retries: int = 0
+    crashes: int = 0
+    error: str | None = None
+    traceback: str | None = None
+    started: float | None = None
+    finished: float | None = None
+
+
+class LogState:
+    """The jobs of a log, by number, in the order in which they were accepted.
+
+    Memory is that of the unfinished and failed jobs and of the `status_retention` last finished
+    ones; of forgotten jobs a bit each. Not thread-safe.
+
+    Attributes:
+        jobs: all jobs that are not forgotten, by number.
+    """
+
+    def __init__(self, status_retention: int) -> None:
+        self.jobs: dict[int, JobState] = {}
+        self._retention = status_retention
+        self._finished: deque[int] = deque()  # completed and cancelled jobs, oldest first
+        self._highest = 0
+        # Jobs that are gone, as bits of pages of numbers: numbers are dense, so it stays small.
+        self._gone: dict[int, int] = {}
+
+    def apply(self, record: Record) -> None:
+        """Fold one record in."""
+        self.apply_all((record,))
+
+    def apply_all(self, records: Iterable[Record]) -> None:
+        """Fold records in, in order."""
+        enqueue = self._enqueue
+        jobs = self.jobs
+        for record in records:
+            if type(record) is Enqueued:
+                enqueue(record)
+            elif (state := jobs.get(record.job)) is not None:
+                _APPLY[type(record)](self, state, record)
+
+    def _enqueue(self, record: Enqueued) -> None:
+        number = record.job
+        if number > self._highest:
+            self._highest = number
+        elif number in self.jobs or self._is_gone(number):
+            return
+        self.jobs[number] = JobState(record, record.due, record.delay)
+
+    def _finish(self, state: JobState, status: str, at: float) -> None:
+        """Complete or cancel a job: its payload goes, and the oldest such job is forgotten."""
+        enqueued = state.enqueued
+        enqueued.payload = ""
+        enqueued.binary = b""
+        state.status = status
+        state.finished = at
+        state.due = None
+        state.delay = 0.0
+        state.crashes = 0
+        self._finished.append(enqueued.job)
+        if len(self._finished) > self._retention:
+            self._forget(self._finished.popleft())
+
+    def _forget(self, number: int) -> None:
+        del self.jobs[number]
+        page = number >> _PAGE_SHIFT
+        self._gone[page] = self._gone.get(page, 0) | 1 << (number & _PAGE_MASK)
+
+    def _is_gone(self, number: int) -> bool:
+        return bool(self._gone.get(number >> _PAGE_SHIFT, 0) >> (number & _PAGE_MASK) & 1)
+
+    def _completed(self, state: JobState, record: Completed) -> None:
+        if state.status == QUEUED:
+            state.started = record.started
+            state.retries = record.retries
+            self._finish(state, COMPLETED, record.at)
+
+    def _cancelled(self, state: JobState, record: Cancelled) -> None:
+        if state.status == QUEUED:
+            state.started = record.started
+            state.retries = record.retries
+            self._finish(state, CANCELLED, record.at)
+
+    def _retried(self, state: JobState, record: Retried) -> None:
+        if state.status == QUEUED:
+            state.retries = record.retries
+            state.due = record.due
+            state.delay = record.delay
+            state.error = record.error
+            state.traceback = record.traceback
+            state.started = record.started
+            state.crashes = 0
+
+    def _failed(self, state: JobState, record: Failed) -> None:
+        if state.status == QUEUED:
+            state.status = FAILED
+            state.retries = record.retries
+            state.due = None
+            state.delay = 0.0
+            state.error = record.error
+            state.traceback = record.traceback
+            state.started = record.started
+            state.finished = record.at
+            state.crashes = 0
+
+    def _requeued(self, state: JobState, record: Requeued) -> None:
+        if state.status == FAILED:
+            self.jobs[record.job] = JobState(state.enqueued)
+
+    def _discarded(self, state: JobState, record: Discarded) -> None:
+        if state.status == FAILED:
+            self._forget(record.job)
+
+    def _crashed(self, state: JobState, record: Crashed) -> None:
+        if state.status == QUEUED:
+            state.crashes = record.crashes
+
+    def records(self) -> Iterator[Record]:
+        """Yield records that would rebuild this state, in the order of the jobs."""
+        for state in self.jobs.values():
+            yield from _rebuild(state)
+
+
+_APPLY: Final[dict[type[Any], Callable[[LogState, JobState, Any], None]]] = {
+    Retried: LogState._retried,
+    Completed: LogState._completed,
+    Failed: LogState._failed,
+    Cancelled: LogState._cancelled,
+    Requeued: LogState._requeued,
+    Discarded: LogState._discarded,
+    Crashed: LogState._crashed,
+}
+
+
+def _rebuild(state: JobState) -> Iterator[Record]:
+    """Yield the records from which `LogState` makes an equal state."""
+    was = state.enqueued
+    retried = state.status == QUEUED and state.error is not None
+    yield Enqueued(
+        was.job,
+        was.id,
+        was.priority,
+        was.created,
+        was.handler,
+        was.max_retries,
+        was.headers,
+        was.payload,
+        was.binary,
+        None if retried else state.due,
+        0.0 if retried else state.delay,
+    )
+    if state.error is not None and state.status != FAILED:
+        yield _last_failure(state, state.error)
+    end = _end(state)
+    if end is not None:
+        yield end
+    if state.crashes:
+        yield Crashed(was.job, state.crashes)
+
+
+def _last_failure(state: JobState, error: str) -> Retried:
+    started = state.started or 0.0
+    due = started if state.due is None else state.due
+    trace = state.traceback or ""
+    return Retried(
+        state.enqueued.job, started, started, state.retries, due, state.delay, error, trace
+    )
+
+
+def _end(state: JobState) -> Record | None:
+    """Return the record that finished the job, or `None`."""
+    job, at, started = state.enqueued.job, state.finished or 0.0, state.started
+    if state.status == COMPLETED:
+        return Completed(job, at, started or 0.0, state.retries)
+    if state.status == FAILED:
+        error, trace = state.error or "", state.traceback or ""
+        return Failed(job, at, started, state.retries, error, trace)
+    if state.status == CANCELLED:
+        return Cancelled(job, at, started, state.retries)
+    return None
