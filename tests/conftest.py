@@ -1,0 +1,48 @@
+"""What holds for every test: Hypothesis' settings, and that no test leaves a thread behind."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+THREAD_END_SECONDS_MAX = 10.0
+
+# A busy machine makes examples slow, which says nothing about the code: no deadline. In CI
+# the examples are the same in every run, so that a red run is about what was changed.
+settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("local"), derandomize=True, database=None)
+settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left_behind() -> Iterator[None]:
+    """Fail a test after which one of the package's threads lives on.
+
+    It would slow every later test, and its failure would be reported by another test than
+    the one that caused it.
+    """
+    before = set(threading.enumerate())
+    yield
+    left = _still_alive([t for t in threading.enumerate() if t not in before and _is_ours(t)])
+    if left:
+        pytest.fail(f"threads left behind: {', '.join(sorted(left))}")
+
+
+def _is_ours(thread: threading.Thread) -> bool:
+    return thread.name.startswith("jobqueue-")
+
+
+def _still_alive(threads: list[threading.Thread]) -> list[str]:
+    """Give the threads, all together, their time to end; name those that have not."""
+    deadline = time.monotonic() + THREAD_END_SECONDS_MAX
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return [thread.name for thread in threads if thread.is_alive()]

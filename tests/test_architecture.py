@@ -1,0 +1,199 @@
+"""Rules on the code's form that no linter can express.
+
+Who may import whom is told in `pyproject.toml` (`tool.importlinter`) and checked by
+`make lint`.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SRC = ROOT / "src"
+TESTS = ROOT / "tests"
+PACKAGE = SRC / "jobqueue"
+
+FILE_LINES_MAX = 400
+FUNCTION_LINES_MAX = 60
+
+# Tests wait on events, never for a while. "file::function" of each exception: its reason.
+SLEEPS: dict[str, str] = {}
+
+
+def _modules(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.py"))
+
+
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def _id(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def _module_name(path: Path) -> str:
+    parts = path.relative_to(SRC).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+# --- size ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", _modules(PACKAGE / "final"), ids=_id)
+def test_file_of_final_stays_short(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= FILE_LINES_MAX
+
+
+@pytest.mark.parametrize("path", _modules(PACKAGE), ids=_id)
+def test_function_stays_short(path: Path) -> None:
+    assert _long_functions(_tree(path)) == []
+
+
+def _long_functions(tree: ast.Module) -> list[str]:
+    return [
+        f"{node.name}: {lines} lines"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (lines := (node.end_lineno or node.lineno) - node.lineno + 1) > FUNCTION_LINES_MAX
+    ]
+
+
+def test_one_line_too_many_is_seen() -> None:
+    body = "    pass\n" * FUNCTION_LINES_MAX
+    assert _long_functions(ast.parse(f"def f():\n{body}")) == ["f: 61 lines"]
+    assert _long_functions(ast.parse(f"def f():\n{body[:-9]}")) == []
+
+
+# --- public surface -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("__init__.py")), ids=_id)
+def test_package_exports_exactly_what_it_names(path: Path) -> None:
+    tree = _tree(path)
+    listed = _dunder_all(tree)
+    assert sorted(listed) == sorted(_public_names(tree, _module_name(path)))
+    module = importlib.import_module(_module_name(path))
+    assert [name for name in listed if not hasattr(module, name)] == []
+
+
+def _dunder_all(tree: ast.Module) -> list[str]:
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if isinstance(node, ast.AnnAssign):
+            targets = [node.target]
+        if any(isinstance(t, ast.Name) and t.id == "__all__" for t in targets):
+            assert isinstance(node, ast.Assign | ast.AnnAssign)
+            assert node.value is not None
+            return list(ast.literal_eval(node.value))
+    return []
+
+
+def _public_names(tree: ast.Module, package: str) -> list[str]:
+    """Names without underscore that a package's `__init__` defines or takes from its own."""
+    return [
+        name
+        for node in tree.body
+        for name in _bound_names(node, package)
+        if not name.startswith("_") or name == "__version__"
+    ]
+
+
+def _bound_names(node: ast.stmt, package: str) -> list[str]:
+    match node:
+        case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+            return [name]
+        case ast.ImportFrom(module=module, level=level) if level or _within(module, package):
+            return [alias.asname or alias.name for alias in node.names]
+        case ast.Assign(targets=targets):
+            return [target.id for target in targets if isinstance(target, ast.Name)]
+        case ast.AnnAssign(target=ast.Name(id=name)):
+            return [name]
+    return []
+
+
+def _within(module: str | None, package: str) -> bool:
+    return module is not None and f"{module}.".startswith(f"{package.partition('.')[0]}.")
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("import os", []),
+        ("from os import path", []),
+        ("from .job import Job, _hidden", ["Job"]),
+        ("from jobqueue.final import Job as Task", ["Task"]),
+        ("class A: ...\ndef b(): ...\nC = 1\nD: int = 2\n_e = 3", ["A", "b", "C", "D"]),
+        ("__version__ = '1'\n__all__ = ['__version__']", ["__version__"]),
+    ],
+)
+def test_public_names_are_told_from_the_rest(source: str, names: list[str]) -> None:
+    assert _public_names(ast.parse(source), "jobqueue") == names
+
+
+# --- no sleeping tests --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", _modules(TESTS), ids=_id)
+def test_no_test_sleeps(path: Path) -> None:
+    sleeps = {f"{_id(path)}::{where}" for where in _sleeps(_tree(path))}
+    allowed = {place for place in SLEEPS if place.startswith(f"{_id(path)}::")}
+    assert sleeps == allowed  # an exception that is needed no longer has to go
+
+
+def test_exceptions_name_files_that_exist() -> None:
+    assert [place for place in SLEEPS if not (ROOT / place.split("::")[0]).is_file()] == []
+
+
+def _sleeps(tree: ast.Module) -> Iterator[str]:
+    """The functions ("" is the module itself) that call `time.sleep`, by any of its names."""
+    modules, functions = _names_of_sleep(tree)
+    for owner, call in _calls(tree, ""):
+        match call.func:
+            case ast.Attribute(value=ast.Name(id=name), attr="sleep") if name in modules:
+                yield owner
+            case ast.Name(id=name) if name in functions:
+                yield owner
+
+
+def _names_of_sleep(tree: ast.Module) -> tuple[set[str], set[str]]:
+    modules, functions = set(), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules |= {a.asname or a.name for a in node.names if a.name == "time"}
+        if isinstance(node, ast.ImportFrom) and node.module == "time":
+            functions |= {a.asname or a.name for a in node.names if a.name == "sleep"}
+    return modules, functions
+
+
+def _calls(node: ast.AST, owner: str) -> Iterator[tuple[str, ast.Call]]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Call):
+            yield owner, child
+        inside = owner
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            inside = f"{owner}.{child.name}".lstrip(".")
+        yield from _calls(child, inside)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import time\ndef f(): time.sleep(1)",
+        "import time as t\ndef f(): t.sleep(1)",
+        "from time import sleep\ndef f(): sleep(1)",
+        "def f():\n from time import sleep as nap\n nap(1)",
+        "import time\ndef f(): g(lambda: time.sleep(1))",
+    ],
+)
+def test_sleep_is_seen_by_any_name(source: str) -> None:
+    assert list(_sleeps(ast.parse(source))) == ["f"]
+
+
+def test_waiting_on_an_event_is_no_sleep() -> None:
+    assert list(_sleeps(ast.parse("import time\ntime.monotonic(); event.wait(1)"))) == []
