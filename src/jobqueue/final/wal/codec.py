@@ -28,8 +28,8 @@ __all__ = [
     "Header",
     "Lines",
     "RecordError",
-    "checksum",
-    "decode_integers",
+    "decode_crcs",
+    "decode_heads",
     "decode_lines",
     "encode_batch",
     "encode_header",
@@ -42,19 +42,20 @@ VERSION = 1
 BATCH_BYTES_MAX = 1 << 30
 """No batch may be larger: it bounds the memory that reading a damaged file takes."""
 
-_N = rb"(0|[1-9][0-9]{0,18})"
+_N = rb"(?:0|[1-9][0-9]{0,18})"
+_NOT_NUMBERS = bytes(set(range(256)) - set(b"0123456789,"))
 COMMIT_PATTERN = re.compile(
-    rb'(\{"commit":%b,"records":%b,"synced":%b),"crc":(0|[1-9][0-9]{0,9})\}\n' % (_N, _N, _N)
+    rb'(\{"commit":%b,"records":%b,"synced":%b),"crc":(0|[1-9][0-9]{0,9})\}\n' % ((_N,) * 3)
 )
-"""Groups: all that the CRC covers, number, records, synced, crc."""
+"""Groups: the head of a commit line, which is all of it that the CRC covers, and the CRC."""
 
 _HEADER_PATTERN = re.compile(
-    rb'(\{"format":"jobqueue-log","version":%b(,[^\n]*)?),"crc":(0|[1-9][0-9]{0,9})\}\n' % _N
+    rb'(\{"format":"jobqueue-log","version":(%b)(,[^\n]*)?),"crc":(0|[1-9][0-9]{0,9})\}\n' % _N
 )
 """Groups: all that the CRC covers, version, the rest (which depends on the version), crc."""
 
 _NUMBERS_PATTERN = re.compile(
-    rb',"segment":%b,"first":%b|,"snapshot":%b,"first":%b,"next":%b' % (_N, _N, _N, _N, _N)
+    rb',"segment":(%b),"first":(%b)|,"snapshot":(%b),"first":(%b),"next":(%b)' % ((_N,) * 5)
 )
 
 
@@ -158,14 +159,19 @@ def encode_header(number: int, first: int, next_batch: int | None = None) -> byt
     return b'%b,"crc":%d}\n' % (head, crc32(head))
 
 
-def decode_integers(column: list[bytes]) -> list[int]:
-    """Convert what the patterns above have found to be numbers, all in one call."""
+def decode_crcs(column: list[bytes]) -> list[int]:
+    """Convert the CRCs that `COMMIT_PATTERN` has found, all in one call."""
     return lines.integers(b"[%b]" % b",".join(column))
 
 
-def checksum(body: bytes, head: bytes) -> int:
-    """Return the CRC-32 of a batch: its record lines, then its commit line before `,"crc":`."""
-    return crc32(head, crc32(body))
+def decode_heads(heads: list[bytes]) -> tuple[list[int], list[int], list[int]]:
+    """Take the heads that `COMMIT_PATTERN` has found apart, all in one call.
+
+    Returns:
+        Numbers, numbers of records, and `synced`.
+    """
+    numbers = lines.integers(b"[%b]" % b",".join(heads).translate(None, _NOT_NUMBERS))
+    return numbers[0::3], numbers[1::3], numbers[2::3]
 
 
 def parse_commit(line: bytes) -> Commit | None:
@@ -173,7 +179,8 @@ def parse_commit(line: bytes) -> Commit | None:
     match = COMMIT_PATTERN.fullmatch(line)
     if match is None:
         return None
-    return Commit(int(match[2]), int(match[3]), int(match[4]), int(match[5]))
+    numbers, counts, synced = decode_heads([match[1]])
+    return Commit(numbers[0], counts[0], synced[0], int(match[2]))
 
 
 def parse_header(line: bytes) -> Header | None:

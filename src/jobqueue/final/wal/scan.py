@@ -9,14 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 from .codec import (
     BATCH_BYTES_MAX,
     COMMIT_PATTERN,
     VERSION,
     Header,
-    checksum,
-    decode_integers,
+    decode_crcs,
+    decode_heads,
     parse_header,
 )
 
@@ -28,12 +29,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Batches", "Damage", "scan"]
 
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 18
 _HEADER_BYTES_MAX = 512
 _KEPT_BYTES = 4096
 """When too much that is no batch has piled up, this much of it is looked at again."""
 
-_GROUPS = 1 + COMMIT_PATTERN.groups
 _COMMIT_TAIL_BYTES = len(b',"crc":}\n')
 _RECORD_START = b'{"op":'
 
@@ -191,14 +191,11 @@ class _Scanner:
 
     def _batches(self, parts: list[bytes], offset: int) -> Iterator[Batches | Damage]:
         """Check what ends in a commit line, all at once, or one by one where that fails."""
-        heads = parts[1::_GROUPS]
+        heads = parts[1::3]
         if not heads:
             return
-        numbers, counts, synced, crcs = (
-            decode_integers(parts[column::_GROUPS]) for column in range(2, _GROUPS)
-        )
         found = Batches(
-            self._file, offset, numbers, counts, synced, crcs, parts[:-1:_GROUPS], heads
+            self._file, offset, *decode_heads(heads), decode_crcs(parts[2::3]), parts[:-1:3], heads
         )
         if _all_whole(found):
             yield from self._told_damage()
@@ -228,14 +225,8 @@ class _Scanner:
 
 
 def _all_whole(found: Batches) -> bool:
-    bodies = found.bodies
-    sums = [checksum(body, head) for body, head in zip(bodies, found.heads, strict=True)]
-    return sums == found.crcs and [_count_lines(body) for body in bodies] == found.counts
-
-
-def _count_lines(body: bytes) -> int:
-    """Count the lines; negative where the last one does not end, or the commit line follows it."""
-    return body.count(b"\n") if body.endswith(b"\n") else -len(body)
+    pairs = zip(found.bodies, found.heads, strict=True)
+    return [crc32(head, crc32(body)) for body, head in pairs] == found.crcs
 
 
 def _find_start(batch: Batches) -> int | None:
@@ -249,7 +240,7 @@ def _find_start(batch: Batches) -> int | None:
         # The line may be glued to what came before it, when that lost its newline.
         candidates.append(body.rfind(_RECORD_START, line, body.find(b"\n", line)))
     for start in candidates:
-        if start >= 0 and checksum(body[start:], head) == crc:
+        if start >= 0 and crc32(head, crc32(body[start:])) == crc:
             return start
     return None
 

@@ -7,6 +7,8 @@ a finished job never runs again and each job is there once, whatever was repeate
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_right
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,9 +34,6 @@ QUEUED: Final = "queued"
 COMPLETED: Final = "completed"
 FAILED: Final = "failed"
 CANCELLED: Final = "cancelled"
-
-_PAGE_SHIFT = 10
-_PAGE_MASK = (1 << _PAGE_SHIFT) - 1
 
 
 class JobState(Struct, gc=False):
@@ -68,7 +67,7 @@ class LogState:
     """The jobs of a log, by number, in the order in which they were accepted.
 
     Memory is that of the unfinished and failed jobs and of the `status_retention` last finished
-    ones; of forgotten jobs a bit each. Not thread-safe.
+    ones. Not thread-safe.
 
     Attributes:
         jobs: all jobs that are not forgotten, by number.
@@ -78,31 +77,49 @@ class LogState:
         self.jobs: dict[int, JobState] = {}
         self._retention = status_retention
         self._finished: deque[int] = deque()  # completed and cancelled jobs, oldest first
-        self._highest = 0
-        # Jobs that are gone, as bits of pages of numbers: numbers are dense, so it stays small.
-        self._gone: dict[int, int] = {}
+        self._next = 1  # above all numbers seen
+        # Numbers below `_next` that were not seen, as ranges: where each begins and ends. What is
+        # neither there nor in `jobs` is forgotten. Jobs come in order, so there are few.
+        self._gap_starts = array("Q")
+        self._gap_ends = array("Q")
 
     def apply(self, record: Record) -> None:
-        """Fold one record in."""
+        """Fold one record in, and take it over: it may be changed later."""
         self.apply_all((record,))
 
     def apply_all(self, records: Iterable[Record]) -> None:
-        """Fold records in, in order."""
-        enqueue = self._enqueue
+        """Fold records in, in order, and take them over."""
         jobs = self.jobs
         for record in records:
+            number = record.job
             if type(record) is Enqueued:
-                enqueue(record)
-            elif (state := jobs.get(record.job)) is not None:
+                if number == self._next:
+                    self._next = number + 1
+                elif not self._is_new(number):
+                    continue
+                jobs[number] = JobState(record, record.due, record.delay)
+            elif (state := jobs.get(number)) is not None:
                 _APPLY[type(record)](self, state, record)
 
-    def _enqueue(self, record: Enqueued) -> None:
-        number = record.job
-        if number > self._highest:
-            self._highest = number
-        elif number in self.jobs or self._is_gone(number):
-            return
-        self.jobs[number] = JobState(record, record.due, record.delay)
+    def _is_new(self, number: int) -> bool:
+        """Note a number that did not come in order; tell whether it is seen for the first time."""
+        if number >= self._next:
+            self._add_gap(self._next, number)
+            self._next = number + 1
+            return True
+        index = bisect_right(self._gap_starts, number) - 1
+        if index < 0 or number >= self._gap_ends[index]:
+            return False
+        start, end = self._gap_starts.pop(index), self._gap_ends.pop(index)
+        self._add_gap(number + 1, end, index)
+        self._add_gap(start, number, index)
+        return True
+
+    def _add_gap(self, start: int, end: int, index: int | None = None) -> None:
+        if start < end:
+            where = len(self._gap_starts) if index is None else index
+            self._gap_starts.insert(where, start)
+            self._gap_ends.insert(where, end)
 
     def _finish(self, state: JobState, status: str, at: float) -> None:
         """Complete or cancel a job: its payload goes, and the oldest such job is forgotten."""
@@ -114,17 +131,10 @@ class LogState:
         state.due = None
         state.delay = 0.0
         state.crashes = 0
-        self._finished.append(enqueued.job)
-        if len(self._finished) > self._retention:
-            self._forget(self._finished.popleft())
-
-    def _forget(self, number: int) -> None:
-        del self.jobs[number]
-        page = number >> _PAGE_SHIFT
-        self._gone[page] = self._gone.get(page, 0) | 1 << (number & _PAGE_MASK)
-
-    def _is_gone(self, number: int) -> bool:
-        return bool(self._gone.get(number >> _PAGE_SHIFT, 0) >> (number & _PAGE_MASK) & 1)
+        finished = self._finished
+        finished.append(enqueued.job)
+        if len(finished) > self._retention:
+            del self.jobs[finished.popleft()]
 
     def _completed(self, state: JobState, record: Completed) -> None:
         if state.status == QUEUED:
@@ -166,7 +176,7 @@ class LogState:
 
     def _discarded(self, state: JobState, record: Discarded) -> None:
         if state.status == FAILED:
-            self._forget(record.job)
+            del self.jobs[record.job]
 
     def _crashed(self, state: JobState, record: Crashed) -> None:
         if state.status == QUEUED:
