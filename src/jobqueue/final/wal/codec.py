@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BATCH_BYTES_MAX",
-    "COMMIT_PATTERN",
+    "BATCH_END",
+    "COMMIT_LINE",
     "VERSION",
     "Commit",
     "Header",
@@ -43,11 +44,17 @@ BATCH_BYTES_MAX = 1 << 30
 """No batch may be larger: it bounds the memory that reading a damaged file takes."""
 
 _N = rb"(?:0|[1-9][0-9]{0,18})"
-_NOT_NUMBERS = bytes(set(range(256)) - set(b"0123456789,"))
-COMMIT_PATTERN = re.compile(
+
+BATCH_END = re.compile(rb',"crc":([0-9]{1,10})\}\n')
+"""What follows the bytes that a CRC covers. Quick to find, but a record might hold it too."""
+
+COMMIT_LINE = re.compile(
     rb'(\{"commit":%b,"records":%b,"synced":%b),"crc":(0|[1-9][0-9]{0,9})\}\n' % ((_N,) * 3)
 )
-"""Groups: the head of a commit line, which is all of it that the CRC covers, and the CRC."""
+"""A commit line. Groups: its head, which is all of it that the CRC covers, and the CRC."""
+
+_HEAD = b'{"commit":,"records":,"synced":'
+"""A head without its numbers."""
 
 _HEADER_PATTERN = re.compile(
     rb'(\{"format":"jobqueue-log","version":(%b)(,[^\n]*)?),"crc":(0|[1-9][0-9]{0,9})\}\n' % _N
@@ -160,23 +167,29 @@ def encode_header(number: int, first: int, next_batch: int | None = None) -> byt
 
 
 def decode_crcs(column: list[bytes]) -> list[int]:
-    """Convert the CRCs that `COMMIT_PATTERN` has found, all in one call."""
+    """Convert CRCs, all in one call; raises `ValueError`."""
     return lines.integers(b"[%b]" % b",".join(column))
 
 
-def decode_heads(heads: list[bytes]) -> tuple[list[int], list[int], list[int]]:
-    """Take the heads that `COMMIT_PATTERN` has found apart, all in one call.
+def decode_heads(heads: Sequence[bytes]) -> tuple[list[int], list[int], list[int]]:
+    """Take the heads of commit lines apart, all in one call.
 
     Returns:
         Numbers, numbers of records, and `synced`.
+
+    Raises:
+        ValueError: one of them is not exactly as `encode_batch` writes it.
     """
-    numbers = lines.integers(b"[%b]" % b",".join(heads).translate(None, _NOT_NUMBERS))
+    joined = b",".join(heads)
+    if joined.translate(None, b"0123456789") != b",".join([_HEAD] * len(heads)):
+        raise ValueError("not the head of a commit line")
+    numbers = lines.integers(b"[%b]" % joined.translate(None, _HEAD.replace(b",", b"")))
     return numbers[0::3], numbers[1::3], numbers[2::3]
 
 
 def parse_commit(line: bytes) -> Commit | None:
     """Parse a commit line with its newline, or return `None`; the CRC is not checked."""
-    match = COMMIT_PATTERN.fullmatch(line)
+    match = COMMIT_LINE.fullmatch(line)
     if match is None:
         return None
     numbers, counts, synced = decode_heads([match[1]])

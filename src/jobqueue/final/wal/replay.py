@@ -146,7 +146,9 @@ class Replay:
             self._corrupt(hole.file, hole.offset, f"{hole.problem}, in a segment that was sealed")
         elif header.first != self.last + 1:
             self._corrupt(
-                file, 0, f"it starts with batch {header.first}; batch {self.last + 1} should follow"
+                file,
+                0,
+                f"it starts with batch {header.first}; batch {self.last + 1} should follow",
             )
 
     # Batches
@@ -179,7 +181,7 @@ class Replay:
 
     def _accept(self, batches: Batches) -> list[Record]:
         try:
-            records = decode_lines(b"".join(batches.bodies))
+            records = decode_lines(b"\n".join(batches.texts))
         except RecordError:
             self._refuse_records(batches)
         if len(records) != sum(batches.counts):
@@ -192,9 +194,9 @@ class Replay:
     def _refuse_records(self, batches: Batches) -> NoReturn:
         """Find the batch that cannot be decoded."""
         problem = "its records are not as many as it says"
-        for index, body in enumerate(batches.bodies):
+        for index, text in enumerate(batches.texts):
             try:
-                if len(decode_lines(body)) == batches.counts[index]:
+                if len(decode_lines(text)) == batches.counts[index]:
                     continue
             except RecordError as error:
                 problem = f"a record that cannot be decoded ({str(error)[:200]})"
@@ -236,7 +238,9 @@ class Replay:
             return
         if self._attested > self.last:
             self._corrupt(
-                hole.file, hole.offset, f"{hole.problem}; batch {self.last + 1} had been fsynced"
+                hole.file,
+                hole.offset,
+                f"{hole.problem}; batch {self.last + 1} had been fsynced",
             )
         cut = Cut(hole.file, hole.offset, keep=not (hole.nuls and self._hole_is_tail))
         later = listing.files[listing.files.index(hole.file) + 1 :]

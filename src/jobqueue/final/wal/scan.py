@@ -13,7 +13,8 @@ from zlib import crc32
 
 from .codec import (
     BATCH_BYTES_MAX,
-    COMMIT_PATTERN,
+    BATCH_END,
+    COMMIT_LINE,
     VERSION,
     Header,
     decode_crcs,
@@ -22,7 +23,7 @@ from .codec import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from .files import Files
     from .segment import LogFile
@@ -34,7 +35,6 @@ _HEADER_BYTES_MAX = 512
 _KEPT_BYTES = 4096
 """When too much that is no batch has piled up, this much of it is looked at again."""
 
-_COMMIT_TAIL_BYTES = len(b',"crc":}\n')
 _RECORD_START = b'{"op":'
 
 
@@ -43,7 +43,7 @@ class Batches:
     """Whole batches that follow each other without a gap between their bytes.
 
     The lists have one entry for each batch: its number, its number of records, its `synced`, its
-    CRC, its record lines, and its commit line up to the CRC.
+    CRC, the bytes that the CRC covers, and its record lines without the last newline.
     """
 
     file: LogFile
@@ -52,8 +52,8 @@ class Batches:
     counts: list[int]
     synced: list[int]
     crcs: list[int]
-    bodies: list[bytes]
-    heads: list[bytes]
+    covered: Sequence[bytes]
+    texts: Sequence[bytes]
     _offsets: list[int] = field(default_factory=list)  # filled when first asked for
 
     def __len__(self) -> int:
@@ -62,8 +62,8 @@ class Batches:
     def offset_of(self, index: int) -> int:
         """Return where in the file a batch begins; `len(self)` gives the end of the last one."""
         if not self._offsets:
-            columns = zip(self.bodies, self.heads, self.crcs, strict=True)
-            sizes = (len(b) + len(h) + len(str(c)) + _COMMIT_TAIL_BYTES for b, h, c in columns)
+            columns = zip(self.covered, self.crcs, strict=True)
+            sizes = (len(covered) + len(b',"crc":%d}\n' % crc) for covered, crc in columns)
             self._offsets = list(accumulate(sizes, initial=self.offset))
         return self._offsets[index]
 
@@ -79,8 +79,8 @@ class Batches:
             self.counts[where],
             self.synced[where],
             self.crcs[where],
-            self.bodies[where],
-            self.heads[where],
+            self.covered[where],
+            self.texts[where],
         )
 
 
@@ -119,7 +119,9 @@ class _Scanner:
         self._file = file
         self._fd = fd
         self._header = b""
-        self._damage: Damage | None = None  # not told yet: it may still grow
+        self._offset = 0  # where in the file `_rest` begins
+        self._rest = b""  # what has been read and not told of
+        self._damage: Damage | None = None  # not told of yet: it may still grow
 
     def items(self) -> Iterator[Header | Batches | Damage]:
         header = self._read_header()
@@ -127,19 +129,15 @@ class _Scanner:
             yield header
             if header.version != VERSION:
                 return
-        offset = len(self._header)
-        rest = b""
-        # Reading as much as is left over keeps the cost of a huge batch linear.
-        while chunk := self._files.read(self._fd, max(_CHUNK_BYTES, len(rest)), offset + len(rest)):
-            rest += chunk
-            parts = COMMIT_PATTERN.split(rest)
-            yield from self._batches(parts, offset)
-            offset += len(rest) - len(parts[-1])
-            rest = parts[-1]
-            skipped = self._skip(rest, offset)
-            offset += skipped
-            rest = rest[skipped:]
-        yield from self._tail(rest, offset)
+        while self._read_more():
+            whole = self._take_whole()
+            if whole is None:
+                yield from self._take_damaged()
+            elif whole:
+                yield from self._told_damage()
+                yield whole
+            self._skip_hopeless()
+        yield from self._tail()
 
     def _read_header(self) -> Header | None:
         start = self._files.read(self._fd, _HEADER_BYTES_MAX, 0)
@@ -147,41 +145,99 @@ class _Scanner:
         header = parse_header(line)
         if header is not None:
             self._header = line
+            self._offset = len(line)
         return header
 
-    def _skip(self, rest: bytes, offset: int) -> int:
-        """Take bytes off a rest in which no batch can end any more; return how many."""
-        if not rest.strip(b"\0"):
-            skipped = len(rest)
-        elif len(rest) > BATCH_BYTES_MAX:
-            skipped = len(rest) - _KEPT_BYTES
-        else:
-            return 0
-        if skipped:
-            self._add_damage(offset, rest[:skipped], "bytes that are no batch")
-        return skipped
+    def _read_more(self) -> bool:
+        # Reading as much as is left over keeps the cost of a huge batch linear.
+        size = max(_CHUNK_BYTES, len(self._rest))
+        chunk = self._files.read(self._fd, size, self._offset + len(self._rest))
+        self._rest += chunk
+        return bool(chunk)
 
-    def _tail(self, rest: bytes, offset: int) -> Iterator[Damage]:
-        end = offset + len(rest)
-        rest = self._skip_headers(rest)
+    def _drop(self, size: int) -> None:
+        self._offset += size
+        self._rest = self._rest[size:]
+
+    def _take_whole(self) -> Batches | None:
+        """Take all batches off the rest, all at once; `None` where anything is unusual."""
+        parts = BATCH_END.split(self._rest)
+        covered = parts[:-1:2]
+        try:
+            crcs = decode_crcs(parts[1::2])
+            if list(map(crc32, covered)) != crcs:
+                return None
+            split = [data.rpartition(b"\n") for data in covered]
+            numbers = decode_heads([head for _, _, head in split])
+        except ValueError:
+            return None
+        texts = [text for text, _, _ in split]
+        found = Batches(self._file, self._offset, *numbers, crcs, covered, texts)
+        self._drop(len(self._rest) - len(parts[-1]))
+        return found
+
+    def _take_damaged(self) -> Iterator[Batches | Damage]:
+        """Take what ends in commit lines off the rest, one by one."""
+        parts = COMMIT_LINE.split(self._rest)
+        for before, head, digits in zip(parts[:-1:3], parts[1::3], parts[2::3], strict=True):
+            before = self._skip_headers(before)
+            end = self._offset + len(before) + len(head) + len(b',"crc":%b}\n' % digits)
+            start = _find_start(before, head, int(digits))
+            if start is None:
+                self._add_damage(before + head, end, "a batch whose checksum is wrong")
+            else:
+                if start:
+                    skipped = before[:start]
+                    self._add_damage(skipped, self._offset + start, "bytes that are no batch")
+                self._offset += start
+                yield from self._told_damage()
+                yield self._one_batch(before[start:], head, int(digits))
+            self._offset = end
+        self._rest = parts[-1]
+
+    def _one_batch(self, body: bytes, head: bytes, crc: int) -> Batches:
+        return Batches(
+            self._file,
+            self._offset,
+            *decode_heads([head]),
+            [crc],
+            [body + head],
+            [body[:-1]],
+        )
+
+    def _skip_headers(self, data: bytes) -> bytes:
+        """Leave out header lines that come again: the file was concatenated with itself."""
+        while self._header and data.startswith(self._header):
+            data = data[len(self._header) :]
+            self._offset += len(self._header)
+        return data
+
+    def _skip_hopeless(self) -> None:
+        """Take bytes off the rest in which no batch can end any more."""
+        size = len(self._rest)
+        if self._rest.strip(b"\0"):
+            size = size - _KEPT_BYTES if size > BATCH_BYTES_MAX else 0
+        if size:
+            self._add_damage(self._rest[:size], self._offset + size, "bytes that are no batch")
+            self._drop(size)
+
+    def _tail(self) -> Iterator[Damage]:
+        rest = self._skip_headers(self._rest)
+        end = self._offset + len(rest)
         if rest:
-            self._add_damage(end - len(rest), rest, "a batch that was cut short")
+            self._add_damage(rest, end, "a batch that was cut short")
         elif end == 0:
             self._damage = Damage(self._file, 0, 0, "the file is empty", nuls=False)
         yield from self._told_damage()
 
-    def _skip_headers(self, data: bytes) -> bytes:
-        while self._header and data.startswith(self._header):
-            data = data[len(self._header) :]
-        return data
-
-    def _add_damage(self, offset: int, data: bytes, problem: str) -> None:
+    def _add_damage(self, data: bytes, end: int, problem: str) -> None:
+        """Note that `data`, which starts at the present offset, belongs to no batch."""
         nuls = not data.strip(b"\0")
         if self._damage is None:
             problem = "NULs where a batch should be" if nuls else problem
-            self._damage = Damage(self._file, offset, offset + len(data), problem, nuls)
+            self._damage = Damage(self._file, self._offset, end, problem, nuls)
         else:
-            self._damage.end = offset + len(data)
+            self._damage.end = end
             self._damage.nuls = self._damage.nuls and nuls
 
     def _told_damage(self) -> Iterator[Damage]:
@@ -189,69 +245,30 @@ class _Scanner:
         if damage is not None:
             yield damage
 
-    def _batches(self, parts: list[bytes], offset: int) -> Iterator[Batches | Damage]:
-        """Check what ends in a commit line, all at once, or one by one where that fails."""
-        heads = parts[1::3]
-        if not heads:
-            return
-        found = Batches(
-            self._file, offset, *decode_heads(heads), decode_crcs(parts[2::3]), parts[:-1:3], heads
-        )
-        if _all_whole(found):
-            yield from self._told_damage()
-            yield found
-        else:
-            yield from self._one_by_one(found)
 
-    def _one_by_one(self, found: Batches) -> Iterator[Batches | Damage]:
-        for index in range(len(found)):
-            batch = found.part(index, index + 1)
-            self._drop_front(batch, len(batch.bodies[0]) - len(self._skip_headers(batch.bodies[0])))
-            start = _find_start(batch)
-            if start is None:
-                text = batch.bodies[0] + batch.heads[0]
-                self._add_damage(batch.offset, text, "a batch whose checksum is wrong")
-                continue
-            if start:
-                self._add_damage(batch.offset, batch.bodies[0][:start], "bytes that are no batch")
-                self._drop_front(batch, start)
-            yield from self._told_damage()
-            yield batch
-
-    def _drop_front(self, batch: Batches, size: int) -> None:
-        """Leave the first bytes before a batch out of it."""
-        batch.offset += size
-        batch.bodies[0] = batch.bodies[0][size:]
-
-
-def _all_whole(found: Batches) -> bool:
-    pairs = zip(found.bodies, found.heads, strict=True)
-    return [crc32(head, crc32(body)) for body, head in pairs] == found.crcs
-
-
-def _find_start(batch: Batches) -> int | None:
+def _find_start(before: bytes, head: bytes, crc: int) -> int | None:
     """Find where in the bytes before its commit line a batch starts; `None`: it is damaged."""
-    body, head, crc = batch.bodies[0], batch.heads[0], batch.crcs[0]
-    line = _start_of_lines(body, batch.counts[0])
+    _, (count,), _ = decode_heads([head])
+    line = _start_of_lines(before, count)
     if line is None:
         return None
     candidates = [line]
-    if line < len(body):
+    if line < len(before):
         # The line may be glued to what came before it, when that lost its newline.
-        candidates.append(body.rfind(_RECORD_START, line, body.find(b"\n", line)))
+        candidates.append(before.rfind(_RECORD_START, line, before.find(b"\n", line)))
     for start in candidates:
-        if start >= 0 and crc32(head, crc32(body[start:])) == crc:
+        if start >= 0 and crc32(head, crc32(before[start:])) == crc:
             return start
     return None
 
 
-def _start_of_lines(body: bytes, count: int) -> int | None:
-    """Return where the last `count` lines of `body` start."""
-    start = len(body)
-    if count and not body.endswith(b"\n"):
+def _start_of_lines(data: bytes, count: int) -> int | None:
+    """Return where the last `count` lines of `data` start."""
+    start = len(data)
+    if count and not data.endswith(b"\n"):
         return None
     for _ in range(count):
         if start == 0:
             return None
-        start = body.rfind(b"\n", 0, start - 1) + 1
+        start = data.rfind(b"\n", 0, start - 1) + 1
     return start

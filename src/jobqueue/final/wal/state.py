@@ -71,15 +71,16 @@ class LogState:
 
     Attributes:
         jobs: all jobs that are not forgotten, by number.
+        next_number: above all numbers seen; the number of the next new job.
     """
 
     def __init__(self, status_retention: int) -> None:
         self.jobs: dict[int, JobState] = {}
         self._retention = status_retention
         self._finished: deque[int] = deque()  # completed and cancelled jobs, oldest first
-        self._next = 1  # above all numbers seen
-        # Numbers below `_next` that were not seen, as ranges: where each begins and ends. What is
-        # neither there nor in `jobs` is forgotten. Jobs come in order, so there are few.
+        self.next_number = 1
+        # Numbers below that were not seen, as ranges: where each begins and ends. What is neither
+        # there nor in `jobs` is forgotten. Jobs come in order, so there are few.
         self._gap_starts = array("Q")
         self._gap_ends = array("Q")
 
@@ -93,8 +94,8 @@ class LogState:
         for record in records:
             number = record.job
             if type(record) is Enqueued:
-                if number == self._next:
-                    self._next = number + 1
+                if number == self.next_number:
+                    self.next_number = number + 1
                 elif not self._is_new(number):
                     continue
                 jobs[number] = JobState(record, record.due, record.delay)
@@ -103,9 +104,9 @@ class LogState:
 
     def _is_new(self, number: int) -> bool:
         """Note a number that did not come in order; tell whether it is seen for the first time."""
-        if number >= self._next:
-            self._add_gap(self._next, number)
-            self._next = number + 1
+        if number >= self.next_number:
+            self._add_gap(self.next_number, number)
+            self.next_number = number + 1
             return True
         index = bisect_right(self._gap_starts, number) - 1
         if index < 0 or number >= self._gap_ends[index]:
@@ -121,32 +122,27 @@ class LogState:
             self._gap_starts.insert(where, start)
             self._gap_ends.insert(where, end)
 
-    def _finish(self, state: JobState, status: str, at: float) -> None:
-        """Complete or cancel a job: its payload goes, and the oldest such job is forgotten."""
+    def _finish(self, state: JobState, record: Completed | Cancelled) -> None:
+        """End a job: its payload goes, and the oldest job that ended is forgotten."""
+        if state.status != QUEUED:
+            return
+        state.status = COMPLETED if type(record) is Completed else CANCELLED
+        state.started = record.started
+        state.retries = record.retries
+        state.finished = record.at
         enqueued = state.enqueued
         enqueued.payload = ""
-        enqueued.binary = b""
-        state.status = status
-        state.finished = at
-        state.due = None
-        state.delay = 0.0
-        state.crashes = 0
+        if enqueued.binary:
+            enqueued.binary = b""
+        if state.due is not None:
+            state.due = None
+            state.delay = 0.0
+        if state.crashes:
+            state.crashes = 0
         finished = self._finished
-        finished.append(enqueued.job)
+        finished.append(record.job)
         if len(finished) > self._retention:
             del self.jobs[finished.popleft()]
-
-    def _completed(self, state: JobState, record: Completed) -> None:
-        if state.status == QUEUED:
-            state.started = record.started
-            state.retries = record.retries
-            self._finish(state, COMPLETED, record.at)
-
-    def _cancelled(self, state: JobState, record: Cancelled) -> None:
-        if state.status == QUEUED:
-            state.started = record.started
-            state.retries = record.retries
-            self._finish(state, CANCELLED, record.at)
 
     def _retried(self, state: JobState, record: Retried) -> None:
         if state.status == QUEUED:
@@ -190,9 +186,9 @@ class LogState:
 
 _APPLY: Final[dict[type[Any], Callable[[LogState, JobState, Any], None]]] = {
     Retried: LogState._retried,
-    Completed: LogState._completed,
+    Completed: LogState._finish,
     Failed: LogState._failed,
-    Cancelled: LogState._cancelled,
+    Cancelled: LogState._finish,
     Requeued: LogState._requeued,
     Discarded: LogState._discarded,
     Crashed: LogState._crashed,
@@ -230,7 +226,14 @@ def _last_failure(state: JobState, error: str) -> Retried:
     due = started if state.due is None else state.due
     trace = state.traceback or ""
     return Retried(
-        state.enqueued.job, started, started, state.retries, due, state.delay, error, trace
+        state.enqueued.job,
+        started,
+        started,
+        state.retries,
+        due,
+        state.delay,
+        error,
+        trace,
     )
 
 
