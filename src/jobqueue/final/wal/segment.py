@@ -156,12 +156,24 @@ class Appender(Protocol):
         """
         ...
 
+    def window(self) -> tuple[Window, int]:
+        """Return a mapped segment's window, and where in it `position` lies.
+
+        For a caller that must not be interrupted between the copy and its own bookkeeping: it
+        copies what `fits` and moves `position` itself.
+        """
+        ...
+
     def sync(self) -> None:
         """Return when all that was appended before the call is on the disk."""
         ...
 
     def finish(self) -> None:
         """Cut the file to its length, fsync and close it. Nothing else may follow."""
+        ...
+
+    def abandon(self) -> None:
+        """Close the file as it is. Nothing else may follow."""
         ...
 
     def abandon(self) -> None:
@@ -212,6 +224,10 @@ class PlainAppender:
                 self.path,
             ) from error
 
+    def window(self) -> tuple[Window, int]:
+        """There is none: nothing ever `fits`."""
+        raise ValueError("this segment is not mapped")
+
     def sync(self) -> None:
         """Return when all that was appended before the call is on the disk."""
         self._files.sync(self._fd)
@@ -219,6 +235,10 @@ class PlainAppender:
     def finish(self) -> None:
         """Cut the file to its length, fsync and close it."""
         _finish(self._files, self._fd, self.position)
+
+    def abandon(self) -> None:
+        """Close the file as it is."""
+        self._files.close(self._fd)
 
     def abandon(self) -> None:
         """Close the file as it is."""
@@ -272,13 +292,16 @@ class MappedAppender:
 
     def append(self, data: bytes) -> None:
         """Copy `data`, which must fit."""
-        base, end, window = self._view
-        start = self.position - base
-        stop = start + len(data)
-        if stop > end - base:
+        if not self.fits(len(data)):
             raise ValueError(f"{len(data)} bytes do not fit; reserve them first")
-        window[start:stop] = data
+        window, start = self.window()
+        window[start : start + len(data)] = data
         self.position += len(data)
+
+    def window(self) -> tuple[Window, int]:
+        """Return the window, and where in it `position` lies."""
+        base, _, window = self._view
+        return window, self.position - base
 
     def sync(self) -> None:
         """Return when all that was appended before the call is on the disk."""
