@@ -133,9 +133,10 @@ class Appender(Protocol):
         ...
 
     def window(self) -> tuple[Window, int]:
-        """The map and the index in it of `position`, for a caller that copies by itself.
+        """Return the map and the index in it of `position`.
 
-        Only where `fits` said so; the caller moves `position` on.
+        For a caller that must not be interrupted between the copy and its own bookkeeping: it
+        copies what `fits` and moves `position` on by itself.
         """
         ...
 
@@ -156,24 +157,12 @@ class Appender(Protocol):
         """
         ...
 
-    def window(self) -> tuple[Window, int]:
-        """Return a mapped segment's window, and where in it `position` lies.
-
-        For a caller that must not be interrupted between the copy and its own bookkeeping: it
-        copies what `fits` and moves `position` itself.
-        """
-        ...
-
     def sync(self) -> None:
         """Return when all that was appended before the call is on the disk."""
         ...
 
     def finish(self) -> None:
         """Cut the file to its length, fsync and close it. Nothing else may follow."""
-        ...
-
-    def abandon(self) -> None:
-        """Close the file as it is. Nothing else may follow."""
         ...
 
     def abandon(self) -> None:
@@ -224,10 +213,6 @@ class PlainAppender:
                 self.path,
             ) from error
 
-    def window(self) -> tuple[Window, int]:
-        """There is none: nothing ever `fits`."""
-        raise ValueError("this segment is not mapped")
-
     def sync(self) -> None:
         """Return when all that was appended before the call is on the disk."""
         self._files.sync(self._fd)
@@ -235,10 +220,6 @@ class PlainAppender:
     def finish(self) -> None:
         """Cut the file to its length, fsync and close it."""
         _finish(self._files, self._fd, self.position)
-
-    def abandon(self) -> None:
-        """Close the file as it is."""
-        self._files.close(self._fd)
 
     def abandon(self) -> None:
         """Close the file as it is."""
@@ -282,7 +263,7 @@ class MappedAppender:
         return self._view[1] - self.position < WINDOW_BYTES // 2
 
     def window(self) -> tuple[Window, int]:
-        """The map, and where in it the next batch goes."""
+        """Return the map, and where in it the next batch goes."""
         base, _, window = self._view
         return window, self.position - base
 
@@ -297,11 +278,6 @@ class MappedAppender:
         window, start = self.window()
         window[start : start + len(data)] = data
         self.position += len(data)
-
-    def window(self) -> tuple[Window, int]:
-        """Return the window, and where in it `position` lies."""
-        base, _, window = self._view
-        return window, self.position - base
 
     def sync(self) -> None:
         """Return when all that was appended before the call is on the disk."""
