@@ -94,7 +94,7 @@ def _encode(record: _record.Record) -> str:
     parts = [f'{{"op":"{cls.__name__.lower()}"']
     for field in _FIELDS[cls]:
         value = getattr(record, field.name)
-        if field.default is _REQUIRED or value != field.default:
+        if value is not field.default and value != {}:
             parts.append(f'"{field.name}":{_encode_value(value)}')
     return ",".join(parts) + "}\n"
 

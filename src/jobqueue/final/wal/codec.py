@@ -1,4 +1,4 @@
-"""Records to lines and back, commit and header lines, checksums.
+"""Records to lines and back; commit and header lines with their checksums.
 
 Lines are encoded and decoded by msgspec where it can be had, else by the standard library
 (`_stdlib_codec`), to the same bytes. Everything that a log can hold is untrusted: whatever is
@@ -25,7 +25,6 @@ __all__ = [
     "BATCH_END",
     "COMMIT_LINE",
     "VERSION",
-    "Commit",
     "Header",
     "Lines",
     "RecordError",
@@ -35,7 +34,6 @@ __all__ = [
     "encode_batch",
     "encode_header",
     "lines",
-    "parse_commit",
     "parse_header",
 ]
 
@@ -68,15 +66,6 @@ _NUMBERS_PATTERN = re.compile(
 
 class RecordError(ValueError):
     """A batch whose checksum is right holds something that is no record."""
-
-
-class Commit(NamedTuple):
-    """A parsed commit line."""
-
-    number: int
-    records: int
-    synced: int
-    crc: int
 
 
 class Header(NamedTuple):
@@ -124,30 +113,27 @@ lines: Lines = _MsgspecLines() if HAVE_MSGSPEC else StdlibLines()
 """The codec in use."""
 
 
-def decode_lines(data: bytes, codec: Lines = lines) -> list[Record]:
+def decode_lines(data: bytes) -> list[Record]:
     """Decode record lines.
 
     Raises:
         RecordError: whatever is wrong with them.
     """
     try:
-        return codec.decode(data)
-    except (ValueError, RecursionError, OverflowError, MemoryError) as error:
+        return lines.decode(data)
+    except (ValueError, RecursionError, OverflowError) as error:
         raise RecordError(str(error)) from error
 
 
-def encode_batch(
-    records: Sequence[Record], number: int, synced: int, codec: Lines = lines
-) -> bytes:
+def encode_batch(records: Sequence[Record], number: int, synced: int) -> bytes:
     """Return a whole batch: record lines and commit line.
 
     Args:
         records: may be empty; the batch then only carries `synced`.
         number: the batch's number.
         synced: number of the last batch known to be fsynced, 0 for none; below `number`.
-        codec: writes the record lines.
     """
-    body = codec.encode(records)
+    body = lines.encode(records)
     head = b'{"commit":%d,"records":%d,"synced":%d' % (number, len(records), synced)
     return b'%b%b,"crc":%d}\n' % (body, head, crc32(head, crc32(body)))
 
@@ -178,22 +164,13 @@ def decode_heads(heads: Sequence[bytes]) -> tuple[list[int], list[int], list[int
         Numbers, numbers of records, and `synced`.
 
     Raises:
-        ValueError: one of them is not exactly as `encode_batch` writes it.
+        ValueError: there is something else than numbers in the places of numbers.
     """
     joined = b",".join(heads)
     if joined.translate(None, b"0123456789") != b",".join([_HEAD] * len(heads)):
         raise ValueError("not the head of a commit line")
     numbers = lines.integers(b"[%b]" % joined.translate(None, _HEAD.replace(b",", b"")))
     return numbers[0::3], numbers[1::3], numbers[2::3]
-
-
-def parse_commit(line: bytes) -> Commit | None:
-    """Parse a commit line with its newline, or return `None`; the CRC is not checked."""
-    match = COMMIT_LINE.fullmatch(line)
-    if match is None:
-        return None
-    numbers, counts, synced = decode_heads([match[1]])
-    return Commit(numbers[0], counts[0], synced[0], int(match[2]))
 
 
 def parse_header(line: bytes) -> Header | None:

@@ -19,7 +19,7 @@ from ..errors import LogLockedError
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["PAGE_BYTES", "Files", "Window"]
+__all__ = ["PAGE_BYTES", "Files", "Window", "directory_of", "name_of", "path_in"]
 
 PAGE_BYTES = mmap.ALLOCATIONGRANULARITY
 """Offsets of maps are multiples of this."""
@@ -170,6 +170,14 @@ class Files:
             fd, length, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ | mmap.PROT_WRITE, offset=offset
         )
 
+    def map_words(self, fd: int, count: int) -> memoryview:
+        """Map the file's first 8-byte words, shared, in the machine's own order."""
+        return memoryview(mmap.mmap(fd, count * 8, flags=mmap.MAP_SHARED)).cast("Q")
+
+    def size_of(self, path: str) -> int:
+        """Return the length of a file in bytes."""
+        return os.lstat(path).st_size
+
     def sync(self, fd: int) -> None:
         """Return when the file's data, and the size to find it, are on the disk."""
         if sys.platform == "darwin":
@@ -202,6 +210,21 @@ class Files:
     def close(self, fd: int) -> None:
         """Close a descriptor."""
         os.close(fd)
+
+
+def path_in(directory: str, name: str) -> str:
+    """Return the path of a file in a directory."""
+    return os.path.join(directory, name)
+
+
+def name_of(path: str) -> str:
+    """Return a file's name in its directory."""
+    return os.path.basename(path)
+
+
+def directory_of(path: str) -> str:
+    """Return the directory that a file is in."""
+    return os.path.dirname(path)
 
 
 def _refuse_windows() -> None:

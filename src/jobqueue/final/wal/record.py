@@ -46,7 +46,8 @@ class _Record(Struct, tag_field="op", omit_defaults=True, gc=False):
 class Enqueued(_Record, tag="enqueued"):
     """A job was accepted. `payload` holds it where it is UTF-8, else `binary`; see below.
 
-    `due` is the Unix time of a delayed job, `delay` what was asked for, to clamp it.
+    `due` is the Unix time of a delayed job, `delay` what was asked for, to clamp it; both are
+    `None` for any other job.
     """
 
     job: JobNumber
@@ -59,7 +60,7 @@ class Enqueued(_Record, tag="enqueued"):
     payload: str = ""
     binary: bytes = b""
     due: Time | None = None
-    delay: Delay = 0.0
+    delay: Delay | None = None
 
 
 class Retried(_Record, tag="retried"):
@@ -118,10 +119,14 @@ class Discarded(_Record, tag="discarded"):
 
 
 class Crashed(_Record, tag="crashed"):
-    """The process died while the job was running, `crashes` times in a row by now."""
+    """The process died while the job was running, `crashes` times in a row by now.
+
+    `run` names the run that died, by its first segment, so that none is counted twice.
+    """
 
     job: JobNumber
     crashes: Count
+    run: Count = 0
 
 
 Record: TypeAlias = (

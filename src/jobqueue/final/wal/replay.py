@@ -6,6 +6,7 @@ This is the one replay loop: opening, verifying and compacting all read through 
 from __future__ import annotations
 
 from array import array
+from contextlib import closing
 from dataclasses import dataclass
 from operator import ge
 from typing import TYPE_CHECKING, NoReturn
@@ -56,18 +57,22 @@ class Replay:
     what is no record. That may show only after records from before the damage were yielded. A
     file that cannot be read raises `OSError`. After the end, these tell what was found:
 
+    Args:
+        through: the last segment to read; `None` reads them all.
+
     Attributes:
         last: number of the last good batch, 0 for none.
         next_segment: number of the segment to be opened next.
         torn: what must be cut off first, by `recover`; `None` for a sound log.
     """
 
-    def __init__(self, files: Files, directory: str) -> None:
+    def __init__(self, files: Files, directory: str, through: int | None = None) -> None:
         self.last = 0
         self.next_segment = 1
         self.torn: Torn | None = None
         self._files = files
         self._directory = directory
+        self._through = through
         # The highest batch that anything attests as fsynced.
         self._attested = 0
         # Where the good part ends, once it has ended; only attestations are read from there on.
@@ -80,7 +85,7 @@ class Replay:
         self._ends_empty = False
 
     def __iter__(self) -> Iterator[list[Record]]:
-        listing = list_log(self._files, self._directory)
+        listing = list_log(self._files, self._directory, self._through)
         self.next_segment = listing.next_segment
         for file in listing.files:
             if file.snapshot:
@@ -94,15 +99,16 @@ class Replay:
     def _read_snapshot(self, file: LogFile) -> Iterator[list[Record]]:
         header: Header | None = None
         end = 0
-        for item in scan(self._files, file):
-            if isinstance(item, Header):
-                header = self._check_header(file, item)
-            elif isinstance(item, Damage):
-                self._corrupt(file, item.offset, item.problem)
-            else:
-                yield from self._take(item)
-                self._refuse_hole()
-                end = item.offset_of(len(item))
+        with closing(scan(self._files, file)) as items:
+            for item in items:
+                if isinstance(item, Header):
+                    header = self._check_header(file, item)
+                elif isinstance(item, Damage):
+                    self._corrupt(file, item.offset, item.problem)
+                else:
+                    yield from self._take(item)
+                    self._refuse_hole()
+                    end = item.offset_of(len(item))
         if header is None or header.next is None or not self._ends_empty:
             self._corrupt(file, end, "the snapshot does not end as a snapshot does")
         self._start_numbers(header.next)
@@ -114,13 +120,14 @@ class Replay:
         self._attested = self.last
 
     def _read_segment(self, file: LogFile) -> Iterator[list[Record]]:
-        for item in scan(self._files, file):
-            if isinstance(item, Header):
-                self._follow(file, self._check_header(file, item))
-            elif isinstance(item, Damage):
-                self._note_damage(item)
-            else:
-                yield from self._take(item)
+        with closing(scan(self._files, file)) as items:
+            for item in items:
+                if isinstance(item, Header):
+                    self._follow(file, self._check_header(file, item))
+                elif isinstance(item, Damage):
+                    self._note_damage(item)
+                else:
+                    yield from self._take(item)
 
     def _check_header(self, file: LogFile, header: Header) -> Header:
         if header.version != VERSION:
@@ -233,6 +240,10 @@ class Replay:
     def _judge(self, listing: Listing) -> None:
         """Decide whether what is missing had been promised."""
         hole = self._hole
+        if hole is not None and self._through is not None:
+            if not (hole.nuls and self._hole_is_tail):
+                self._corrupt(hole.file, hole.offset, f"{hole.problem}, in a sealed segment")
+            hole = None
         if hole is None:
             self.torn = Torn(tuple(self._spare), "preallocated space") if self._spare else None
             return

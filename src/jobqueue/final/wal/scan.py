@@ -23,7 +23,7 @@ from .codec import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from .files import Files
     from .segment import LogFile
@@ -95,11 +95,12 @@ class Damage:
     nuls: bool
 
 
-def scan(files: Files, file: LogFile) -> Iterator[Header | Batches | Damage]:
+def scan(files: Files, file: LogFile) -> Generator[Header | Batches | Damage, None, None]:
     """Walk a file in bounded memory: its header if it is sound, then batches and damage in order.
 
     A header line that is repeated later (the file was concatenated with itself) is passed over.
-    Damage never touches damage. A file of another version yields its header alone.
+    Damage never touches damage. A file of another version yields its header alone. The file is
+    open until the end, or until the generator is closed.
 
     Raises:
         OSError: the file cannot be read.

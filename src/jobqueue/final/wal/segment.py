@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import LogCorruptError, LogWriteError
-from .files import PAGE_BYTES
+from .files import PAGE_BYTES, directory_of, name_of, path_in
 
 if TYPE_CHECKING:
     from .files import Files, Window
@@ -57,7 +56,7 @@ class LogFile:
     @property
     def name(self) -> str:
         """The file's name in its directory."""
-        return os.path.basename(self.path)
+        return name_of(self.path)
 
 
 @dataclass(frozen=True)
@@ -85,18 +84,23 @@ def _parse_name(directory: str, name: str) -> LogFile | None:
     number, snapshot = int(match[1]), match[2] is not None
     if number == 0 or name != (snapshot_name if snapshot else segment_name)(number):
         return None
-    return LogFile(os.path.join(directory, name), number, snapshot)
+    return LogFile(path_in(directory, name), number, snapshot)
 
 
-def list_log(files: Files, directory: str) -> Listing:
+def list_log(files: Files, directory: str, through: int | None = None) -> Listing:
     """List the files of the log in `directory`. Names that are none of its own are passed over.
+
+    Args:
+        through: the last segment to list; `None` lists them all.
 
     Raises:
         LogCorruptError: a segment is missing.
     """
     names = files.list_directory(directory)
     found = [f for name in names if (f := _parse_name(directory, name)) is not None]
-    stale = [os.path.join(directory, name) for name in sorted(names) if name.endswith(".tmp")]
+    if through is not None:
+        found = [f for f in found if f.number <= through]
+    stale = [path_in(directory, name) for name in sorted(names) if name.endswith(".tmp")]
     base = max((f.number for f in found if f.snapshot), default=0)
     stale += sorted(f.path for f in found if f.number < base + (not f.snapshot))
     snapshot = [f for f in found if f.snapshot and f.number == base]
@@ -319,7 +323,7 @@ def open_appender(files: Files, path: str, header: bytes, mapped: bool) -> Appen
         files.write(fd, header, 0)
         appender = _appender(files, path, fd, len(header), mapped)
         files.sync(fd)
-        files.sync_directory(os.path.dirname(path))
+        files.sync_directory(directory_of(path))
     except BaseException:
         _abandon(files, path, fd)
         raise

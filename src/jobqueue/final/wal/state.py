@@ -46,6 +46,7 @@ class JobState(Struct, gc=False):
         due: Unix time before which it must not run, or `None`.
         delay: the delay in seconds that `due` came from, to clamp it.
         crashes: process deaths in a row while it was running.
+        crashed_run: the run whose death was counted last.
         error, traceback: of the last failed attempt, or `None`.
         started: Unix time of the last attempt that ended, or `None`.
         finished: Unix time at which it was completed, failed or cancelled, or `None`.
@@ -57,6 +58,7 @@ class JobState(Struct, gc=False):
     status: str = QUEUED
     retries: int = 0
     crashes: int = 0
+    crashed_run: int = 0
     error: str | None = None
     traceback: str | None = None
     started: float | None = None
@@ -98,7 +100,7 @@ class LogState:
                     self.next_number = number + 1
                 elif not self._is_new(number):
                     continue
-                jobs[number] = JobState(record, record.due, record.delay)
+                jobs[number] = JobState(record, record.due, record.delay or 0.0)
             elif (state := jobs.get(number)) is not None:
                 _APPLY[type(record)](self, state, record)
 
@@ -177,6 +179,7 @@ class LogState:
     def _crashed(self, state: JobState, record: Crashed) -> None:
         if state.status == QUEUED:
             state.crashes = record.crashes
+            state.crashed_run = record.run
 
     def records(self) -> Iterator[Record]:
         """Yield records that would rebuild this state, in the order of the jobs."""
@@ -210,7 +213,7 @@ def _rebuild(state: JobState) -> Iterator[Record]:
         was.payload,
         was.binary,
         None if retried else state.due,
-        0.0 if retried else state.delay,
+        None if retried or state.due is None else state.delay,
     )
     if state.error is not None and state.status != FAILED:
         yield _last_failure(state, state.error)
@@ -218,7 +221,7 @@ def _rebuild(state: JobState) -> Iterator[Record]:
     if end is not None:
         yield end
     if state.crashes:
-        yield Crashed(was.job, state.crashes)
+        yield Crashed(was.job, state.crashes, state.crashed_run)
 
 
 def _last_failure(state: JobState, error: str) -> Retried:

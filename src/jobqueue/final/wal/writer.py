@@ -2,185 +2,397 @@
 
 A record is added under the same lock that guards the change it tells of, so that the log's order
 is the order of the changes. Where the segment is a shared map, a caller's thread then copies the
-batch into it by itself (`commit_inline`: no system call, so nothing to wait for). Everything else
-(writes, fsyncs, sealing, reserving room ahead) is done by one thread, which never sees a signal.
+batch into it by itself: no system call, so nothing to wait for. Everything else (writes, fsyncs,
+sealing, reserving room) is done by one thread, which never sees a signal.
 
-Guarantees: a batch is settled (`settle` called, its waiters woken) exactly once, after it reached
-the level of durability; a caller that is interrupted anywhere loses nothing, since what it left
-in the open batch is carried by the next commit. After a failed fsync nothing is written any more.
-Relies on: `lock`, an RLock of the owner, held by the caller of every method that says so.
+Guarantees: records are settled once they have reached the level of durability. A caller that is
+interrupted anywhere loses nothing: what it left in the open batch, or unsettled, is carried on by
+whoever comes next. After a failed fsync nothing is written any more.
+Relies on: `lock`, an RLock of the owner's, held by the caller of every method unless it says
+otherwise; `settle` does nothing for a record that it has settled before.
 """
 
 from __future__ import annotations
 
 import errno
 import threading
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING
 
 from ..errors import LogWriteError
-from .codec import encode_batch, encode_header
-from .segment import open_appender, segment_name
+from .batch import LogOptions, LogStats, OpenBatch, Settle, again, as_write_error
+from .compactor import Compactor
+from .record import Enqueued, Requeued
+from .tail import FsyncError, Tail
 
 if TYPE_CHECKING:
-    from _thread import RLock
     from collections.abc import Callable
 
     from .files import Files
     from .record import Record
-    from .segment import Appender
 
 ASYNC_LINGER_SECONDS = 0.002
 RETRY_SECONDS = 0.1
-INLINE_BYTES_MAX = 64 * 1024
-OPEN_RECORDS_MAX = 50_000
-
-
-class Settle(Protocol):
-    """What the owner does with the items of a batch that is done. Called with the lock held."""
-
-    def __call__(self, items: list[object], error: LogWriteError | None, /) -> None: ...
-
-
-class OpenBatch:
-    """The records that go to the kernel together, and who waits for them.
-
-    Its lock is the writer's; `wait` is called without it.
-    """
-
-    __slots__ = ("done", "error", "items", "records", "urgent", "waiters")
-
-    def __init__(self) -> None:
-        self.records: list[Record] = []
-        self.items: list[object] = []
-        """What the owner handed in with those records that somebody waits for."""
-        self.waiters: list[threading.Lock] = []
-        self.urgent = False
-        """Whether somebody waits, so that it is not to linger."""
-        self.done = False
-        self.error: LogWriteError | None = None
+_NEVER = float("inf")
+_UNDONE = (Enqueued, Requeued)
+"""Records of calls that are undone when their batch cannot be written."""
 
 
 class LogWriter:
-    """Writes one log. See the module for what is called by whom.
+    """Writes one log, whose directory the caller has locked.
 
     Args:
         files: the file system.
-        directory: the log's directory, locked by the caller.
-        lock: guards the open batch and all else in here but the appender; held by the caller of
-            `add`, `open_batch`, `commit_inline`, `stats`.
-        settle: told of each item when its batch is done.
-        failed: told once, without the lock, when the log has failed for good.
-        monotonic: real time, in seconds.
-        segment: number of the first segment to open.
-        batch: number of the last batch in the log.
+        directory: the log's directory.
+        options: how to write, and where the log stands.
+        lock: the owner's, see the module.
+        settle: called for the records of each batch, with the lock.
+        failed: called once, without the lock, when the log has failed for good.
+        needed: estimates the bytes of what the log is still needed for.
+        report: called where a compaction failed.
+        monotonic: real time in seconds.
+
+    Raises:
+        OSError: the first segment cannot be started.
     """
 
     def __init__(
         self,
         files: Files,
         directory: str,
+        options: LogOptions,
         *,
-        lock: RLock,
+        lock: threading.RLock,
         settle: Settle,
         failed: Callable[[LogWriteError], None],
+        needed: Callable[[], int],
+        report: Callable[[BaseException], None],
         monotonic: Callable[[], float],
-        durability: Literal["async", "write", "fsync"],
-        fsync_interval: float,
-        segment_bytes: int,
-        segment: int,
-        batch: int,
-        sealed_bytes: int,
     ) -> None:
-        self._files = files
         self._directory = directory
         self._lock = lock
         self._work = threading.Condition(lock)  # notified when the thread has something to do
         self._settle = settle
         self._failed = failed
         self._monotonic = monotonic
-        self._durability = durability
-        self._fsync_interval = fsync_interval
-        self._segment_bytes = segment_bytes
-        self._linger = ASYNC_LINGER_SECONDS if durability == "async" else fsync_interval
-        self._segment = segment
-        self._number = batch  # of the last batch that was written
-        self._synced = batch  # of the last batch known to be fsynced
-        self._unsynced_records = 0
+        self._fsync_interval = options.fsync_interval
+        self._is_async = options.durability == "async"
+        self._is_fsync = options.durability == "fsync"
+        self._linger = ASYNC_LINGER_SECONDS if self._is_async else options.fsync_interval
         self._open = OpenBatch()
-        self._writing: OpenBatch | None = None  # while set, the thread has the appender to itself
-        self._flush_to = 0  # fsync at least up to this batch, soon
-        self._write_due: float | None = None  # when the open batch is written at the latest
-        self._sync_due: float | None = None  # when what is written is fsynced at the latest
-        self._flushers: list[tuple[int, threading.Lock]] = []
-        self._asleep = False
+        self._writing: OpenBatch | None = None  # while set, the thread has the tail to itself
+        self._flushes: list[OpenBatch] = []  # done when all that came before them is fsynced
+        self._write_due = _NEVER  # when the open batch is to be written at the latest
+        self._sync_due = _NEVER  # when what is written is to be fsynced at the latest
+        self._asleep_until = 0.0
         self._closing = False
-        self.closed = False
         self.failure: LogWriteError | None = None
         """Why the log has failed for good."""
         self.refusal: LogWriteError | None = None
-        """Why the last batch could not be written; cleared by the next that can."""
-        self._sealed_bytes = sealed_bytes
-        self._batches = 0
-        self._fsyncs = 0
-        self._last_fsync_seconds = 0.0
-        self._appender: Appender = self._open_segment()
+        """Why the last batch could not be written; the next one that can be clears it."""
+        self._tail = Tail(files, directory, options, lock, monotonic)
+        self._compactor = Compactor(
+            files, directory, options, self._tail, needed=needed, report=report
+        )
         self._thread = threading.Thread(target=self._run, name="jobqueue-log", daemon=True)
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread. No lock needed."""
         self._thread.start()
 
-    # Callers' threads, with the lock held.
-
-    def add(self, record: Record) -> None:
-        """Add a record that nobody waits for."""
-        self._open.records.append(record)
-        if self._write_due is None:
-            self._schedule_write()
-
-    def add_waited(self, record: Record, item: object) -> OpenBatch:
-        """Add a record that somebody waits for; `item` is settled with it.
-
-        Call `commit_inline` next, and where that returns `False`, `wait` without the lock.
-
-        Raises:
-            LogWriteError: the log has failed, or cannot take more for now.
-        """
-        self.check()
-        batch = self._open
-        batch.items.append(item)
-        batch.records.append(record)  # last: this makes the item part of the batch
-        return batch
+    # ── callers' threads, with the lock ──────────────────────────────────────────────────────
 
     def check(self) -> None:
-        """Raises `LogWriteError` where a new record would not be taken."""
+        """Raises `LogWriteError` where a new job would not be taken."""
         if self.failure is not None:
-            raise self.failure
+            raise again(self.failure)
         if self._closing:
-            raise LogWriteError(errno.EBADF, "the log is closed")
-        if self.refusal is not None and self._durability == "async":
-            raise self.refusal
+            raise LogWriteError(errno.EBADF, "the log is closed", self._directory)
+        if self._is_async and self.refusal is not None:
+            raise again(self.refusal)
 
-    def commit_inline(self) -> bool:
-        """Copy the open batch into the map, where that needs no system call.
+    def add(self, record: Record) -> None:
+        """Add a record. Where the log has failed it goes nowhere."""
+        if self.failure is None:
+            self._open.records.append(record)
+            if self._write_due == _NEVER:
+                self._write_due = self._monotonic() + self._linger
+                self._wake_for(self._write_due)
+
+    def commit(self, *, inline: bool = True) -> OpenBatch | None:
+        """Bring what has been added to its level of durability, as far as no system call is needed.
+
+        Args:
+            inline: `False` where the records are known to be large.
 
         Returns:
-            Whether the batch is done. If not it is the thread's to write, and is marked so.
+            `None` where it is there and settled; else the batch to `wait` for, without the lock.
         """
-        if self._durability == "async":
-            return self._commit_later()
-        if self._durability == "write" and self._writing is None and self.failure is None:
-            batch = self._open
-            data = encode_batch(batch.records, self._number + 1, self._synced)
-            appender = self._appender
-            if (
-                len(data) <= INLINE_BYTES_MAX
-                and appender.fits(len(data))
-                and appender.position + len(data) <= self._segment_bytes
-            ):
-                appender.append(data)
-                self._committed(batch)
-                return True
-        self._open.urgent = True
+        batch = self._open
+        if self._is_async:
+            self._settle_early(batch)
+            return None
+        if self._tail.copied:  # a caller was interrupted
+            self._settle_copied()
+        if (
+            inline
+            and not self._is_fsync
+            and not batch.urgent
+            and self._writing is None
+            and self.failure is None
+            and self._tail.copy(batch)
+        ):
+            self._settle_copied()
+            return None
+        batch.urgent = True
         self._work.notify()
+        return batch
+
+    def _settle_early(self, batch: OpenBatch) -> None:
+        count = len(batch.records)
+        self._settle(batch.records[batch.settled : count], None, False)
+        batch.settled = count
+
+    def _settle_copied(self) -> None:
+        try:
+            self._settle(self._tail.copied, None, True)
+            self._tail.copied = ()
+            if self._sync_due == _NEVER:
+                self._sync_due = self._monotonic() + self._fsync_interval
+                self._wake_for(self._sync_due)
+        except BaseException:  # asynchronous: the thread does the rest
+            self._work.notify()
+            raise
+
+    def _wake_for(self, due: float) -> None:
+        if due < self._asleep_until:
+            self._work.notify()
+
+    def holds(self, number: int) -> bool:
+        """Whether the `Enqueued` of this job has been added and will be settled yet."""
+        return any(
+            record.job == number
+            for record in (*self._open.records, *self._tail.copied)
+            if isinstance(record, Enqueued)
+        )
+
+    def stats(self) -> LogStats:
+        """Figures for the metrics."""
+        error = self.failure or self.refusal
+        return LogStats(
+            bytes=self._tail.size,
+            batches=self._tail.batches,
+            fsyncs=self._tail.fsyncs,
+            last_fsync_seconds=self._tail.last_fsync_seconds,
+            lag_records=self._tail.unsynced_records + len(self._open.records),
+            error=None if error is None else str(error),
+        )
+
+    # ── callers' threads, without the lock ───────────────────────────────────────────────────
+
+    def wait(self, batch: OpenBatch) -> None:
+        """Wait until the batch is done. Without the lock.
+
+        Raises:
+            LogWriteError: it could not be brought to its level of durability.
+        """
+        alarm = threading.Lock()
+        alarm.acquire()
+        with self._lock:
+            if not batch.done:
+                batch.waiters.append(alarm)
+            else:
+                alarm.release()
+        alarm.acquire()
+        if batch.error is not None:
+            raise again(batch.error)
+
+    def flush(self) -> None:
+        """Return when everything added so far is fsynced. Without the lock.
+
+        Raises:
+            LogWriteError: that could not be done.
+        """
+        request = OpenBatch()
+        with self._lock:
+            if self.failure is not None:
+                raise again(self.failure)
+            if self._closing:
+                return
+            self._flushes.append(request)
+            self._work.notify()
+        self.wait(request)
+
+    def close(self, timeout: float | None) -> bool:
+        """Write and fsync what is open, seal the segment, end the thread. Without the lock.
+
+        Returns:
+            Whether that was done in time.
+        """
+        with self._lock:
+            self._closing = True
+            self._work.notify()
+        self._thread.join(timeout)
+        return self._compactor.stop(timeout) and not self._thread.is_alive()
+
+    # ── the log's thread, without the lock unless it says so ─────────────────────────────────
+
+    def _run(self) -> None:
+        try:
+            while self._step():
+                pass
+            self._end()
+        except BaseException as error:
+            self._break(as_write_error(error, self._directory), None)
+            self._tail.abandon()
+            if not isinstance(error, OSError):
+                raise
+
+    def _step(self) -> bool:
+        """Wait for something to do and do it; `False` when that was the last."""
+        with self._lock:
+            self._sleep()
+            if self.failure is not None:
+                return False
+            closing = self._closing
+            flushes, self._flushes = self._flushes, []
+            now = self._monotonic()
+            batch = self._begin(now, everything=closing or bool(flushes))
+            must_sync = bool(flushes) or self._sync_due <= now
+        error = self._carry_out(batch, must_sync)
+        with self._lock:
+            for flush in flushes:
+                self._finish(flush, error)
+        if not closing:
+            self._compactor.step(now, wrote=batch is not None or must_sync)
+        return not closing
+
+    def _sleep(self) -> None:
+        """With the lock: wait until something is due or somebody asks."""
+        while not (self._open.urgent or self._flushes or self._closing or self.failure):
+            if self._tail.copied:  # a caller was interrupted
+                self._settle_copied()
+            until = min(self._write_due, self._sync_due, self._compactor.due)
+            seconds = until - self._monotonic()
+            if seconds <= 0:
+                break
+            self._asleep_until = until
+            self._work.wait(None if until == _NEVER else seconds)
+        self._asleep_until = 0.0
+
+    def _begin(self, now: float, *, everything: bool) -> OpenBatch | None:
+        """With the lock: take the open batch, if it is to be written now."""
+        due = self._write_due <= now
+        if due:
+            self._write_due = _NEVER
+        batch = self._open
+        if not (due or everything or batch.urgent):
+            return None
+        self._open = OpenBatch()
+        if not batch.records:
+            self._finish(batch, None)
+            return None
+        self._writing = batch
+        return batch
+
+    def _carry_out(self, batch: OpenBatch | None, must_sync: bool) -> LogWriteError | None:
+        """Write the batch and fsync what is to be; returns what went wrong."""
+        try:
+            if batch is not None:
+                self._tail.write(batch.records)
+                must_sync = self._written(batch) or must_sync
+            if must_sync:
+                self._tail.sync()
+                self._synced()
+        except (LogWriteError, FsyncError) as error:
+            cause = error.__cause__ if isinstance(error, FsyncError) else error
+            failure = as_write_error(cause or error, self._directory)
+            self._break(failure, self._writing)
+            return failure
+        except OSError as error:
+            assert batch is not None  # only a write raises this
+            refusal = as_write_error(error, self._directory)
+            self._refuse(batch, refusal)
+            return refusal
+        return None
+
+    def _written(self, batch: OpenBatch) -> bool:
+        """A batch is written: settle it, unless it needs an fsync first: then return `True`."""
+        with self._lock:
+            self.refusal = None
+            if self._is_fsync:
+                if batch.urgent:
+                    return True
+            elif self._sync_due == _NEVER:
+                self._sync_due = self._monotonic() + self._fsync_interval
+            self._writing = None
+            self._finish(batch, None)
         return False
+
+    def _synced(self) -> None:
+        """What is written is fsynced; so is the batch that waited for it."""
+        with self._lock:
+            behind = self._tail.number > self._tail.synced  # copied meanwhile
+            self._sync_due = self._monotonic() + self._fsync_interval if behind else _NEVER
+            batch, self._writing = self._writing, None
+            if batch is not None:
+                self._finish(batch, None)
+
+    def _end(self) -> None:
+        """Close the segment for good."""
+        if self.failure is not None:
+            self._tail.abandon()
+            return
+        try:
+            self._tail.seal()
+        except OSError as error:  # a full disk: the next start finds a torn end at worst
+            self.refusal = as_write_error(error, self._directory)
+        except FsyncError as error:
+            self._break(as_write_error(error.__cause__ or error, self._directory), None)
+        self._tail.finish()
+
+    # How batches end. With the lock, but for `_refuse` and `_break`.
+
+    def _finish(
+        self, batch: OpenBatch, error: LogWriteError | None, *, written: bool = True
+    ) -> None:
+        """Settle a batch and wake its waiters."""
+        self._settle(batch.records, error, written)
+        batch.error = error
+        batch.done = True
+        for waiter in batch.waiters:
+            waiter.release()
+
+    def _refuse(self, batch: OpenBatch, error: LogWriteError) -> None:
+        """A batch could not be written, as on a full disk, and nothing of it is left.
+
+        Calls that wait for it fail. What nobody waits for goes into the next batch; under
+        "async" that is all of it.
+        """
+        with self._lock:
+            self._writing = None
+            self.refusal = error
+            self._write_due = self._monotonic() + RETRY_SECONDS
+            if self._is_async:
+                batch.records += self._open.records
+                batch.settled = 0
+                self._open = batch
+                return
+            keep = [record for record in batch.records if not isinstance(record, _UNDONE)]
+            self._finish(batch, error, written=False)
+            self._open.records[:0] = keep
+
+    def _break(self, error: LogWriteError, batch: OpenBatch | None) -> None:
+        """The log has failed for good: nothing is written any more, whoever waits is told."""
+        with self._lock:
+            if self.failure is not None:
+                return
+            self.failure = error
+            self._writing = None
+            if batch is not None:
+                self._finish(batch, error)
+            self._finish(self._open, error, written=False)
+            self._open = OpenBatch()
+            for flush in self._flushes:
+                self._finish(flush, error)
+            self._flushes = []
+        self._failed(error)

@@ -1,0 +1,79 @@
+"""The production tier: durable, fair, observable.
+
+The way of a job, and the module that is in charge of each step:
+
+    enqueue ─ admission ─▶ log (wal/) ─▶ dispatch ─▶ lane (scheduler) ─▶ worker ─▶ handler
+                                            ▲                              │
+                                            │ due                          ▼
+                                          timer ◀────── retry ────────  outcomes
+
+`status` alone changes a job's status, as `transitions` allows; `journal` tells the log of it;
+`lifecycle` starts, drains and stops; `recovery` brings a log's jobs back; `clock` alone reads
+time, `wal/files` alone touches the disk.
+
+Locks, in the order in which they are taken:
+
+    1. the timer's lock (`Timer._lock`): the wheel. Only by the thread that fires timers.
+    2. the queue's mutex (`Dispatch.mutex`, an RLock): lanes and tokens, statuses, counters,
+       handlers, workers, the gate, and the log's open batch. One lock, so that a change of a
+       job, its counters and its record are one step, and the hot path takes one lock a step.
+    3. a stop request's lock (`StopRequest._lock`): who sleeps in a handler's `context.wait`.
+
+No system call, user code or logging call is made under the mutex. Callers' threads never wait on
+a condition, only on locks of their own, outside of the mutex; workers and the log's thread, which
+see no signals, wait on conditions of the mutex.
+"""
+
+from .config import Config
+from .errors import (
+    ConfigError,
+    DuplicateJobError,
+    EnqueueCancelledError,
+    EnqueueTimeoutError,
+    JobCancelledError,
+    JobQueueError,
+    LogCorruptError,
+    LogLockedError,
+    LogWriteError,
+    QueueClosedError,
+    RejectJobError,
+    RetryJobError,
+    UnknownHandlerError,
+    UnknownJobError,
+)
+from .job import Job, JobContext, JobHandle, JobInfo, Priority
+from .job_queue import JobQueue
+from .lifecycle import ShutdownReport
+from .metrics import LaneMetrics, LogMetrics, Metrics, Quantiles, WorkerMetrics
+from .transitions import Status
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "DuplicateJobError",
+    "EnqueueCancelledError",
+    "EnqueueTimeoutError",
+    "Job",
+    "JobCancelledError",
+    "JobContext",
+    "JobHandle",
+    "JobInfo",
+    "JobQueue",
+    "JobQueueError",
+    "LaneMetrics",
+    "LogCorruptError",
+    "LogLockedError",
+    "LogMetrics",
+    "LogWriteError",
+    "Metrics",
+    "Priority",
+    "Quantiles",
+    "QueueClosedError",
+    "RejectJobError",
+    "RetryJobError",
+    "ShutdownReport",
+    "Status",
+    "UnknownHandlerError",
+    "UnknownJobError",
+    "WorkerMetrics",
+]

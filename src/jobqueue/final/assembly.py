@@ -1,0 +1,176 @@
+"""Puts the parts of a queue together, in the order in which they need each other.
+
+When it fails, nothing is left: no thread has been started and the log is unlocked.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .admission import Admission
+from .clock import Clock, SystemClock
+from .config import Config
+from .dispatch import Dispatch
+from .errors import ConfigError, JobQueueError
+from .gate import Gate
+from .handlers import Handler, HandlerRegistry
+from .inspection import Inspection
+from .job import check_text
+from .journal import Journal
+from .lifecycle import Lifecycle
+from .mutex import make_mutex, rlock_of
+from .outcomes import Outcomes, report
+from .pool import WorkerPool
+from .quiet import Quiet
+from .recovery import LockedLog, open_log, restore
+from .scheduler import FairScheduler
+from .status import StatusMap
+from .timer import Timer
+from .wal.batch import LogOptions
+from .wal.slots import Slots
+from .wal.writer import LogWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .job import HandleOwner
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts that a `JobQueue` is the door to."""
+
+    dispatch: Dispatch
+    gate: Gate
+    pool: WorkerPool
+    admission: Admission
+    life: Lifecycle
+    inspection: Inspection
+
+
+def assemble(
+    owner: HandleOwner, config: Config, registry: HandlerRegistry, clock: Clock | None
+) -> Parts:
+    """Make the parts and open the log; starts the timer and the log, but no worker.
+
+    Raises:
+        LogLockedError, LogCorruptError, OSError: the log cannot be opened.
+    """
+    clock = SystemClock() if clock is None else clock
+    mutex = make_mutex()
+    dispatch = Dispatch(
+        mutex=mutex,
+        clock=clock,
+        status=StatusMap(
+            retention=config.status_retention, dead_letters_max=config.max_dead_letters
+        ),
+        scheduler=FairScheduler(mutex, size=config.queue_size, fairness=config.fairness),
+        registry=registry,
+        quiet=Quiet(mutex),
+    )
+    gate = Gate()
+    outcomes = Outcomes(config, dispatch, gate)
+
+    def fail(fault: JobQueueError) -> None:
+        life.fail(fault)  # which is there before anything runs that could fail
+
+    pool = WorkerPool(config, outcomes, fail)
+    log = _open_log(config, dispatch, fail)
+    dispatch.timer = Timer(clock, dispatch.fire, lambda error: fail(_timer_died(error)))
+    life = Lifecycle(config, dispatch, gate, pool, log)
+    if log is not None:
+        restore(log, config, owner, dispatch)
+    dispatch.timer.start()
+    if log is not None:
+        _start_log(log, config, dispatch, life)
+    dispatch.warn_missing()
+    return Parts(
+        dispatch,
+        gate,
+        pool,
+        Admission(owner, config, dispatch, gate, pool),
+        life,
+        Inspection(dispatch, gate, pool, outcomes),
+    )
+
+
+def _open_log(
+    config: Config, dispatch: Dispatch, failed: Callable[[JobQueueError], None]
+) -> LockedLog | None:
+    if config.persist_path is None:
+        return None
+    log = open_log(config.persist_path, config)
+    options = LogOptions(
+        durability=config.durability,
+        fsync_interval=config.fsync_interval,
+        segment_bytes=config.segment_bytes,
+        segment=log.next_segment,
+        batch=log.last_batch,
+        bytes_before=log.bytes,
+        files_before=log.file_count,
+        status_retention=config.status_retention,
+    )
+    try:
+        writer = LogWriter(
+            log.files,
+            log.directory,
+            options,
+            lock=rlock_of(dispatch.mutex),
+            settle=dispatch.settle,
+            failed=failed,
+            needed=dispatch.needed_bytes,
+            report=_report_compaction,
+            monotonic=SystemClock.monotonic,
+        )
+    except BaseException:
+        log.files.unlock(log.lock)
+        raise
+    dispatch.journal = Journal(writer, log.state.next_number)
+    return log
+
+
+def _report_compaction(error: BaseException) -> None:
+    report(logging.WARNING, f"the log could not be compacted: {error}", error)
+
+
+def _start_log(log: LockedLog, config: Config, dispatch: Dispatch, life: Lifecycle) -> None:
+    """Start the log's thread, and slots of this run's own once the last run's are accounted for."""
+    assert dispatch.journal is not None  # `_open_log` made it
+    dispatch.journal.writer.start()
+    try:
+        if log.interrupted.jobs:
+            dispatch.journal.writer.flush()
+        dispatch.slots = Slots(log.files, log.directory, log.next_segment, 2 * config.num_workers)
+    except BaseException:
+        life.close(0.0, drain=False)
+        raise
+
+
+def _timer_died(error: BaseException) -> JobQueueError:
+    fault = JobQueueError(f"the timer thread died: {type(error).__name__}: {error}")
+    fault.__cause__ = error
+    return fault
+
+
+def checked_config(config: Config | None) -> Config:
+    """The settings to use; raises where they are none, or ask for what is not there."""
+    if config is None:
+        return Config()
+    if not isinstance(config, Config):
+        raise TypeError(f"config must be a Config or None, not {config!r}")
+    if config.executor == "process":
+        raise ConfigError("executor='process' is not available yet; use 'thread'")
+    return config
+
+
+def make_registry(
+    default: Callable[..., object] | None, handlers: Mapping[str, Callable[..., object]] | None
+) -> HandlerRegistry:
+    """The registry with the handlers that a queue is made with."""
+    registry = HandlerRegistry(None if default is None else Handler(default))
+    for name, function in (handlers or {}).items():
+        check_text("handler name", name)
+        registry.register(name, Handler(function))
+    return registry

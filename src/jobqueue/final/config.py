@@ -1,0 +1,131 @@
+"""The settings of a queue, validated once so that nothing later has to be."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from .errors import ConfigError
+
+Durability = Literal["async", "write", "fsync"]
+Executor = Literal["thread", "process"]
+
+_KIB = 1024
+_MIB = 1024 * _KIB
+
+_WHOLE_NUMBERS = {  # field: smallest value that works
+    "num_workers": 1,
+    "queue_size": 1,
+    "max_retries": 0,
+    "fairness": 1,
+    "segment_bytes": 4096,
+    "status_retention": 1,
+    "max_dead_letters": 1,
+    "max_payload_bytes": 1,
+    "max_crashes": 2,
+}
+_SECONDS = ("base_delay", "max_delay", "fsync_interval", "shutdown_timeout")
+_CHOICES = {"durability": ("async", "write", "fsync"), "executor": ("thread", "process")}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Settings of a `JobQueue`; immutable, and checked when made.
+
+    Times are in seconds, sizes in bytes.
+
+    Attributes:
+        num_workers: worker threads.
+        queue_size: how many jobs a lane (one per priority) holds before `enqueue` blocks.
+        max_retries: retries after the first attempt, where the job does not say.
+        base_delay: backoff before the first retry; it doubles with each further one.
+        max_delay: cap of the backoff.
+        jitter: fraction (0 to 1) by which each backoff varies, up or down, after the cap.
+        fairness: how many jobs of higher priority may start before a waiting lower lane gets one.
+        persist_path: directory of the write-ahead log; `None` keeps everything in memory.
+        durability: what `enqueue` waits for: "async" (the record is in the current batch),
+            "write" (the kernel has it), "fsync" (the disk has it).
+        fsync_interval: longest time before written records are fsynced.
+        segment_bytes: size at which a log segment is sealed.
+        shutdown_timeout: how long `close()` waits.
+        job_timeout: after this long an attempt is told to stop; `None` never does.
+        status_retention: how many completed and cancelled jobs are remembered.
+        max_dead_letters: how many failed jobs are kept, with payload.
+        max_payload_bytes: largest payload that is accepted.
+        executor: "thread" runs handlers in the worker threads; "process" in processes.
+        max_crashes: a job that was running at this many process deaths in a row is failed.
+
+    Raises:
+        ConfigError: a field has a value that cannot work; the message names it.
+    """
+
+    num_workers: int = 4
+    queue_size: int = 1000
+    max_retries: int = 3
+    base_delay: float = 1.0
+    max_delay: float = 60.0
+    jitter: float = 0.1
+    fairness: int = 10
+    persist_path: str | os.PathLike[str] | None = None
+    durability: Durability = "write"
+    fsync_interval: float = 0.05
+    segment_bytes: int = 64 * _MIB
+    shutdown_timeout: float = 30.0
+    job_timeout: float | None = None
+    status_retention: int = 100_000
+    max_dead_letters: int = 10_000
+    max_payload_bytes: int = 16 * _MIB
+    executor: Executor = "thread"
+    max_crashes: int = 3
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            _check(field.name, getattr(self, field.name))
+
+
+def _check(name: str, value: object) -> None:
+    if name in _WHOLE_NUMBERS:
+        _check_whole_number(name, value, _WHOLE_NUMBERS[name])
+    elif name in _SECONDS:
+        _check_seconds(name, value)
+    elif name in _CHOICES:
+        _check_choice(name, value, _CHOICES[name])
+    elif name == "jitter":
+        if not _is_finite_number(value) or not 0 <= value <= 1:  # type: ignore[operator]  # it is a number by then
+            raise ConfigError(f"jitter must be a number from 0 to 1, not {value!r}")
+    elif name == "job_timeout":
+        if value is not None:
+            _check_seconds(name, value, "or None for no timeout")
+    elif not (value is None or (isinstance(value, (str, os.PathLike)) and os.fspath(value))):
+        raise ConfigError(
+            f"persist_path must be the path of a directory (text), "
+            f"or None to keep everything in memory, not {value!r}"
+        )
+
+
+def _is_finite_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an int that no float can hold
+        return False
+
+
+def _check_whole_number(name: str, value: object, smallest: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
+        raise ConfigError(f"{name} must be a whole number >= {smallest}, not {value!r}")
+
+
+def _check_seconds(name: str, value: object, alternative: str = "") -> None:
+    if not _is_finite_number(value) or value < 0:  # type: ignore[operator]  # it is a number by then
+        wanted = f"{name} must be a finite number of seconds >= 0 {alternative}".rstrip()
+        raise ConfigError(f"{wanted}, not {value!r}")
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        wanted = " or ".join(repr(choice) for choice in choices)
+        raise ConfigError(f"{name} must be {wanted}, not {value!r}")

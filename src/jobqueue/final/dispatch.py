@@ -1,0 +1,211 @@
+"""Where an accepted job goes: into its lane, into the timer, or aside until its handler is there.
+
+Guarantees: an accepted job arrives exactly once, when its record has reached the log's level of
+durability; a job whose record could not be written leaves no trace.
+Relies on: the queue's mutex, held by the caller of every method but `fire` and `warn_missing`.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, cast
+
+from .job import NOT_ARRIVED, JobHandle
+from .stop import StopRequest
+from .transitions import FINAL, Status
+from .wal.record import Enqueued, Requeued
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from .clock import Clock
+    from .errors import LogWriteError
+    from .handlers import HandlerRegistry
+    from .journal import Journal
+    from .mutex import Mutex
+    from .quiet import Quiet
+    from .scheduler import FairScheduler
+    from .status import DeadLetter, StatusMap
+    from .timer import Timer
+    from .wal.record import Record
+    from .wal.slots import Slots
+
+RECORD_BYTES = 200
+"""About what a record takes in the log, its payload apart."""
+logger = logging.getLogger("jobqueue")
+
+
+class Dispatch:
+    """Moves jobs between the status map, the lanes, the timer and the parked ones."""
+
+    def __init__(
+        self,
+        *,
+        mutex: Mutex,
+        clock: Clock,
+        status: StatusMap,
+        scheduler: FairScheduler,
+        registry: HandlerRegistry,
+        quiet: Quiet,
+    ) -> None:
+        self.mutex = mutex
+        self.clock = clock
+        self.status = status
+        self.scheduler = scheduler
+        self.registry = registry
+        self.quiet = quiet
+        self.timer: Timer  # set by the queue, since the timer calls `fire`
+        self.journal: Journal | None = None  # set by the queue, since the log calls `settle`
+        self.slots: Slots | None = None  # set by the queue, where there is a log
+        self.suspects: set[JobHandle] = set()
+        """Jobs that are one crash short of `max_crashes`, until they have run."""
+        self._unannounced: set[str | None] = set()  # names without handler, not yet warned of
+        self._requeued: dict[int, tuple[DeadLetter, JobHandle]] = {}  # not yet durable
+        self._monotonic = clock.monotonic
+
+    def arrive(self, handle: JobHandle) -> None:
+        """An accepted job's record is durable, or there is no log: it may run from now on."""
+        now = self._monotonic()
+        if handle._status is Status.SCHEDULED:
+            self._schedule(handle, now)
+        elif handle._call is not None or self.registry.find(handle._job._handler) is not None:
+            if handle in self.suspects:
+                self.scheduler.push_suspect(handle, now)
+            else:
+                self.scheduler.push(handle, now)
+        elif self.registry.park(handle, now):
+            self._unannounced.add(handle._job._handler)
+
+    def _schedule(self, handle: JobHandle, now: float) -> None:
+        tick = handle._due_tick
+        try:
+            handle._since = now
+            self.timer.schedule(handle, tick)
+        except BaseException:  # asynchronous: nobody can tell whether it is there by now
+            self.timer.remove(handle, tick)
+            self.timer.schedule(handle, tick)
+            raise
+
+    def settle(self, records: Sequence[Record], error: LogWriteError | None, written: bool) -> None:
+        """The log's word on records: their jobs arrive, or are forgotten."""
+        live = self.status.live
+        for record in records:
+            if type(record) is not Enqueued:
+                if type(record) is Requeued:
+                    self._settle_requeued(record.job, error, written)
+                continue
+            handle = live.get(record.id)
+            if handle is None or handle._number != record.job or handle._since != NOT_ARRIVED:
+                continue
+            if error is None:
+                self.arrive(handle)
+            elif not written:
+                self.forget(handle)
+
+    def _settle_requeued(self, number: int, error: LogWriteError | None, written: bool) -> None:
+        letter, handle = self._requeued.pop(number, (None, None))
+        if letter is None or handle is None:
+            return
+        if error is None:
+            if handle._status is Status.QUEUED:
+                self.arrive(handle)
+        elif not written:
+            self.status.bury_again(letter, handle)
+
+    def requeue(self, letter: DeadLetter, handle: JobHandle) -> None:
+        """A dead letter is queued again, under a new handle; it arrives as a new job does."""
+        self.status.requeue(letter, handle)
+        if self.journal is None:
+            self.arrive(handle)
+        else:
+            self._requeued[letter.number] = (letter, handle)
+            self.journal.requeued(letter, self.clock.time())
+
+    def needed_bytes(self) -> int:
+        """About what the log needs for what is unfinished, failed or retained. No mutex."""
+        with self.mutex:
+            status = self.status
+            jobs = len(status.live) + len(status.dead)
+            payload = 0 if self.journal is None else self.journal.payload_bytes
+            return payload + jobs * RECORD_BYTES + len(status.finished) * 2 * RECORD_BYTES
+
+    def forget(self, handle: JobHandle) -> None:
+        """Undo the acceptance of a job that has not arrived."""
+        if self.journal is not None and handle._number:
+            self.journal.payload_bytes -= len(handle._job._payload)
+        self.status.forget(handle)
+        self.free_room(handle)
+        if self.quiet.watchers:
+            self.quiet.look()
+
+    def free_room(self, handle: JobHandle) -> None:
+        """The job leaves its place in the lane, if it takes one."""
+        if handle._has_room:
+            handle._has_room = False
+            self.scheduler.lanes[handle._job._priority].free_room()
+
+    def fire(self, items: list[object]) -> None:
+        """What the timer found due: jobs, or functions to call. Without the mutex."""
+        now = self._monotonic()
+        with self.mutex:
+            for item in items:
+                if isinstance(item, JobHandle) and self.status.due(item, now):
+                    self.arrive(item)
+            if self.quiet.watchers:
+                self.quiet.look()
+        for item in items:
+            if not isinstance(item, JobHandle):
+                cast("Callable[[], None]", item)()
+
+    def release(self, handles: list[JobHandle]) -> None:
+        """The handler that parked jobs waited for is there now."""
+        for handle in handles:
+            self.arrive(handle)
+
+    def cancel(self, handle: JobHandle) -> bool:
+        """Cancel a live job, or ask its handler to stop; `True` where there is a record of it."""
+        if handle._status is Status.PROCESSING:
+            if handle._stop is None:
+                handle._stop = StopRequest(self.timer.sleep)
+            handle._stop.cancel()
+            return False
+        assert handle._status not in FINAL  # a live job is none of these
+        was_scheduled = handle._status is Status.SCHEDULED
+        wall = self.clock.time()
+        try:
+            self.status.cancel(handle, self._monotonic(), wall)
+        finally:
+            if handle._status is Status.CANCELLED:
+                self._take_out(handle, was_scheduled=was_scheduled)
+        if self.journal is not None:
+            self.journal.cancelled(handle, wall)
+        if self.quiet.watchers:
+            self.quiet.look()
+        return True
+
+    def _take_out(self, handle: JobHandle, *, was_scheduled: bool) -> None:
+        """Remove a cancelled job from wherever it waited."""
+        try:
+            if handle._since == NOT_ARRIVED:
+                return  # it will not arrive
+            if was_scheduled:
+                self.timer.remove(handle, handle._due_tick)
+            elif handle in self.scheduler.suspects:
+                self.scheduler.suspects.remove(handle)
+            elif not self.registry.unpark(handle):
+                self.scheduler.lanes[handle._job._priority].cancelled_one()
+        finally:
+            self.free_room(handle)
+
+    def warn_missing(self) -> None:
+        """Tell once of each handler that jobs wait for. Without the mutex."""
+        if not self._unannounced:
+            return
+        with self.mutex:
+            self._unannounced.clear()
+            missing = self.registry.missing()
+        if missing:
+            logger.warning(
+                "jobs wait for handlers that are not registered: %s; register them to run the jobs",
+                ", ".join(missing),
+            )

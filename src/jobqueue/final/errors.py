@@ -1,0 +1,127 @@
+"""Every exception of the final tier.
+
+Those that tell the caller of a mistake or a limit (`ConfigError`, `EnqueueTimeoutError`,
+`DuplicateJobError`, …) stand first; those that tell of the world's faults (`LogLockedError`,
+`LogCorruptError`, `LogWriteError`) follow; the two that handlers raise come last.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .job import JobHandle
+
+
+class JobQueueError(Exception):
+    """Base of every exception that this package raises on purpose.
+
+    Attributes:
+        accepted: the handles of the jobs that a call had accepted before it failed; only
+            `enqueue_many` fills it.
+    """
+
+    accepted: Sequence[JobHandle] = ()
+
+
+class ConfigError(JobQueueError, ValueError):
+    """A `Config` field has a value that cannot work; the message names field and value."""
+
+
+class EnqueueTimeoutError(JobQueueError, TimeoutError):
+    """The job's lane stayed full for the whole timeout. The job was not accepted."""
+
+
+class EnqueueCancelledError(JobQueueError):
+    """The caller's event was set while `enqueue` waited for room. The job was not accepted."""
+
+
+class QueueClosedError(JobQueueError, RuntimeError):
+    """The queue is closed, or is closing, or belongs to the parent process."""
+
+
+class DuplicateJobError(JobQueueError, ValueError):
+    """A job with this id is already known to the queue."""
+
+
+class UnknownJobError(JobQueueError, KeyError):
+    """No job with this id is known: it never was, was discarded, or has been forgotten."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""  # KeyError would show the repr
+
+
+class UnknownHandlerError(JobQueueError, LookupError):
+    """The job names no handler and the queue has no default handler."""
+
+
+class JobCancelledError(JobQueueError):
+    """The result of a cancelled job was asked for."""
+
+
+class LogLockedError(JobQueueError):
+    """Another queue, in this process or in another, has this log open.
+
+    Attributes:
+        path: the log's directory.
+        pid: the owner's process id, or `None` where it cannot be told.
+    """
+
+    def __init__(self, path: str, pid: int | None) -> None:
+        owner = "another process" if pid is None else f"process {pid}"
+        super().__init__(
+            f"the log {path} is in use by {owner}; close that queue first, "
+            f"or give this one a persist_path of its own"
+        )
+        self.path = path
+        self.pid = pid
+
+
+class LogCorruptError(JobQueueError):
+    """The log lost something that the disk had promised to keep, or was altered.
+
+    Attributes:
+        path: the log's directory.
+        segment: name of the damaged file in it.
+        offset: byte offset of the damage in that file.
+        problem: what is wrong there.
+    """
+
+    def __init__(self, path: str, segment: str, offset: int, problem: str) -> None:
+        super().__init__(
+            f"the log {path} is damaged: {segment}, byte {offset}: {problem}. Nothing was changed; "
+            f"'jobqueue log repair {path}' salvages all whole batches into a new log"
+        )
+        self.path = path
+        self.segment = segment
+        self.offset = offset
+        self.problem = problem
+
+
+class LogWriteError(JobQueueError, OSError):
+    """The log could not be written or fsynced.
+
+    After a full disk the queue goes on once there is space again. After a failed fsync the
+    log is failed for good: close the queue, mend the disk, open it again.
+    """
+
+
+class RejectJobError(JobQueueError):
+    """Raised by a handler: the job can never succeed; it fails at once, without retries."""
+
+
+class RetryJobError(JobQueueError):
+    """Raised by a handler: try again after exactly `delay` seconds, counted as a retry.
+
+    Attributes:
+        delay: seconds until the next attempt, finite and not negative.
+    """
+
+    def __init__(self, message: str = "", *, delay: float) -> None:
+        if not 0 <= delay <= sys.float_info.max:  # which an int can be above
+            raise ValueError(f"delay must be a finite number of seconds >= 0, not {delay!r}")
+        super().__init__(message or f"retry after {delay:g} s")
+        self.delay = float(delay)

@@ -1,0 +1,395 @@
+"""`JobQueue`: wires the parts together and is the door to them."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, TypeVar
+
+from .admission import check_seconds
+from .assembly import assemble, checked_config, make_registry
+from .clock import Clock
+from .config import Config
+from .exit import watch
+from .handlers import Handler, importable_name
+from .job import Job, JobHandle, JobInfo, check_text
+from .lifecycle import ShutdownReport
+from .mutex import check_reentry
+from .transitions import Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from types import TracebackType
+
+    from .errors import JobQueueError
+    from .metrics import Metrics
+    from .wal.batch import OpenBatch
+
+HandlerFunction = TypeVar("HandlerFunction", bound="Callable[..., object]")
+
+
+class JobQueue:
+    """Background jobs in this process: prioritised, bounded, retried and, with a log, durable.
+
+    All methods are thread-safe and may be called from inside a handler, but for `close` and
+    `join`. Leaving it as a context manager closes it.
+
+    Args:
+        config: the settings; `None` takes all defaults.
+        handler: the default handler, for jobs that name none: `fn(payload)` or
+            `fn(payload, context)`.
+        handlers: more handlers, by name.
+        start: whether the workers start at once, or with `start()`.
+        clock: time; the system's by default, a `testing.ManualClock` in tests.
+
+    Raises:
+        ConfigError, TypeError, ValueError: an argument cannot work.
+        LogLockedError: another queue has this log open.
+        LogCorruptError: the log is damaged; nothing was changed.
+        OSError: the log's directory cannot be used.
+    """
+
+    def __init__(
+        self,
+        config: Config | None = None,
+        *,
+        handler: Callable[..., object] | None = None,
+        handlers: Mapping[str, Callable[..., object]] | None = None,
+        start: bool = True,
+        clock: Clock | None = None,
+    ) -> None:
+        config = checked_config(config)
+        registry = make_registry(handler, handlers)
+        parts = assemble(self, config, registry, clock)
+        self._registry = registry
+        self._dispatch = parts.dispatch
+        self._mutex = parts.dispatch.mutex
+        self._status = parts.dispatch.status
+        self._scheduler = parts.dispatch.scheduler
+        self._gate = parts.gate
+        self._pool = parts.pool
+        self._admission = parts.admission
+        self._life = parts.life
+        self._inspection = parts.inspection
+        watch(self._life)
+        if start:
+            self._life.start()
+
+    def _enter(self) -> None:
+        """What every call but `enqueue`, which does it by itself, checks first."""
+        if self._gate.forked:
+            raise self._gate.closed_error()
+        check_reentry(self._mutex)
+
+    # ── life ─────────────────────────────────────────────────────────────────────────────────
+
+    def start(self) -> None:
+        """Start the workers; does nothing where they have been started.
+
+        Raises:
+            QueueClosedError: the queue is closed.
+        """
+        self._enter()
+        self._life.start()
+
+    def close(self, timeout: float | None = None, *, drain: bool | None = None) -> ShutdownReport:
+        """Refuse new jobs at once, let jobs finish, and end the queue's threads.
+
+        Args:
+            timeout: seconds to wait; `None` takes `shutdown_timeout`.
+            drain: `True` finishes all accepted jobs, but for those that cannot run before the
+                deadline; `False` finishes only what is being processed and leaves the rest in
+                the log. `None` drains where there is no log.
+
+        Returns:
+            What was finished and what is left. Idempotent: later calls return the same.
+
+        Raises:
+            RuntimeError: called by one of the queue's own handlers.
+        """
+        if timeout is not None:
+            check_seconds("timeout", timeout)
+        return self._life.close(timeout, drain=drain)
+
+    def __enter__(self) -> JobQueue:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def pause(self) -> None:
+        """Have the workers finish what they hold and take no more until `resume`."""
+        self._enter()
+        with self._mutex:
+            self._scheduler.pause()
+            self._dispatch.quiet.look()
+
+    def resume(self) -> None:
+        """Have the workers take jobs again."""
+        self._enter()
+        with self._mutex:
+            self._scheduler.resume()
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until nothing is queued, scheduled or processing.
+
+        Jobs that wait for a handler's name do not count.
+
+        Args:
+            timeout: seconds; `None` waits for ever.
+
+        Returns:
+            Whether it came to that; `False` also where the queue closed with jobs left.
+
+        Raises:
+            LogWriteError: the log has failed.
+            RuntimeError: called by one of the queue's own handlers.
+        """
+        self._enter()
+        if timeout is not None:
+            check_seconds("timeout", timeout)
+        return self._inspection.join(timeout)
+
+    def flush(self) -> None:
+        """Return when everything accepted so far is fsynced; at once where there is no log.
+
+        Raises:
+            LogWriteError: that could not be done.
+        """
+        self._enter()
+        if self._dispatch.journal is not None:
+            self._dispatch.journal.writer.flush()
+
+    # ── handlers ─────────────────────────────────────────────────────────────────────────────
+
+    def register(self, name: str, fn: Callable[..., object]) -> None:
+        """Add a handler under a name; jobs that waited for it become runnable.
+
+        Args:
+            name: 1 to 255 characters, as in `Job(handler=...)`.
+            fn: `fn(payload)` or `fn(payload, context)`.
+
+        Raises:
+            ValueError: another function has this name.
+            TypeError: the function has neither of the two forms.
+        """
+        self._enter()
+        check_text("handler name", name)
+        handler = Handler(fn)
+        with self._mutex:
+            self._dispatch.release(self._registry.register(name, handler))
+
+    def handler(self, name: str) -> Callable[[HandlerFunction], HandlerFunction]:
+        """Decorator that registers a function under a name; see `register`."""
+
+        def add(function: HandlerFunction) -> HandlerFunction:
+            self.register(name, function)
+            return function
+
+        return add
+
+    # ── jobs ─────────────────────────────────────────────────────────────────────────────────
+
+    def enqueue(
+        self,
+        job: Job,
+        *,
+        timeout: float | None = None,
+        delay: float = 0.0,
+        cancel: threading.Event | None = None,
+    ) -> JobHandle:
+        """Accept a job; blocks while its lane is full.
+
+        Once this returns, the job will be run to completion, failed after its retries, or
+        cancelled; with a log also if the process dies. It may run more than once then.
+
+        Args:
+            job: the job; its id must be new to the queue.
+            timeout: seconds to wait for room; `None` waits for ever.
+            delay: run it no earlier than so many seconds from now. A delayed job takes no room.
+            cancel: gives up waiting for room when set, within 50 ms.
+
+        Raises:
+            EnqueueTimeoutError: no room came in time.
+            EnqueueCancelledError: `cancel` was set while there was no room.
+            QueueClosedError: the queue is closed, or closed while this waited.
+            DuplicateJobError: the id is known.
+            UnknownHandlerError: the job names no handler and there is no default one.
+            ValueError: the payload is larger than `max_payload_bytes`.
+            LogWriteError: the log could not take it.
+            TypeError: `job` is no `Job`.
+            RuntimeError: called by a signal handler that interrupted the queue's own code.
+        """
+        return self._admission.enqueue(job, timeout, delay, cancel)
+
+    def enqueue_many(self, jobs: Iterable[Job], *, timeout: float | None = None) -> list[JobHandle]:
+        """Accept several jobs, in one log batch where they fit; blocks while lanes are full.
+
+        Args:
+            jobs: the jobs; their ids must be new to the queue and differ.
+            timeout: seconds to wait for room for all of them; `None` waits for ever.
+
+        Raises:
+            DuplicateJobError: an id is known or repeated; nothing was accepted.
+            EnqueueTimeoutError, QueueClosedError, LogWriteError: as for `enqueue`; the error's
+                `accepted` lists the handles of the jobs that were accepted before.
+        """
+        return self._admission.enqueue_many(jobs, timeout)
+
+    def enqueue_with_handler(
+        self, job: Job, fn: Callable[..., object], *, timeout: float | None = None
+    ) -> JobHandle:
+        """Accept a job together with the function that handles it.
+
+        In memory the job carries the function. With a log the function is registered under
+        `module.qualname`, by which the job can find it again after a restart.
+
+        Raises:
+            ValueError: with a log, `fn` is a lambda, a local function or an object.
+        """
+        self._enter()
+        if self._dispatch.journal is None:
+            return self._admission.enqueue(job, timeout, 0.0, None, Handler(fn))
+        self._admission.check(job)
+        name = importable_name(fn)
+        self.register(name, fn)
+        return self._admission.enqueue(job.with_handler(name), timeout, 0.0, None)
+
+    def status(self, job_id: str) -> Status:
+        """Where a job stands.
+
+        Raises:
+            UnknownJobError: no such job is known, or it has been forgotten.
+        """
+        self._enter()
+        with self._mutex:
+            return self._status.status(job_id)
+
+    def handle(self, job_id: str) -> JobHandle:
+        """A handle of a known job, for example one of an earlier run.
+
+        Raises:
+            UnknownJobError: no such job is known, or it has been forgotten.
+        """
+        self._enter()
+        with self._mutex:
+            return self._status.handle(self, job_id)
+
+    def info(self, job_id: str) -> JobInfo:
+        """All that is known of a job, its last failure included.
+
+        Raises:
+            UnknownJobError: no such job is known, or it has been forgotten.
+        """
+        self._enter()
+        with self._mutex:
+            return self._status.info(job_id)
+
+    def cancel(self, job_id: str) -> bool:
+        """Cancel a job that is queued or scheduled; ask the handler of a running one to stop.
+
+        If the handler then returns, the job is completed; if it raises, it is cancelled.
+
+        Returns:
+            `False` where the job has finished.
+
+        Raises:
+            UnknownJobError: no such job is known, or it has been forgotten.
+            LogWriteError: it is cancelled, but the log could not take it yet.
+        """
+        self._enter()
+        with self._mutex:
+            handle = self._status.live.get(job_id)
+            if handle is None:
+                self._status.status(job_id)
+                return False
+            self._refuse_closed()
+            batch = self._commit() if self._dispatch.cancel(handle) else None
+        self._await(batch)
+        return True
+
+    # ── dead letters ─────────────────────────────────────────────────────────────────────────
+
+    def dead_letters(self) -> list[JobInfo]:
+        """The failed jobs that are kept, oldest first."""
+        self._enter()
+        with self._mutex:
+            return [self._status.letter_info(letter) for letter in self._status.dead.values()]
+
+    def requeue(self, job_id: str) -> JobHandle:
+        """Queue a failed job again, its retries back at 0; it needs no room in its lane.
+
+        Raises:
+            UnknownJobError: no such job is known, or it has been forgotten.
+            ValueError: the job has not failed.
+            QueueClosedError, LogWriteError: as for `enqueue`.
+        """
+        self._enter()
+        with self._mutex:
+            self._gate.check()
+            letter = self._status.letter(job_id)
+            handle = JobHandle(self, letter.job, Status.QUEUED, letter.number)
+            handle._call = letter.call
+            self._dispatch.requeue(letter, handle)
+            batch = self._commit()
+        self._await(batch)
+        self._dispatch.warn_missing()
+        return handle
+
+    def discard(self, job_id: str) -> None:
+        """Drop a failed job; its id is unknown from then on.
+
+        Raises:
+            UnknownJobError: no such job is known, or it has been forgotten.
+            ValueError: the job has not failed.
+            LogWriteError: it is dropped, but the log could not take it yet.
+        """
+        self._enter()
+        with self._mutex:
+            self._refuse_closed()
+            letter = self._status.letter(job_id)
+            del self._status.dead[job_id]
+            if self._dispatch.journal is not None:
+                self._dispatch.journal.discarded(letter)
+            batch = self._commit()
+        self._await(batch)
+
+    def _refuse_closed(self) -> None:
+        """With the mutex: a change could not be recorded any more."""
+        if self._gate.abandoned:
+            raise self._gate.closed_error()
+
+    def _commit(self) -> OpenBatch | None:
+        """With the mutex: bring what was recorded to the log's level."""
+        journal = self._dispatch.journal
+        return None if journal is None else journal.writer.commit()
+
+    def _await(self, batch: OpenBatch | None) -> None:
+        """Without the mutex."""
+        if batch is not None and self._dispatch.journal is not None:
+            self._dispatch.journal.writer.wait(batch)
+
+    def metrics(self) -> Metrics:
+        """A consistent snapshot of all counters and times."""
+        self._enter()
+        return self._inspection.metrics()
+
+    # ── what handles ask ─────────────────────────────────────────────────────────────────────
+
+    def _status_of(self, handle: JobHandle) -> Status:
+        if self._gate.forked:
+            raise self._gate.closed_error()
+        return self._inspection.status_of(handle)
+
+    def _wait_for(self, handle: JobHandle, timeout: float | None) -> JobHandle:
+        self._enter()
+        if timeout is not None:
+            check_seconds("timeout", timeout)
+        return self._inspection.wait_for(handle, timeout)
+
+    def _missing_result(self, handle: JobHandle) -> JobQueueError | TimeoutError:
+        return self._inspection.missing_result(handle)

@@ -1,0 +1,173 @@
+"""The worker threads: as many as configured are able to work, whatever handlers do.
+
+Guarantees: an attempt that overruns its time is stood in for by another worker, at most
+`num_workers` of them; the one that overran ends with its attempt.
+Relies on: the queue's mutex: held by the caller of `ended` and `busy`, taken by the other methods.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import traceback
+from typing import TYPE_CHECKING
+
+from .clock import SystemClock
+from .errors import EnqueueTimeoutError, JobQueueError
+from .outcomes import report
+from .worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .config import Config
+    from .job import Job, JobHandle
+    from .outcomes import Outcomes
+    from .scheduler import Lane
+    from .stop import StopRequest
+
+
+class WorkerPool:
+    """All workers of one queue.
+
+    Args:
+        fail: called, without the mutex, when a worker thread has died.
+    """
+
+    def __init__(
+        self, config: Config, outcomes: Outcomes, fail: Callable[[JobQueueError], None]
+    ) -> None:
+        self.local = threading.local()
+        """`local.worker` is the worker on whose thread one is, if it is one of this pool."""
+        self.size = config.num_workers
+        self.job_timeout = config.job_timeout
+        self.workers: set[Worker] = set()
+        self._outcomes = outcomes
+        self._mutex = outcomes.dispatch.mutex
+        self._fail = fail
+        self._made = 0
+        self._leaving: set[threading.Thread] = set()
+        outcomes.dispatch.scheduler.count_running = self._count_running
+
+    def current(self) -> Worker | None:
+        """The worker on whose thread this is called."""
+        worker: Worker | None = getattr(self.local, "worker", None)
+        return worker
+
+    def start(self) -> None:
+        """Start the workers."""
+        with self._mutex:
+            new = [self._make() for _ in range(self.size)]
+        for worker in new:
+            worker.thread.start()
+
+    def _make(self) -> Worker:
+        """With the mutex."""
+        self._made += 1
+        slot = min(set(range(2 * self.size)) - {worker.slot for worker in self.workers})
+        worker = Worker(self, self._outcomes, f"jobqueue-worker-{self._made}", slot)
+        self.workers.add(worker)
+        return worker
+
+    def ended(self, worker: Worker) -> None:
+        """A worker's thread is about to end. With the mutex."""
+        self.workers.discard(worker)
+        self._leaving = {thread for thread in self._leaving if thread.is_alive()}
+        self._leaving.add(worker.thread)
+
+    def died(self, worker: Worker, error: BaseException) -> None:
+        """A worker's thread ends because of an error that is not a handler's."""
+        with self._mutex:
+            self.workers.discard(worker)
+        fault = JobQueueError(f"a worker thread died: {type(error).__name__}: {error}")
+        fault.__cause__ = error
+        self._fail(fault)
+
+    def overran(self, worker: Worker, handle: JobHandle, stop: StopRequest) -> None:
+        """An attempt's time is up: ask it to stop, and have another worker stand in."""
+        stand_in = None
+        with self._mutex:
+            if worker.handle is not handle or handle._stop is not stop or worker.overrunning:
+                return
+            worker.overrunning = True
+            self._outcomes.dispatch.status.meters[handle._job._priority].overrunning += 1
+            stop.overrun()
+            if not self._outcomes.gate.closed and self._replaced_count() < self.size:
+                worker.replaced = True
+                stand_in = self._make()
+        if stand_in is not None:
+            self._start_stand_in(worker, stand_in)
+        self._report_overrun(worker, handle)
+
+    def _replaced_count(self) -> int:
+        return sum(worker.replaced for worker in self.workers)
+
+    def _start_stand_in(self, worker: Worker, stand_in: Worker) -> None:
+        try:
+            stand_in.thread.start()
+        except RuntimeError as error:  # the system gives no more threads
+            with self._mutex:
+                worker.replaced = False
+                self.workers.discard(stand_in)
+            report(logging.ERROR, "no worker could be started to stand in for a slow one", error)
+
+    def _report_overrun(self, worker: Worker, handle: JobHandle) -> None:
+        frame = sys._current_frames().get(worker.thread.ident or 0)
+        stack = "".join(traceback.format_stack(frame)) if frame is not None else "  (it ended)\n"
+        report(
+            logging.WARNING,
+            f"job {handle.id!r} runs longer than {self.job_timeout:g} s (job_timeout) and "
+            f"was asked to stop; its handler is at:\n{stack}",
+        )
+
+    # A handler that waits for room in a lane that only its own pool can empty.
+
+    def enter_wait(self, lane: Lane, job: Job) -> Worker | None:
+        """The caller is about to wait for room; returns its worker, for `leave_wait`.
+
+        Raises:
+            EnqueueTimeoutError: it is the last worker that could make room.
+        """
+        worker = self.current()
+        if worker is None:
+            return None
+        with self._mutex:
+            if worker.replaced:
+                return None
+            others = any(
+                not (each.waiting or each.replaced) for each in self.workers if each is not worker
+            )
+            if not others and lane.room <= 0:
+                raise EnqueueTimeoutError(
+                    f"job {job.id!r} was not accepted: the {job.priority.name} lane is full, and "
+                    f"this handler holds the last worker that could make room in it"
+                )
+            worker.waiting = True
+        return worker
+
+    def leave_wait(self, worker: Worker | None) -> None:
+        """The wait that `enter_wait` announced is over."""
+        if worker is not None:
+            with self._mutex:
+                worker.waiting = False
+
+    # Looking at the pool.
+
+    def _count_running(self) -> int:
+        """With the mutex."""
+        return sum(worker.handle is not None for worker in self.workers)
+
+    def busy(self) -> list[Worker]:
+        """The workers that run a handler. With the mutex."""
+        return [worker for worker in self.workers if worker.handle is not None]
+
+    def join(self, timeout: float) -> None:
+        """Wait for the threads of idle workers to end; at most `timeout` seconds of real time."""
+        with self._mutex:
+            threads = [worker.thread for worker in self.workers if worker.handle is None]
+            threads += self._leaving
+        deadline = SystemClock.monotonic() + timeout
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join(max(0.0, deadline - SystemClock.monotonic()))

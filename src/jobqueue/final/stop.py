@@ -1,0 +1,85 @@
+"""How an attempt is asked to stop: by `cancel`, or because its time is up.
+
+Guarantees: `wait` returns at once when the request is made, before or during the wait.
+Relies on: nothing but its own lock, which is held for no call out of here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Sleep = Callable[[threading.Lock, float], None]
+
+
+class StopRequest:
+    """A flag of one attempt that its handler can look at or sleep on. Thread-safe.
+
+    Args:
+        sleep: acquires the given lock within so many seconds of the queue's clock, as
+            `Timer.sleep` does.
+    """
+
+    __slots__ = ("_lock", "_sleep", "_waiters", "cancelled", "overran")
+
+    def __init__(self, sleep: Sleep) -> None:
+        self._sleep = sleep
+        self._lock = threading.Lock()  # guards the three below
+        self._waiters: list[threading.Lock] = []
+        self.cancelled = False
+        """A caller cancelled the job."""
+        self.overran = False
+        """The attempt's time is up."""
+
+    @property
+    def requested(self) -> bool:
+        """Whether the handler should stop."""
+        return self.cancelled or self.overran
+
+    def cancel(self) -> None:
+        """Ask on behalf of a caller."""
+        with self._lock:
+            self.cancelled = True
+            self._wake()
+
+    def overrun(self) -> None:
+        """Ask because the time is up."""
+        with self._lock:
+            self.overran = True
+            self._wake()
+
+    def _wake(self) -> None:
+        while self._waiters:
+            ring(self._waiters.pop())
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep; `True` at once when asked to stop, `False` after the time."""
+        if not 0 <= seconds <= sys.float_info.max:  # which an int can be above
+            raise ValueError(f"a wait takes a finite number of seconds >= 0, not {seconds!r}")
+        alarm = threading.Lock()
+        with self._lock:
+            if self.requested:
+                return True
+            alarm.acquire()
+            self._waiters.append(alarm)
+        try:
+            self._sleep(alarm, seconds)
+        finally:
+            self._forget(alarm)
+        return self.requested
+
+    def _forget(self, alarm: threading.Lock) -> None:
+        with self._lock:
+            if alarm in self._waiters:
+                self._waiters.remove(alarm)
+
+
+def ring(alarm: threading.Lock) -> None:
+    """Release a lock that a sleeper waits for, unless somebody else just did."""
+    with contextlib.suppress(RuntimeError):  # released already
+        alarm.release()

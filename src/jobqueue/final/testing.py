@@ -1,0 +1,80 @@
+"""Deterministic time for the tests of a queue's users.
+
+```
+clock = ManualClock()
+with JobQueue(Config(base_delay=30, jitter=0), handler=flaky, clock=clock) as jq:
+    handle = jq.enqueue(Job())
+    ...
+    clock.advance(30)  # the retry is in its lane when this returns
+```
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from .clock import SystemClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["ManualClock"]
+
+
+class ManualClock:
+    """A clock that stands still until `advance`. Thread-safe.
+
+    It drives delays, backoff, `job_timeout` and `JobContext.wait` of the queues that were made
+    with it. What a caller waits for (`enqueue`, `wait`, `result`, `join`, `close`) stays on
+    real time.
+
+    Args:
+        start: Unix time at which it stands; by default the present.
+    """
+
+    manual = True
+
+    def __init__(self, start: float | None = None) -> None:
+        self._lock = threading.Lock()  # guards the two below; held for no call
+        self._elapsed_seconds = 0.0
+        self._subscribers: list[Callable[[], None]] = []
+        self._start = SystemClock.time() if start is None else float(start)
+
+    def monotonic(self) -> float:
+        """Seconds by which the clock has been advanced."""
+        return self._elapsed_seconds
+
+    def time(self) -> float:
+        """Unix time: `start` plus what the clock has been advanced."""
+        return self._start + self._elapsed_seconds
+
+    def advance(self, seconds: float) -> None:
+        """Move time on; returns when the jobs that came due are in their lanes.
+
+        Args:
+            seconds: how far, >= 0.
+
+        Raises:
+            ValueError: `seconds` is negative or not finite.
+        """
+        if not 0 <= seconds <= sys.float_info.max:  # which an int can be above
+            raise ValueError(f"a clock advances by a finite number >= 0, not {seconds!r}")
+        with self._lock:
+            self._elapsed_seconds += seconds
+            subscribers = tuple(self._subscribers)
+        for on_advance in subscribers:
+            on_advance()
+
+    def subscribe(self, on_advance: Callable[[], None]) -> Callable[[], None]:
+        """Have `on_advance` called after each move; returns a function that ends this."""
+        with self._lock:
+            self._subscribers.append(on_advance)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                if on_advance in self._subscribers:
+                    self._subscribers.remove(on_advance)
+
+        return unsubscribe

@@ -1,0 +1,113 @@
+"""Decides when to compact, and does it on a thread of its own.
+
+Guarantees: after any number of finished jobs the log holds at most about twice what is needed and
+three segments. Producers and the log's thread are never blocked by it. It stops when told to.
+Relies on: `step` is called by the log's thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from ..errors import LogCorruptError
+from .compact import CompactionStoppedError, compact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .batch import LogOptions
+    from .files import Files
+    from .tail import Tail
+
+SEALED_FILES_MAX = 16
+"""More files than this are compacted whatever their size: each restart leaves one."""
+LOOK_SECONDS = 1.0
+_NEVER = float("inf")
+
+
+class Compactor:
+    """Compacts one log.
+
+    Args:
+        needed: estimates the bytes of what is unfinished, failed and retained.
+        report: called where a compaction failed; the log goes on without.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        directory: str,
+        options: LogOptions,
+        tail: Tail,
+        *,
+        needed: Callable[[], int],
+        report: Callable[[BaseException], None],
+    ) -> None:
+        self._files = files
+        self._directory = directory
+        self._options = options
+        self._tail = tail
+        self._needed = needed
+        self._report = report
+        self._stopped = threading.Event()
+        self._thread: threading.Thread | None = None
+        # How far the estimate was off last time: it knows neither escapes nor tracebacks.
+        self._correction = 1.0
+        self.due = 0.0
+        """When `step` looks next whether it is worth while (monotonic seconds)."""
+
+    def step(self, now: float, *, wrote: bool) -> None:
+        """The log's thread has done something; look from time to time."""
+        if self.due <= now:
+            self.due = _NEVER
+            if self._is_worth_while():
+                self._start()
+        if wrote and self.due == _NEVER:
+            self.due = now + LOOK_SECONDS
+
+    def _is_worth_while(self) -> bool:
+        """Whether less than half of what is sealed is still needed, a segment more or less."""
+        tail = self._tail
+        if tail.sealed_files < 2 or self._stopped.is_set():
+            return False
+        if self._thread is not None and self._thread.is_alive():
+            return False
+        needed = self._needed() * self._correction
+        return (
+            tail.sealed_bytes > 2 * needed + self._options.segment_bytes
+            or tail.sealed_files > SEALED_FILES_MAX
+        )
+
+    def _start(self) -> None:
+        through = self._tail.segment - 1
+        self._thread = threading.Thread(
+            target=self._compact, args=(through,), name="jobqueue-compact", daemon=True
+        )
+        self._thread.start()
+
+    def _compact(self, through: int) -> None:
+        needed = max(self._needed(), 1)
+        try:
+            result = compact(
+                self._files,
+                self._directory,
+                through,
+                self._options.status_retention,
+                self._stopped.is_set,
+            )
+        except CompactionStoppedError:
+            return
+        except (OSError, LogCorruptError) as error:
+            self._report(error)
+            return
+        self._correction = max(1.0, result.bytes_after / needed)
+        self._tail.compacted(result)
+
+    def stop(self, timeout: float | None) -> bool:
+        """Have it stop, without a change; returns whether it has."""
+        self._stopped.set()
+        if self._thread is None:
+            return True
+        self._thread.join(timeout)
+        return not self._thread.is_alive()

@@ -1,0 +1,193 @@
+"""The end of the log: the active segment, and how far it is written and fsynced.
+
+Guarantees: `number` and `synced` tell the truth whenever the lock is free. Numbers go up by one a
+batch, across segments.
+Relies on: `lock` of the writer. It is held for `copy`; everything else is called without it, by
+one thread at a time, and makes system calls. While that thread appends, nobody calls `copy`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .codec import encode_batch, encode_header
+from .files import path_in
+from .segment import open_appender, segment_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from threading import RLock
+
+    from .batch import LogOptions, OpenBatch
+    from .compact import Compaction
+    from .files import Files
+    from .record import Record
+    from .segment import Appender
+
+INLINE_BYTES_MAX = 64 * 1024
+
+
+class Tail:
+    """Where batches go.
+
+    Raises:
+        OSError: the first segment cannot be started.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        directory: str,
+        options: LogOptions,
+        lock: RLock,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._files = files
+        self._directory = directory
+        self._lock = lock
+        self._monotonic = monotonic
+        self._segment_bytes = options.segment_bytes
+        self._mapped = options.durability == "write"
+        self.segment = options.segment
+        """Number of the active segment."""
+        self.sealed_bytes = options.bytes_before
+        self.sealed_files = options.files_before
+        self._seal: int | None = None  # the last batch, where that says only what is fsynced
+        self.number = options.batch
+        """Of the last batch written."""
+        self.synced = options.batch
+        """Of the last batch known to be fsynced."""
+        self.unsynced_records = 0
+        self.batches = 0
+        self.fsyncs = 0
+        self.last_fsync_seconds = 0.0
+        self._appender: Appender = self._start(self.segment)
+        self._header_bytes = self._appender.position
+
+    @property
+    def size(self) -> int:
+        """Size of the log's files."""
+        return self.sealed_bytes + self._appender.position
+
+    def copy(self, batch: OpenBatch) -> bool:
+        """With the lock: copy the batch into the segment's map, if that needs no system call.
+
+        Then the batch is empty again, and its records are in `copied`.
+        """
+        appender = self._appender
+        if not appender.fits(1):
+            return False
+        number = self.number + 1
+        data = encode_batch(batch.records, number, self.synced)
+        size = len(data)
+        end = appender.position + size
+        if size > INLINE_BYTES_MAX or end > self._segment_bytes or not appender.fits(size):
+            return False
+        window, start = appender.window()
+        stop = start + size
+        count = len(batch.records)
+        empty: list[Record] = []
+        # No call from here on: an asynchronous exception finds the batch in the log, with all
+        # that tells of it, or not there, and nothing between.
+        window[start:stop] = data
+        appender.position = end
+        self.number = number
+        self.batches += 1
+        self.unsynced_records += count
+        self.copied = batch.records
+        batch.records = empty
+        return True
+
+    copied: Sequence[Record] = ()
+    """What `copy` copied last and its caller has not settled yet."""
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Append a batch, in a new segment where this one is full.
+
+        Raises:
+            OSError: as on a full disk; nothing of the batch is left.
+            LogWriteError: some of it may be left, or an fsync failed: the end of this log.
+        """
+        data = encode_batch(records, self.number + 1, self.synced)
+        end = self._appender.position + len(data)
+        if end > self._segment_bytes and self._appender.position > self._header_bytes:
+            self._next_segment()
+            data = encode_batch(records, self.number + 1, self.synced)
+        self._append(data, len(records))
+
+    def _append(self, data: bytes, records: int) -> None:
+        if not self._appender.fits(len(data)):
+            self._appender.reserve(len(data))
+        self._appender.append(data)
+        with self._lock:
+            self.number += 1
+            self.batches += 1
+            self.unsynced_records += records
+
+    def sync(self) -> None:
+        """Fsync what is written.
+
+        Raises:
+            FsyncError: it failed, so that nobody can tell what is on the disk.
+        """
+        with self._lock:
+            number, records = self.number, self.unsynced_records
+        start = self._monotonic()
+        try:
+            self._appender.sync()
+        except OSError as error:
+            raise FsyncError(error) from error
+        seconds = self._monotonic() - start
+        with self._lock:
+            self.synced = number
+            self.unsynced_records -= records
+            self.fsyncs += 1
+            self.last_fsync_seconds = seconds
+
+    def _next_segment(self) -> None:
+        """Seal the active segment and start another.
+
+        The header of the new one says that all before it is on the disk; that is so by then.
+        """
+        self.seal()
+        sealed = self._appender
+        appender = self._start(self.segment + 1)
+        with self._lock:
+            self.segment += 1
+            self.sealed_bytes += sealed.position
+            self.sealed_files += 1
+            self._appender = appender
+        sealed.finish()
+
+    def _start(self, segment: int) -> Appender:
+        path = path_in(self._directory, segment_name(segment))
+        return open_appender(
+            self._files, path, encode_header(segment, self.number + 1), self._mapped
+        )
+
+    def seal(self) -> None:
+        """Fsync all, and write that down in a batch of its own."""
+        if self._seal == self.number:
+            return  # so it was, and there was no room for the next segment
+        self.sync()
+        self._append(encode_batch((), self.number + 1, self.synced), 0)
+        self.sync()
+        self._seal = self.number
+
+    def compacted(self, result: Compaction) -> None:
+        """A snapshot has replaced sealed files."""
+        with self._lock:
+            self.sealed_bytes += result.bytes_after - result.bytes_before
+            self.sealed_files += 1 - result.files
+
+    def finish(self) -> None:
+        """Cut the active segment to its length, fsync and close it. Nothing may follow."""
+        self._appender.finish()
+
+    def abandon(self) -> None:
+        """Close the active segment as it is. Nothing may follow."""
+        self._appender.abandon()
+
+
+class FsyncError(Exception):
+    """An fsync failed; its cause is the `OSError`."""
