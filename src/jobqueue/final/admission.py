@@ -50,6 +50,7 @@ class Admission:
     ) -> None:
         self._owner = owner
         self._dispatch = dispatch
+        self._mutex = dispatch.mutex
         self._gate = gate
         self._pool = pool
         self._status = dispatch.status
@@ -67,20 +68,22 @@ class Admission:
         call: Handler | None = None,
     ) -> JobHandle:
         """See `JobQueue.enqueue`; `call` is a handler that the job carries itself."""
-        self.check(job)
+        if type(job) is not Job or len(job._payload) > self._payload_bytes_max:
+            self.check(job)
         if timeout is not None:
             check_seconds("timeout", timeout)
         if delay:
             check_seconds("delay", delay)
-        mutex = self._dispatch.mutex
+        mutex = self._mutex
         if mutex._is_owned():
             check_reentry(mutex)
         handle = JobHandle(self._owner, job, Status.SCHEDULED if delay else Status.QUEUED)
-        handle._call = call
+        if call is not None:
+            handle._call = call
         lane = self._lanes[job._priority]
         with mutex:
             self._refuse(job, call)
-            has_room = delay or (lane.room > 0)
+            has_room = delay or lane.room > 0
             if has_room:
                 batch = self._accept(handle, lane, delay)
         if not has_room:
@@ -106,9 +109,11 @@ class Admission:
 
     def _refuse(self, job: Job, call: Handler | None) -> None:
         """Raises where the job cannot be accepted now, room apart."""
-        self._gate.check()
-        if job._id in self._status:
-            self._status.refuse_known(job._id)
+        if self._gate.shut:
+            self._gate.check()
+        job_id, status = job._id, self._status
+        if job_id in status.live or job_id in status.finished or job_id in status.dead:
+            status.refuse_known(job_id)
         if job._handler is None and call is None and self._registry.default is None:
             raise UnknownHandlerError(
                 f"job {job._id!r} names no handler and the queue has no default handler; set "

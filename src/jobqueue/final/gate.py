@@ -14,6 +14,7 @@ class Gate:
 
     Attributes:
         closed: no new jobs are taken.
+        shut: `check` would raise.
         abandoned: `close` has given its report; what still runs touches nothing any more.
         forked: this is the copy in a forked child.
         fault: why the queue cannot go on: its log failed, or one of its threads died.
@@ -21,6 +22,7 @@ class Gate:
 
     def __init__(self) -> None:
         self.closed = False
+        self.shut = False
         self.abandoned = False
         self.forked = False
         self.fault: LogWriteError | JobQueueError | None = None

@@ -122,6 +122,8 @@ class HandlerRegistry:
     def __init__(self, default: Handler | None) -> None:
         self.default = default
         self._handlers: dict[str | None, Handler] = {} if default is None else {None: default}
+        self.find: Callable[[str | None], Handler | None] = self._handlers.get
+        """The handler of this name."""
         self._parked: dict[str | None, dict[JobHandle, None]] = {}
 
     def register(self, name: str, handler: Handler) -> list[JobHandle]:
@@ -138,10 +140,6 @@ class HandlerRegistry:
             )
         self._handlers[name] = handler
         return list(self._parked.pop(name, ()))
-
-    def find(self, name: str | None) -> Handler | None:
-        """The handler of this name."""
-        return self._handlers.get(name)
 
     def park(self, handle: JobHandle, now: float) -> bool:
         """Keep a job until its handler is registered; `True` for the first of its name."""

@@ -132,7 +132,7 @@ class Lifecycle:
 
     def _shut_down(self, deadline: float, *, drain: bool) -> None:
         with self._mutex:
-            self._gate.closed = True
+            self._gate.closed = self._gate.shut = True
             if self._finished_before is None:
                 self._finished_before = self._finished()
             if not drain:
@@ -216,6 +216,7 @@ class Lifecycle:
             if self._gate.fault is not None:
                 return
             self._gate.fault = fault
+            self._gate.shut = True
             self._dispatch.scheduler.stop()
             for lane in self._dispatch.scheduler.lanes:
                 while lane.producers:
@@ -227,6 +228,6 @@ class Lifecycle:
     def forked(self) -> None:
         """This is a forked child: the queue and its log are the parent's. Takes no lock."""
         self._mutex._at_fork_reinit()  # it may have been held by a thread that is not here
-        self._gate.forked = self._gate.closed = self._gate.abandoned = True
+        self._gate.forked = self._gate.closed = self._gate.shut = self._gate.abandoned = True
         if self._log is not None and self._report is None:
             self._log.files.close(self._log.lock)  # an inherited copy would keep the log locked

@@ -40,6 +40,8 @@ class Outcomes:
         self._config = config
         self._status = dispatch.status
         self._clock = dispatch.clock
+        self._monotonic = dispatch.clock.monotonic
+        self._time = dispatch.clock.time
         self._quiet = dispatch.quiet
         self._random = random.Random().random
 
@@ -47,13 +49,12 @@ class Outcomes:
         """The handler returned. With the mutex."""
         if self.gate.abandoned:
             return
-        now = self._clock.monotonic()
-        wall = self._clock.time()
+        now = self._monotonic()
+        wall = self._time()
         self._end_attempt(worker, handle, now)
         self._status.complete(handle, result, now, wall)
-        journal = self.dispatch.journal
-        if journal is not None:
-            journal.completed(handle, wall)
+        if self.dispatch.journal is not None:
+            self.dispatch.journal.completed(handle, wall)
         if self._quiet.watchers:
             self._quiet.look()
 
