@@ -140,7 +140,7 @@ class LogState:
             state.due = None
             state.delay = 0.0
         if state.crashes:
-            state.crashes = 0
+            state.crashes = state.crashed_run = 0
         finished = self._finished
         finished.append(record.job)
         if len(finished) > self._retention:
@@ -154,7 +154,7 @@ class LogState:
             state.error = record.error
             state.traceback = record.traceback
             state.started = record.started
-            state.crashes = 0
+            state.crashes = state.crashed_run = 0
 
     def _failed(self, state: JobState, record: Failed) -> None:
         if state.status == QUEUED:
@@ -166,11 +166,13 @@ class LogState:
             state.traceback = record.traceback
             state.started = record.started
             state.finished = record.at
-            state.crashes = 0
+            state.crashes = state.crashed_run = 0
 
     def _requeued(self, state: JobState, record: Requeued) -> None:
         if state.status == FAILED:
-            self.jobs[record.job] = JobState(state.enqueued)
+            enqueued = state.enqueued
+            enqueued.due = enqueued.delay = None
+            self.jobs[record.job] = JobState(enqueued)
 
     def _discarded(self, state: JobState, record: Discarded) -> None:
         if state.status == FAILED:
@@ -182,9 +184,14 @@ class LogState:
             state.crashed_run = record.run
 
     def records(self) -> Iterator[Record]:
-        """Yield records that would rebuild this state, in the order of the jobs."""
+        """Yield records that would rebuild this state; those of type `Enqueued` are its own.
+
+        Jobs come in their order, and what ended in the order in which it did.
+        """
         for state in self.jobs.values():
             yield from _rebuild(state)
+        for number in self._finished:
+            yield _end(self.jobs[number])
 
 
 _APPLY: Final[dict[type[Any], Callable[[LogState, JobState, Any], None]]] = {
@@ -199,55 +206,23 @@ _APPLY: Final[dict[type[Any], Callable[[LogState, JobState, Any], None]]] = {
 
 
 def _rebuild(state: JobState) -> Iterator[Record]:
-    """Yield the records from which `LogState` makes an equal state."""
-    was = state.enqueued
-    retried = state.status == QUEUED and state.error is not None
-    yield Enqueued(
-        was.job,
-        was.id,
-        was.priority,
-        was.created,
-        was.handler,
-        was.max_retries,
-        was.headers,
-        was.payload,
-        was.binary,
-        None if retried else state.due,
-        None if retried or state.due is None else state.delay,
-    )
-    if state.error is not None and state.status != FAILED:
-        yield _last_failure(state, state.error)
-    end = _end(state)
-    if end is not None:
-        yield end
-    if state.crashes:
-        yield Crashed(was.job, state.crashes, state.crashed_run)
-
-
-def _last_failure(state: JobState, error: str) -> Retried:
-    started = state.started or 0.0
-    due = started if state.due is None else state.due
-    trace = state.traceback or ""
-    return Retried(
-        state.enqueued.job,
-        started,
-        started,
-        state.retries,
-        due,
-        state.delay,
-        error,
-        trace,
-    )
-
-
-def _end(state: JobState) -> Record | None:
-    """Return the record that finished the job, or `None`."""
-    job, at, started = state.enqueued.job, state.finished or 0.0, state.started
-    if state.status == COMPLETED:
-        return Completed(job, at, started or 0.0, state.retries)
+    """Yield the records from which `LogState` makes an equal state, but for a job's end."""
+    yield state.enqueued
+    error, trace = state.error or "", state.traceback or ""
+    job, retries, started = state.enqueued.job, state.retries, state.started
     if state.status == FAILED:
-        error, trace = state.error or "", state.traceback or ""
-        return Failed(job, at, started, state.retries, error, trace)
-    if state.status == CANCELLED:
-        return Cancelled(job, at, started, state.retries)
-    return None
+        yield Failed(job, state.finished or 0.0, started, retries, error, trace)
+    elif state.error is not None:
+        began = started or 0.0
+        due = began if state.due is None else state.due
+        yield Retried(job, began, began, retries, due, state.delay, error, trace)
+    if state.crashes:
+        yield Crashed(job, state.crashes, state.crashed_run)
+
+
+def _end(state: JobState) -> Record:
+    """Return the record that ended a completed or cancelled job."""
+    job, at, retries = state.enqueued.job, state.finished or 0.0, state.retries
+    if state.status == COMPLETED:
+        return Completed(job, at, state.started or 0.0, retries)
+    return Cancelled(job, at, state.started, retries)

@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from jobqueue.final.errors import LogLockedError
+from jobqueue.final.wal import files as files_module
+from jobqueue.final.wal.files import PAGE_BYTES, Files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="fallocate(2) is Linux's")
+needs_permissions = pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+
+
+@pytest.fixture
+def files() -> Files:
+    return Files()
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o777], ids=oct)
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("umask")
+def test_directory_and_files_are_the_owners_alone_whatever_the_umask(
+    files: Files, tmp_path: Path
+) -> None:
+    directory = tmp_path / "log"
+    files.make_directory(str(directory))
+    files.close(files.create(str(directory / "segment")))
+    files.unlock(files.lock(str(directory / "LOCK")))
+    assert mode(directory) == 0o700
+    assert mode(directory / "segment") == 0o600
+    assert mode(directory / "LOCK") == 0o600
+
+
+def test_missing_parents_of_the_directory_are_made_too(files: Files, tmp_path: Path) -> None:
+    files.make_directory(str(tmp_path / "a" / "b"))
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_a_new_directory_is_made_durable_by_its_parent(tmp_path: Path) -> None:
+    synced = []
+
+    class Watched(Files):
+        def sync_directory(self, path: str) -> None:
+            synced.append(path)
+            super().sync_directory(path)
+
+    Watched().make_directory(str(tmp_path / "a" / "b"))
+    assert synced == [str(tmp_path), str(tmp_path / "a")]
+
+
+def test_a_directory_that_exists_is_left_as_it_is(files: Files, tmp_path: Path) -> None:
+    directory = tmp_path / "log"
+    directory.mkdir(mode=0o750)
+    before = mode(directory)
+    files.make_directory(str(directory))
+    assert mode(directory) == before
+
+
+def test_a_file_in_place_of_the_directory_is_named(files: Files, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.touch()
+    with pytest.raises(NotADirectoryError, match=str(path)):
+        files.make_directory(str(path))
+    with pytest.raises(NotADirectoryError, match=str(path)):
+        files.make_directory(str(path / "log"))
+
+
+@needs_permissions
+def test_a_directory_that_cannot_be_made_is_named(files: Files, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(PermissionError, match=str(tmp_path)):
+        files.make_directory(str(tmp_path / "log"))
+
+
+def test_a_second_lock_in_this_process_is_refused_and_names_the_owner(
+    files: Files, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "LOCK")
+    fd = files.lock(path)
+    with pytest.raises(LogLockedError) as caught:
+        files.lock(path)
+    assert caught.value.path == str(tmp_path)
+    assert caught.value.pid == os.getpid()
+    files.unlock(fd)
+    files.unlock(files.lock(path))
+
+
+HOLD_LOCK = """
+import fcntl, os, sys
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+fcntl.flock(fd, fcntl.LOCK_EX)
+os.write(fd, b"%d\\n" % os.getpid())
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_lock_held_by_another_process_is_refused_and_ends_with_it(
+    files: Files, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "LOCK")
+    command = [sys.executable, "-S", "-c", HOLD_LOCK, path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        with pytest.raises(LogLockedError) as caught:
+            files.lock(path)
+        assert caught.value.pid == child.pid
+        child.kill()
+    files.unlock(files.lock(path))
+
+
+def test_the_lock_file_tells_the_pid_and_nothing_of_its_past(files: Files, tmp_path: Path) -> None:
+    path = tmp_path / "LOCK"
+    path.write_text("1234567890 left by a process that died\n")
+    fd = files.lock(str(path))
+    assert path.read_text() == f"{os.getpid()}\n"
+    files.unlock(fd)
+
+
+@pytest.mark.parametrize("content", ["", "nonsense"])
+def test_an_owner_that_cannot_be_told_is_none(files: Files, tmp_path: Path, content: str) -> None:
+    path = tmp_path / "LOCK"
+    fd = files.lock(str(path))
+    path.write_text(content)
+    with pytest.raises(LogLockedError) as caught:
+        files.lock(str(path))
+    assert caught.value.pid is None
+    files.unlock(fd)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_the_lock_outlives_a_forked_childs_copy_and_is_released_beside_it(
+    files: Files, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "LOCK")
+    fd = files.lock(path)
+    copy = os.dup(fd)  # as a child has one
+    files.close(copy)
+    with pytest.raises(LogLockedError):
+        files.lock(path)
+    copy = os.dup(fd)
+    files.unlock(fd)
+    files.unlock(files.lock(path))
+    os.close(copy)
+
+
+@pytest.mark.parametrize("method", ["open_read", "open_write", "lock", "create"])
+def test_a_symbolic_link_in_place_of_a_file_is_refused(
+    files: Files, tmp_path: Path, method: str
+) -> None:
+    target = tmp_path / "target"
+    target.write_text("precious")
+    link = tmp_path / "link"
+    link.symlink_to(target)
+    with pytest.raises(OSError, match=str(link)):
+        getattr(files, method)(str(link))
+    assert target.read_text() == "precious"
+
+
+@pytest.mark.parametrize("method", ["open_read", "open_write", "lock"])
+def test_a_fifo_in_place_of_a_file_is_refused_without_waiting(
+    files: Files, tmp_path: Path, method: str
+) -> None:
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="regular file"):
+        getattr(files, method)(str(path))
+
+
+def test_a_new_file_must_not_exist(files: Files, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        files.create(str(tmp_path / "file"))
+
+
+def test_descriptors_do_not_reach_other_programs(files: Files, tmp_path: Path) -> None:
+    fd = files.create(str(tmp_path / "file"))
+    assert not os.get_inheritable(fd)
+    files.close(fd)
+
+
+def test_short_writes_are_carried_on(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pwrite = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, offset: pwrite(fd, data[:3], offset))
+    fd = files.create(str(tmp_path / "file"))
+    files.write(fd, b"0123456789", 2)
+    assert files.read(fd, 100, 0) == b"\0\x000123456789"
+    files.close(fd)
+
+
+def test_a_write_that_writes_nothing_is_an_error(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fd = files.create(str(tmp_path / "file"))
+    monkeypatch.setattr(os, "pwrite", lambda _fd, _data, _offset: 0)
+    with pytest.raises(OSError, match="wrote nothing"):
+        files.write(fd, b"data", 0)
+    files.close(fd)
+
+
+def test_a_failed_fchmod_leaves_no_descriptor_open(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_fd: int, _mode: int) -> None:
+        raise OSError(errno.EPERM, "no")
+
+    open_before = len(os.listdir("/dev/fd"))
+    monkeypatch.setattr(os, "fchmod", refuse)
+    for method in (files.create, files.lock):
+        with pytest.raises(OSError, match="no"):
+            method(str(tmp_path / method.__name__))
+    assert len(os.listdir("/dev/fd")) == open_before
+
+
+def test_what_is_copied_into_a_map_is_in_the_file(files: Files, tmp_path: Path) -> None:
+    fd = files.create(str(tmp_path / "file"))
+    files.truncate(fd, 2 * PAGE_BYTES)
+    window = files.map(fd, PAGE_BYTES, PAGE_BYTES)
+    window[10:14] = b"data"
+    assert files.read(fd, 4, PAGE_BYTES + 10) == b"data"
+    window.close()
+    assert files.size(fd) == 2 * PAGE_BYTES
+    files.sync(fd)
+    files.close(fd)
+
+
+@linux_only
+def test_allocated_blocks_are_really_there_or_the_call_says_so(
+    files: Files, tmp_path: Path
+) -> None:
+    path = tmp_path / "file"
+    fd = files.create(str(path))
+    try:
+        files.allocate(fd, 0, 1 << 20)
+    except OSError as error:
+        if error.errno != errno.EOPNOTSUPP:
+            raise
+        pytest.skip("this file system does not reserve blocks")
+    finally:
+        files.close(fd)
+    assert path.stat().st_blocks * 512 >= 1 << 20
+    assert path.stat().st_size == 1 << 20
+
+
+@linux_only
+def test_blocks_are_not_reserved_where_the_file_system_only_pretends(files: Files) -> None:
+    fd = os.open("/proc/self/comm", os.O_RDWR)
+    with pytest.raises(OSError) as caught:
+        files.allocate(fd, 0, 4096)
+    assert caught.value.errno == errno.EOPNOTSUPP
+    os.close(fd)
+
+
+@linux_only
+def test_a_closed_descriptor_cannot_be_allocated(files: Files) -> None:
+    with pytest.raises(OSError):
+        files.allocate(-1, 0, 4096)
+
+
+class FakeLibc:
+    """Answers `fallocate` with the errors given, then with success."""
+
+    def __init__(self, *errors: int) -> None:
+        self.errors = list(errors)
+
+    def fallocate64(self, *_arguments: Any) -> int:
+        import ctypes
+
+        if not self.errors:
+            return 0
+        ctypes.set_errno(self.errors.pop(0))
+        return -1
+
+
+@linux_only
+def test_an_interrupted_allocation_is_tried_again(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    libc = FakeLibc(errno.EINTR, errno.EINTR)
+    monkeypatch.setattr(files_module, "_LIBC", libc)
+    monkeypatch.setattr(files_module, "_reserves_blocks", lambda _libc, _fd: True)
+    files.allocate(-1, 0, 4096)
+    assert libc.errors == []
+
+
+@linux_only
+def test_a_full_disk_shows_when_blocks_are_allocated(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files_module, "_LIBC", FakeLibc(errno.ENOSPC))
+    monkeypatch.setattr(files_module, "_reserves_blocks", lambda _libc, _fd: True)
+    with pytest.raises(OSError) as caught:
+        files.allocate(-1, 0, 4096)
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_rename_replaces_and_unlink_removes(files: Files, tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("new content")
+    (tmp_path / "new").write_text("old content")
+    files.rename(str(tmp_path / "old"), str(tmp_path / "new"))
+    assert (tmp_path / "new").read_text() == "new content"
+    assert files.list_directory(str(tmp_path)) == ["new"]
+    files.unlink(str(tmp_path / "new"))
+    files.sync_directory(str(tmp_path))
+    assert files.list_directory(str(tmp_path)) == []

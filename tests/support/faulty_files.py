@@ -1,0 +1,112 @@
+"""A file system that fails when it is told to, and tells what was asked of it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from jobqueue.final.wal.files import Files, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass
+class Fault:
+    """Calls of `method` fail with `errno`: the one after `skip` others, or all from there on.
+
+    A `write` that fails has written `partial` bytes first.
+    """
+
+    method: str
+    errno: int
+    skip: int = 0
+    for_ever: bool = False
+    partial: int = 0
+
+
+@dataclass
+class FaultyFiles(Files):
+    """Real files, apart from the faults that are planned. Not thread-safe."""
+
+    faults: list[Fault] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+
+    def fail(
+        self, method: str, errno: int, *, skip: int = 0, for_ever: bool = False, partial: int = 0
+    ) -> None:
+        """Plan a fault; see `Fault`."""
+        self.faults.append(Fault(method, errno, skip, for_ever, partial))
+
+    def heal(self) -> None:
+        """Forget all planned faults."""
+        self.faults.clear()
+
+    def _due(self, method: str) -> Iterator[Fault]:
+        """Count a call; yield the fault that hits it, if any."""
+        self.calls.append(method)
+        for fault in [f for f in self.faults if f.method == method]:
+            if fault.skip:
+                fault.skip -= 1
+                continue
+            if not fault.for_ever:
+                self.faults.remove(fault)
+            yield fault
+            raise OSError(fault.errno, os.strerror(fault.errno))
+
+    def _call(self, method: str) -> None:
+        for _ in self._due(method):
+            pass
+
+    def write(self, fd: int, data: bytes, offset: int) -> None:
+        for fault in self._due("write"):
+            super().write(fd, data[: fault.partial], offset)
+        super().write(fd, data, offset)
+
+    def create(self, path: str) -> int:
+        self._call("create")
+        return super().create(path)
+
+    def truncate(self, fd: int, length: int) -> None:
+        self._call("truncate")
+        super().truncate(fd, length)
+
+    def allocate(self, fd: int, offset: int, length: int) -> None:
+        self._call("allocate")
+        super().allocate(fd, offset, length)
+
+    def map(self, fd: int, length: int, offset: int) -> Window:
+        self._call("map")
+        return _ToldWindow(super().map(fd, length, offset), self.calls)
+
+    def sync(self, fd: int) -> None:
+        self._call("sync")
+        super().sync(fd)
+
+    def sync_directory(self, path: str) -> None:
+        self._call("sync_directory")
+        super().sync_directory(path)
+
+    def unlink(self, path: str) -> None:
+        self._call("unlink")
+        super().unlink(path)
+
+    def close(self, fd: int) -> None:
+        self._call("close")
+        super().close(fd)
+
+
+class _ToldWindow:
+    """A window whose end is told too."""
+
+    def __init__(self, window: Window, calls: list[str]) -> None:
+        self._window = window
+        self._calls = calls
+
+    def __setitem__(self, where: slice, data: bytes, /) -> None:
+        self._window[where] = data
+
+    def close(self) -> None:
+        self._calls.append("unmap")
+        self._window.close()
