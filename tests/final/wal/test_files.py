@@ -325,3 +325,54 @@ def test_rename_replaces_and_unlink_removes(files: Files, tmp_path: Path) -> Non
     files.unlink(str(tmp_path / "new"))
     files.sync_directory(str(tmp_path))
     assert files.list_directory(str(tmp_path)) == []
+
+
+# What a platform lacks
+
+
+def test_on_macos_a_sync_goes_through_the_drives_cache(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    commands = []
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", lambda fd, command: commands.append((fd, command)))
+    files.sync(7)
+    assert commands == [(7, 51)]
+
+
+def test_without_fdatasync_a_sync_is_an_fsync(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.delattr(os, "fdatasync")
+    monkeypatch.setattr(os, "fsync", synced.append)
+    files.sync(7)
+    assert synced == [7]
+
+
+def test_without_fallocate_no_blocks_are_reserved(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files_module, "_LIBC", None)
+    with pytest.raises(OSError) as caught:
+        files.allocate(-1, 0, 4096)
+    assert caught.value.errno == errno.EOPNOTSUPP
+
+
+@pytest.mark.parametrize("platform", ["darwin", "win32"])
+def test_fallocate_is_looked_for_on_linux_alone(
+    platform: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    assert files_module._load_libc() is None
+
+
+def test_windows_is_refused_with_the_reason(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(OSError, match="Windows"):
+        files.lock(str(tmp_path / "LOCK"))

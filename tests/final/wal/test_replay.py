@@ -106,6 +106,20 @@ def test_the_last_segments_may_be_left_out(log: LogDirectory, through: int) -> N
     assert [record for records in reading for record in records] == expected
 
 
+@pytest.mark.parametrize("junk", [b"garbage", NULS])
+def test_only_preallocated_space_may_follow_the_last_segment_that_is_read(
+    log: LogDirectory, junk: bytes
+) -> None:
+    image = extended(segment(1, 1, JOBS), junk)
+    log.put(image, segment(2, 5, []))
+    reading = Replay(log.files, str(log.path), 1)
+    if junk == NULS:
+        assert [record for records in reading for record in records] == ALL
+    else:
+        with pytest.raises(LogCorruptError, match="sealed"):
+            list(reading)
+
+
 # Repetitions
 
 

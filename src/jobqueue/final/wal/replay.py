@@ -176,13 +176,10 @@ class Replay:
                 self._note_disorder(batches, start)
 
     def _attest(self, batches: Batches) -> None:
-        if any(map(ge, batches.synced, batches.numbers)):
-            index = list(map(ge, batches.synced, batches.numbers)).index(True)
-            self._corrupt(
-                batches.file,
-                batches.offset_of(index),
-                "a batch says of itself or a later one that it is on the disk",
-            )
+        impossible = list(map(ge, batches.synced, batches.numbers))
+        if True in impossible:
+            where = batches.offset_of(impossible.index(True))
+            self._corrupt(batches.file, where, "a batch attests itself or a later one")
         self._attested = max(self._attested, *batches.synced)
         self._hole_is_tail = False
 
@@ -200,15 +197,9 @@ class Replay:
 
     def _refuse_records(self, batches: Batches) -> NoReturn:
         """Find the batch that cannot be decoded."""
-        problem = "its records are not as many as it says"
-        for index, text in enumerate(batches.texts):
-            try:
-                if len(decode_lines(text)) == batches.counts[index]:
-                    continue
-            except RecordError as error:
-                problem = f"a record that cannot be decoded ({str(error)[:200]})"
-            self._corrupt(batches.file, batches.offset_of(index), problem)
-        self._corrupt(batches.file, batches.offset, problem)
+        problems = map(_problem_of, batches.texts, batches.counts)
+        index, problem = next((i, p) for i, p in enumerate(problems) if p is not None)
+        self._corrupt(batches.file, batches.offset_of(index), problem)
 
     def _is_repeated(self, number: int, crc: int) -> bool:
         return self._first <= number <= self.last and self._crcs[number - self._first] == crc
@@ -341,6 +332,15 @@ def _sync(files: Files, path: str) -> None:
         files.sync(fd)
     finally:
         files.close(fd)
+
+
+def _problem_of(text: bytes, count: int) -> str | None:
+    """Tell what is wrong with a batch's record lines."""
+    try:
+        found = len(decode_lines(text))
+    except RecordError as error:
+        return f"a record that cannot be decoded ({str(error)[:200]})"
+    return None if found == count else f"it should hold {count} records and holds {found}"
 
 
 def _end_of_order(batches: Batches, start: int) -> int:
