@@ -1,0 +1,1 @@
+"""Programs that use the package, each run with `python -m examples.<name>`."""
