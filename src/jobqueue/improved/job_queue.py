@@ -180,7 +180,6 @@ class JobQueue:
         """
         if threading.current_thread() in self._workers:
             raise RuntimeError("close() was called from a handler, whose job it would wait for")
-        deadline = time.monotonic() + self._config.shutdown_timeout
         with self._lock:
             self._closed = True
             for room in self._room.values():
@@ -200,8 +199,9 @@ class JobQueue:
                 left.processing,
                 self._config.shutdown_timeout,
             )
-        for worker in self._workers:
-            worker.join(_as_wait(deadline - time.monotonic()))
+        if left.processing == 0:  # else they end when their handlers do
+            for worker in self._workers:
+                worker.join()
 
     def __enter__(self) -> JobQueue:
         return self
@@ -278,5 +278,5 @@ class JobQueue:
 
 
 def _as_wait(seconds: float | None) -> float | None:
-    """`seconds` within the bounds of what `threading` can wait."""
-    return None if seconds is None else min(max(seconds, 0.0), threading.TIMEOUT_MAX)
+    """`seconds`, or the most that `threading` can wait, which is 292 years."""
+    return None if seconds is None else min(seconds, threading.TIMEOUT_MAX)
