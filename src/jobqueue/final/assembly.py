@@ -6,6 +6,8 @@ When it fails, nothing is left: no thread has been started and the log is unlock
 from __future__ import annotations
 
 import logging
+import os
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,7 +35,7 @@ from .wal.slots import Slots
 from .wal.writer import LogWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from .job import HandleOwner
 
@@ -76,16 +78,21 @@ def assemble(
     def fail(fault: JobQueueError) -> None:
         life.fail(fault)  # which is there before anything runs that could fail
 
+    def unlock() -> None:
+        life.unlock()
+
     pool = WorkerPool(config, outcomes, fail)
-    log = _open_log(config, dispatch, fail)
+    with _path_in_errors(config):
+        log = _open_log(config, dispatch, fail, unlock)
     dispatch.timer = Timer(clock, dispatch.fire, lambda error: fail(_timer_died(error)))
     life = Lifecycle(config, dispatch, gate, pool, log)
-    if log is not None:
-        restore(log, config, owner, dispatch)
-    dispatch.timer.start()
-    if log is not None:
-        _start_log(log, config, dispatch, life)
-    dispatch.warn_missing()
+    with closed_on_error(life), _path_in_errors(config):
+        if log is not None:
+            restore(log, config, owner, dispatch)
+        dispatch.timer.start()
+        if log is not None:
+            _start_log(log, config, dispatch)
+        dispatch.warn_missing()
     return Parts(
         dispatch,
         gate,
@@ -96,8 +103,32 @@ def assemble(
     )
 
 
+@contextmanager
+def closed_on_error(life: Lifecycle) -> Iterator[None]:
+    """Close a queue again that could not be made, so that no thread and no lock is left."""
+    try:
+        yield
+    except BaseException:
+        life.close(0.0, drain=False)
+        raise
+
+
+@contextmanager
+def _path_in_errors(config: Config) -> Iterator[None]:
+    """Name the log's directory where an error names no file, as those of a write do."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and config.persist_path is not None:
+            error.filename = os.fspath(config.persist_path)
+        raise
+
+
 def _open_log(
-    config: Config, dispatch: Dispatch, failed: Callable[[JobQueueError], None]
+    config: Config,
+    dispatch: Dispatch,
+    failed: Callable[[JobQueueError], None],
+    ended: Callable[[], None],
 ) -> LockedLog | None:
     if config.persist_path is None:
         return None
@@ -120,6 +151,7 @@ def _open_log(
             lock=rlock_of(dispatch.mutex),
             settle=dispatch.settle,
             failed=failed,
+            ended=ended,
             needed=dispatch.needed_bytes,
             report=_report_compaction,
             monotonic=SystemClock.monotonic,
@@ -135,17 +167,13 @@ def _report_compaction(error: BaseException) -> None:
     report(logging.WARNING, f"the log could not be compacted: {error}", error)
 
 
-def _start_log(log: LockedLog, config: Config, dispatch: Dispatch, life: Lifecycle) -> None:
+def _start_log(log: LockedLog, config: Config, dispatch: Dispatch) -> None:
     """Start the log's thread, and slots of this run's own once the last run's are accounted for."""
     assert dispatch.journal is not None  # `_open_log` made it
     dispatch.journal.writer.start()
-    try:
-        if log.interrupted.jobs:
-            dispatch.journal.writer.flush()
-        dispatch.slots = Slots(log.files, log.directory, log.next_segment, 2 * config.num_workers)
-    except BaseException:
-        life.close(0.0, drain=False)
-        raise
+    if log.interrupted.jobs:
+        dispatch.journal.writer.flush()
+    dispatch.slots = Slots(log.files, log.directory, log.next_segment, 2 * config.num_workers)
 
 
 def _timer_died(error: BaseException) -> JobQueueError:

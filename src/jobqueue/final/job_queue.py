@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, TypeVar
 
 from .admission import check_seconds
-from .assembly import assemble, checked_config, make_registry
+from .assembly import assemble, checked_config, closed_on_error, make_registry
 from .clock import Clock
 from .config import Config
 from .exit import watch
@@ -72,7 +72,8 @@ class JobQueue:
         self._inspection = parts.inspection
         watch(self._life)
         if start:
-            self._life.start()
+            with closed_on_error(self._life):
+                self._life.start()
 
     def _enter(self) -> None:
         """What every call but `enqueue`, which does it by itself, checks first."""

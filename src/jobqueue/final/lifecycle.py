@@ -62,6 +62,7 @@ class Lifecycle:
         self._gate = gate
         self._pool = pool
         self._log = log
+        self._lock = None if log is None else log.lock  # until the log is unlocked
         self._started = False
         self._closer: int | None = None  # the thread that carries out `close`
         self._waiting_closers: list[threading.Lock] = []
@@ -198,15 +199,18 @@ class Lifecycle:
 
     def _stop_threads(self, deadline: float) -> None:
         self._dispatch.timer.stop()
-        journal = self._dispatch.journal
-        if journal is not None and self._log is not None:
+        if self._dispatch.journal is not None:
             seconds = max(deadline - SystemClock.monotonic(), LOG_SECONDS_MIN)
-            if journal.writer.close(seconds):
-                self._log.files.unlock(self._log.lock)
-            # Else the disk hangs: the log stays locked, since its thread may yet write.
+            self._dispatch.journal.writer.close(seconds)
         seconds = max(deadline - SystemClock.monotonic(), 0.1)
         self._pool.join(seconds)
         self._dispatch.timer.join(seconds)
+
+    def unlock(self) -> None:
+        """Nothing touches the log any more; called by its thread, which no signal interrupts."""
+        lock, self._lock = self._lock, None
+        if lock is not None and self._log is not None:
+            self._log.files.unlock(lock)
 
     # ── faults, forks ────────────────────────────────────────────────────────────────────────
 
@@ -229,5 +233,5 @@ class Lifecycle:
         """This is a forked child: the queue and its log are the parent's. Takes no lock."""
         self._mutex._at_fork_reinit()  # it may have been held by a thread that is not here
         self._gate.forked = self._gate.closed = self._gate.shut = self._gate.abandoned = True
-        if self._log is not None and self._report is None:
-            self._log.files.close(self._log.lock)  # an inherited copy would keep the log locked
+        if self._lock is not None and self._log is not None:
+            self._log.files.close(self._lock)  # an inherited copy would keep the log locked

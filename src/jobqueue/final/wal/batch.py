@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from ..errors import LogWriteError
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Sequence
 
     from .record import Record
@@ -42,6 +42,23 @@ class OpenBatch:
         self.waiters: list[threading.Lock] = []
         self.done = False
         self.error: LogWriteError | None = None
+
+    def wait(self, lock: threading.RLock) -> None:
+        """Wait until the batch is done. Without the lock, which guards it.
+
+        Raises:
+            LogWriteError: it could not be brought to its level of durability.
+        """
+        alarm = threading.Lock()
+        alarm.acquire()
+        with lock:
+            if not self.done:
+                self.waiters.append(alarm)
+            else:
+                alarm.release()
+        alarm.acquire()
+        if self.error is not None:
+            raise again(self.error)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ RETRY_SECONDS = 0.1
 _NEVER = float("inf")
 _UNDONE = (Enqueued, Requeued)
 """Records of calls that are undone when their batch cannot be written."""
+_DIED = LogWriteError(errno.EIO, "the log's thread died")
 
 
 class LogWriter:
@@ -47,6 +48,7 @@ class LogWriter:
         lock: the owner's, see the module.
         settle: called for the records of each batch, with the lock.
         failed: called once, without the lock, when the log has failed for good.
+        ended: called without the lock when nothing will touch the log any more.
         needed: estimates the bytes of what the log is still needed for.
         report: called where a compaction failed.
         monotonic: real time in seconds.
@@ -64,6 +66,7 @@ class LogWriter:
         lock: threading.RLock,
         settle: Settle,
         failed: Callable[[LogWriteError], None],
+        ended: Callable[[], None],
         needed: Callable[[], int],
         report: Callable[[BaseException], None],
         monotonic: Callable[[], float],
@@ -73,6 +76,7 @@ class LogWriter:
         self._work = threading.Condition(lock)  # notified when the thread has something to do
         self._settle = settle
         self._failed = failed
+        self._ended = ended
         self._monotonic = monotonic
         self._fsync_interval = options.fsync_interval
         self._is_async = options.durability == "async"
@@ -190,21 +194,8 @@ class LogWriter:
     # ── callers' threads, without the lock ───────────────────────────────────────────────────
 
     def wait(self, batch: OpenBatch) -> None:
-        """Wait until the batch is done. Without the lock.
-
-        Raises:
-            LogWriteError: it could not be brought to its level of durability.
-        """
-        alarm = threading.Lock()
-        alarm.acquire()
-        with self._lock:
-            if not batch.done:
-                batch.waiters.append(alarm)
-            else:
-                alarm.release()
-        alarm.acquire()
-        if batch.error is not None:
-            raise again(batch.error)
+        """Wait until the batch is done; see `OpenBatch.wait`."""
+        batch.wait(self._lock)
 
     def flush(self) -> None:
         """Return when everything added so far is fsynced. Without the lock.
@@ -231,8 +222,12 @@ class LogWriter:
         with self._lock:
             self._closing = True
             self._work.notify()
-        self._thread.join(timeout)
-        return self._compactor.stop(timeout) and not self._thread.is_alive()
+        self._compactor.stop(0.0)
+        if self._thread.ident is None:  # it was never started
+            self._end()
+        else:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
 
     # ── the log's thread, without the lock unless it says so ─────────────────────────────────
 
@@ -240,12 +235,11 @@ class LogWriter:
         try:
             while self._step():
                 pass
-            self._end()
         except BaseException as error:
-            self._break(as_write_error(error, self._directory), None)
-            self._tail.abandon()
-            if not isinstance(error, OSError):
-                raise
+            self._break(as_write_error(error, self._directory), self._writing)
+            raise
+        finally:
+            self._end()
 
     def _step(self) -> bool:
         """Wait for something to do and do it; `False` when that was the last."""
@@ -258,10 +252,13 @@ class LogWriter:
             now = self._monotonic()
             batch = self._begin(now, everything=closing or bool(flushes))
             must_sync = bool(flushes) or self._sync_due <= now
-        error = self._carry_out(batch, must_sync)
-        with self._lock:
-            for flush in flushes:
-                self._finish(flush, error)
+        error: LogWriteError | None = _DIED  # unless it comes out of this
+        try:
+            error = self._carry_out(batch, must_sync)
+        finally:
+            with self._lock:
+                for flush in flushes:
+                    self._finish(flush, error)
         if not closing:
             self._compactor.step(now, wrote=batch is not None or must_sync)
         return not closing
@@ -338,17 +335,20 @@ class LogWriter:
                 self._finish(batch, None)
 
     def _end(self) -> None:
-        """Close the segment for good."""
-        if self.failure is not None:
-            self._tail.abandon()
-            return
+        """Close the segment for good; after a failed fsync without another one."""
         try:
-            self._tail.seal()
+            if self.failure is None:
+                self._tail.seal()
         except OSError as error:  # a full disk: the next start finds a torn end at worst
             self.refusal = as_write_error(error, self._directory)
         except FsyncError as error:
             self._break(as_write_error(error.__cause__ or error, self._directory), None)
-        self._tail.finish()
+        try:
+            (self._tail.finish if self.failure is None else self._tail.abandon)()
+        except OSError as error:
+            self._break(as_write_error(error, self._directory), None)
+        self._compactor.stop(None)
+        self._ended()
 
     # How batches end. With the lock, but for `_refuse` and `_break`.
 
