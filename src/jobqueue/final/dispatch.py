@@ -11,6 +11,7 @@ import logging
 from typing import TYPE_CHECKING, cast
 
 from .job import NOT_ARRIVED, JobHandle
+from .status import wake_waiters
 from .stop import StopRequest
 from .transitions import FINAL, Status
 from .wal.record import Enqueued, Requeued
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from .wal.record import Record
     from .wal.slots import Slots
 
-RECORD_BYTES = 200
+RECORD_BYTES = 100
 """About what a record takes in the log, its payload apart."""
 logger = logging.getLogger("jobqueue")
 
@@ -101,22 +102,30 @@ class Dispatch:
                 self.arrive(handle)
             elif not written:
                 self.forget(handle)
+        if self.quiet.watchers:  # where a job waits for its handler now, all may be at rest
+            self.quiet.look()
 
     def _settle_requeued(self, number: int, error: LogWriteError | None, written: bool) -> None:
-        letter, handle = self._requeued.pop(number, (None, None))
+        letter, handle = self._requeued.get(number, (None, None))
         if letter is None or handle is None:
             return
         if error is None:
-            if handle._status is Status.QUEUED:
+            if handle._status is Status.QUEUED and handle._since == NOT_ARRIVED:
                 self.arrive(handle)
         elif not written:
             self.status.bury_again(letter, handle)
+        self._requeued.pop(number, None)
 
     def requeue(self, letter: DeadLetter, handle: JobHandle) -> None:
         """A dead letter is queued again, under a new handle; it arrives as a new job does."""
         self.status.requeue(letter, handle)
         if self.journal is None:
-            self.arrive(handle)
+            try:
+                self.arrive(handle)
+            except BaseException:  # asynchronous: it is no dead letter any more, so on with it
+                if handle._since == NOT_ARRIVED:
+                    self.arrive(handle)
+                raise
         else:
             self._requeued[letter.number] = (letter, handle)
             self.journal.requeued(letter, self.clock.time())
@@ -173,14 +182,19 @@ class Dispatch:
         was_scheduled = handle._status is Status.SCHEDULED
         wall = self.clock.time()
         try:
-            self.status.cancel(handle, self._monotonic(), wall)
-        finally:
-            if handle._status is Status.CANCELLED:
-                self._take_out(handle, was_scheduled=was_scheduled)
-        if self.journal is not None:
-            self.journal.cancelled(handle, wall)
-        if self.quiet.watchers:
+            try:
+                self.status.cancel(handle, self._monotonic(), wall)
+            finally:
+                if handle._status is Status.CANCELLED:
+                    self._take_out(handle, was_scheduled=was_scheduled)
+            if self.journal is not None:
+                self.journal.cancelled(handle, wall)
+            if self.quiet.watchers:
+                self.quiet.look()
+        except BaseException:  # asynchronous: whoever waits is told all the same
+            wake_waiters(handle)
             self.quiet.look()
+            raise
         return True
 
     def _take_out(self, handle: JobHandle, *, was_scheduled: bool) -> None:

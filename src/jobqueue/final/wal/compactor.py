@@ -50,17 +50,19 @@ class Compactor:
         self._tail = tail
         self._needed = needed
         self._report = report
-        self._stopped = threading.Event()
+        self._stopped = False  # no Event: its `set`, interrupted, leaves it locked
         self._thread: threading.Thread | None = None
         # How far the estimate was off last time: it knows neither escapes nor tracebacks.
         self._correction = 1.0
+        self._segment_seen = 0
         self.due = 0.0
         """When `step` looks next whether it is worth while (monotonic seconds)."""
 
     def step(self, now: float, *, wrote: bool) -> None:
-        """The log's thread has done something; look from time to time."""
-        if self.due <= now:
+        """The log's thread has done something; look at each new segment, and now and then."""
+        if self.due <= now or self._tail.segment != self._segment_seen:
             self.due = _NEVER
+            self._segment_seen = self._tail.segment
             if self._is_worth_while():
                 self._start()
         if wrote and self.due == _NEVER:
@@ -69,7 +71,7 @@ class Compactor:
     def _is_worth_while(self) -> bool:
         """Whether less than half of what is sealed is still needed, a segment more or less."""
         tail = self._tail
-        if tail.sealed_files < 2 or self._stopped.is_set():
+        if tail.sealed_files < 2 or self._stopped:
             return False
         if self._thread is not None and self._thread.is_alive():
             return False
@@ -81,10 +83,15 @@ class Compactor:
 
     def _start(self) -> None:
         through = self._tail.segment - 1
-        self._thread = threading.Thread(
+        thread = threading.Thread(
             target=self._compact, args=(through,), name="jobqueue-compact", daemon=True
         )
-        self._thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system gives no more threads
+            self._report(error)
+        else:
+            self._thread = thread  # only now, since `stop` may join it from another thread
 
     def _compact(self, through: int) -> None:
         needed = max(self._needed(), 1)
@@ -94,7 +101,7 @@ class Compactor:
                 self._directory,
                 through,
                 self._options.status_retention,
-                self._stopped.is_set,
+                lambda: self._stopped,
             )
         except CompactionStoppedError:
             return
@@ -106,7 +113,7 @@ class Compactor:
 
     def stop(self, timeout: float | None) -> bool:
         """Have it stop, without a change; returns whether it has."""
-        self._stopped.set()
+        self._stopped = True
         if self._thread is None:
             return True
         self._thread.join(timeout)

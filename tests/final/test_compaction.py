@@ -1,0 +1,133 @@
+"""Compaction as a queue's user sees it: the log does not grow for ever, and nothing is blocked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobqueue.final import Job, JobQueue, RejectJobError, Status
+from tests.support.queues import Store
+from tests.support.waiting import eventually
+
+SEGMENT_BYTES = 4096
+
+
+def log_bytes(path: Path) -> int:
+    """Size of the log's segments and snapshots; one that is replaced meanwhile does not count."""
+    return sum(len(data) for data in _contents(path))
+
+
+def _contents(path: Path) -> list[bytes]:
+    found = []
+    for file in path.glob("*.jsonl"):
+        try:
+            found.append(file.read_bytes().rstrip(b"\0"))
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def has_snapshot(path: Path) -> bool:
+    return any(re.fullmatch(r"\d+\.snapshot\.jsonl", file.name) for file in path.iterdir())
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store("write", tmp_path)
+    yield store
+    store.close()
+
+
+def finish(jq: JobQueue, count: int) -> None:
+    for handle in jq.enqueue_many([Job(b"x" * 50) for _ in range(count)]):
+        assert handle.wait(10) is Status.COMPLETED
+    jq.flush()
+
+
+@pytest.mark.slow
+def test_the_log_stays_small_however_many_jobs_finish(store: Store) -> None:
+    jq = store.open(lambda _payload: None, segment_bytes=SEGMENT_BYTES, status_retention=20)
+    needed = 20 * 210  # two records for each job that is remembered
+    bound = 2 * needed + 3 * SEGMENT_BYTES
+
+    for _ in range(200):
+        finish(jq, 10)
+
+    assert eventually(lambda: log_bytes(store.path) <= bound), log_bytes(store.path)
+    store.close()
+    assert log_bytes(store.path) <= bound
+
+
+@pytest.mark.slow
+def test_old_unfinished_jobs_and_dead_letters_do_not_pin_segments(store: Store) -> None:
+    def reject(_payload: bytes) -> None:
+        raise RejectJobError("no")
+
+    jq = store.open(
+        lambda _payload: None,
+        handlers={"reject": reject},
+        segment_bytes=SEGMENT_BYTES,
+        status_retention=20,
+    )
+    waits = jq.enqueue(Job(b"old", handler="not there yet"))
+    later = jq.enqueue(Job(b"later"), delay=3600)
+    dead = jq.enqueue(Job(b"dead", handler="reject"))
+    dead.wait(10)
+    for _ in range(10):
+        finish(jq, 100)
+    assert eventually(lambda: not (store.path / "00000001.jsonl").exists())
+    store.close()
+
+    jq = store.open(start=False)
+
+    assert jq.status(waits.id) is Status.QUEUED
+    assert jq.status(later.id) is Status.SCHEDULED
+    assert [letter.id for letter in jq.dead_letters()] == [dead.id]
+    assert jq.requeue(dead.id).job.payload == b"dead"
+
+
+@pytest.mark.slow
+def test_the_log_counts_what_a_snapshot_has_replaced(store: Store) -> None:
+    jq = store.open(lambda _payload: None, segment_bytes=SEGMENT_BYTES, status_retention=20)
+    for _ in range(10):
+        finish(jq, 100)
+    assert eventually(lambda: has_snapshot(store.path))
+
+    def is_exact() -> bool:
+        log = jq.metrics().log
+        return log is not None and log.bytes == log_bytes(store.path)
+
+    assert eventually(is_exact)
+
+
+@pytest.mark.slow
+def test_the_files_that_restarts_leave_are_compacted(store: Store) -> None:
+    for number in range(25):
+        jq = store.open(lambda _payload: None, start=False)
+        jq.enqueue(Job(id=f"job-{number}"))
+        jq.close()
+
+    jq = store.open(lambda _payload: None)
+    jq.enqueue(Job())  # the log's thread looks when there is something to do
+
+    assert eventually(lambda: has_snapshot(store.path))
+    assert jq.join(10)
+    assert jq.metrics().completed == 26
+
+
+def test_a_damaged_segment_stops_compaction_and_not_the_queue(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    jq = store.open(lambda _payload: None, segment_bytes=SEGMENT_BYTES, status_retention=20)
+    first = store.path / "00000001.jsonl"
+    finish(jq, 10)
+    first.write_bytes(first.read_bytes().replace(b'"op":"completed"', b'"op":"forgotten"'))
+
+    for _ in range(5):
+        finish(jq, 100)
+
+    assert eventually(lambda: "could not be compacted" in caplog.text)
+    assert jq.enqueue(Job()).wait(10) is Status.COMPLETED
