@@ -5,7 +5,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobqueue.final.wal import codec
@@ -81,8 +81,8 @@ records: st.SearchStrategy[Record] = st.one_of(
 )
 
 
-@pytest.mark.slow
-@given(st.lists(records))
+@settings(max_examples=50)
+@given(st.lists(records, max_size=5))
 def test_both_codecs_write_the_same_bytes_and_read_them_back(many: list[Record]) -> None:
     data = codec.lines.encode(many)
     assert StdlibLines().encode(many) == data

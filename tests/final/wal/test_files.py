@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
@@ -280,18 +281,45 @@ def test_a_closed_descriptor_cannot_be_allocated(files: Files) -> None:
 
 
 class FakeLibc:
-    """Answers `fallocate` with the errors given, then with success."""
+    """Answers `fallocate` with the errors given, then with success, on a disk of some type."""
 
-    def __init__(self, *errors: int) -> None:
+    def __init__(self, *errors: int, disk: int = 0xEF53) -> None:
         self.errors = list(errors)
+        self.disk = disk
+
+    def fstatfs(self, _fd: Any, buffer: Any) -> int:
+        ctypes.c_long.from_buffer(buffer).value = self.disk
+        return 0
 
     def fallocate64(self, *_arguments: Any) -> int:
-        import ctypes
-
         if not self.errors:
             return 0
         ctypes.set_errno(self.errors.pop(0))
         return -1
+
+
+@linux_only
+@pytest.mark.parametrize(
+    ("disk", "reserves"),
+    [
+        pytest.param(0xEF53, True, id="ext4"),
+        pytest.param(0x58465342, True, id="XFS"),
+        pytest.param(0x01021994, True, id="tmpfs"),
+        pytest.param(0x9123683E, False, id="Btrfs"),
+        pytest.param(0x2FC12FC1, False, id="ZFS"),
+        pytest.param(0x6969, False, id="NFS"),
+    ],
+)
+def test_only_file_systems_that_keep_the_promise_are_trusted_with_it(
+    files: Files, monkeypatch: pytest.MonkeyPatch, disk: int, reserves: bool
+) -> None:
+    monkeypatch.setattr(files_module, "_LIBC", FakeLibc(disk=disk))
+    if reserves:
+        files.allocate(-1, 0, 4096)
+    else:
+        with pytest.raises(OSError) as caught:
+            files.allocate(-1, 0, 4096)
+        assert caught.value.errno == errno.EOPNOTSUPP
 
 
 @linux_only
@@ -300,7 +328,6 @@ def test_an_interrupted_allocation_is_tried_again(
 ) -> None:
     libc = FakeLibc(errno.EINTR, errno.EINTR)
     monkeypatch.setattr(files_module, "_LIBC", libc)
-    monkeypatch.setattr(files_module, "_reserves_blocks", lambda _libc, _fd: True)
     files.allocate(-1, 0, 4096)
     assert libc.errors == []
 
@@ -310,7 +337,6 @@ def test_a_full_disk_shows_when_blocks_are_allocated(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files_module, "_LIBC", FakeLibc(errno.ENOSPC))
-    monkeypatch.setattr(files_module, "_reserves_blocks", lambda _libc, _fd: True)
     with pytest.raises(OSError) as caught:
         files.allocate(-1, 0, 4096)
     assert caught.value.errno == errno.ENOSPC
@@ -325,6 +351,23 @@ def test_rename_replaces_and_unlink_removes(files: Files, tmp_path: Path) -> Non
     files.unlink(str(tmp_path / "new"))
     files.sync_directory(str(tmp_path))
     assert files.list_directory(str(tmp_path)) == []
+
+
+@linux_only
+def test_a_sync_is_an_fdatasync(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    files.sync(7)
+    assert synced == [7]
+
+
+def test_names_are_fsynced_through_their_directory(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_ino))
+    files.sync_directory(str(tmp_path))
+    assert synced == [tmp_path.stat().st_ino]
 
 
 # What a platform lacks

@@ -251,6 +251,16 @@ def test_whole_batches_behind_a_hole_are_torn_where_nothing_was_promised(
     check_torn(log, image.name, image.data[:hole], data[hole:])
 
 
+def test_nuls_in_place_of_a_batch_are_kept_aside_with_the_batches_behind_them(
+    log: LogDirectory,
+) -> None:
+    image = segment(1, 1, JOBS, nothing)
+    a, b = image.starts[1:3]
+    data = image.data[:a] + b"\0" * (b - a) + image.data[b:]
+    log.put(Image(image.name, data))
+    check_torn(log, image.name, image.data[:a], data[a:])
+
+
 def test_a_missing_batch_is_torn_where_nothing_was_promised(log: LogDirectory) -> None:
     image = segment(1, 1, JOBS, nothing)
     a, b = image.starts[1:3]
@@ -412,6 +422,26 @@ def test_garbage_at_the_end_of_a_sealed_segment_is_refused(log: LogDirectory) ->
     log.put(extended(first, b"garbage"), segment(2, 3, JOBS[2:]))
     error = refused(log)
     assert (error.segment, error.offset) == (first.name, len(first.data))
+
+
+def test_nuls_in_place_of_a_batch_at_the_end_of_a_sealed_segment_are_refused(
+    log: LogDirectory,
+) -> None:
+    first = segment(1, 1, JOBS[:2], nothing)
+    start = first.starts[1]
+    log.put(extended(cut(first, start), NULS), segment(2, 3, JOBS[2:], nothing))
+    error = refused(log)
+    assert (error.segment, error.offset) == (first.name, start)
+
+
+def test_a_batch_from_before_the_snapshot_is_damage(log: LogDirectory) -> None:
+    image = segment(2, 30, [[job(5)]], nothing)
+    image.add(encode_batch([job(1)], 1, 0))
+    log.put(snapshot(1, 30, JOBS), image)
+    reading = log.open()
+    assert reading.last == 30
+    assert reading.torn is not None
+    assert reading.torn.cuts[0].offset == image.starts[1]
 
 
 def test_nuls_between_promised_batches_are_refused(log: LogDirectory) -> None:

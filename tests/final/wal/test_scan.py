@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from jobqueue.final.wal import scan as scan_module
 from jobqueue.final.wal.codec import Header, encode_batch, encode_header
 from jobqueue.final.wal.files import Files
+from jobqueue.final.wal.record import Enqueued
 from jobqueue.final.wal.scan import Batches, Damage, scan
 from jobqueue.final.wal.segment import LogFile
 from tests.support.logs import Image, job, segment
@@ -145,9 +146,10 @@ def test_a_tail_of_nuls_is_told_apart_from_other_damage(tmp_path: Path, image: I
         assert isinstance(damage, Damage)
         assert damage.nuls
         assert (damage.offset, damage.end) == (len(image.data), len(image.data) + size)
-    *_, damage = scanned(tmp_path, image.data + NULS + b"x" + NULS)
-    assert isinstance(damage, Damage)
-    assert not damage.nuls
+    for junk in (NULS + b"x" + NULS, b"\0" * (1 << 20) + b"x", b"x" + b"\0" * (1 << 20)):
+        *_, damage = scanned(tmp_path, image.data + junk)
+        assert isinstance(damage, Damage)
+        assert not damage.nuls
 
 
 def test_nuls_before_a_whole_batch_do_not_hide_it(tmp_path: Path, image: Image) -> None:
@@ -216,11 +218,32 @@ def test_what_is_no_batch_does_not_pile_up_in_memory(
 ) -> None:
     monkeypatch.setattr(scan_module, "BATCH_BYTES_MAX", 100_000)
     monkeypatch.setattr(scan_module, "_CHUNK_BYTES", 10_000)
-    garbage = b"no newline here " * 50_000
+    garbage = b"no newline here " * 200_000
     data = image.data + garbage + b"\n" + encode_batch([job(5)], 5, 0)
-    items = scanned(tmp_path, data)
+    (tmp_path / "segment").write_bytes(data)
+    tracemalloc.start()
+    try:
+        items = list(scan(Files(), LogFile(str(tmp_path / "segment"), 1)))
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
     assert numbers_in(items) == [1, 2, 3, 4, 5]
     assert damage_in(items) == [(len(image.data), len(image.data) + len(garbage) + 1)]
+
+
+def test_a_huge_batch_is_read_in_few_pieces(tmp_path: Path) -> None:
+    reads = []
+
+    class Counting(Files):
+        def read(self, fd: int, size: int, offset: int) -> bytes:
+            reads.append(size)
+            return super().read(fd, size, offset)
+
+    batch = encode_batch([Enqueued(1, "a", 1, 1.0, payload="x" * (8 << 20))], 1, 0)
+    (tmp_path / "segment").write_bytes(encode_header(1, 1) + batch)
+    items = list(scan(Counting(), LogFile(str(tmp_path / "segment"), 1)))
+    assert numbers_in(items) == [1]
+    assert len(reads) < 12
 
 
 def test_a_file_is_closed_when_the_walk_is_given_up(tmp_path: Path, image: Image) -> None:

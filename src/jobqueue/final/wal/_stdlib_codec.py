@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import inspect
 import json
-import math
 import types
 from typing import (
     TYPE_CHECKING,
@@ -165,8 +164,7 @@ def _to_int(value: Any, name: str) -> int:
 def _to_float(value: Any, name: str) -> float:
     if type(value) not in (int, float):
         _wrong(name)
-    number = float(value)
-    return number if math.isfinite(number) else _wrong(name)
+    return float(value)
 
 
 def _to_str(value: Any, name: str) -> str:

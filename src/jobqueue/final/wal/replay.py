@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .files import Files
     from .record import Record
 
-__all__ = ["Cut", "Replay", "Torn", "recover", "replay"]
+__all__ = ["Cut", "Replay", "Torn", "end_of_order", "recover", "replay"]
 
 _COPY_BYTES = 1 << 20
 
@@ -73,7 +73,7 @@ class Replay:
         self._files = files
         self._directory = directory
         self._through = through
-        # The highest batch that anything attests as fsynced.
+        # The highest batch that any other one attests as fsynced.
         self._attested = 0
         # Where the good part ends, once it has ended; only attestations are read from there on.
         self._hole: Damage | None = None
@@ -117,7 +117,6 @@ class Replay:
         self.last = first - 1
         self._first = first
         self._crcs = array("I")
-        self._attested = self.last
 
     def _read_segment(self, file: LogFile) -> Iterator[list[Record]]:
         with closing(scan(self._files, file)) as items:
@@ -144,7 +143,6 @@ class Replay:
 
     def _follow(self, file: LogFile, header: Header) -> None:
         """Check that a segment goes on where the last one ended."""
-        self._attested = max(self._attested, header.first - 1)
         hole = self._hole
         if hole is not None and hole.nuls and self._hole_is_tail and header.first == self.last + 1:
             self._spare.append(Cut(hole.file, hole.offset, keep=False))
@@ -167,7 +165,7 @@ class Replay:
         while start < len(batches) and self._hole is None:
             number = batches.numbers[start]
             if number == self.last + 1:
-                stop = _end_of_order(batches, start)
+                stop = end_of_order(batches, start)
                 yield self._accept(batches.part(start, stop))
                 start = stop
             elif self._is_repeated(number, batches.crcs[start]):
@@ -343,7 +341,7 @@ def _problem_of(text: bytes, count: int) -> str | None:
     return None if found == count else f"it should hold {count} records and holds {found}"
 
 
-def _end_of_order(batches: Batches, start: int) -> int:
+def end_of_order(batches: Batches, start: int) -> int:
     """Return up to where the batches from `start` on are numbered one by one."""
     numbers = batches.numbers
     if start == 0 and numbers == list(range(numbers[0], numbers[0] + len(numbers))):
