@@ -1,0 +1,37 @@
+"""The log records that the package makes, one at a time, as they come."""
+
+from __future__ import annotations
+
+import logging
+import queue
+
+from tests.support.waiting import PATIENCE
+
+
+class Records(logging.Handler):
+    """Keeps the records of the logger "jobqueue" while it is entered."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self._records: queue.Queue[logging.LogRecord] = queue.Queue()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._records.put(record)
+
+    def next(self) -> logging.LogRecord:
+        """The next record; waits for it."""
+        return self._records.get(timeout=PATIENCE)
+
+    def rest(self) -> list[logging.LogRecord]:
+        """The records that are there and were not asked for yet."""
+        found = []
+        while not self._records.empty():
+            found.append(self._records.get_nowait())
+        return found
+
+    def __enter__(self) -> Records:
+        logging.getLogger("jobqueue").addHandler(self)
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        logging.getLogger("jobqueue").removeHandler(self)

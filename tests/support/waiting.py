@@ -1,0 +1,26 @@
+"""How tests wait for what other threads do, where there is no event to wait for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PATIENCE = 10.0
+"""Seconds until a wait for what is bound to happen counts as failed."""
+
+_LOOK_SECONDS = 0.001
+
+
+def eventually(predicate: Callable[[], object], timeout: float = PATIENCE) -> bool:
+    """Wait until a predicate holds, for which there is no event; `False` where it never did."""
+    deadline = time.monotonic() + timeout
+    never = threading.Event()
+    while not predicate():
+        if time.monotonic() >= deadline:
+            return False
+        never.wait(_LOOK_SECONDS)
+    return True
