@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobqueue.final import Config, ConfigError, JobQueue, JobQueueError
+
+MIB = 1024 * 1024
+
+# ── what the contract says of each field: default, values that work, values that do not ──────
+
+DEFAULTS = {
+    "num_workers": 4,
+    "queue_size": 1000,
+    "max_retries": 3,
+    "base_delay": 1.0,
+    "max_delay": 60.0,
+    "jitter": 0.1,
+    "fairness": 10,
+    "persist_path": None,
+    "durability": "write",
+    "fsync_interval": 0.05,
+    "segment_bytes": 64 * MIB,
+    "shutdown_timeout": 30.0,
+    "job_timeout": None,
+    "status_retention": 100_000,
+    "max_dead_letters": 10_000,
+    "max_payload_bytes": 16 * MIB,
+    "executor": "thread",
+    "max_crashes": 3,
+}
+SMALLEST = {
+    "num_workers": 1,
+    "queue_size": 1,
+    "max_retries": 0,
+    "fairness": 1,
+    "segment_bytes": 4096,
+    "status_retention": 1,
+    "max_dead_letters": 1,
+    "max_payload_bytes": 1,
+    "max_crashes": 2,
+}
+SECONDS = ("base_delay", "max_delay", "fsync_interval", "shutdown_timeout", "job_timeout")
+NO_NUMBERS = ("1", [1], object(), True)
+
+
+def refused(field: str, value: object) -> str:
+    """Expect that a value is refused; returns the message."""
+    settings: dict[str, Any] = {field: value}
+    with pytest.raises(ConfigError) as caught:
+        Config(**settings)
+    return str(caught.value)
+
+
+def accepted(field: str, value: object) -> bool:
+    settings: dict[str, Any] = {field: value}
+    return bool(getattr(Config(**settings), field) == value)
+
+
+def test_defaults_are_those_of_the_contract() -> None:
+    assert dataclasses.asdict(Config()) == DEFAULTS
+
+
+def test_config_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().num_workers = 5  # type: ignore[misc]  # the mistake that is tested
+
+
+def test_config_error_is_a_value_error_and_one_of_the_package() -> None:
+    assert issubclass(ConfigError, ValueError)
+    assert issubclass(ConfigError, JobQueueError)
+
+
+@pytest.mark.parametrize(("field", "smallest"), SMALLEST.items())
+def test_smallest_whole_number_works_and_one_less_is_refused(field: str, smallest: int) -> None:
+    assert accepted(field, smallest)
+    assert field in refused(field, smallest - 1)
+
+
+@pytest.mark.parametrize("value", [1.5, 4.0, None, math.inf, math.nan, *NO_NUMBERS])
+@pytest.mark.parametrize("field", SMALLEST)
+def test_what_is_no_whole_number_is_refused(field: str, value: object) -> None:
+    assert field in refused(field, value)
+
+
+@pytest.mark.parametrize("value", [0, 0.0, 0.25, 3, 1e9])
+@pytest.mark.parametrize("field", SECONDS)
+def test_seconds_are_finite_and_not_negative(field: str, value: float) -> None:
+    assert accepted(field, value)
+
+
+@pytest.mark.parametrize("value", [-0.1, -1, math.inf, -math.inf, math.nan, 10**400, *NO_NUMBERS])
+@pytest.mark.parametrize("field", SECONDS)
+def test_what_is_no_finite_number_of_seconds_is_refused(field: str, value: object) -> None:
+    assert field in refused(field, value)
+
+
+@pytest.mark.parametrize("field", set(SECONDS) - {"job_timeout"})
+def test_only_the_job_timeout_may_be_none(field: str) -> None:
+    assert accepted("job_timeout", None)
+    assert field in refused(field, None)
+
+
+@pytest.mark.parametrize("value", [0, 0.5, 1])
+def test_jitter_is_a_fraction(value: float) -> None:
+    assert accepted("jitter", value)
+
+
+@pytest.mark.parametrize("value", [-0.01, 1.01, math.nan, math.inf, None, *NO_NUMBERS])
+def test_jitter_that_is_no_fraction_is_refused(value: object) -> None:
+    assert "jitter" in refused("jitter", value)
+
+
+@pytest.mark.parametrize("value", ["async", "write", "fsync"])
+def test_durability_is_one_of_three(value: str) -> None:
+    assert accepted("durability", value)
+
+
+@pytest.mark.parametrize("value", ["WRITE", "", "sync", None, 1, ["write"]])
+def test_durability_that_is_none_of_the_three_is_refused(value: object) -> None:
+    assert "durability" in refused("durability", value)
+
+
+@pytest.mark.parametrize("value", ["greenlet", "", None, 1])
+def test_executor_that_is_unknown_is_refused(value: object) -> None:
+    assert "executor" in refused("executor", value)
+
+
+@pytest.mark.parametrize("value", ["jobs.db", Path("jobs.db"), None])
+def test_persist_path_is_a_path_or_none(value: object) -> None:
+    assert accepted("persist_path", value)
+
+
+@pytest.mark.parametrize("value", ["", 3, b"jobs.db", ["jobs.db"], True])
+def test_persist_path_that_is_no_path_is_refused(value: object) -> None:
+    assert "persist_path" in refused("persist_path", value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "what_would_do"),
+    [
+        ("num_workers", 0, ">= 1"),
+        ("num_workers", "4", "whole number"),
+        ("segment_bytes", 100, ">= 4096"),
+        ("jitter", 2, "0 to 1"),
+        ("base_delay", -1, ">= 0"),
+        ("job_timeout", "soon", "None"),
+        ("durability", "often", "'fsync'"),
+        ("executor", "fork", "'process'"),
+        ("persist_path", 7, "directory"),
+    ],
+)
+def test_message_names_the_field_the_value_and_what_would_do(
+    field: str, value: object, what_would_do: str
+) -> None:
+    message = refused(field, value)
+    assert field in message
+    assert repr(value) in message
+    assert what_would_do in message
+
+
+def test_queue_takes_nothing_but_a_config() -> None:
+    with pytest.raises(TypeError, match="config must be a Config"):
+        JobQueue({"num_workers": 4})  # type: ignore[arg-type]  # the mistake that is tested
+
+
+def test_queue_without_a_config_takes_the_defaults() -> None:
+    with JobQueue(handler=len) as jq:
+        assert jq.metrics().workers.count == 4
+
+
+def test_each_field_is_told_of_in_the_docstring() -> None:
+    assert [name for name in DEFAULTS if f"{name}: " not in (Config.__doc__ or "")] == []
