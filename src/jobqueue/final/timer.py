@@ -145,8 +145,10 @@ class Timer:
         with self._lock:
             self._apply_changes()
             tick = self._wheel.next_tick()
-        if tick is None or self._clock.manual:
+        if tick is None:
             return None
+        if self._clock.manual:  # what is due already came while the thread was awake
+            return 0.0 if tick <= tick_before(self._clock.monotonic()) else None
         self._asleep_until = tick
         seconds = tick / TICKS_PER_SECOND - self._clock.monotonic()
         return min(max(seconds, 0.0), threading.TIMEOUT_MAX)
