@@ -1,8 +1,10 @@
 """The worker threads: as many as configured are able to work, whatever handlers do.
 
 Guarantees: an attempt that overruns its time is stood in for by another worker, at most
-`num_workers` of them; the one that overran ends with its attempt.
-Relies on: the queue's mutex: held by the caller of `ended` and `busy`, taken by the other methods.
+`num_workers` of them; the one that overran ends with its attempt, unless it can stand in for one
+that nobody does.
+Relies on: the queue's mutex: held by the caller of `ended`, `keeps` and `busy`, taken by the other
+methods.
 """
 
 from __future__ import annotations
@@ -100,6 +102,14 @@ class WorkerPool:
             self._start_stand_in(worker, stand_in)
         self._report_overrun(worker, handle)
 
+    def keeps(self, worker: Worker) -> bool:
+        """With the mutex: whether a worker that was stood in for stands in for another now."""
+        for other in self.workers:
+            if other.overrunning and not other.replaced:
+                other.replaced, worker.replaced = True, False
+                return True
+        return False
+
     def _replaced_count(self) -> int:
         return sum(worker.replaced for worker in self.workers)
 
@@ -169,5 +179,5 @@ class WorkerPool:
             threads += self._leaving
         deadline = SystemClock.monotonic() + timeout
         for thread in threads:
-            if thread.ident is not None:
+            if thread.is_alive():  # one that is only about to start cannot be waited for
                 thread.join(max(0.0, deadline - SystemClock.monotonic()))

@@ -65,7 +65,8 @@ class Worker:
                 if done is not None:
                     outcomes.returned(self, done, result)
                     done = result = None
-                handle = None if self.replaced else dispatch.scheduler.take()
+                is_spare = self.replaced and not self._pool.keeps(self)
+                handle = None if is_spare else dispatch.scheduler.take()
                 if handle is None:
                     self._pool.ended(self)
                     return
