@@ -363,6 +363,8 @@ class JobQueue:
         """With the mutex: a change could not be recorded any more."""
         if self._gate.abandoned:
             raise self._gate.closed_error()
+        if self._gate.fault is not None:
+            raise self._gate.fault_error(self._gate.fault)
 
     def _commit(self) -> OpenBatch | None:
         """With the mutex: bring what was recorded to the log's level."""

@@ -90,6 +90,7 @@ class Slots:
         return len(self._words) - 1
 
     def clear_all(self) -> None:
-        """Whatever still runs is given up, not interrupted."""
+        """Whatever still runs is given up, not interrupted; lets go of the file."""
         for index in range(1, len(self._words)):
             self._words[index] = 0
+        self._words = memoryview(bytearray(self._words.nbytes)).cast("Q")

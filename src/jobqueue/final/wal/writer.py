@@ -47,7 +47,7 @@ class LogWriter:
         options: how to write, and where the log stands.
         lock: the owner's, see the module.
         settle: called for the records of each batch, with the lock.
-        failed: called once, without the lock, when the log has failed for good.
+        failed: called once, with the lock, when the log has failed for good.
         ended: called without the lock when nothing will touch the log any more.
         needed: estimates the bytes of what the log is still needed for.
         report: called where a compaction failed.
@@ -145,6 +145,7 @@ class LogWriter:
             and self.failure is None
             and self._tail.copy(batch)
         ):
+            self.refusal = None
             self._settle_copied()
             return None
         batch.urgent = True
@@ -395,4 +396,4 @@ class LogWriter:
             for flush in self._flushes:
                 self._finish(flush, error)
             self._flushes = []
-        self._failed(error)
+            self._failed(error)
