@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.contract.tiers import Final, Improved, Tier
+
+
+@pytest.fixture(params=[Improved, Final])
+def tier(request: pytest.FixtureRequest) -> Iterator[Tier]:
+    tier: Tier = request.param()
+    yield tier
+    tier.close()

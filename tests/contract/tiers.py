@@ -1,0 +1,222 @@
+"""An adapter for each tier, so that one test can be run against all of them.
+
+The tests use a tier through `Tier` and what its queues have in common: `metrics` and `close`.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, Protocol
+
+from jobqueue import final, improved
+from jobqueue.final.testing import ManualClock
+from tests.support.waiting import PATIENCE, eventually
+
+HIGH, MEDIUM, LOW = 0, 1, 2
+
+
+class Metrics(Protocol):
+    """The counts that all tiers give."""
+
+    queued: int
+    processing: int
+    completed: int
+    failed: int
+    retried: int
+
+
+class Queue(Protocol):
+    """What the queues of all tiers can do alike; the rest is the adapter's."""
+
+    def metrics(self) -> Any: ...
+    def close(self) -> object: ...
+    def __enter__(self) -> Any: ...
+    def __exit__(self, *exc_info: Any) -> None: ...
+
+
+class Tier(ABC):
+    """One tier in one test.
+
+    Attributes:
+        ran: the names of the jobs made by `enqueue_plain` and `enqueue_failing`, as they run.
+        gate: what held handlers wait for; opened at the test's end.
+    """
+
+    Config: type[Any]
+    EnqueueTimeoutError: type[Exception]
+    QueueClosedError: type[Exception]
+
+    def __init__(self) -> None:
+        self.ran: queue.Queue[str] = queue.Queue()
+        self.gate = threading.Event()
+        self._queues: list[Queue] = []
+
+    # What differs
+
+    @abstractmethod
+    def make(self, config: Any, *, manual: bool) -> Queue:
+        """A queue with this config, on real time or, if `manual`, on that of `advance`."""
+
+    @abstractmethod
+    def advance(self, seconds: float) -> None:
+        """Move the manual time on."""
+
+    @abstractmethod
+    def enqueue(
+        self,
+        jq: Any,
+        name: str,
+        handler: Callable[[], object],
+        priority: int = MEDIUM,
+        timeout: float | None = None,
+    ) -> None:
+        """Enqueue a job that calls `handler`."""
+
+    @abstractmethod
+    def enqueue_thing(self, jq: Any, thing: object) -> None:
+        """Enqueue what may be no job."""
+
+    # What is the same
+
+    def open(self, *, manual: bool = False, **config: Any) -> Queue:
+        """A queue that is closed at the test's end; with a manual clock, without its retries."""
+        config.setdefault("shutdown_timeout", 0.0 if manual else PATIENCE)
+        jq = self.make(self.config(**config), manual=manual)
+        self._queues.append(jq)
+        return jq
+
+    def config(self, **fields: Any) -> Any:
+        """A config with exact delays."""
+        return self.Config(**fields)
+
+    def enqueue_plain(
+        self, jq: Queue, name: str, priority: int = MEDIUM, timeout: float | None = None
+    ) -> None:
+        """Enqueue a job that does nothing but tell that it ran."""
+        self.enqueue(jq, name, partial(self.ran.put, name), priority, timeout)
+
+    def enqueue_failing(self, jq: Queue, name: str, times: int = 1_000_000) -> None:
+        """Enqueue a job that tells that it ran, and fails so many times before it succeeds."""
+        left = iter(range(times))
+
+        def fail() -> None:
+            self.ran.put(name)
+            if next(left, None) is not None:
+                raise ConnectionError(name)
+
+        self.enqueue(jq, name, fail)
+
+    def hold(self, jq: Queue, workers: int = 1) -> None:
+        """Keep so many workers busy until the gate opens."""
+        held = threading.Semaphore(0)
+
+        def wait() -> None:
+            held.release()
+            self.gate.wait()
+
+        for n in range(workers):
+            self.enqueue(jq, f"holds-{n}", wait, HIGH)
+        for _ in range(workers):
+            assert held.acquire(timeout=PATIENCE)
+
+    def next_ran(self, count: int) -> list[str]:
+        """The names of the jobs that run next."""
+        return [self.ran.get(timeout=PATIENCE) for _ in range(count)]
+
+    def until(self, jq: Queue, condition: Callable[[Metrics], bool]) -> None:
+        """Wait until the queue's metrics are so."""
+        assert eventually(lambda: condition(jq.metrics())), jq.metrics()
+
+    def call(self, function: Callable[..., object], *args: Any, **kwargs: Any) -> Future[object]:
+        """Make a call in a thread of its own."""
+        future: Future[object] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(function(*args, **kwargs))
+            except BaseException as error:
+                future.set_exception(error)
+
+        threading.Thread(target=run, daemon=True).start()
+        return future
+
+    def close(self) -> None:
+        """Let all handlers go, and all queues."""
+        self.gate.set()
+        for jq in self._queues:
+            jq.close()
+
+
+class Improved(Tier):
+    Config = improved.Config
+    EnqueueTimeoutError = improved.EnqueueTimeoutError
+    QueueClosedError = improved.QueueClosedError
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now = 0.0
+
+    def make(self, config: Any, *, manual: bool) -> Queue:
+        if manual:
+            return improved.JobQueue(config, _clock=lambda: self._now)
+        return improved.JobQueue(config)
+
+    def advance(self, seconds: float) -> None:
+        self._now += seconds
+        for jq in self._queues:
+            assert isinstance(jq, improved.JobQueue)
+            with jq._work:  # workers that wait for a retry look at the clock again
+                jq._work.notify_all()
+
+    def enqueue(
+        self,
+        jq: Any,
+        name: str,
+        handler: Callable[[], object],
+        priority: int = MEDIUM,
+        timeout: float | None = None,
+    ) -> None:
+        jq.enqueue(improved.Job(name, handler, improved.Priority(priority)), timeout=timeout)
+
+    def enqueue_thing(self, jq: Any, thing: object) -> None:
+        jq.enqueue(thing)
+
+
+class Final(Tier):
+    """The final tier in memory, with handlers that take no payload."""
+
+    Config = final.Config
+    EnqueueTimeoutError = final.EnqueueTimeoutError
+    QueueClosedError = final.QueueClosedError
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._clock = ManualClock()
+
+    def config(self, **fields: Any) -> Any:
+        return final.Config(jitter=0.0, **fields)
+
+    def make(self, config: Any, *, manual: bool) -> Queue:
+        return final.JobQueue(config, clock=self._clock if manual else None)
+
+    def advance(self, seconds: float) -> None:
+        self._clock.advance(seconds)
+
+    def enqueue(
+        self,
+        jq: Any,
+        name: str,
+        handler: Callable[[], object],
+        priority: int = MEDIUM,
+        timeout: float | None = None,
+    ) -> None:
+        job = final.Job(id=name, priority=final.Priority(priority))
+        jq.enqueue_with_handler(job, lambda payload: handler(), timeout=timeout)
+
+    def enqueue_thing(self, jq: Any, thing: object) -> None:
+        jq.enqueue(thing)
