@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from jobqueue.final.errors import LogCorruptError
-from jobqueue.final.wal.compact import CompactionStoppedError, compact
+from jobqueue.final.wal.compact import PAYLOAD_BYTES_PER_BATCH, CompactionStoppedError, compact
 from jobqueue.final.wal.files import Files
 from jobqueue.final.wal.record import (
     Cancelled,
     Crashed,
     Discarded,
+    Enqueued,
     Failed,
     Record,
     Requeued,
@@ -203,3 +204,30 @@ def test_killed_again_during_the_recovery_the_log_holds_the_same_jobs(tmp_path: 
             log.files = HastyFiles()
 
             assert state_of(log).jobs == before, f"killed after {calls} and {again} calls"
+
+
+def test_large_payloads_are_spread_over_many_batches_of_a_snapshot(tmp_path: Path) -> None:
+    """A batch is held in memory, by whoever writes it and whoever reads it."""
+    large = [Enqueued(number, f"job-{number}", 1, 1.5, payload="x" * 400_000) for number in (1, 2)]
+    small: list[Record] = [job(number) for number in range(3, 2000)]
+    log = LogDirectory(tmp_path)
+    log.put(segment(1, 1, [[*large, *small], [*_more(2000, 10)]]), segment(2, 3, []))
+    before = state_of(log, 5000).jobs
+
+    compact(log.files, str(tmp_path), 1, 5000)
+
+    assert state_of(log, 5000).jobs == before
+    batches = _batches_of(tmp_path / snapshot_name(1))
+    assert max(len(text) for text in batches) < 2 * PAYLOAD_BYTES_PER_BATCH
+    assert len(batches) > 5
+
+
+def _more(first: int, count: int) -> list[Record]:
+    return [
+        Enqueued(number, f"job-{number}", 1, 1.5, binary=b"\xff" * 400_000)
+        for number in range(first, first + count)
+    ]
+
+
+def _batches_of(path: Path) -> list[bytes]:
+    return path.read_bytes().split(b'{"commit":')[:-1]

@@ -15,5 +15,6 @@ as corrupt. `docs/wal_format.md` tells the format in full.
 
 This package knows nothing of the queue but its errors: `record` and `codec` say what is written,
 `files` is the only module that touches the disk, `segment` appends, `replay` reads, `state` folds
-records into jobs.
+records into jobs, `compact` writes what is left of them into a snapshot. `survey` walks through a
+damaged log to its end, `repair` salvages what is whole in it.
 """

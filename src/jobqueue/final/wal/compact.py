@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from .codec import encode_batch, encode_header
 from .files import directory_of, path_in
+from .record import Enqueued
 from .replay import Replay
 from .segment import list_log, snapshot_name
 from .state import LogState
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from .record import Record
 
 RECORDS_PER_BATCH = 500
+PAYLOAD_BYTES_PER_BATCH = 1 << 20
+"""About: a batch is held in memory, and a reader takes one of absurd size for garbage."""
 
 
 class CompactionStoppedError(Exception):
@@ -75,7 +77,7 @@ def compact(
         _ask(must_stop)
     path = path_in(directory, snapshot_name(through))
     header = encode_header(through, 1, reading.last + 1)
-    size = _write_snapshot(files, path, header, state.records(), must_stop)
+    size = write_snapshot(files, path, header, state.records(), must_stop)
     removed = _remove_replaced(files, directory)
     return Compaction(through, len(removed), sum(removed), size)
 
@@ -85,14 +87,19 @@ def _ask(must_stop: Callable[[], bool]) -> None:
         raise CompactionStoppedError
 
 
-def _write_snapshot(
+def write_snapshot(
     files: Files,
     path: str,
     header: bytes,
     records: Iterator[Record],
-    must_stop: Callable[[], bool],
+    must_stop: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Write, fsync, rename, fsync the directory; returns the size."""
+    """Write a snapshot of `records`, fsync, rename, fsync the directory; returns its size.
+
+    Raises:
+        OSError: as `ENOSPC`; the snapshot is not there.
+        CompactionStoppedError: `must_stop` said so; neither is it then.
+    """
     temporary = f"{path}.tmp"
     with contextlib.suppress(FileNotFoundError):
         files.unlink(temporary)  # of an attempt that found the disk full
@@ -118,18 +125,35 @@ def _write_batches(
     records: Iterator[Record],
     must_stop: Callable[[], bool],
 ) -> int:
-    files.write(fd, header, 0)
-    position = len(header)
-    number = 1
-    while True:
-        batch = list(islice(records, RECORDS_PER_BATCH))
-        data = encode_batch(batch, number, number - 1)
+    position = 0
+    for data in encode_snapshot(header, records):
         files.write(fd, data, position)
         position += len(data)
-        number += 1
-        if not batch:  # the empty batch is the mark of the end
-            return position
         _ask(must_stop)
+    return position
+
+
+def encode_snapshot(header: bytes, records: Iterator[Record]) -> Iterator[bytes]:
+    """Yield what stands in a snapshot: its header, and batches one by one."""
+    yield header
+    for number, batch in enumerate(_cut_into_batches(records), start=1):
+        yield encode_batch(batch, number, number - 1)
+
+
+def _cut_into_batches(records: Iterator[Record]) -> Iterator[list[Record]]:
+    """Batches that are neither long nor large; the empty one at the end is the mark of the end."""
+    batch: list[Record] = []
+    size = 0
+    for record in records:
+        batch.append(record)
+        if type(record) is Enqueued:
+            size += len(record.payload) + len(record.binary)
+        if len(batch) == RECORDS_PER_BATCH or size >= PAYLOAD_BYTES_PER_BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+    yield []
 
 
 def _remove_replaced(files: Files, directory: str) -> list[int]:

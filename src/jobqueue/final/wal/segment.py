@@ -6,6 +6,7 @@ import contextlib
 import errno
 import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import LogCorruptError, LogWriteError
@@ -23,6 +24,7 @@ __all__ = [
     "MappedAppender",
     "PlainAppender",
     "list_log",
+    "list_present",
     "open_appender",
     "segment_name",
     "snapshot_name",
@@ -66,10 +68,12 @@ class Listing:
     Attributes:
         files: the latest snapshot, if there is one, then the segments that follow it.
         stale: paths of temporary files, and of files that the snapshot has replaced.
+        missing: ranges of segments that should be there: the first and the last of each.
     """
 
     files: list[LogFile] = field(default_factory=list)
     stale: list[str] = field(default_factory=list)
+    missing: list[tuple[int, int]] = field(default_factory=list)
 
     @property
     def next_segment(self) -> int:
@@ -96,6 +100,14 @@ def list_log(files: Files, directory: str, through: int | None = None) -> Listin
     Raises:
         LogCorruptError: a segment is missing.
     """
+    listing = list_present(files, directory, through)
+    for first, _ in listing.missing:
+        raise LogCorruptError(directory, segment_name(first), 0, "the segment is missing")
+    return listing
+
+
+def list_present(files: Files, directory: str, through: int | None = None) -> Listing:
+    """List what there is, as `list_log` does, also where segments are missing in between."""
     names = files.list_directory(directory)
     found = [f for name in names if (f := _parse_name(directory, name)) is not None]
     if through is not None:
@@ -105,12 +117,13 @@ def list_log(files: Files, directory: str, through: int | None = None) -> Listin
     stale += sorted(f.path for f in found if f.number < base + (not f.snapshot))
     snapshot = [f for f in found if f.snapshot and f.number == base]
     segments = sorted((f for f in found if not f.snapshot and f.number > base), key=_number)
-    present = {f.number for f in segments}
-    last = max(present, default=base + 1 if snapshot else base)
-    for number in range(base + 1, last + 1):
-        if number not in present:
-            raise LogCorruptError(directory, segment_name(number), 0, "the segment is missing")
-    return Listing(snapshot + segments, stale)
+    numbers = [f.number for f in segments]
+    if snapshot and not segments:
+        missing = [(base + 1, base + 1)]  # compaction leaves the active segment alone
+    else:
+        pairs = pairwise([base, *numbers])
+        missing = [(before + 1, after - 1) for before, after in pairs if after - before > 1]
+    return Listing(snapshot + segments, stale, missing)
 
 
 def _number(file: LogFile) -> int:
