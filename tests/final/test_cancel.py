@@ -54,6 +54,8 @@ def test_scheduled_job_is_cancelled_and_never_runs(store: Store, clock: ManualCl
     jq = store.open(recorder, clock=clock)
     handle = jq.enqueue(Job(id="a"), delay=5)
     assert handle.cancel() is True
+    jq._dispatch.timer.expire()
+    assert len(jq._dispatch.timer._wheel) == 0  # it is not kept until it would have been due
     jq.enqueue(Job(id="b"), delay=5)
     clock.advance(10)
     assert jq.join(PATIENCE)

@@ -279,6 +279,12 @@ def test_oldest_wait_counts_jobs_that_wait_for_a_handler(memory: Store, clock: M
     jq.enqueue(Job(handler="late", priority=Priority.LOW))
     clock.advance(7)
     assert jq.metrics().by_priority[Priority.LOW].oldest_wait == 7
+    jq.pause()
+    jq.register("there", len)
+    jq.enqueue(Job(handler="there", priority=Priority.LOW))
+    jq.enqueue(Job(handler="later", priority=Priority.LOW))
+    clock.advance(1)
+    assert jq.metrics().by_priority[Priority.LOW].oldest_wait == 8  # the oldest of them all
 
 
 # ── enqueue_with_handler ─────────────────────────────────────────────────────────────────────

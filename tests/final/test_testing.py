@@ -102,9 +102,9 @@ def test_delay_of_any_length_is_kept_to_the_tick(
 ) -> None:
     jq = memory.open(len, start=False, clock=clock)
     jq.enqueue(Job(id="a"), delay=seconds)
-    clock.advance(seconds - 0.001)
+    clock.advance(seconds - 0.0004)
     assert jq.status("a") is Status.SCHEDULED
-    clock.advance(0.002)
+    clock.advance(0.0014)
     assert jq.status("a") is Status.QUEUED
 
 

@@ -234,9 +234,10 @@ def test_attempts_in_time_are_not_reported_and_leave_no_timer(
     jq = memory.open(len, clock=clock, job_timeout=5)
     jq.enqueue_many([Job() for _ in range(20)])
     assert jq.join(PATIENCE)
+    jq._dispatch.timer.expire()
+    assert len(jq._dispatch.timer._wheel) == 0
     clock.advance(100)
     assert (records.rest(), jq.metrics().overrunning) == ([], 0)
-    assert len(jq._dispatch.timer._wheel) == 0
 
 
 def test_cancelled_attempt_that_then_overruns_is_not_retried(
@@ -321,7 +322,7 @@ def test_worker_that_comes_back_stands_in_for_one_that_has_no_stand_in(
     waiting = jq.enqueue(Job(b"abc"))
     assert waiting.status is Status.QUEUED
     first.gate.set()
-    assert waiting.result(PATIENCE) == 3
+    assert waiting.result(PATIENCE / 2) == 3  # before the other stuck one loses its patience
     second.gate.set()
     assert late.wait(PATIENCE) is Status.FAILED
     assert eventually(lambda: jq.metrics().workers.count == 1)
