@@ -13,6 +13,7 @@ from .errors import JobQueueError, QueueClosedError
 from .job import NOT_ARRIVED, Priority
 from .metrics import LogMetrics, Metrics, WorkerMetrics, snapshot
 from .quiet import acquire_within
+from .status import unknown_job
 from .transitions import FINAL, Status
 
 if TYPE_CHECKING:
@@ -83,11 +84,20 @@ class Inspection:
         """See `JobQueue.join`."""
         if self._pool.current() is not None:
             raise RuntimeError("a handler cannot join its own queue: it would wait for itself")
-        self._dispatch.quiet.wait(lambda: self._is_idle() or self._is_over(), timeout)
+        was_idle = False  # it may be busy again before this thread can look
+
+        def is_done() -> bool:
+            nonlocal was_idle
+            was_idle = self._is_idle()
+            return was_idle or self._is_over()
+
+        self._dispatch.quiet.wait(is_done, timeout)
         with self._mutex:
-            if not self._is_idle() and self._gate.fault is not None:
+            if was_idle or self._is_idle():
+                return True
+            if self._gate.fault is not None:
                 raise self._gate.fault_error(self._gate.fault)
-            return self._is_idle()
+            return False
 
     def _is_idle(self) -> bool:
         """With the mutex: nothing is left that could run by itself."""
@@ -103,11 +113,7 @@ class Inspection:
     def status_of(self, handle: JobHandle) -> Status:
         """The present status of the job that a handle stands for."""
         with self._mutex:
-            current = self._status.current(handle)
-            if current is handle and handle._status is Status.FAILED:
-                known = self._status.finished.get(handle.id)  # it was requeued, and finished
-                return handle._status if known is None else known.status
-            return current._status
+            return self._status.current(handle)._status
 
     def wait_for(self, handle: JobHandle, timeout: float | None) -> JobHandle:
         """Wait for the end of a job, or of the queue; returns the handle that stands for the job.
@@ -120,7 +126,7 @@ class Inspection:
             alarm.acquire()
             with self._mutex:
                 current = self._status.current(handle)
-                if current._status in FINAL or self._is_over():
+                if current._status in FINAL or self._is_over() or self._is_gone(current):
                     return self._unless_failed(current)
                 if deadline is not None and SystemClock.monotonic() >= deadline:
                     return current
@@ -134,6 +140,10 @@ class Inspection:
                 with self._mutex:
                     if alarm in (current._waiters or ()):
                         waiters.remove(alarm)
+
+    def _is_gone(self, handle: JobHandle) -> bool:
+        """With the mutex: a job that has not ended is not there, since the log did not take it."""
+        return self._status.live.get(handle._job._id) is not handle
 
     def _unless_failed(self, handle: JobHandle) -> JobHandle:
         """With the mutex: the handle, unless its job's end will never come for a fault."""
@@ -155,4 +165,6 @@ class Inspection:
                 return QueueClosedError(
                     f"the queue closed before job {handle.id!r} was finished ({state})"
                 )
+            if self._is_gone(handle):
+                return unknown_job(handle.id)
         return TimeoutError(f"job {handle.id!r} is not finished yet ({state})")

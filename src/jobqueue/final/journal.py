@@ -124,4 +124,8 @@ class Journal:
     def discarded(self, letter: DeadLetter) -> None:
         """A dead letter was dropped."""
         self.payload_bytes -= len(letter.job._payload)
-        self.writer.add(Discarded(letter.number))
+        self.dropped(letter.number)
+
+    def dropped(self, number: int) -> None:
+        """A failed job that was never counted in here was dropped."""
+        self.writer.add(Discarded(number))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .status import DeadLetter, Failure
     from .worker import Worker
 
-TRACEBACK_CHARACTERS_MAX = 8 * 1024
+TRACEBACK_BYTES_MAX = 8 * 1024
 logger = logging.getLogger("jobqueue")
 
 
@@ -61,6 +61,7 @@ class Outcomes:
     def raised(self, worker: Worker, handle: JobHandle, error: BaseException) -> None:
         """The attempt failed. Without the mutex."""
         failure = describe(error)
+        delay = self._delay(handle, error)
         evicted: DeadLetter | None = None
         attempt = handle._job._retries
         with self.dispatch.mutex:
@@ -68,7 +69,6 @@ class Outcomes:
                 return
             now = self._clock.monotonic()
             self._end_attempt(worker, handle, now)
-            delay = self._delay(handle, error)
             if handle._stop is not None and handle._stop.cancelled:
                 verdict = "it was cancelled"
                 self._cancelled(handle, failure, now)
@@ -110,8 +110,9 @@ class Outcomes:
         retries_max = config.max_retries if job._max_retries is None else job._max_retries
         if isinstance(error, RejectJobError) or job._retries >= retries_max:
             return None
-        if isinstance(error, RetryJobError):
-            return error.delay
+        asked = _asked_delay(error)
+        if asked is not None:
+            return asked
         return backoff_seconds(
             job._retries,
             base_delay=config.base_delay,
@@ -150,6 +151,17 @@ class Outcomes:
             self.dispatch.journal.retried(handle, failure, wall, wall + delay, delay)
 
 
+def _asked_delay(error: BaseException) -> float | None:
+    """The delay that a `RetryJobError` asks for; `None` where a subclass lacks or broke it."""
+    if not isinstance(error, RetryJobError):
+        return None
+    try:
+        delay = float(error.delay)
+    except Exception:  # noqa: BLE001  # whatever a subclass made of it
+        return None
+    return delay if 0 <= delay < float("inf") else None
+
+
 def describe(error: BaseException) -> Failure:
     """Error and traceback as text that any log can hold.
 
@@ -158,14 +170,15 @@ def describe(error: BaseException) -> Failure:
     name = type(error).__name__
     try:
         text = str(error)
-    except Exception as inner:  # noqa: BLE001  # the error's own __str__ is broken; say so in its place
+    except BaseException as inner:  # noqa: BLE001  # the error's own __str__ is broken; say so in its place
         text = f"<its text cannot be had: {type(inner).__name__}>"
     try:
         trace = "".join(traceback.format_exception(error))
-    except Exception as inner:  # noqa: BLE001  # likewise
+    except BaseException as inner:  # noqa: BLE001  # likewise
         trace = f"<no traceback: {type(inner).__name__}>"
     summary = f"{name}: {text}" if text else name
-    return _encodable(summary), _encodable(trace[-TRACEBACK_CHARACTERS_MAX:])
+    end = trace.encode("utf-8", "backslashreplace")[-TRACEBACK_BYTES_MAX:]
+    return _encodable(summary), end.decode(errors="ignore")  # it may begin within a character
 
 
 def _encodable(text: str) -> str:

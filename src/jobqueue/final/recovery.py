@@ -110,18 +110,21 @@ def restore(log: LockedLog, config: Config, owner: HandleOwner, dispatch: Dispat
     journal = dispatch.journal
     assert journal is not None  # there is a log
     finished: list[JobState] = []
+    failed: list[JobState] = []
     _count_crashes(log, config.max_crashes, journal, dispatch.clock)
     for each in log.state.jobs.values():
         if each.status in (COMPLETED, CANCELLED):
             finished.append(each)
         elif each.status == FAILED:
-            dispatch.status.bury(_letter(each))
+            failed.append(each)
         else:
             is_suspect = each.crashes >= config.max_crashes - 1
             _queue_again(each, owner, dispatch, is_suspect=is_suspect)
     finished.sort(key=lambda each: each.finished or 0.0)
     for each in finished:
         _remember(each, dispatch.status)
+    failed.sort(key=lambda each: each.finished or 0.0)
+    _bury(failed, config.max_dead_letters, dispatch.status, journal)
     kept = [handle.job for handle in dispatch.status.live.values()]
     kept += [letter.job for letter in dispatch.status.dead.values()]
     journal.payload_bytes = sum(len(job.payload) for job in kept)
@@ -176,6 +179,21 @@ def _letter(each: JobState) -> DeadLetter:
         each.started,
         each.finished or 0.0,
     )
+
+
+def _bury(failed: list[JobState], letters_max: int, status: StatusMap, journal: Journal) -> None:
+    """Keep the youngest of the failed jobs; the limit may be smaller than it was."""
+    count = max(0, len(failed) - letters_max)
+    for each in failed[:count]:
+        journal.dropped(each.enqueued.job)
+    for each in failed[count:]:
+        status.bury(_letter(each))
+    if count:
+        report(
+            logging.WARNING,
+            f"{count} dead letters were dropped, {failed[0].enqueued.id!r} first: there were more "
+            f"than {letters_max} (max_dead_letters)",
+        )
 
 
 def _remember(each: JobState, status: StatusMap) -> None:

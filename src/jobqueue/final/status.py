@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .errors import DuplicateJobError, UnknownJobError
 from .job import NO_RESULT, Job, JobHandle, JobInfo, Priority
 from .metrics import LaneMeter
+from .stop import ring
 from .transitions import Event, Status, after
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class StatusMap:
             meter.queued -= 1
         else:
             meter.scheduled -= 1
+        wake_waiters(handle)
 
     def due(self, handle: JobHandle, now: float) -> bool:
         """A scheduled job's time has come; `False` where it is not scheduled any more."""
@@ -171,16 +173,19 @@ class StatusMap:
 
     def cancel(self, handle: JobHandle, now: float, wall: float) -> None:
         """A job was cancelled: before it ran, or because its handler gave up when asked to."""
-        status = after(handle._status, Event.CANCEL)
+        before, status = handle._status, after(handle._status, Event.CANCEL)
         meter = self.meters[handle._job._priority]
-        if handle._status is Status.PROCESSING:
-            self._ended(handle, now)
-        elif handle._status is Status.SCHEDULED:
-            meter.scheduled -= 1
-        else:
-            meter.queued -= 1
-        meter.cancelled += 1
-        self._finish(handle, status, None, wall)
+        try:
+            self._finish(handle, status, None, wall)
+        finally:
+            if handle._status is status:  # an asynchronous exception may have come before it was
+                meter.cancelled += 1
+                if before is Status.SCHEDULED:
+                    meter.scheduled -= 1
+                elif before is Status.QUEUED:
+                    meter.queued -= 1
+                else:
+                    self._ended(handle, now)
 
     def requeue(self, letter: DeadLetter, handle: JobHandle) -> None:
         """A dead letter becomes a queued job again, as if new; `handle` is a new one."""
@@ -201,11 +206,15 @@ class StatusMap:
             self.bury(letter)
             meter.enqueued -= 1
             meter.queued -= 1
+            wake_waiters(handle)
 
     def remember(self, job_id: str, record: Finished) -> None:
         """Keep a finished job; the oldest goes where there are too many."""
         self.finished[job_id] = record
-        self._finished_order.append(job_id)
+        self._forget_oldest(job_id)
+
+    def _forget_oldest(self, newest: str) -> None:
+        self._finished_order.append(newest)
         if len(self._finished_order) > self._retention:
             self.finished.pop(self._finished_order.popleft(), None)
 
@@ -228,9 +237,10 @@ class StatusMap:
         )
         handle._outcome = outcome
         handle._status = status
+        self.finished[job._id] = record
         del self.live[job._id]
         try:
-            self.remember(job._id, record)
+            self._forget_oldest(job._id)
         finally:
             if handle._waiters:
                 wake_waiters(handle)
@@ -256,11 +266,16 @@ class StatusMap:
         raise unknown_job(job_id)
 
     def current(self, handle: JobHandle) -> JobHandle:
-        """The live handle of the same job, where a failed one has been requeued; else itself."""
-        if handle._status is Status.FAILED:
-            live = self.live.get(handle._job._id)
-            if live is not None and live._job is handle._job:
-                return live
+        """The handle that stands for the job now: another one where it was requeued."""
+        if handle._status is not Status.FAILED:
+            return handle
+        job = handle._job
+        live = self.live.get(job._id)
+        if live is not None and live._job is job:
+            return live
+        record = self.finished.get(job._id)  # of this job, or of a later one with its id
+        if record is not None and record.created == job._created:
+            return self.handle(handle._owner, job._id)
         return handle
 
     def handle(self, owner: object, job_id: str) -> JobHandle:
@@ -349,9 +364,10 @@ def _info(
 def wake_waiters(handle: JobHandle) -> None:
     """Wake those who wait for this job."""
     waiters = handle._waiters
+    while waiters:
+        ring(waiters[-1])  # before it is taken out, so that an interruption forgets nobody
+        waiters.pop()
     handle._waiters = None
-    for waiter in waiters or ():
-        waiter.release()
 
 
 def unknown_job(job_id: str) -> UnknownJobError:
