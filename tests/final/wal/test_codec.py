@@ -3,6 +3,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 import pytest
 from hypothesis import given, settings
@@ -267,18 +268,14 @@ def test_no_bit_of_a_header_can_flip_unseen(header: bytes) -> None:
 
 
 def test_a_header_of_another_version_is_told_apart_from_damage() -> None:
-    import zlib
-
     head = b'{"format":"jobqueue-log","version":2,"anything":[]'
-    assert parse_header(b'%b,"crc":%d}\n' % (head, zlib.crc32(head))) == Header(2, 0, 0, None)
+    assert parse_header(b'%b,"crc":%d}\n' % (head, crc32(head))) == Header(2, 0, 0, None)
 
 
 @pytest.mark.parametrize("rest", [b',"segment":1', b',"segment":1,"first":1,"next":2', b""])
 def test_a_header_with_other_fields_is_damage(rest: bytes) -> None:
-    import zlib
-
     head = b'{"format":"jobqueue-log","version":1' + rest
-    assert parse_header(b'%b,"crc":%d}\n' % (head, zlib.crc32(head))) is None
+    assert parse_header(b'%b,"crc":%d}\n' % (head, crc32(head))) is None
 
 
 def test_the_quick_pattern_finds_every_batch_end() -> None:
@@ -291,7 +288,7 @@ def without_msgspec(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str],
     """Imports modules of the log as they are where msgspec is not installed."""
     import jobqueue.final.wal as package
 
-    modules = ["_stand_in", "_stdlib_codec", "_struct", "codec", "record"]
+    modules = ["_stand_in", "_stdlib_codec", "_struct", "codec", "record", "state"]
     with monkeypatch.context() as patch:
         for name in modules:
             patch.delitem(sys.modules, f"{package.__name__}.{name}", raising=False)
@@ -326,3 +323,15 @@ def test_without_msgspec_records_do_not_share_their_headers(
     first, second = (bare_record.Enqueued(n, "a", 0, 0.0) for n in (1, 2))
     first.headers["a"] = "b"
     assert second.headers == {}
+
+
+def test_without_msgspec_records_are_folded_into_jobs(
+    without_msgspec: Callable[[str], Any],
+) -> None:
+    bare_record = without_msgspec("record")
+    state = without_msgspec("state").LogState(10)
+    state.apply(bare_record.Enqueued(1, "a", 0, 0.0, payload="text", due=5.0, delay=2.0))
+    assert (state.jobs[1].due, state.jobs[1].delay) == (5.0, 2.0)
+    state.apply(bare_record.Completed(1, 3.0, 2.0, 1))
+    assert (state.jobs[1].status, state.jobs[1].retries) == ("completed", 1)
+    assert state.jobs[1].enqueued.payload == ""

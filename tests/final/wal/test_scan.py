@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import tracemalloc
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 import pytest
 from hypothesis import given
@@ -132,8 +133,6 @@ def test_a_record_that_looks_like_a_batch_end_does_not_mislead(
 ) -> None:
     odd = b'{"op":"later","crc":5}\n'
     head = b'{"commit":5,"records":1,"synced":0'
-    from zlib import crc32
-
     data = image.data + b'%b%b,"crc":%d}\n' % (odd, head, crc32(odd + head))
     items = scanned(tmp_path, data)
     assert numbers_in(items) == [1, 2, 3, 4, 5]
@@ -167,6 +166,14 @@ def test_a_repeated_header_is_passed_over(tmp_path: Path, image: Image) -> None:
     check_offsets(items, data)
 
 
+def test_a_header_that_is_repeated_very_often_costs_no_more_than_its_bytes(
+    tmp_path: Path,
+) -> None:
+    data = encode_header(1, 1) * 50_000
+    (header,) = scanned(tmp_path, data)
+    assert isinstance(header, Header)
+
+
 def test_an_empty_file_is_damaged(tmp_path: Path) -> None:
     (damage,) = scanned(tmp_path, b"")
     assert isinstance(damage, Damage)
@@ -174,8 +181,6 @@ def test_an_empty_file_is_damaged(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_version_is_not_read_further(tmp_path: Path, image: Image) -> None:
-    from zlib import crc32
-
     head = b'{"format":"jobqueue-log","version":2'
     data = b'%b,"crc":%d}\n' % (head, crc32(head))
     (header,) = scanned(tmp_path, data + image.data)

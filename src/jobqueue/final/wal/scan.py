@@ -208,10 +208,11 @@ class _Scanner:
 
     def _skip_headers(self, data: bytes) -> bytes:
         """Leave out header lines that come again: the file was concatenated with itself."""
-        while self._header and data.startswith(self._header):
-            data = data[len(self._header) :]
-            self._offset += len(self._header)
-        return data
+        size = 0
+        while self._header and data.startswith(self._header, size):
+            size += len(self._header)
+        self._offset += size
+        return data[size:]
 
     def _skip_hopeless(self) -> None:
         """Take bytes off the rest in which no batch can end any more."""
