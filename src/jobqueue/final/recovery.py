@@ -120,9 +120,7 @@ def restore(log: LockedLog, config: Config, owner: HandleOwner, dispatch: Dispat
         else:
             is_suspect = each.crashes >= config.max_crashes - 1
             _queue_again(each, owner, dispatch, is_suspect=is_suspect)
-    finished.sort(key=lambda each: each.finished or 0.0)
-    for each in finished:
-        _remember(each, dispatch.status)
+    _remember_all(finished, dispatch.status)
     failed.sort(key=lambda each: each.finished or 0.0)
     _bury(failed, config.max_dead_letters, dispatch.status, journal)
     kept = [handle.job for handle in dispatch.status.live.values()]
@@ -194,6 +192,19 @@ def _bury(failed: list[JobState], letters_max: int, status: StatusMap, journal: 
             f"{count} dead letters were dropped, {failed[0].enqueued.id!r} first: there were more "
             f"than {letters_max} (max_dead_letters)",
         )
+
+
+def _remember_all(finished: list[JobState], status: StatusMap) -> None:
+    """Remember finished jobs, oldest first.
+
+    An id that was used again after it had been forgotten stands for its last job: where more are
+    retained now than then, the log still has the earlier one.
+    """
+    finished.sort(key=lambda each: each.finished or 0.0)
+    last = {each.enqueued.id: each for each in finished if each.enqueued.id not in status.live}
+    for each in finished:
+        if last.get(each.enqueued.id) is each:
+            _remember(each, status)
 
 
 def _remember(each: JobState, status: StatusMap) -> None:
