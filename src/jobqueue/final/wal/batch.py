@@ -43,8 +43,8 @@ class OpenBatch:
         self.done = False
         self.error: LogWriteError | None = None
 
-    def wait(self, lock: threading.RLock) -> None:
-        """Wait until the batch is done. Without the lock, which guards it.
+    def wait(self, lock: threading.RLock, timeout: float | None = None) -> None:
+        """Wait until the batch is done, at most so many seconds. Without the lock, which guards it.
 
         Raises:
             LogWriteError: it could not be brought to its level of durability.
@@ -56,7 +56,7 @@ class OpenBatch:
                 self.waiters.append(alarm)
             else:
                 alarm.release()
-        alarm.acquire()
+        alarm.acquire(timeout=-1 if timeout is None else timeout)
         if self.error is not None:
             raise again(self.error)
 

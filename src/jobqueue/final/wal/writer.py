@@ -89,6 +89,7 @@ class LogWriter:
         self._sync_due = _NEVER  # when what is written is to be fsynced at the latest
         self._asleep_until = 0.0
         self._closing = False
+        self._end_of_all = OpenBatch()  # without records; done when the thread has ended
         self.failure: LogWriteError | None = None
         """Why the log has failed for good."""
         self.refusal: LogWriteError | None = None
@@ -109,8 +110,6 @@ class LogWriter:
         """Raises `LogWriteError` where a new job would not be taken."""
         if self.failure is not None:
             raise again(self.failure)
-        if self._closing:
-            raise LogWriteError(errno.EBADF, "the log is closed", self._directory)
         if self._is_async and self.refusal is not None:
             raise again(self.refusal)
 
@@ -209,16 +208,16 @@ class LogWriter:
             if self.failure is not None:
                 raise again(self.failure)
             if self._closing:
-                return
-            self._flushes.append(request)
-            self._work.notify()
+                request = self._end_of_all
+            else:
+                self._flushes.append(request)
+                self._work.notify()
         self.wait(request)
 
-    def close(self, timeout: float | None) -> bool:
+    def close(self, timeout: float) -> None:
         """Write and fsync what is open, seal the segment, end the thread. Without the lock.
 
-        Returns:
-            Whether that was done in time.
+        Where that is not done in time, the thread goes on with it.
         """
         with self._lock:
             self._closing = True
@@ -226,9 +225,9 @@ class LogWriter:
         self._compactor.stop(0.0)
         if self._thread.ident is None:  # it was never started
             self._end()
-        else:
-            self._thread.join(timeout)
-        return not self._thread.is_alive()
+        self._end_of_all.wait(self._lock, timeout)
+        if self._end_of_all.done and self._thread.ident is not None:
+            self._thread.join(timeout)  # not alone: interrupted, it takes the thread for ended
 
     # ── the log's thread, without the lock unless it says so ─────────────────────────────────
 
@@ -350,6 +349,8 @@ class LogWriter:
             self._break(as_write_error(error, self._directory), None)
         self._compactor.stop(None)
         self._ended()
+        with self._lock:
+            self._finish(self._end_of_all, None)
 
     # How batches end. With the lock, but for `_refuse` and `_break`.
 

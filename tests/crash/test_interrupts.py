@@ -1,0 +1,98 @@
+"""KeyboardInterrupt at random moments: the queue stays usable, or is closed, and keeps its word."""
+
+from __future__ import annotations
+
+import random
+import signal
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from jobqueue.final import Config, Job, JobQueue, Status
+from tests.support.children import run_json
+from tests.support.handlers import in_thread
+from tests.support.waiting import PATIENCE, eventually
+
+TRIES = {"enqueue": 1500, "blocked": 1000, "join": 500, "close": 40}
+INTERRUPTED_MIN = 0.02  # of all tries: else this would test nothing
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("durability", "how"),
+    [
+        ("memory", "timer"),
+        ("memory", "thread"),
+        ("async", "timer"),
+        ("write", "timer"),
+        ("write", "thread"),
+        ("fsync", "timer"),
+    ],
+)
+@pytest.mark.parametrize("what", TRIES)
+def test_whatever_is_interrupted_the_queue_stays_usable_and_keeps_what_it_accepted(
+    tmp_path: Path, what: str, durability: str, how: str
+) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    tries = TRIES[what] // (4 if durability == "fsync" else 1)
+
+    found = run_json("interrupted", what, how, durability, tmp_path, tries, seed)
+
+    assert found["interrupted"] >= tries * INTERRUPTED_MIN
+    if durability != "memory":
+        _assert_kept(tmp_path, what, found["accepted"])
+
+
+def _assert_kept(directory: Path, what: str, accepted: list[str]) -> None:
+    """The accepted jobs are in the log, or logs, and were run."""
+    logs: dict[str, list[str]] = defaultdict(list)
+    for job_id in accepted:
+        logs[job_id.split("-")[0] if what == "close" else "0"].append(job_id)
+    for name, ids in logs.items():
+        with JobQueue(Config(persist_path=directory / name), handler=len) as jq:
+            assert jq.join(PATIENCE)
+            assert {jq.status(job_id) for job_id in ids} == {Status.COMPLETED}
+
+
+@pytest.fixture
+def interrupted_by_signal() -> Iterator[signal.Signals]:
+    """A signal whose handler raises KeyboardInterrupt."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    yield signal.SIGUSR1
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_an_interrupted_producer_does_not_take_the_place_of_one_that_waits_behind_him(
+    interrupted_by_signal: signal.Signals,
+) -> None:
+    jq = JobQueue(Config(queue_size=1, num_workers=1), handler=len, start=False)
+    jq.enqueue(Job(id="fills the lane"))
+    main = threading.get_ident()
+
+    def wait_behind_and_interrupt() -> Status:
+        eventually(lambda: len(jq._scheduler.medium.producers) == 1)
+        behind = in_thread(jq.enqueue, Job(id="behind"))
+        eventually(lambda: len(jq._scheduler.medium.producers) == 2)
+        signal.pthread_kill(main, interrupted_by_signal)
+        eventually(lambda: len(jq._scheduler.medium.producers) == 1)
+        jq.cancel("fills the lane")  # room for one
+        handle = behind.result(PATIENCE)
+        assert handle is not None
+        return jq.status("behind")
+
+    other = in_thread(wait_behind_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        jq.enqueue(Job(id="interrupted"))
+
+    assert other.result(PATIENCE) is Status.QUEUED
+    assert jq.metrics().enqueued == 2
+    jq.close()
