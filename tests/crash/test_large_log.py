@@ -1,0 +1,47 @@
+"""A log of a million finished jobs opens in the memory of what is unfinished and retained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobqueue.final.wal.codec import encode_batch, encode_header
+from jobqueue.final.wal.record import Completed, Enqueued, Record
+from jobqueue.final.wal.segment import segment_name
+from tests.support.children import run_json
+
+JOBS = 1_000_000
+JOBS_PER_BATCH = 1000
+UNFINISHED = 5
+RETENTION = 1000
+BYTES_MAX = 48 << 20
+
+
+def write_log(directory: Path) -> int:
+    """Write a million jobs that were completed, and a few that were not; returns its size."""
+    directory.mkdir(mode=0o700)
+    with (directory / segment_name(1)).open("wb") as file:
+        file.write(encode_header(1, 1))
+        for number, first in enumerate(range(1, JOBS + 1, JOBS_PER_BATCH), start=1):
+            records: list[Record] = []
+            for job in range(first, first + JOBS_PER_BATCH):
+                records.append(Enqueued(job, f"job-{job}", 1, 1.5, payload="x" * 50))
+                records.append(Completed(job, 3.5, 2.5, 0))
+            file.write(encode_batch(records, number, number - 1))
+        left: list[Record] = [
+            Enqueued(JOBS + n, f"left-{n}", 1, 1.5) for n in range(1, UNFINISHED + 1)
+        ]
+        file.write(encode_batch(left, number + 1, number))
+        return file.tell()
+
+
+@pytest.mark.slow
+def test_a_log_of_a_million_finished_jobs_opens_in_little_memory(tmp_path: Path) -> None:
+    size = write_log(tmp_path / "jobs.db")
+
+    found = run_json("open_and_measure", tmp_path / "jobs.db", RETENTION)
+
+    assert found["known"] == RETENTION + UNFINISHED
+    assert found["queued"] == UNFINISHED
+    assert found["raised"] < BYTES_MAX < size / 3
