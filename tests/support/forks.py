@@ -1,0 +1,45 @@
+"""Forked children of the process of the tests, that do one thing and tell what came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+CHILD_SECONDS_MAX = 20
+
+
+def in_fork(function: Callable[[], object]) -> Any:
+    """Call a function in a forked child; returns what it returned, as JSON holds it.
+
+    The child ends at once afterwards, by `os._exit`; one that hangs is killed by an alarm.
+    """
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _be_the_child(function, writing)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        answer = pipe.read()
+    _, status = os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    assert code == 0, f"the child ended with {code}: {answer.decode()}"
+    return json.loads(answer)
+
+
+def _be_the_child(function: Callable[[], object], writing: int) -> None:
+    code = 1
+    try:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(CHILD_SECONDS_MAX)
+        answer = json.dumps(function())
+        code = 0
+    except BaseException as error:
+        answer = repr(error)
+    finally:
+        os.write(writing, answer.encode())
+        os._exit(code)
