@@ -60,6 +60,16 @@ def test_a_snapshot_holds_the_same_jobs_as_the_segments_that_it_replaces(tmp_pat
     assert sorted(log.content()) == [snapshot_name(3), segment_name(4)]
 
 
+def test_a_temporary_file_that_somebody_else_is_writing_is_left_alone(tmp_path: Path) -> None:
+    log = write_log(tmp_path)
+    (tmp_path / "SLOTS.tmp").write_bytes(b"slots")
+
+    result = compact(log.files, str(tmp_path), 3, RETENTION)
+
+    assert (tmp_path / "SLOTS.tmp").read_bytes() == b"slots"
+    assert result.files == 3
+
+
 def test_batches_go_on_after_a_snapshot_with_the_number_that_follows(tmp_path: Path) -> None:
     log = write_log(tmp_path)
     last = log.read().last

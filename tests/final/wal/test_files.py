@@ -56,16 +56,47 @@ def test_missing_parents_of_the_directory_are_made_too(files: Files, tmp_path: P
     assert (tmp_path / "a" / "b").is_dir()
 
 
+class WatchedFiles(Files):
+    """Tells which directories were fsynced."""
+
+    def __init__(self) -> None:
+        self.synced: list[str] = []
+
+    def sync_directory(self, path: str) -> None:
+        self.synced.append(path)
+        super().sync_directory(path)
+
+
 def test_a_new_directory_is_made_durable_by_its_parent(tmp_path: Path) -> None:
-    synced = []
+    (tmp_path / "other").touch()
+    files = WatchedFiles()
 
-    class Watched(Files):
-        def sync_directory(self, path: str) -> None:
-            synced.append(path)
-            super().sync_directory(path)
+    files.make_directory(str(tmp_path / "a" / "b"))
 
-    Watched().make_directory(str(tmp_path / "a" / "b"))
-    assert synced == [str(tmp_path), str(tmp_path / "a")]
+    assert files.synced == [str(tmp_path), str(tmp_path / "a")]
+
+
+def test_an_empty_directory_may_be_that_of_a_dead_process_and_is_made_durable(
+    tmp_path: Path,
+) -> None:
+    directory = tmp_path / "log"
+    directory.mkdir()
+    files = WatchedFiles()
+
+    files.make_directory(str(directory))
+    (directory / "LOCK").touch()
+    files.make_directory(str(directory))
+
+    assert files.synced == [str(tmp_path)]
+
+
+@needs_permissions
+def test_a_directory_in_one_that_cannot_be_read_is_used(files: Files, tmp_path: Path) -> None:
+    directory = tmp_path / "log"
+    directory.mkdir()
+    tmp_path.chmod(0o300)
+    files.make_directory(str(directory))
+    tmp_path.chmod(0o700)
 
 
 def test_a_directory_that_exists_is_left_as_it_is(files: Files, tmp_path: Path) -> None:

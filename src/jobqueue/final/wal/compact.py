@@ -160,6 +160,8 @@ def _remove_replaced(files: Files, directory: str) -> list[int]:
     """Unlink what the snapshot has replaced; returns the sizes."""
     removed = []
     for path in list_log(files, directory).stale:
+        if path.endswith(".tmp"):
+            continue  # not ours: a start may be writing its slots just now
         removed.append(files.size_of(path))
         files.unlink(path)
     files.sync_directory(directory)

@@ -6,12 +6,14 @@ what is written, fails, or loses what was not fsynced. Paths are text, files are
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import mmap
 import os
 import stat
 import sys
+from dataclasses import dataclass
 from typing import Protocol
 
 from ..errors import LogLockedError
@@ -19,7 +21,7 @@ from ..errors import LogLockedError
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["PAGE_BYTES", "Files", "Window", "directory_of", "name_of", "path_in"]
+__all__ = ["PAGE_BYTES", "Files", "Owner", "Window", "directory_of", "name_of", "path_in"]
 
 PAGE_BYTES = mmap.ALLOCATIONGRANULARITY
 """Offsets of maps are multiples of this."""
@@ -44,6 +46,13 @@ class Window(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who holds a lock: a process id, or `None` where it cannot be told."""
+
+    pid: int | None
+
+
 class Files:
     """File system calls of the log. Stateless, so it may be used from any thread.
 
@@ -54,20 +63,32 @@ class Files:
     def make_directory(self, path: str) -> None:
         """Make a directory for its owner alone, and its parents, each of them durable.
 
-        One that exists is left as it is.
+        One that exists is left as it is. Where it is empty, whoever made it may have died before
+        it was durable, so that is seen to, as far as its parent can be opened.
 
         Raises:
             NotADirectoryError: something else is there.
         """
-        if os.path.isdir(path):
+        parent = os.path.dirname(os.path.abspath(path))
+        if not self.is_directory(path):
+            self.make_directory(parent)
+            self.create_directory(path)
+            self.sync_directory(parent)
             return
+        with contextlib.suppress(PermissionError):
+            if not self.list_directory(path):
+                self.sync_directory(parent)
+
+    def is_directory(self, path: str) -> bool:
+        """Tell whether a directory is there."""
+        return os.path.isdir(path)
+
+    def create_directory(self, path: str) -> None:
+        """Create a directory for its owner alone; see `make_directory`, which calls it."""
         if os.path.lexists(path):
             raise NotADirectoryError(errno.ENOTDIR, "the log needs a directory, not a file", path)
-        parent = os.path.dirname(os.path.abspath(path))
-        self.make_directory(parent)
         os.mkdir(path, _DIRECTORY_MODE)
         os.chmod(path, _DIRECTORY_MODE)  # whatever the umask left of it
-        self.sync_directory(parent)
 
     def lock(self, path: str) -> int:
         """Lock the log through the file `path` and write the process id into it.
@@ -99,6 +120,24 @@ class Files:
             fcntl.flock(fd, fcntl.LOCK_UN)
         finally:
             os.close(fd)
+
+    def owner(self, path: str) -> Owner | None:
+        """Tell who holds the lock on the file `path`, without taking it; `None` where nobody does.
+
+        It looks by asking for a shared lock, which it lets go at once.
+        """
+        _refuse_windows()
+        try:
+            fd = self.open_read(path)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return Owner(_read_pid(fd))
+        finally:
+            os.close(fd)
+        return None
 
     def list_directory(self, path: str) -> list[str]:
         """Return the names in a directory, in no order."""
@@ -236,9 +275,13 @@ def _flock(fd: int, path: str) -> None:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        owner = os.pread(fd, 32, 0).strip()
-        pid = int(owner) if owner.isdigit() else None
-        raise LogLockedError(os.path.dirname(path), pid) from None
+        raise LogLockedError(os.path.dirname(path), _read_pid(fd)) from None
+
+
+def _read_pid(fd: int) -> int | None:
+    """Who wrote the lock file last; `None` where it does not say."""
+    owner = os.pread(fd, 32, 0).strip()
+    return int(owner) if owner.isdigit() else None
 
 
 def _load_libc() -> ctypes.CDLL | None:

@@ -275,6 +275,9 @@ def recover(files: Files, directory: str, torn: Torn | None) -> list[str]:
     for cut in reversed(cuts):
         _cut_off(files, cut)
     listing = list_log(files, directory)
+    if listing.stale:
+        # The process may have died right after it renamed a snapshot: first that, then the rest.
+        files.sync_directory(directory)
     for path in listing.stale:
         files.unlink(path)
     for file in listing.files[-1:]:
