@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jobqueue.final import Job, JobContext, JobQueue, Status
+from jobqueue.final import Job, JobContext, JobQueue, Status, timer
 from jobqueue.final.testing import ManualClock
 from jobqueue.final.timer import Timer
 from tests.support.handlers import Recorder, in_thread
@@ -179,17 +179,17 @@ def test_what_is_due_at_once_is_fired_though_the_timer_was_awake_when_it_came() 
 
     def fire(items: list[object]) -> None:
         if items == ["first"]:
-            timer.schedule("second", 0)
+            wheel.schedule("second", 0)
         fired.put(items)
 
-    timer = Timer(clock, fire, fired.put)
-    timer.start()
-    timer.schedule("first", 0)
+    wheel = Timer(clock, fire, fired.put)
+    wheel.start()
+    wheel.schedule("first", 0)
     try:
         assert [fired.get(timeout=PATIENCE) for _ in range(2)] == [["first"], ["second"]]
     finally:
-        timer.stop()
-        timer.join(PATIENCE)
+        wheel.stop()
+        wheel.join(PATIENCE)
 
 
 def test_advance_after_each_failure_walks_a_job_through_its_retries(
@@ -317,3 +317,19 @@ def test_what_callers_wait_for_is_not_the_manual_clock(store: Store, clock: Manu
 def test_clock_that_is_none_is_the_systems(memory: Store) -> None:
     with JobQueue(handler=len) as jq:
         assert jq.enqueue(Job(b"abc"), delay=0.001).result(PATIENCE) == 3
+
+
+class ForgetfulQueue(queue.SimpleQueue[Any]):
+    """Takes a short timeout for none, as CPython before 3.13 does where it is over too soon."""
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        return super().get(block, None if timeout is not None and timeout < 0.01 else timeout)
+
+
+def test_timer_wakes_from_a_nap_that_is_over_before_it_begins(
+    memory: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timer, "SimpleQueue", ForgetfulQueue)
+    jq = memory.open(lambda payload: 1 / 0, base_delay=0, max_retries=5)
+    assert jq.enqueue(Job(), delay=0.001).wait(PATIENCE) is Status.FAILED
+    assert jq.metrics().retried == 5

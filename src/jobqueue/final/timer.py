@@ -12,9 +12,10 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+from .quiet import acquire_within
 from .stop import ring
 from .timer_wheel import TimerWheel
 
@@ -51,8 +52,11 @@ class Timer:
         self._lock = threading.Lock()  # guards the wheel; taken by the two threads of `fire` only
         self._wheel: TimerWheel[object] = TimerWheel(tick_before(clock.monotonic()))
         self._changes: deque[tuple[int, object, bool]] = deque()  # to insert (True) or to remove
-        self._mailbox: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
-        # `put` of a SimpleQueue may interrupt itself, so a signal handler can use it too.
+        self._mailbox: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        # `put` of a SimpleQueue may interrupt itself, so a signal handler can use it too. Nobody
+        # waits in its `get`: before Python 3.13 a short timeout may be taken for none.
+        self._alarm = threading.Lock()  # free when the thread has something to look at
+        self._alarm.acquire()
         self._asleep_until: float = -1  # tick; -1 while awake
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="jobqueue-timer", daemon=True)
@@ -70,7 +74,10 @@ class Timer:
             self._changes.append((tick, item, True))
         finally:
             if tick < self._asleep_until:
-                self._mailbox.put(None)
+                try:
+                    self._alarm.release()  # and not by `ring`, where an interruption may come first
+                except RuntimeError:  # it is free already
+                    pass
 
     def remove(self, item: object, tick: int) -> None:
         """Have `item` not fired, if it has not been yet."""
@@ -79,6 +86,7 @@ class Timer:
     def call_soon(self, function: Callable[[], object]) -> None:
         """Have the timer's thread call `function`. Safe in a signal handler."""
         self._mailbox.put(function)
+        ring(self._alarm)
 
     def sleep(self, alarm: threading.Lock, seconds: float) -> None:
         """Acquire `alarm`, which somebody may release, within so many seconds of the clock."""
@@ -95,7 +103,7 @@ class Timer:
         """End the thread. Nothing fires any more."""
         self._unsubscribe()
         self._stopped = True
-        self._mailbox.put(None)
+        ring(self._alarm)
 
     def join(self, timeout: float) -> None:
         """Wait for the thread's end, where it has been started and is another one."""
@@ -131,13 +139,10 @@ class Timer:
             raise
 
     def _wait(self) -> None:
-        try:
-            function = self._mailbox.get(timeout=self._seconds_to_sleep())
-        except Empty:
-            function = None
+        acquire_within(self._alarm, self._seconds_to_sleep())
         self._asleep_until = -1
-        if function is not None:
-            function()
+        while not self._mailbox.empty():
+            self._mailbox.get_nowait()()
 
     def _seconds_to_sleep(self) -> float | None:
         """How long there is nothing to do; from here on `schedule` wakes the thread."""
@@ -150,8 +155,7 @@ class Timer:
         if self._clock.manual:  # what is due already came while the thread was awake
             return 0.0 if tick <= tick_before(self._clock.monotonic()) else None
         self._asleep_until = tick
-        seconds = tick / TICKS_PER_SECOND - self._clock.monotonic()
-        return min(max(seconds, 0.0), threading.TIMEOUT_MAX)
+        return tick / TICKS_PER_SECOND - self._clock.monotonic()
 
 
 def tick_after(seconds: float) -> int:
