@@ -1,0 +1,234 @@
+"""Handlers that raise what ends threads elsewhere, or ask for what would never come."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from jobqueue.final import (
+    Config,
+    EnqueueTimeoutError,
+    Job,
+    JobContext,
+    JobQueue,
+    QueueClosedError,
+    Status,
+)
+from tests.support.handlers import Blocker, in_thread
+from tests.support.waiting import PATIENCE, eventually
+
+
+class OwnError(BaseException):
+    """Not even an Exception."""
+
+
+# --- what handlers raise ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit, OwnError])
+def test_whatever_a_handler_raises_its_attempt_failed_and_its_worker_lives_on(
+    error: type[BaseException],
+) -> None:
+    def handler(payload: bytes) -> int:
+        if payload == b"raise":
+            raise error("boom")
+        return len(payload)
+
+    with JobQueue(Config(num_workers=2, max_retries=1, base_delay=0), handler=handler) as jq:
+        before = _workers()
+        failed = [jq.enqueue(Job(b"raise", id=str(n))) for n in range(5)]
+        for handle in failed:
+            assert handle.wait(PATIENCE) is Status.FAILED
+            assert jq.info(handle.id).retries == 1
+            assert jq.info(handle.id).last_error == f"{error.__name__}: boom"
+
+        assert jq.enqueue(Job(b"abc")).result(PATIENCE) == 3
+        assert jq.metrics().workers.count == 2
+        assert _workers() == before
+
+
+def _workers() -> set[threading.Thread]:
+    return {t for t in threading.enumerate() if t.name.startswith("jobqueue-worker")}
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_the_result_of_such_a_job_raises_the_same(error: type[BaseException]) -> None:
+    def handler(_payload: bytes) -> None:
+        raise error("boom")
+
+    with JobQueue(Config(max_retries=0), handler=handler) as jq:
+        handle = jq.enqueue(Job())
+
+        with pytest.raises(error, match="boom"):
+            handle.result(PATIENCE)
+
+
+def test_a_job_whose_error_cannot_be_told_fails_like_any_other() -> None:
+    class UnspeakableError(Exception):
+        def __str__(self) -> str:
+            raise ZeroDivisionError
+
+    def handler(_payload: bytes) -> None:
+        raise UnspeakableError
+
+    with JobQueue(Config(max_retries=0), handler=handler) as jq:
+        handle = jq.enqueue(Job())
+
+        assert handle.wait(PATIENCE) is Status.FAILED
+        assert "UnspeakableError" in str(jq.info(handle.id).last_error)
+        assert jq.metrics().workers.count == 4
+
+
+# --- what handlers ask for ----------------------------------------------------------------------
+
+
+@pytest.fixture(params=["memory", "log"])
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
+    return tmp_path if request.param == "log" else None
+
+
+def test_a_handler_that_enqueues_on_its_own_full_queue_is_refused_at_once(
+    path: Path | None,
+) -> None:
+    errors: list[Exception] = []
+    filled = threading.Event()
+
+    def handler(payload: bytes) -> None:
+        if payload == b"enqueues":
+            assert filled.wait(PATIENCE)
+            try:
+                jq.enqueue(Job(id="inner"))
+            except EnqueueTimeoutError as error:
+                errors.append(error)
+
+    config = Config(num_workers=1, queue_size=1, persist_path=path)
+    with JobQueue(config, handler=handler) as jq:
+        outer = jq.enqueue(Job(b"enqueues"))
+        eventually(lambda: outer.status is Status.PROCESSING)
+        jq.enqueue(Job(id="fills the lane"))
+        filled.set()
+
+        assert outer.wait(PATIENCE) is Status.COMPLETED
+        assert len(errors) == 1
+        assert jq.join(PATIENCE)
+        assert jq.enqueue(Job(id="inner")).wait(PATIENCE) is Status.COMPLETED
+
+
+def test_of_several_handlers_that_enqueue_on_a_full_queue_the_last_is_refused(
+    path: Path | None,
+) -> None:
+    inside = threading.Barrier(3)
+    outcomes: list[type] = []
+
+    def handler(payload: bytes) -> None:
+        if payload == b"enqueues":
+            inside.wait(PATIENCE)
+            inside.wait(PATIENCE)
+            try:
+                outcomes.append(type(jq.enqueue(Job())))
+            except EnqueueTimeoutError as error:
+                outcomes.append(type(error))
+
+    config = Config(num_workers=2, queue_size=1, persist_path=path)
+    with JobQueue(config, handler=handler) as jq:
+        for _ in range(2):
+            eventually(lambda: jq.metrics().queued == 0)
+            jq.enqueue(Job(b"enqueues"))
+        inside.wait(PATIENCE)
+        jq.enqueue(Job(id="fills the lane"))
+        inside.wait(PATIENCE)
+
+        assert jq.join(PATIENCE)
+        assert EnqueueTimeoutError in outcomes
+        assert jq.metrics().failed == 0
+
+
+def test_a_handler_may_wait_for_room_while_another_worker_can_make_it(path: Path | None) -> None:
+    held, enqueues = Blocker(), Blocker()
+
+    def handler(payload: bytes, context: JobContext) -> None:
+        enqueues(payload, context)
+        jq.enqueue(Job())
+
+    config = Config(num_workers=2, queue_size=1, persist_path=path, max_retries=0)
+    with JobQueue(config, handler=len, handlers={"held": held, "enqueues": handler}) as jq:
+        jq.enqueue(Job(handler="held"))
+        held.await_entered()
+        outer = jq.enqueue(Job(handler="enqueues"))
+        enqueues.await_entered()
+        jq.enqueue(Job(id="fills the lane"))
+
+        enqueues.gate.set()
+        eventually(lambda: jq._scheduler.medium.producers)
+        held.gate.set()
+
+        assert outer.wait(PATIENCE) is Status.COMPLETED
+        assert jq.join(PATIENCE)
+        assert jq.metrics().completed == 4
+
+
+@pytest.mark.parametrize("call", ["close", "join"])
+def test_a_handler_that_would_wait_for_itself_is_told_so_and_its_queue_lives_on(
+    path: Path | None, call: str
+) -> None:
+    def handler(payload: bytes) -> int:
+        if payload == b"asks":
+            getattr(jq, call)()
+        return len(payload)
+
+    config = Config(num_workers=1, max_retries=0, persist_path=path)
+    with JobQueue(config, handler=handler) as jq:
+        asked = jq.enqueue(Job(b"asks"))
+
+        with pytest.raises(RuntimeError, match=f"cannot {call}"):
+            asked.result(PATIENCE)
+        assert jq.enqueue(Job(b"abc")).result(PATIENCE) == 3
+
+
+def test_a_handler_that_waits_for_room_when_the_queue_closes_is_refused(
+    path: Path | None,
+) -> None:
+    refused: list[Exception] = []
+    blocker = Blocker()
+
+    def handler(payload: bytes, context: JobContext) -> object:
+        if payload != b"enqueues":
+            return blocker(payload, context)
+        for _ in range(2):
+            try:
+                jq.enqueue(Job())
+            except QueueClosedError as error:
+                refused.append(error)
+        return None
+
+    config = Config(num_workers=2, queue_size=1, persist_path=path)
+    jq = JobQueue(config, handler=handler)
+    jq.enqueue(Job(id="held"))
+    blocker.await_entered()
+    jq.enqueue(Job(b"enqueues", id="enqueues"))
+    eventually(lambda: jq._scheduler.medium.producers)
+    closing = in_thread(jq.close, PATIENCE, drain=True)
+
+    eventually(lambda: refused)
+    blocker.gate.set()
+
+    report = closing.result(PATIENCE)
+    assert (report.unfinished, report.remaining) == ((), 0)
+    assert jq.status("enqueues") is Status.COMPLETED
+
+
+def test_a_slow_handler_is_named_by_close_and_those_beside_it_finish(path: Path | None) -> None:
+    blocker = Blocker()
+    config = Config(num_workers=2, persist_path=path)
+    jq = JobQueue(config, handler=len, handlers={"slow": blocker})
+    jq.enqueue(Job(id="slow", handler="slow"))
+    blocker.await_entered()
+    quick = [jq.enqueue(Job(b"x")) for _ in range(5)]
+
+    report = jq.close(0.2, drain=True)
+
+    assert report.unfinished == ("slow",)
+    assert [handle.status for handle in quick] == [Status.COMPLETED] * 5
+    blocker.gate.set()
