@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from jobqueue.final import (
     Config,
     Job,
+    JobHandle,
     JobQueue,
     JobQueueError,
     Priority,
@@ -267,6 +269,26 @@ def test_pausing_ends_a_drain_that_waits_for_queued_jobs(blocker: Blocker) -> No
     blocker.gate.set()
 
     assert closing.result(PATIENCE).remaining == 1
+
+
+def test_a_resume_just_as_a_drain_ends_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    # 1. close finds the queue drained, since it is paused; 2. another thread resumes it;
+    # 3. a worker takes the queued job; 4. close gives it up, although there was time for it.
+    jq = JobQueue(Config(num_workers=1), handler=len)
+    jq.pause()
+    jq.enqueue(Job(id="queued"))
+    given_out: list[JobHandle | None] = []
+
+    def resume_before(abandon: Callable[[], ShutdownReport]) -> ShutdownReport:
+        with jq._mutex:
+            jq._scheduler.resume()
+            given_out.append(jq._scheduler.take_ready())
+        return abandon()
+
+    monkeypatch.setattr(jq._life, "_abandon", partial(resume_before, jq._life._abandon))
+
+    assert jq.close() == ShutdownReport(completed=0, unfinished=(), remaining=1)
+    assert given_out == [None]
 
 
 def test_drain_leaves_jobs_that_wait_for_the_name_of_a_handler() -> None:

@@ -128,6 +128,25 @@ def test_wait_goes_on_through_retries(store: Store, clock: ManualClock) -> None:
 # ── when the queue closes first ──────────────────────────────────────────────────────────────
 
 
+def test_wait_tells_how_the_job_ended_though_it_was_requeued_at_once(
+    memory: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jq = memory.open(Attempts(RejectJobError()))
+    handle = jq.enqueue(Job(id="a"))
+    until(handle, Status.FAILED)
+    jq.pause()
+    wait_for = jq._wait_for
+
+    def requeued_meanwhile(handle: JobHandle, timeout: float | None) -> JobHandle:
+        finished = wait_for(handle, timeout)
+        jq.requeue("a")
+        return finished
+
+    monkeypatch.setattr(jq, "_wait_for", requeued_meanwhile)
+
+    assert handle.wait(PATIENCE) is Status.FAILED
+
+
 def test_queue_that_closes_first_ends_the_wait(store: Store) -> None:
     jq = store.open(len, start=False)
     queued, scheduled = jq.enqueue(Job(id="a")), jq.enqueue(Job(), delay=3600)

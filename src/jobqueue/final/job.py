@@ -312,7 +312,7 @@ class JobHandle:
         Raises:
             LogWriteError: the log failed, so that nothing will run any more.
         """
-        return self._owner._wait_for(self, timeout).status
+        return self._owner._wait_for(self, timeout)._status  # by now it may be requeued
 
     def cancel(self) -> bool:
         """Cancel the job; see `JobQueue.cancel`."""

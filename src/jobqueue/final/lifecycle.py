@@ -142,7 +142,7 @@ class Lifecycle:
                 while lane.producers:
                     lane.producers.popleft().release()
         tick = tick_before(self._dispatch.clock.monotonic() + deadline - SystemClock.monotonic())
-        rested = (lambda: self._is_drained(tick)) if drain else self._is_still
+        rested = (lambda: self._has_drained(tick)) if drain else self._is_still
         self._dispatch.quiet.wait(rested, deadline - SystemClock.monotonic())
         report = self._abandon()
         self._stop_threads(deadline)
@@ -151,6 +151,13 @@ class Lifecycle:
     def _is_still(self) -> bool:
         """With the mutex: no handler runs."""
         return self._count("processing") == 0
+
+    def _has_drained(self, deadline_tick: int) -> bool:
+        """With the mutex: see `_is_drained`; once it is so, no `resume` starts a job any more."""
+        if not self._is_drained(deadline_tick):
+            return False
+        self._dispatch.scheduler.stop()
+        return True
 
     def _is_drained(self, deadline_tick: int) -> bool:
         """With the mutex: nothing is left that could run before the deadline."""
