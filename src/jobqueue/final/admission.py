@@ -160,27 +160,26 @@ class Admission:
     def _enqueue_when_room(self, handle: JobHandle, lane: Lane, wait: _Wait) -> OpenBatch | None:
         mutex = self._dispatch.mutex
         blocked = self._pool.enter_wait(lane, handle._job)
+        alarm = threading.Lock()
+        line_up = lane.producers.append
         try:
-            place = None
             while True:
                 with mutex:
                     self._refuse(handle._job, handle._call)
                     if lane.room > 0:
                         return self._accept(handle, lane, 0.0)
                     wait.check(handle._job, lane)
-                    alarm = threading.Lock()
-                    alarm.acquire()
-                    # Who has waited before keeps his place.
-                    (lane.producers.append if place is None else lane.producers.appendleft)(alarm)
-                    place = alarm
+                    if alarm not in lane.producers:
+                        alarm.acquire(blocking=False)
+                        line_up(alarm)
+                        line_up = lane.producers.appendleft  # woken for nothing: keeps his place
                 wait.sleep(alarm)
-                with mutex:
-                    if alarm in lane.producers:
-                        lane.producers.remove(alarm)
         finally:
-            self._pool.leave_wait(blocked)
             with mutex:
+                if alarm in lane.producers:
+                    lane.producers.remove(alarm)
                 lane.wake_producer()  # in case it was this one's turn and he left
+            self._pool.leave_wait(blocked)
 
     def enqueue_many(self, jobs: Iterable[Job], timeout: float | None) -> list[JobHandle]:
         """See `JobQueue.enqueue_many`."""

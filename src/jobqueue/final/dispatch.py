@@ -119,16 +119,19 @@ class Dispatch:
     def requeue(self, letter: DeadLetter, handle: JobHandle) -> None:
         """A dead letter is queued again, under a new handle; it arrives as a new job does."""
         self.status.requeue(letter, handle)
-        if self.journal is None:
-            try:
-                self.arrive(handle)
-            except BaseException:  # asynchronous: it is no dead letter any more, so on with it
-                if handle._since == NOT_ARRIVED:
-                    self.arrive(handle)
-                raise
-        else:
+        try:
+            self._bring_back(letter, handle)
+        except BaseException:  # asynchronous: it is no dead letter any more, so on with it
+            self._bring_back(letter, handle)
+            raise
+
+    def _bring_back(self, letter: DeadLetter, handle: JobHandle) -> None:
+        """Twice does no harm."""
+        if self.journal is not None:
             self._requeued[letter.number] = (letter, handle)
             self.journal.requeued(letter, self.clock.time())
+        elif handle._since == NOT_ARRIVED:
+            self.arrive(handle)
 
     def needed_bytes(self) -> int:
         """About what the log needs for what is unfinished, failed or retained. No mutex."""
@@ -150,8 +153,11 @@ class Dispatch:
     def free_room(self, handle: JobHandle) -> None:
         """The job leaves its place in the lane, if it takes one."""
         if handle._has_room:
+            lane = self.scheduler.lanes[handle._job._priority]
             handle._has_room = False
-            self.scheduler.lanes[handle._job._priority].free_room()
+            lane.room += 1  # no call between, so that both are done
+            if lane.producers:
+                lane.wake_producer()
 
     def fire(self, items: list[object]) -> None:
         """What the timer found due: jobs, or functions to call. Without the mutex."""
@@ -192,10 +198,18 @@ class Dispatch:
             if self.quiet.watchers:
                 self.quiet.look()
         except BaseException:  # asynchronous: whoever waits is told all the same
-            wake_waiters(handle)
-            self.quiet.look()
+            self._tell(handle)
             raise
         return True
+
+    def _tell(self, handle: JobHandle) -> None:
+        """Tell all that a job may have been cancelled. Twice does no harm."""
+        if handle._status is Status.CANCELLED:
+            self.registry.unpark(handle)
+            self.free_room(handle)
+        self.scheduler.lanes[handle._job._priority].wake_producer()
+        wake_waiters(handle)
+        self.quiet.look()
 
     def _take_out(self, handle: JobHandle, *, was_scheduled: bool) -> None:
         """Remove a cancelled job from wherever it waited."""
@@ -206,6 +220,7 @@ class Dispatch:
                 self.timer.remove(handle, handle._due_tick)
             elif handle in self.scheduler.suspects:
                 self.scheduler.suspects.remove(handle)
+                self.scheduler.look_at_suspects()
             elif not self.registry.unpark(handle):
                 self.scheduler.lanes[handle._job._priority].cancelled_one()
         finally:

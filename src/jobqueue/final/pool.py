@@ -77,6 +77,7 @@ class WorkerPool:
         self.workers.discard(worker)
         self._leaving = {thread for thread in self._leaving if thread.is_alive()}
         self._leaving.add(worker.thread)
+        self._tell_of_suspects()
 
     def died(self, worker: Worker, error: BaseException) -> None:
         """A worker's thread ends because of an error that is not a handler's."""
@@ -145,7 +146,8 @@ class WorkerPool:
         with self._mutex:
             if worker.replaced:
                 return None
-            others = any(
+            is_alone = worker.handle is self._outcomes.dispatch.scheduler.lone
+            others = not is_alone and any(
                 not (each.waiting or each.replaced) for each in self.workers if each is not worker
             )
             if not others and lane.room <= 0:
@@ -154,6 +156,7 @@ class WorkerPool:
                     f"this handler holds the last worker that could make room in it"
                 )
             worker.waiting = True
+            self._tell_of_suspects()
         return worker
 
     def leave_wait(self, worker: Worker | None) -> None:
@@ -165,8 +168,13 @@ class WorkerPool:
     # Looking at the pool.
 
     def _count_running(self) -> int:
-        """With the mutex."""
-        return sum(worker.handle is not None for worker in self.workers)
+        """With the mutex: attempts that go on. One that waits for room cannot be waited for."""
+        return sum(worker.handle is not None and not worker.waiting for worker in self.workers)
+
+    def _tell_of_suspects(self) -> None:
+        """With the mutex: there is an attempt less that the next lone job has to wait for."""
+        if self._outcomes.dispatch.scheduler.suspects:
+            self._outcomes.dispatch.scheduler.look_at_suspects()
 
     def busy(self) -> list[Worker]:
         """The workers that run a handler. With the mutex."""

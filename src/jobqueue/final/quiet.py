@@ -9,6 +9,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from .stop import ring
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -32,8 +34,8 @@ class Quiet:
         for watcher in list(self.watchers):
             condition, alarm = watcher
             if condition():
+                ring(alarm)
                 self.watchers.remove(watcher)
-                alarm.release()
 
     def wait(self, condition: Callable[[], bool], timeout: float | None) -> bool:
         """Wait until `condition`, which is called with the mutex, holds. Not with the mutex.
@@ -44,11 +46,11 @@ class Quiet:
         alarm = threading.Lock()
         alarm.acquire()
         watcher = (condition, alarm)
-        with self._mutex:
-            if condition():
-                return True
-            self.watchers.append(watcher)
         try:
+            with self._mutex:
+                if condition():
+                    return True
+                self.watchers.append(watcher)
             return acquire_within(alarm, timeout)
         finally:
             with self._mutex:

@@ -84,12 +84,6 @@ class Lane(queue.Queue["JobHandle"]):
             self.queue = deque(job for job in self.queue if job._status is Status.QUEUED)
             self._stale = 0
 
-    def free_room(self) -> None:
-        """A place has become free: wake a producer that waits for one."""
-        self.room += 1
-        if self.producers:
-            self.wake_producer()
-
     def wake_producer(self) -> None:
         """Have the first producer that waits look whether there is room."""
         if self.room > 0 and self.producers:
@@ -125,7 +119,7 @@ class FairScheduler:
         self.lone: JobHandle | None = None
         """The one of them that runs now."""
         self.count_running: Callable[[], int] = int
-        """How many attempts are live; set by the owner of the workers."""
+        """How many attempts go on, those that wait for room apart; set by the workers' owner."""
         self.paused = False
         self.stopped = False
         self._idle = 0  # workers that wait
@@ -150,6 +144,10 @@ class FairScheduler:
         if self._idle:
             self._wake()
 
+    def look_at_suspects(self) -> None:
+        """There may be one less, or nothing else that runs: have the workers look again."""
+        self.not_empty.notify_all()
+
     def lone_ended(self) -> None:
         """The job that ran alone has ended its attempt: the others may go on."""
         self.lone = None
@@ -162,17 +160,23 @@ class FairScheduler:
     def take(self) -> JobHandle | None:
         """The next job, waiting for it; `None` when the workers are to end. Worker threads only."""
         while not self.stopped:
-            if not self.paused:
-                handle = self._choose()
-                if handle is not None:
-                    if self._idle and not self._waking and self._has_more():
-                        self._wake()
-                    return handle
+            handle = self.take_ready()
+            if handle is not None:
+                return handle
             self._idle += 1
             self.not_empty.wait()
             self._idle -= 1
             self._waking = False
         return None
+
+    def take_ready(self) -> JobHandle | None:
+        """The next job, where there is one that may run now."""
+        if self.paused or self.stopped:
+            return None
+        handle = self._choose()
+        if handle is not None and self._idle and not self._waking and self._has_more():
+            self._wake()
+        return handle
 
     def _choose(self) -> JobHandle | None:
         if self.suspects or self.lone is not None:

@@ -64,13 +64,17 @@ class Worker:
             with mutex:
                 if done is not None:
                     outcomes.returned(self, done, result)
-                    done = result = None
-                is_spare = self.replaced and not self._pool.keeps(self)
-                handle = None if is_spare else dispatch.scheduler.take()
-                if handle is None:
-                    self._pool.ended(self)
-                    return
-                handler = self._start(handle)
+                handle = None if self._is_spare() else dispatch.scheduler.take_ready()
+                if handle is not None:
+                    handler = self._start(handle)
+            done = result = None  # not under the mutex: their finalizers are the user's code
+            if handle is None:
+                with mutex:
+                    handle = None if self._is_spare() else dispatch.scheduler.take()
+                    if handle is None:
+                        self._pool.ended(self)
+                        return
+                    handler = self._start(handle)
             try:
                 if handle._stop is None:
                     result = handler.function(handle._job._payload)
@@ -80,6 +84,10 @@ class Worker:
             except BaseException as error:  # noqa: BLE001  # whatever a handler may raise
                 outcomes.raised(self, handle, _without_own_frames(error))
             del handle
+
+    def _is_spare(self) -> bool:
+        """With the mutex: another one has taken this one's place for good."""
+        return self.replaced and not self._pool.keeps(self)
 
     def _start(self, handle: JobHandle) -> Handler:
         """With the mutex: the job just taken is being processed."""

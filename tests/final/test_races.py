@@ -1,0 +1,673 @@
+"""Races, told as numbered steps and then forced, and interruptions at each place there is."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobqueue.final import (
+    EnqueueTimeoutError,
+    Job,
+    JobHandle,
+    JobQueue,
+    JobQueueError,
+    LogWriteError,
+    Priority,
+    QueueClosedError,
+    RetryJobError,
+    Status,
+    UnknownJobError,
+)
+from jobqueue.final import recovery as recovery_module
+from jobqueue.final.admission import _Wait
+from jobqueue.final.scheduler import Lane
+from jobqueue.final.testing import ManualClock
+from tests.support.handlers import Recorder, in_thread
+from tests.support.held_files import HeldFiles
+from tests.support.interrupts import Interruption, each_place
+from tests.support.logs import HastyFiles
+from tests.support.queues import STORES, Store, fill, until, until_blocked
+from tests.support.waiting import PATIENCE, eventually
+
+MEDIUM = Priority.MEDIUM
+
+
+def nothing(payload: bytes) -> bytes:
+    return payload
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> HeldFiles:
+    """The files of the queues that are opened from here on."""
+    files = HeldFiles()
+    monkeypatch.setattr(recovery_module, "Files", lambda: files)
+    return files
+
+
+@pytest.fixture
+def fsynced(tmp_path: Path) -> Iterator[Store]:
+    store = Store("fsync", tmp_path)
+    yield store
+    store.close()
+
+
+def lane(jq: JobQueue) -> Lane:
+    return jq._dispatch.scheduler.lanes[MEDIUM]
+
+
+def until_watched(jq: JobQueue) -> None:
+    """Wait until somebody waits for the queue to come to rest."""
+    eventually(lambda: jq._dispatch.quiet.watchers)
+
+
+def until_idle(jq: JobQueue, workers: int = 1) -> None:
+    """Wait until so many workers sleep."""
+    eventually(lambda: jq._dispatch.scheduler._idle == workers)
+
+
+# --- producers that wait for room -----------------------------------------------------------
+
+
+class Interrupting(threading.Event):
+    """An event that interrupts the call that looks at it for the second time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looks = 0
+
+    def is_set(self) -> bool:
+        self.looks += 1
+        if self.looks == 2:
+            raise KeyboardInterrupt
+        return super().is_set()
+
+
+def test_a_producer_that_was_interrupted_leaves_the_line(memory: Store) -> None:
+    # 1. A waits for room, and is interrupted in its sleep. 2. B waits for room. 3. There is
+    # room, once. Who is woken must be B: nobody else is there to take it.
+    jq = memory.open(nothing, start=False, queue_size=1)
+    first, *_ = fill(jq, 1)
+    with pytest.raises(KeyboardInterrupt):
+        jq.enqueue(Job(), cancel=Interrupting())
+    accepted = in_thread(jq.enqueue, Job(id="b"))
+    until_blocked(jq)
+
+    first.cancel()
+
+    assert accepted.result(PATIENCE).id == "b"
+
+
+def test_a_producer_that_looks_at_its_event_does_not_jump_the_line(memory: Store) -> None:
+    # Each look of B, who can be cancelled, would otherwise put it before A.
+    jq = memory.open(nothing, start=False, queue_size=1)
+    first, *_ = fill(jq, 1)
+    a = in_thread(jq.enqueue, Job(id="a"))
+    until_blocked(jq)
+    looks = Interrupting()
+    looks.looks = 2
+    b = in_thread(jq.enqueue, Job(id="b"), cancel=looks)
+    until_blocked(jq, 2)
+    eventually(lambda: looks.looks >= 5)
+
+    first.cancel()
+
+    assert a.result(PATIENCE).id == "a"
+    assert not b.done()
+    jq.cancel("a")
+    assert b.result(PATIENCE).id == "b"
+
+
+def test_a_producer_that_was_woken_for_nothing_keeps_its_place(memory: Store) -> None:
+    # 1. A and B wait. 2. There is room: A is woken. 3. C comes by and takes it before A looks.
+    jq = memory.open(nothing, start=False, queue_size=1)
+    first, *_ = fill(jq, 1)
+    waiting = [in_thread(jq.enqueue, Job(id="a"))]
+    until_blocked(jq)
+    waiting.append(in_thread(jq.enqueue, Job(id="b")))
+    until_blocked(jq, 2)
+    alarms = list(lane(jq).producers)
+    with jq._dispatch.mutex:
+        jq._dispatch.cancel(first)
+        lane(jq).room -= 1  # as C does
+    until_blocked(jq, 2)
+    assert list(lane(jq).producers) == alarms
+
+    with jq._dispatch.mutex:
+        lane(jq).room += 1
+        lane(jq).wake_producer()
+
+    assert waiting[0].result(PATIENCE).id == "a"
+    assert not waiting[1].done()
+    jq.cancel("a")
+    waiting[1].result(PATIENCE)
+
+
+def test_a_producer_whose_time_ran_out_as_it_was_woken_takes_the_room(memory: Store) -> None:
+    # 1. A waits. 2. Its time runs out, but it does not get the mutex. 3. There is room, and A is
+    # chosen to be woken. To give up now would leave the room to nobody.
+    jq = memory.open(nothing, start=False, queue_size=1)
+    first, *_ = fill(jq, 1)
+    a = in_thread(jq.enqueue, Job(id="a"), timeout=0.02)
+    until_blocked(jq)
+    b = in_thread(jq.enqueue, Job(id="b"))
+    until_blocked(jq, 2)
+    with jq._dispatch.mutex:
+        assert not threading.Event().wait(0.05)  # A's time runs out
+        jq._dispatch.cancel(first)
+
+    assert a.result(PATIENCE).id == "a"
+    jq.cancel("a")
+    assert b.result(PATIENCE).id == "b"
+
+
+def test_a_producer_sleeps_on_a_lock_that_is_taken(
+    memory: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 1. A waits, its time is up, and just then it is woken. 2. C takes the room before A looks.
+    # 3. A waits again. Who wakes it releases its lock, so that must be taken.
+    taken: list[bool] = []
+    sleep = _Wait.sleep
+
+    def time_is_up_at_first(wait: _Wait, alarm: threading.Lock) -> None:
+        taken.append(alarm.locked())
+        if len(taken) == 1:
+            lane(jq).producers.popleft().release()
+        else:
+            sleep(wait, alarm)
+
+    monkeypatch.setattr(_Wait, "sleep", time_is_up_at_first)
+    jq = memory.open(nothing, start=False, queue_size=1)
+    first, *_ = fill(jq, 1)
+    a = in_thread(jq.enqueue, Job())
+    eventually(lambda: len(taken) == 2)
+    first.cancel()
+
+    a.result(PATIENCE)
+    assert taken == [True, True]
+
+
+def test_a_producer_that_is_refused_in_its_turn_passes_the_room_on(memory: Store) -> None:
+    # 1. A and B wait with the same id, C behind them. 2. Two places become free: A is accepted, B
+    # refused for its id. 3. The second place is C's then.
+    jq = memory.open(nothing, start=False, queue_size=2)
+    first, second = fill(jq, 2)
+    twins = [in_thread(jq.enqueue, Job(id="twin"))]
+    until_blocked(jq)
+    twins.append(in_thread(jq.enqueue, Job(id="twin")))
+    until_blocked(jq, 2)
+    c = in_thread(jq.enqueue, Job(id="c"))
+    until_blocked(jq, 3)
+
+    first.cancel()
+    second.cancel()
+
+    assert c.result(PATIENCE).id == "c"
+    assert sorted(type(twin.exception(PATIENCE)).__name__ for twin in twins) == [
+        "DuplicateJobError",
+        "NoneType",
+    ]
+
+
+# --- coming to rest -------------------------------------------------------------------------
+
+
+def test_join_sees_a_job_come_to_rest_that_waits_for_its_handler(
+    fsynced: Store, files: HeldFiles
+) -> None:
+    # 1. A job of an unknown handler waits for the disk. 2. join() finds it queued, and waits.
+    # 3. The disk is done and the job is put aside: now the queue is at rest.
+    jq = fsynced.open()
+    files.hold("sync")
+    enqueued = in_thread(jq.enqueue, Job(handler="unknown"))
+    files.await_held()
+    joined = in_thread(jq.join)
+    until_watched(jq)
+
+    files.let_go("sync")
+
+    assert joined.result(PATIENCE) is True
+    assert enqueued.result(PATIENCE).status is Status.QUEUED
+
+
+def test_join_tells_that_the_queue_was_at_rest_though_it_is_busy_again(
+    memory: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 1. join() is woken, since the queue is at rest. 2. Before it can look, another job comes.
+    blocker = memory.blocker()
+    jq = memory.open(blocker)
+    quiet = jq._dispatch.quiet
+    wait = quiet.wait
+
+    def wait_and_be_slow(condition: Callable[[], bool], timeout: float | None) -> bool:
+        came = wait(condition, timeout)
+        jq.enqueue(Job())
+        return came
+
+    monkeypatch.setattr(quiet, "wait", wait_and_be_slow)
+
+    assert jq.join(PATIENCE) is True
+
+
+def test_who_waits_for_a_job_that_the_disk_had_no_room_for_is_told(
+    fsynced: Store, files: HeldFiles
+) -> None:
+    # 1. A job waits for the disk. 2. Somebody waits for the job. 3. The disk is full.
+    jq = fsynced.open(nothing)
+    files.hold("write")
+    enqueued = in_thread(jq.enqueue, Job(id="a"))
+    files.await_held()
+    handle = jq.handle("a")
+    waited = in_thread(handle.wait)
+    result = in_thread(handle.result)
+    eventually(lambda: len(handle._waiters or ()) == 2)
+    files.fail("write", errno.ENOSPC)
+
+    files.let_go("write")
+
+    assert waited.result(PATIENCE) is Status.QUEUED
+    assert isinstance(result.exception(PATIENCE), UnknownJobError)
+    assert isinstance(enqueued.exception(PATIENCE), LogWriteError)
+
+
+def test_who_waits_for_a_requeued_job_that_the_disk_had_no_room_for_is_told(
+    fsynced: Store, files: HeldFiles
+) -> None:
+    def fails(_payload: bytes) -> None:
+        raise ValueError("no")
+
+    jq = fsynced.open(fails, max_retries=0)
+    jq.enqueue(Job(id="a")).wait(PATIENCE)
+    jq.flush()
+    files.hold("write")
+    requeued = in_thread(jq.requeue, "a")
+    files.await_held()
+    handle = jq.handle("a")
+    waited = in_thread(handle.wait)
+    eventually(lambda: handle._waiters)
+    files.fail("write", errno.ENOSPC)
+
+    files.let_go("write")
+
+    assert waited.result(PATIENCE) is Status.FAILED
+    assert isinstance(requeued.exception(PATIENCE), LogWriteError)
+    assert [info.id for info in jq.dead_letters()] == ["a"]
+
+
+# --- starting, stopping ---------------------------------------------------------------------
+
+
+def test_close_does_not_mind_a_worker_that_is_only_about_to_start(
+    memory: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 1. start() makes the workers, and begins to start their threads. 2. close() finds a worker
+    # whose thread has its ident, but does not count as started yet: it cannot be joined.
+    jq = memory.open(nothing, start=False, num_workers=1)
+    begun, go_on = threading.Event(), threading.Event()
+    start = threading.Thread._bootstrap_inner  # type: ignore[attr-defined]  # private, of the standard library
+
+    def start_slowly(thread: threading.Thread) -> None:
+        if thread.name.startswith("jobqueue-worker"):
+            thread._set_ident()  # type: ignore[attr-defined]  # as it does first
+            begun.set()
+            assert go_on.wait(PATIENCE)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "_bootstrap_inner", start_slowly)
+    started = in_thread(jq.start)
+    assert begun.wait(PATIENCE)
+
+    report = jq.close(0.2)
+
+    go_on.set()
+    started.result(PATIENCE)
+    assert report.unfinished == ()
+
+
+def test_a_finalizer_of_a_result_may_use_the_queue(memory: Store) -> None:
+    # The last reference to a result is the worker's, where nobody keeps the handle.
+    ran = Recorder()
+    jq = memory.open(handlers={"ran": ran, "make": lambda _payload: Last()}, num_workers=1)
+    refused: list[BaseException] = []
+
+    class Last:
+        def __del__(self) -> None:
+            try:
+                jq.enqueue(Job(id="from the finalizer", handler="ran"))
+            except RuntimeError as error:
+                refused.append(error)
+
+    jq.enqueue(Job(handler="make"))
+    jq.enqueue(Job(id="next", handler="ran"))
+
+    assert ran.next().id in {"next", "from the finalizer"}
+    eventually(lambda: refused or jq.metrics().completed == 3)
+    assert refused == []
+
+
+# --- the outcome of an attempt --------------------------------------------------------------
+
+
+class TextlessError(Exception):
+    def __str__(self) -> str:
+        raise SystemExit
+
+
+class UndecidedError(RetryJobError):
+    def __init__(self, delay: object = None) -> None:  # does not call its parent's
+        if delay is not None:
+            self.delay = delay  # type: ignore[assignment]  # as a careless user would
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TextlessError(),
+        UndecidedError(),
+        UndecidedError("soon"),
+        UndecidedError(float("nan")),
+        UndecidedError(-1.0),
+    ],
+    ids=["text", "no delay", "no number", "not a number", "the past"],
+)
+def test_an_error_that_is_broken_itself_costs_its_job_an_attempt_and_no_more(
+    store: Store, error: Exception
+) -> None:
+    def fails(_payload: bytes) -> None:
+        raise error
+
+    jq = store.open(fails, max_retries=1, base_delay=0, num_workers=1)
+
+    assert jq.enqueue(Job()).wait(PATIENCE) is Status.FAILED
+    assert jq.metrics().retried == 1
+    assert jq.metrics().workers.count == 1
+
+
+# --- jobs that run alone, since they may have killed the process ----------------------------
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Iterator[Store]:
+    """A log in which the job "suspect", of the handler "late", was running when all ended."""
+    died = Store("write", tmp_path / "died")
+    jq = died.open(handlers={"late": died.blocker()})
+    until(jq.enqueue(Job(id="suspect", handler="late")), Status.PROCESSING)
+    image = Store("write", tmp_path / "image")
+    shutil.copytree(died.path, image.path)
+    died.close()
+    yield image
+    image.close()
+
+
+def test_a_lone_job_waits_for_no_worker_that_has_gone_home(
+    image: Store, clock: ManualClock
+) -> None:
+    # 1. An attempt overruns; its stand-in waits. 2. A suspect comes; the stand-in looks, but
+    # something runs. 3. The attempt ends, and its worker goes home: nobody takes the suspect.
+    blocker = image.blocker()
+    jq = image.open(blocker, clock=clock, num_workers=1, max_crashes=2, job_timeout=1)
+    jq.enqueue(Job())
+    blocker.await_entered()
+    clock.advance(1)
+    until_idle(jq)
+    jq.register("late", nothing)
+    eventually(lambda: not jq._dispatch.scheduler._waking)
+    blocker.gate.set()
+
+    assert jq.handle("suspect").wait(PATIENCE) is Status.COMPLETED
+
+
+def test_a_lone_job_is_not_blocked_on_a_lane_that_nobody_may_empty(image: Store) -> None:
+    jq = image.open(nothing, num_workers=2, max_crashes=2, queue_size=1)
+    errors: list[Exception] = []
+
+    def fill_up(_payload: bytes) -> None:
+        jq.enqueue(Job(id="first"))
+        try:
+            jq.enqueue(Job(id="second"))
+        except EnqueueTimeoutError as error:
+            errors.append(error)
+
+    jq.register("late", fill_up)
+
+    assert jq.handle("suspect").wait(PATIENCE) is Status.COMPLETED
+    assert jq.join(PATIENCE)
+    assert len(errors) == 1
+
+
+@pytest.mark.parametrize("suspect_comes_first", [True, False])
+def test_a_lone_job_does_not_wait_for_a_handler_that_waits_for_room(
+    image: Store, suspect_comes_first: bool
+) -> None:
+    # A handler waits for room, which nobody makes before the suspect has run. So that one must
+    # not wait for the handler to end.
+    go_on, entered = threading.Event(), threading.Event()
+
+    def enqueues(_payload: bytes) -> None:
+        entered.set()
+        assert go_on.wait(PATIENCE)
+        jq.enqueue(Job(handler="plain"))
+
+    settings: dict[str, Any] = {"num_workers": 2, "max_crashes": 2, "queue_size": 1}
+    jq = image.open(enqueues, handlers={"plain": nothing}, **settings)
+    blocked = jq.enqueue(Job())
+    assert entered.wait(PATIENCE)
+    jq.pause()
+    jq.enqueue(Job(handler="plain"))
+    if suspect_comes_first:
+        jq.register("late", nothing)
+        jq.resume()
+        until_idle(jq)
+    go_on.set()
+    if not suspect_comes_first:
+        until_blocked(jq)
+        jq.register("late", nothing)
+        jq.resume()
+
+    assert jq.handle("suspect").wait(PATIENCE) is Status.COMPLETED
+    assert blocked.wait(PATIENCE) is Status.COMPLETED
+
+
+def test_a_lone_job_that_is_cancelled_holds_up_nobody_any_more(image: Store) -> None:
+    blocker = image.blocker()
+    jq = image.open(blocker, handlers={"plain": nothing}, num_workers=2, max_crashes=2)
+    jq.enqueue(Job())
+    blocker.await_entered()
+    jq.register("late", nothing)
+    other = jq.enqueue(Job(handler="plain"))
+    until_idle(jq)
+    eventually(lambda: not jq._dispatch.scheduler._waking)
+
+    jq.cancel("suspect")
+
+    assert other.wait(PATIENCE) is Status.COMPLETED
+
+
+# --- KeyboardInterrupt ----------------------------------------------------------------------
+
+SHORT = 1.0  # seconds in which an idle queue surely runs a job
+
+
+@pytest.fixture(params=STORES)
+def hasty(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Store]:
+    """Each kind of store, on a disk that takes no time: for tests that open hundreds of queues."""
+    monkeypatch.setattr(recovery_module, "Files", HastyFiles)
+    store = Store(request.param, tmp_path)
+    yield store
+    store.close()
+
+
+def open_idle(store: Store, handler: Callable[..., object] = nothing, **settings: Any) -> JobQueue:
+    """A queue whose one worker sleeps."""
+    shutil.rmtree(store.path, ignore_errors=True)
+    jq = store.open(handler, num_workers=1, **settings)
+    until_idle(jq)
+    return jq
+
+
+def interrupt(interruption: Interruption, call: Callable[[], object]) -> None:
+    try:
+        with interruption:
+            call()
+    except KeyboardInterrupt:
+        pass
+
+
+def check_at_rest(jq: JobQueue) -> None:
+    """Nothing of an interrupted call is left behind."""
+    assert not jq._dispatch.mutex._is_owned()
+    assert jq._dispatch.quiet.watchers == []
+    assert [len(each.producers) for each in jq._dispatch.scheduler.lanes] == [0, 0, 0]
+    metrics = jq.metrics()
+    assert metrics.enqueued == metrics.completed + metrics.failed + metrics.cancelled
+    assert all(each.room == each.maxsize for each in jq._dispatch.scheduler.lanes)
+
+
+def finish(jq: JobQueue, job_id: str) -> None:
+    """A job that is known runs; one that is not can be enqueued again."""
+    try:
+        handle = jq.handle(job_id)
+    except UnknownJobError:
+        handle = jq.enqueue(Job(id=job_id))
+    assert handle.wait(SHORT) is Status.COMPLETED
+
+
+CALLS: dict[str, Callable[[JobQueue], object]] = {
+    "enqueue": lambda jq: jq.enqueue(Job(id="a")),
+    "enqueue with delay": lambda jq: jq.enqueue(Job(id="a"), delay=0.001),
+    "enqueue_many": lambda jq: jq.enqueue_many([Job(id="a"), Job(id="b")]),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", CALLS)
+def test_a_job_whose_enqueue_was_interrupted_runs_or_is_unknown(hasty: Store, call: str) -> None:
+    for interruption in each_place():
+        jq = open_idle(hasty)
+
+        interrupt(interruption, lambda: CALLS[call](jq))  # noqa: B023  # called at once
+
+        finish(jq, "a")
+        if call == "enqueue_many":
+            finish(jq, "b")
+        assert jq.join(SHORT), interruption.where
+        check_at_rest(jq)
+        jq.close(drain=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("many", [False, True])
+def test_an_interrupted_wait_for_room_leaves_the_lane_to_others(hasty: Store, many: bool) -> None:
+    for interruption in each_place():
+        shutil.rmtree(hasty.path, ignore_errors=True)
+        jq = hasty.open(nothing, start=False, queue_size=1)
+        fill(jq, 1)
+
+        def wait_for_room(jq: JobQueue = jq) -> None:
+            with pytest.raises(EnqueueTimeoutError):
+                if many:
+                    jq.enqueue_many([Job()], timeout=0.001)
+                else:
+                    jq.enqueue(Job(), timeout=0.001)
+
+        interrupt(interruption, wait_for_room)
+
+        others = [in_thread(jq.enqueue, Job()) for _ in range(2)]
+        until_blocked(jq, 2)
+        jq.start()
+        for other in others:
+            assert other.result(SHORT).wait(SHORT) is Status.COMPLETED
+        assert jq.join(SHORT), interruption.where
+        check_at_rest(jq)
+        jq.close(drain=False)
+
+
+@pytest.mark.slow
+def test_who_waits_for_a_job_is_told_of_its_cancel_though_that_was_interrupted(
+    hasty: Store,
+) -> None:
+    for interruption in each_place():
+        shutil.rmtree(hasty.path, ignore_errors=True)
+        jq = hasty.open(nothing, start=False)
+        handle = jq.enqueue(Job(id="a"))
+        waited, joined = in_thread(handle.wait), in_thread(jq.join)
+        eventually(lambda: handle._waiters)  # noqa: B023  # called at once
+        until_watched(jq)
+
+        interrupt(interruption, lambda: jq.cancel("a"))  # noqa: B023  # called at once
+
+        jq.cancel("a")
+        assert waited.result(SHORT) is Status.CANCELLED, interruption.where
+        assert joined.result(SHORT) is True, interruption.where
+        assert jq.status("a") is Status.CANCELLED
+        check_at_rest(jq)
+        jq.close(drain=False)
+
+
+@pytest.mark.slow
+def test_a_job_whose_requeue_was_interrupted_runs_or_is_a_dead_letter(hasty: Store) -> None:
+    def fails(_payload: bytes) -> None:
+        raise ValueError("no")
+
+    for interruption in each_place():
+        jq = open_idle(hasty, fails, max_retries=0)
+        jq.enqueue(Job(id="a")).wait(PATIENCE)
+        until_idle(jq)
+
+        interrupt(interruption, lambda: jq.requeue("a"))  # noqa: B023  # called at once
+
+        assert jq.handle("a").wait(SHORT) is Status.FAILED, interruption.where
+        jq.requeue("a")
+        assert jq.handle("a").wait(SHORT) is Status.FAILED
+        check_at_rest(jq)
+        jq.close(drain=False)
+
+
+WAITS: dict[str, Callable[[JobQueue, JobHandle], object]] = {
+    "join": lambda jq, _handle: jq.join(),
+    "wait": lambda _jq, handle: handle.wait(),
+    "result": lambda _jq, handle: handle.result(),
+    "flush": lambda jq, _handle: jq.flush(),
+    "metrics": lambda jq, _handle: jq.metrics(),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", WAITS)
+def test_an_interrupted_wait_leaves_nothing_behind(hasty: Store, call: str) -> None:
+    jq = open_idle(hasty)
+    for interruption in each_place():
+        handles = [jq.enqueue(Job()) for _ in range(3)]
+
+        interrupt(interruption, lambda: WAITS[call](jq, handles[-1]))  # noqa: B023  # called at once
+
+        assert jq.join(SHORT), interruption.where
+        check_at_rest(jq)
+
+
+@pytest.mark.slow
+def test_an_interrupted_close_can_be_called_again(hasty: Store) -> None:
+    for interruption in each_place():
+        jq = open_idle(hasty)
+        handles = [jq.enqueue(Job()) for _ in range(3)]
+
+        interrupt(interruption, jq.close)
+
+        report = jq.close(PATIENCE)
+        assert report.unfinished == ()
+        finished = [handle for handle in handles if handle.status is Status.COMPLETED]
+        assert len(finished) + report.remaining == 3
+        with pytest.raises(QueueClosedError):
+            jq.enqueue(Job())
+        for handle in handles:
+            if handle not in finished:
+                with pytest.raises(JobQueueError):
+                    handle.result()
+        hasty.open(nothing).close()  # its log is free
