@@ -1,0 +1,16 @@
+"""The command `jobqueue`: looks into a queue's log, and mends it.
+
+command.py      the parser, and which error ends in which exit code
+access.py       finding a log; reading one that may be in use; locking one to change it
+live.py         a steady view of files that a queue is writing to
+changes.py      appending to a log and compacting it, as a queue does
+jobs.py         what a log knows of each job, as a person asks for it
+screen.py       what is printed, and that nothing in a log can harm a terminal
+
+inspection.py   `inspect`        catalogue.py    `cat`        examination.py  `verify`
+salvage.py      `repair`         compaction.py   `compact`    dead.py         `dead`
+"""
+
+from .command import main
+
+__all__ = ["main"]

@@ -1,0 +1,7 @@
+"""`python -m jobqueue.cli`: the command where its script is not on the path."""
+
+import sys
+
+from .command import main
+
+sys.exit(main())

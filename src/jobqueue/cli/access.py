@@ -1,0 +1,146 @@
+"""Finding a log; reading one that may be in use; locking one to change it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from ..final.errors import LogCorruptError, LogLockedError
+from ..final.wal.codec import VERSION, Header
+from ..final.wal.files import Files, Owner, path_in
+from ..final.wal.patience import blames_the_file
+from ..final.wal.scan import scan
+from ..final.wal.segment import LOCK_NAME, LogFile, list_present
+from .exits import CommandError, Exit
+from .live import LiveFiles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ..final.wal.replay import Replay
+
+_T = TypeVar("_T")
+
+_TRIES = 5
+"""How often a log is read anew whose files went away while it was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A log that is being looked into.
+
+    Attributes:
+        directory: absolute path.
+        files: how its files are to be read.
+        owner: who has it open; `None` where nobody has, or this command has it locked.
+    """
+
+    directory: str
+    files: Files
+    owner: Owner | None
+
+
+def find_log(path: str) -> str:
+    """Return the absolute path of a log's directory.
+
+    Raises:
+        CommandError: there is none.
+        OSError: it cannot be listed.
+    """
+    directory = os.path.abspath(path)
+    if not os.path.lexists(directory):
+        raise CommandError(Exit.USAGE, f"{path}: there is no such directory")
+    if not os.path.isdir(directory):
+        raise CommandError(Exit.USAGE, f"{path}: not a directory; PATH is the directory of a log")
+    if not list_present(Files(), directory).files:
+        raise CommandError(Exit.USAGE, f"{path}: there is no log in this directory")
+    return directory
+
+
+def read_log(path: str, work: Callable[[Log], _T]) -> _T:
+    """Have a log read by `work`, without a lock; once more where a queue changed it meanwhile.
+
+    Raises:
+        CommandError: there is no log, or its version is unknown.
+    """
+    directory = find_log(path)
+    tries_left = _TRIES
+    while True:
+        tries_left -= 1
+        log = _look(directory)
+        try:
+            _check_versions(log)
+            return work(log)
+        except FileNotFoundError:  # a compaction replaced it
+            if not tries_left:
+                raise
+        except LogCorruptError:  # the listing may have been made in the middle of a compaction
+            if not tries_left or log.owner is None:
+                raise
+
+
+def _look(directory: str) -> Log:
+    owner = Files().owner(path_in(directory, LOCK_NAME))
+    return Log(directory, Files() if owner is None else LiveFiles(), owner)
+
+
+@contextmanager
+def owned_log(path: str) -> Iterator[Log]:
+    """Lock a log, to change it.
+
+    Raises:
+        CommandError: there is no log, it is in use, or its version is unknown.
+    """
+    directory = find_log(path)
+    files = Files()
+    try:
+        lock = files.lock(path_in(directory, LOCK_NAME))
+    except LogLockedError as error:
+        owner = owner_name(error.pid)
+        raise CommandError(
+            Exit.LOCKED, f"{path} is in use by {owner}: close that queue first"
+        ) from error
+    try:
+        log = Log(directory, files, None)
+        _check_versions(log)
+        yield log
+    finally:
+        files.unlock(lock)
+
+
+def owner_name(pid: int | None) -> str:
+    """Name the owner of a log."""
+    return "another process" if pid is None else f"process {pid}"
+
+
+def _check_versions(log: Log) -> None:
+    for file in list_present(log.files, log.directory).files:
+        version = _version(log.files, file)
+        if version != VERSION:
+            raise CommandError(
+                Exit.VERSION,
+                f"{file.path}: format version {version}; this release of jobqueue reads {VERSION}",
+            )
+
+
+def _version(files: Files, file: LogFile) -> int:
+    """Read the version of a file; where it does not tell, that is damage, not another version."""
+    try:
+        with closing(scan(files, file)) as items:
+            first = next(items, None)
+    except OSError as error:
+        if not blames_the_file(error):
+            raise
+        return VERSION
+    return first.version if isinstance(first, Header) else VERSION
+
+
+def torn_note(log: Log, reading: Replay) -> str | None:
+    """Tell in words where a log that was read is torn; a log in use is only being written."""
+    torn = reading.torn
+    if torn is None or log.owner is not None:
+        return None
+    cut = next((cut for cut in torn.cuts if cut.keep), None)
+    return None if cut is None else f"{cut.file.path}, byte {cut.offset}: torn, {torn.problem}"

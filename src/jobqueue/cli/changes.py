@@ -1,0 +1,51 @@
+"""Changes to a log that is locked, step by step as a queue makes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..final.wal.codec import encode_batch, encode_header
+from ..final.wal.files import path_in
+from ..final.wal.replay import Replay, recover
+from ..final.wal.segment import Appender, open_appender, segment_name
+from .access import torn_note
+from .screen import complain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..final.wal.record import Record
+    from .access import Log
+
+
+def make_ready(log: Log, reading: Replay) -> None:
+    """Cut off what is torn, as a start does, and say so.
+
+    Args:
+        reading: of the whole log, at its end.
+    """
+    torn = torn_note(log, reading)
+    copies = recover(log.files, log.directory, reading.torn)
+    if torn is not None and copies:
+        complain(f"note: {torn}; it was cut off and kept in {', '.join(copies)}")
+
+
+def start_segment(log: Log, reading: Replay) -> Appender:
+    """Start the next segment of a log that is ready; all before it is on the disk."""
+    number = reading.next_segment
+    path = path_in(log.directory, segment_name(number))
+    return open_appender(log.files, path, encode_header(number, reading.last + 1), mapped=False)
+
+
+def append(log: Log, reading: Replay, records: Sequence[Record]) -> None:
+    """Write one batch into a segment of its own, fsync it and seal the segment."""
+    number = reading.last + 1
+    appender = start_segment(log, reading)
+    try:
+        appender.append(encode_batch(records, number, reading.last))
+        appender.sync()
+        appender.append(encode_batch((), number + 1, number))
+    except BaseException:
+        appender.abandon()
+        raise
+    appender.finish()

@@ -1,0 +1,224 @@
+"""The parser, and which error ends in which exit code."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from importlib.metadata import version
+from textwrap import fill
+from typing import TYPE_CHECKING
+
+from ..final.config import Config
+from ..final.errors import LogCorruptError
+from .catalogue import cat
+from .compaction import compact
+from .dead import ALL, dead
+from .examination import verify
+from .exits import EXIT_CODES, CommandError, Exit
+from .inspection import inspect
+from .jobs import PRIORITIES, Status
+from .salvage import repair
+from .screen import complain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Run = Callable[[argparse.Namespace], Exit]
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: as on the command line; `None` takes those.
+
+    Returns:
+        The exit code, see `exits.Exit`.
+
+    Raises:
+        SystemExit: with code 2 after wrong usage, with 0 after `--help` and `--version`.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # where the locale is not UTF-8
+    parsed = _parser().parse_args(arguments)
+    try:
+        code = _run(parsed.run, parsed)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more at its exit, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.BROKEN_PIPE
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    return code
+
+
+def _run(run: Run, parsed: argparse.Namespace) -> Exit:
+    try:
+        return run(parsed)
+    except CommandError as error:
+        complain(str(error))
+        return error.code
+    except LogCorruptError as error:
+        complain(str(error))
+        return Exit.DAMAGED
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        complain(f"{error.filename or parsed.path}: {error.strerror or error}")
+        return Exit.SYSTEM
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="jobqueue", description="Tools for the logs of persistent job queues."
+    )
+    parser.add_argument("--version", action="version", version=f"jobqueue {version('jobqueue')}")
+    groups = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    log = groups.add_parser(
+        "log",
+        help="look into a log and mend it",
+        description=fill(
+            "Look into a queue's log and mend it. inspect, cat, verify and a dead that lists only "
+            "read, also while a queue has the log open; all else needs it to be closed."
+        ),
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = log.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_inspect(commands)
+    _add_cat(commands)
+    _add_verify(commands)
+    _add_repair(commands)
+    _add_compact(commands)
+    _add_dead(commands)
+    return parser
+
+
+def _add(
+    commands: Commands, name: str, run: Run, summary: str, description: str = ""
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=fill(description or f"{summary[0].upper()}{summary[1:]}."),
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("path", metavar="PATH", help="the log's directory (persist_path)")
+    parser.add_argument(
+        "--json", action="store_true", help="for scripts: one JSON object a line, in ASCII"
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_retention(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--status-retention",
+        type=_count,
+        default=Config().status_retention,
+        metavar="N",
+        help="how many finished jobs are remembered: the queue's own setting, where it is not "
+        "the default (%(default)s)",
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
+def _add_full(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--full", action="store_true", help="whole payloads, and tracebacks")
+
+
+def _add_inspect(commands: Commands) -> None:
+    parser = _add(
+        commands,
+        "inspect",
+        inspect,
+        "files, jobs per status and priority, the oldest job, wasted bytes",
+    )
+    _add_retention(parser)
+
+
+def _add_cat(commands: Commands) -> None:
+    parser = _add(
+        commands,
+        "cat",
+        cat,
+        "the jobs; each filter may be given several times",
+        "The jobs, in the order in which they were accepted. A filter that is given several times "
+        "lets through what matches any of them.",
+    )
+    parser.add_argument("--status", action="append", choices=[each.value for each in Status])
+    parser.add_argument("--priority", action="append", choices=PRIORITIES)
+    parser.add_argument(
+        "--handler", action="append", metavar="NAME", help="'' is the queue's default handler"
+    )
+    parser.add_argument("--id", action="append")
+    _add_full(parser)
+    _add_retention(parser)
+
+
+def _add_verify(commands: Commands) -> None:
+    _add(
+        commands,
+        "verify",
+        verify,
+        "read all of it; name each damage with its file and byte offset",
+    )
+
+
+def _add_repair(commands: Commands) -> None:
+    parser = _add(
+        commands,
+        "repair",
+        repair,
+        "salvage all whole batches into a new log, and leave the old one as it is",
+    )
+    parser.add_argument(
+        "--output", metavar="NEW", help="directory of the new log (default: PATH.repaired)"
+    )
+
+
+def _add_compact(commands: Commands) -> None:
+    parser = _add(
+        commands,
+        "compact",
+        compact,
+        "replace all segments by a snapshot of what is still needed",
+    )
+    _add_retention(parser)
+
+
+def _add_dead(commands: Commands) -> None:
+    parser = _add(
+        commands,
+        "dead",
+        dead,
+        "the failed jobs: list them, queue them again, drop them",
+        "The failed jobs, who failed first comes first. Both changes may be given several times; "
+        "where an id is unknown, nothing is changed.",
+    )
+    change = parser.add_mutually_exclusive_group()
+    change.add_argument(
+        "--requeue",
+        action="append",
+        default=[],
+        metavar=f"ID|{ALL}",
+        help=f"queue a job again, its retries back at 0; '{ALL}': every one",
+    )
+    change.add_argument(
+        "--discard", action="append", default=[], metavar="ID", help="drop a job; its id is free"
+    )
+    _add_full(parser)
+    _add_retention(parser)

@@ -1,0 +1,59 @@
+"""`jobqueue log compact`: one snapshot of what is still needed, instead of all segments."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from ..final.wal.compact import compact as replace_by_snapshot
+from ..final.wal.replay import replay
+from ..final.wal.segment import list_present
+from .access import Log, owned_log
+from .changes import make_ready, start_segment
+from .exits import Exit
+from .screen import Screen, count_text, printable, size_text
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+
+def compact(arguments: Namespace) -> Exit:
+    """Compact a log that nobody uses."""
+    with owned_log(arguments.path) as log:
+        files_before, bytes_before = _size(log)
+        _compact(log, arguments.status_retention)
+        files_after, bytes_after = _size(log)
+    screen = Screen(as_json=arguments.json)
+    if screen.as_json:
+        fields = {
+            "log": log.directory,
+            "files_before": files_before,
+            "bytes_before": bytes_before,
+            "files_after": files_after,
+            "bytes_after": bytes_after,
+        }
+        screen.tell(fields)
+    else:
+        before = f"{count_text(files_before, 'file')}, {size_text(bytes_before)}"
+        after = f"{count_text(files_after, 'file')}, {size_text(bytes_after)}"
+        screen.show(Text(f"{printable(log.directory)}: {before} before; {after} now"))
+    return Exit.OK
+
+
+def _compact(log: Log, status_retention: int) -> None:
+    reading = replay(log.files, log.directory)
+    for _ in reading:
+        pass
+    make_ready(log, reading)
+    if reading.next_segment == 1:
+        return  # all there was is torn
+    # A snapshot is always followed by a segment: what it replaces is sealed, and one is active.
+    start_segment(log, reading).finish()
+    replace_by_snapshot(log.files, log.directory, reading.next_segment - 1, status_retention)
+
+
+def _size(log: Log) -> tuple[int, int]:
+    listing = list_present(log.files, log.directory)
+    paths = [file.path for file in listing.files] + listing.stale
+    return len(paths), sum(map(log.files.size_of, paths))

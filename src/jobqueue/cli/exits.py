@@ -1,0 +1,41 @@
+"""How the command ends."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes; they are part of the interface, and told in the help and in `docs/cli.md`."""
+
+    OK = 0
+    DAMAGED = 1
+    USAGE = 2
+    LOCKED = 3
+    VERSION = 4
+    SYSTEM = 5
+    NO_SUCH_JOB = 6
+    INTERRUPTED = 130
+    """As the shell has it for a program that Ctrl-C ended."""
+    BROKEN_PIPE = 141
+    """As the shell has it for a program whose reader went away."""
+
+
+EXIT_CODES = """\
+exit codes:
+  0  all is well, or it was done
+  1  the log is damaged (verify: anything that is no whole batch; repair: something was lost)
+  2  wrong usage, or PATH holds no log
+  3  the log is in use, and the command would have to change it
+  4  the log has a format version that this release does not know
+  5  the operating system refused: permissions, a full disk, an I/O error
+  6  no dead letter has the id that was given
+"""
+
+
+class CommandError(Exception):
+    """The command cannot go on; the message is one line for the user."""
+
+    def __init__(self, code: Exit, message: str) -> None:
+        super().__init__(message)
+        self.code = code

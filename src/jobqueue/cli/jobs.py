@@ -1,0 +1,183 @@
+"""What a log knows of each job, as a person asks for it."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from ..final.clock import SystemClock
+from ..final.wal.files import Files
+from ..final.wal.replay import Replay
+from ..final.wal.slots import read_slots
+from ..final.wal.state import CANCELLED, COMPLETED, FAILED, QUEUED, JobState, LogState
+from .screen import payload_text, printable, time_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .access import Log
+
+PRIORITIES = ("high", "medium", "low")
+
+
+class Status(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    SCHEDULED = "scheduled"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+UNFINISHED = (Status.QUEUED, Status.SCHEDULED, Status.PROCESSING)
+_FINAL = {
+    COMPLETED: Status.COMPLETED,
+    FAILED: Status.FAILED,
+    CANCELLED: Status.CANCELLED,
+}
+_STYLES = {
+    Status.QUEUED: "cyan",
+    Status.SCHEDULED: "blue",
+    Status.PROCESSING: "yellow",
+    Status.COMPLETED: "green",
+    Status.FAILED: "red",
+    Status.CANCELLED: "magenta",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A job in a log."""
+
+    status: Status
+    state: JobState
+
+    @property
+    def number(self) -> int:
+        """Its number in the log."""
+        return self.state.enqueued.job
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return self.state.enqueued.id
+
+    @property
+    def priority(self) -> str:
+        """Its priority's name."""
+        return PRIORITIES[self.state.enqueued.priority]
+
+    @property
+    def has_payload(self) -> bool:
+        """Whether the log is still to know its payload."""
+        return self.status not in (Status.COMPLETED, Status.CANCELLED)
+
+
+class Jobs:
+    """The jobs of a log, as a queue would find them at its start.
+
+    Args:
+        status_retention: how many finished jobs are remembered, as in `Config`.
+
+    Attributes:
+        reading: how the log was read.
+        state: the jobs by number.
+        now: Unix time of the look.
+        running: numbers of the jobs that were running when the process ended, or are, where one
+            has the log open.
+        in_use: whether that is so.
+
+    Raises:
+        LogCorruptError: it is damaged.
+        OSError: a file cannot be read.
+    """
+
+    def __init__(self, log: Log, status_retention: int) -> None:
+        self.state = LogState(status_retention)
+        self.reading = Replay(log.files, log.directory)
+        for records in self.reading:
+            self.state.apply_all(records)
+        # Not through `log.files`: the slots end in NULs that count.
+        self.running = read_slots(Files(), log.directory).jobs
+        self.in_use = log.owner is not None
+        self.now = SystemClock.time()
+
+    def __iter__(self) -> Iterator[Entry]:
+        """All of them, in the order in which they were accepted."""
+        for number, state in self.state.jobs.items():
+            yield Entry(self._status(number, state), state)
+
+    def _status(self, number: int, state: JobState) -> Status:
+        if state.status != QUEUED:
+            return _FINAL[state.status]
+        if self.in_use and number in self.running:
+            return Status.PROCESSING
+        is_due = state.due is None or state.due <= self.now
+        return Status.QUEUED if is_due else Status.SCHEDULED
+
+
+def as_json(entry: Entry) -> dict[str, Any]:
+    """All that the log knows of a job; `payload` where it is text, else `binary` in base64."""
+    state, was = entry.state, entry.state.enqueued
+    fields: dict[str, Any] = {
+        "job": was.job,
+        "id": was.id,
+        "status": entry.status.value,
+        "priority": entry.priority,
+        "handler": was.handler,
+        "headers": was.headers,
+        "retries": state.retries,
+        "max_retries": was.max_retries,
+        "crashes": state.crashes,
+        "created": was.created,
+        "due": state.due,
+        "started": state.started,
+        "finished": state.finished,
+        "error": state.error,
+        "traceback": state.traceback,
+    }
+    if was.binary:
+        fields["binary"] = base64.b64encode(was.binary).decode()
+    else:
+        fields["payload"] = was.payload if entry.has_payload else None
+    return fields
+
+
+def as_lines(entry: Entry, *, full: bool) -> Iterator[Text]:
+    """Show a job: one line, and some below it that are indented."""
+    state, was = entry.state, entry.state.enqueued
+    head = Text.assemble((printable(was.id), "bold"), "  ", (entry.status, _STYLES[entry.status]))
+    for part in _facts(entry):
+        head.append(f"  {part}")
+    yield head
+    if was.headers:
+        pairs = ", ".join(f"{printable(k)}={printable(v)}" for k, v in was.headers.items())
+        yield Text.assemble("    ", ("headers", "dim"), " ", pairs)
+    if entry.has_payload:
+        yield Text("    ") + payload_text(was.payload, was.binary, full=full)
+    if state.error is not None:
+        yield Text.assemble("    ", ("error", "dim"), " ", (printable(state.error), "red"))
+    if full and state.traceback:
+        for line in state.traceback.splitlines():
+            yield Text(f"        {printable(line)}")
+
+
+def _facts(entry: Entry) -> Iterator[str]:
+    state, was = entry.state, entry.state.enqueued
+    yield entry.priority
+    yield "default handler" if was.handler is None else printable(was.handler)
+    yield f"created {time_text(was.created)}"
+    if state.due is not None and entry.status is Status.SCHEDULED:
+        yield f"due {time_text(state.due)}"
+    if state.finished is not None:
+        yield f"ended {time_text(state.finished)}"
+    if state.retries:
+        yield f"retries {state.retries}"
+    if state.crashes:
+        yield f"crashes {state.crashes}"

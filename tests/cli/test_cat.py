@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from jobqueue.final.wal.files import Files
+from jobqueue.final.wal.record import (
+    Cancelled,
+    Crashed,
+    Enqueued,
+    Failed,
+    Record,
+    Requeued,
+    Retried,
+)
+from jobqueue.final.wal.segment import LOCK_NAME
+from tests.support.commands import Command
+from tests.support.logs import Image, LogDirectory, done, job, nothing, segment
+
+FAR = 4e9
+"""A time that is not there yet."""
+
+EVENTS: list[list[Record]] = [
+    [
+        Enqueued(1, "queued", 0, 100.0, "mail"),
+        Enqueued(2, "scheduled", 1, 101.0, due=FAR, delay=FAR),
+        Enqueued(3, "completed", 2, 102.0, payload="gone"),
+        Enqueued(4, "failed", 1, 103.0, "mail", payload="kept"),
+        Enqueued(5, "cancelled", 1, 104.0),
+        Enqueued(6, "retrying", 1, 105.0),
+        Enqueued(7, "requeued", 1, 106.0),
+    ],
+    [done(3), Failed(4, 110.0, 109.0, 3, "E: four", "line 1\nline 2\n"), Cancelled(5, 111.0)],
+    [Retried(6, 112.0, 111.5, 2, FAR, 1.0, "E: six", "trace"), Crashed(1, 2, 1)],
+    [Failed(7, 113.0, 112.0, 1, "E: seven", ""), Requeued(7, 114.0)],
+]
+
+
+@pytest.fixture
+def eventful(log: LogDirectory) -> LogDirectory:
+    log.put(segment(1, 1, EVENTS))
+    return log
+
+
+def ids(command: Command, *options: str) -> list[str]:
+    return [each["id"] for each in command("cat", "--json", *options).objects]
+
+
+def test_all_jobs_are_shown_in_the_order_in_which_they_were_accepted(
+    command: Command, eventful: LogDirectory
+) -> None:
+    assert ids(command) == [
+        *("queued", "scheduled", "completed", "failed", "cancelled", "retrying", "requeued")
+    ]
+
+
+def test_each_has_its_status(command: Command, eventful: LogDirectory) -> None:
+    statuses = {each["id"]: each["status"] for each in command("cat", "--json").objects}
+    assert statuses == {
+        "queued": "queued",
+        "scheduled": "scheduled",
+        "completed": "completed",
+        "failed": "failed",
+        "cancelled": "cancelled",
+        "retrying": "scheduled",
+        "requeued": "queued",
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--status", "failed"], ["failed"]),
+        (
+            ["--status", "scheduled", "--status", "completed"],
+            ["scheduled", "completed", "retrying"],
+        ),
+        (["--priority", "high"], ["queued"]),
+        (["--priority", "high", "--priority", "low"], ["queued", "completed"]),
+        (["--handler", "mail"], ["queued", "failed"]),
+        (["--handler", "", "--priority", "low"], ["completed"]),
+        (["--handler", "mail", "--status", "failed"], ["failed"]),
+        (["--id", "failed", "--id", "queued"], ["queued", "failed"]),
+        (["--id", "failed", "--priority", "high"], []),
+    ],
+)
+def test_what_passes_all_filters_is_shown(
+    command: Command, eventful: LogDirectory, options: list[str], expected: list[str]
+) -> None:
+    assert ids(command, *options) == expected
+
+
+def test_scripts_get_all_that_is_known_of_a_job(command: Command, eventful: LogDirectory) -> None:
+    assert command("cat", "--json", "--id", "failed").object == {
+        "job": 4,
+        "id": "failed",
+        "status": "failed",
+        "priority": "medium",
+        "handler": "mail",
+        "headers": {},
+        "retries": 3,
+        "max_retries": None,
+        "crashes": 0,
+        "created": 103.0,
+        "due": None,
+        "started": 109.0,
+        "finished": 110.0,
+        "error": "E: four",
+        "traceback": "line 1\nline 2\n",
+        "payload": "kept",
+    }
+
+
+def test_people_get_a_line_for_each_job_and_more_below_it(
+    command: Command, eventful: LogDirectory
+) -> None:
+    assert command("cat", "--id", "failed", "--id", "retrying", "--id", "queued").lines == [
+        "queued  queued  high  mail  created 1970-01-01 00:01:40Z  crashes 2",
+        "    payload (0 B)",
+        "failed  failed  medium  mail  created 1970-01-01 00:01:43Z"
+        "  ended 1970-01-01 00:01:50Z  retries 3",
+        "    payload (4 B) kept",
+        "    error E: four",
+        "retrying  scheduled  medium  default handler  created 1970-01-01 00:01:45Z"
+        "  due 2096-10-02 07:06:40Z  retries 2",
+        "    payload (0 B)",
+        "    error E: six",
+    ]
+
+
+def test_a_finished_job_has_no_payload(command: Command, eventful: LogDirectory) -> None:
+    assert command("cat", "--json", "--id", "completed").object["payload"] is None
+    assert "payload" not in command("cat", "--id", "completed").out
+
+
+def test_the_traceback_is_shown_where_all_is_asked_for(
+    command: Command, eventful: LogDirectory
+) -> None:
+    assert "        line 1\n        line 2\n" in command("cat", "--full", "--id", "failed").out
+
+
+def test_any_bytes_of_a_payload_come_through_json(command: Command, log: LogDirectory) -> None:
+    payload = bytes(range(256))
+    log.put(segment(1, 1, [[Enqueued(1, "a", 1, 1.0, binary=payload)]]))
+    fields = command("cat", "--json").object
+    assert base64.b64decode(fields["binary"]) == payload
+    assert "payload" not in fields
+
+
+def test_nothing_in_a_log_reaches_the_terminal_as_it_is(
+    command: Command, log: LogDirectory
+) -> None:
+    evil = "\x1b]0;x\x07[red]\u202e"
+    job_ = Enqueued(1, evil, 1, 1e300, evil, None, {evil: evil}, evil)
+    log.put(segment(1, 1, [[job_], [Failed(1, -1e300, None, 1, evil, evil)]]))
+    out = command("cat", "--full").out
+    assert not set(out) & set("\x1b\x07\u202e")
+    assert out.count("\\x1b]0;x\\x07[red]\\u202e") == 7
+
+
+def test_only_so_many_finished_jobs_are_remembered(command: Command, log: LogDirectory) -> None:
+    log.put(segment(1, 1, [[job(1), job(2), job(3)], [done(1), done(2)]]))
+    assert ids(command, "--status-retention", "1") == ["job-2", "job-3"]
+
+
+def test_what_is_torn_does_not_count_and_is_told(command: Command, log: LogDirectory) -> None:
+    whole = segment(1, 1, [[job(1)], [job(2)]], nothing)
+    log.put(Image(whole.name, whole.data[:-5]))
+    outcome = command("cat", "--json")
+    assert outcome.code == 0
+    assert [each["id"] for each in outcome.objects] == ["job-1"]
+    place = f"{log.path / whole.name}, byte {whole.starts[1]}"
+    assert outcome.err == (
+        f"jobqueue: note: {place}: torn, a batch that was cut short; "
+        "what follows there does not count\n"
+    )
+
+
+def test_a_log_in_use_is_being_written_and_not_torn(command: Command, log: LogDirectory) -> None:
+    whole = segment(1, 1, [[job(1)], [job(2)]], nothing)
+    log.put(Image(whole.name, whole.data[:-5]))
+    files = Files()
+    lock = files.lock(str(log.path / LOCK_NAME))
+    try:
+        assert command("cat", "--json").err == ""
+    finally:
+        files.unlock(lock)
