@@ -385,13 +385,19 @@ def test_a_symbolic_link_is_told_and_the_rest_is_read(log: LogDirectory, tmp_pat
 
 
 class BadSector(HastyFiles):
-    """A disk on which some bytes of each file cannot be read."""
+    """A disk on which some bytes of a file, or of each, cannot be read."""
 
-    def __init__(self, offset: int, end: int) -> None:
+    def __init__(self, offset: int, end: int, in_file: str = "") -> None:
         self._bad = range(offset, end)
+        self._in_file = in_file
+        self._is_bad = True
+
+    def open_read(self, path: str) -> int:
+        self._is_bad = path.endswith(self._in_file)
+        return super().open_read(path)
 
     def read(self, fd: int, size: int, offset: int) -> bytes:
-        if offset < self._bad.stop and self._bad.start < offset + size:
+        if self._is_bad and offset < self._bad.stop and self._bad.start < offset + size:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return super().read(fd, size, offset)
 
@@ -417,6 +423,19 @@ def test_an_unreadable_end_is_not_taken_for_reserved_space(tmp_path: Path) -> No
     log = LogDirectory(tmp_path, BadSector(8192, 12288))
     log.put(Image(whole.name, padded + bytes(4096)))
     assert problems(log) == [f"{whole.name}:{len(whole.data)}-12288 the disk cannot read it"]
+
+
+def test_what_cannot_be_read_of_one_file_says_nothing_of_the_next(tmp_path: Path) -> None:
+    first = segment(1, 1, [[job(number)] for number in range(1, 100)])
+    second = segment(2, 100, [[job(number)] for number in range(100, 200)])
+    broken = second.data[:9000] + b"?" + second.data[9001:]
+    log = LogDirectory(tmp_path, BadSector(8192, 12288, in_file=first.name))
+    log.put(first, Image(second.name, broken))
+    reasons = [(f.file, f.problem.split(";")[0]) for f in survey(log)[1].findings]
+    assert reasons == [
+        (first.name, "the disk cannot read it"),
+        (second.name, "a batch whose checksum is wrong"),
+    ]
 
 
 class Failing(HastyFiles):
