@@ -34,6 +34,7 @@ class PatientFiles(Files):
 
     def open_read(self, path: str) -> int:
         """See `Files`."""
+        self.unreadable = []
         return self._files.open_read(path)
 
     def size_of(self, path: str) -> int:
