@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_EXPONENT_MAX = 1023  # of a float
 
 
 def backoff_seconds(
@@ -22,16 +21,19 @@ def backoff_seconds(
     """Exponential backoff with jitter.
 
     Args:
-        attempt: number of the attempt that failed, 0 for the first.
-        base_delay: seconds after the first attempt; doubled after each further one.
-        max_delay: cap in seconds.
+        attempt: number of the attempt that failed, 0 for the first; any size will do.
+        base_delay: seconds after the first attempt, >= 0; doubled after each further one.
+        max_delay: cap in seconds, >= 0 and finite.
         jitter: fraction, 0 to 1, by which the capped delay varies up or down; 0 is exact.
-        random: a number from 0 to 1, as `random.random`.
+        random: a number from 0 to 1, as `random.random`; not called where `jitter` is 0.
 
     Returns:
-        Seconds, never negative.
+        Seconds, finite and never negative.
     """
-    delay = min(max_delay, math.ldexp(1.0, min(attempt, _EXPONENT_MAX)) * base_delay)
+    try:
+        delay = min(max_delay, math.ldexp(base_delay, attempt))
+    except OverflowError:
+        delay = max_delay
     if jitter == 0:
         return delay
-    return delay * (1 + jitter * (2 * random() - 1))
+    return min(delay * (1 + jitter * (2 * random() - 1)), sys.float_info.max)
