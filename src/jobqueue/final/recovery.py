@@ -20,7 +20,7 @@ from .timer import tick_after
 from .transitions import Status
 from .wal.files import Files
 from .wal.record import Enqueued, payload_bytes
-from .wal.replay import recover, replay
+from .wal.replay import distrust_memory, recover, replay
 from .wal.segment import LOCK_NAME, list_log
 from .wal.slots import Interrupted, read_slots
 from .wal.state import CANCELLED, COMPLETED, FAILED, QUEUED, JobState, LogState
@@ -80,6 +80,7 @@ def open_log(path: str | os.PathLike[str], config: Config, files: Files | None =
 
 def _read(files: Files, directory: str, lock: int, retention: int) -> LockedLog:
     state = LogState(retention)
+    distrust_memory(files, directory)
     reading = replay(files, directory)
     for records in reading:
         state.apply_all(records)

@@ -385,6 +385,21 @@ def test_rename_replaces_and_unlink_removes(files: Files, tmp_path: Path) -> Non
 
 
 @linux_only
+def test_a_file_is_forgotten_as_a_whole(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda *args: told.append(args))
+    files.forget_cached(7)
+    assert told == [(7, 0, 0, os.POSIX_FADV_DONTNEED)]
+
+
+def test_where_the_kernel_cannot_be_told_to_forget_nothing_happens(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "posix_fadvise", raising=False)
+    files.forget_cached(-1)
+
+
+@linux_only
 def test_a_sync_is_an_fdatasync(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
     monkeypatch.setattr(os, "fdatasync", synced.append)

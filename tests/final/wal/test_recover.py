@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jobqueue.final.wal.files import Files
-from jobqueue.final.wal.replay import recover
+from jobqueue.final.wal.replay import distrust_memory, recover
 from jobqueue.final.wal.segment import segment_name, snapshot_name
 from tests.support.faulty_files import FaultyFiles
 from tests.support.logs import Image, LogDirectory, job, nothing, segment, snapshot
@@ -134,3 +134,28 @@ def test_a_file_that_is_empty_already_needs_no_copy(log: LogDirectory) -> None:
     reading = log.read()
     assert recover(log.files, str(log.path), reading.torn) == []
     assert set(log.content()) == {segment_name(1)}
+
+
+class Forgetting(FaultyFiles):
+    """Tells which files were forgotten, among the other calls."""
+
+    def open_read(self, path: str) -> int:
+        self.calls.append(f"open {path.rpartition('/')[2]}")
+        return super().open_read(path)
+
+    def forget_cached(self, fd: int) -> None:
+        self.calls.append("forget")
+        super().forget_cached(fd)
+
+
+def test_the_last_segment_is_read_from_the_disk_and_not_from_memory(tmp_path: Path) -> None:
+    files = Forgetting()
+    log = LogDirectory(tmp_path, files)
+    log.put(segment(1, 1, [[job(1)]]), segment(2, 2, [[job(2)]]))
+    distrust_memory(files, str(tmp_path))
+    assert files.calls == [f"open {segment_name(2)}", "sync", "forget", "close"]
+
+
+def test_an_empty_log_has_nothing_to_distrust(log: LogDirectory, files: FaultyFiles) -> None:
+    distrust_memory(files, str(log.path))
+    assert files.calls == []

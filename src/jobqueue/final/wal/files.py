@@ -226,6 +226,15 @@ class Files:
         else:
             os.fsync(fd)
 
+    def forget_cached(self, fd: int) -> None:
+        """Have the file read from the disk from now on, as far as it has been fsynced.
+
+        After an fsync that failed, what the kernel has in memory may never have got there. It
+        is asked, not forced; where it cannot be asked, nothing happens.
+        """
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
     def sync_directory(self, path: str) -> None:
         """Return when the names in a directory are on the disk."""
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

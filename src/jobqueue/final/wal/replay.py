@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .files import Files
     from .record import Record
 
-__all__ = ["Cut", "Replay", "Torn", "end_of_order", "recover", "replay"]
+__all__ = ["Cut", "Replay", "Torn", "distrust_memory", "end_of_order", "recover", "replay"]
 
 _COPY_BYTES = 1 << 20
 
@@ -252,6 +252,26 @@ class Replay:
 
     def _corrupt(self, file: LogFile, offset: int, problem: str) -> NoReturn:
         raise LogCorruptError(self._directory, file.name, offset, problem)
+
+
+def distrust_memory(files: Files, directory: str) -> None:
+    """Have the last segment read from the disk by the replay that follows.
+
+    After an fsync that failed, the kernel takes for clean what never reached the disk, and shows
+    it to whoever reads, until it happens to forget it; and the next fsync succeeds. Only the last
+    segment can hold such bytes: no other was begun after that.
+
+    Raises:
+        LogCorruptError: a segment is missing.
+        OSError: what is in memory alone could not be brought to the disk now.
+    """
+    for file in list_log(files, directory).files[-1:]:
+        fd = files.open_read(file.path)
+        try:
+            files.sync(fd)
+            files.forget_cached(fd)
+        finally:
+            files.close(fd)
 
 
 def recover(files: Files, directory: str, torn: Torn | None) -> list[str]:

@@ -8,6 +8,7 @@ one thread at a time, and makes system calls. While that thread appends, nobody 
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from .codec import encode_batch, encode_header
@@ -52,7 +53,7 @@ class Tail:
         """Number of the active segment."""
         self.sealed_bytes = options.bytes_before
         self.sealed_files = options.files_before
-        self._seal: int | None = None  # the last batch, where that says only what is fsynced
+        self._is_sealed = False  # the active segment, while the next one cannot be started
         self.number = options.batch
         """Of the last batch written."""
         self.synced = options.batch
@@ -75,7 +76,7 @@ class Tail:
         Then the batch is empty again, and its records are in `copied`.
         """
         appender = self._appender
-        if not appender.fits(1):
+        if self._is_sealed or not appender.fits(1):
             return False
         number = self.number + 1
         data = encode_batch(batch.records, number, self.synced)
@@ -110,7 +111,8 @@ class Tail:
         """
         data = encode_batch(records, self.number + 1, self.synced)
         end = self._appender.position + len(data)
-        if end > self._segment_bytes and self._appender.position > self._header_bytes:
+        is_full = end > self._segment_bytes and self._appender.position > self._header_bytes
+        if is_full or self._is_sealed:
             self._next_segment()
             data = encode_batch(records, self.number + 1, self.synced)
         self._append(data, len(records))
@@ -147,12 +149,15 @@ class Tail:
     def _next_segment(self) -> None:
         """Seal the active segment and start another.
 
-        The header of the new one says that all before it is on the disk; that is so by then.
+        The header of the new one says that all before it is on the disk; that is so by then. It
+        may be on the disk too, also where it could not be started and was unlinked: so a sealed
+        segment takes no more batches.
         """
         self.seal()
         sealed = self._appender
         appender = self._start(self.segment + 1)
         with self._lock:
+            self._is_sealed = False
             self.segment += 1
             self.sealed_bytes += sealed.position
             self.sealed_files += 1
@@ -160,19 +165,22 @@ class Tail:
         sealed.finish()
 
     def _start(self, segment: int) -> Appender:
-        path = path_in(self._directory, segment_name(segment))
-        return open_appender(
-            self._files, path, encode_header(segment, self.number + 1), self._mapped
-        )
+        header = encode_header(segment, self.number + 1)
+        return open_appender(self._files, self._path_of(segment), header, self._mapped)
+
+    def _path_of(self, segment: int) -> str:
+        return path_in(self._directory, segment_name(segment))
 
     def seal(self) -> None:
         """Fsync all, and write that down in a batch of its own."""
-        if self._seal == self.number:
-            return  # so it was, and there was no room for the next segment
+        if self._is_sealed:
+            with contextlib.suppress(FileNotFoundError):  # what the last attempt may have left
+                self._files.unlink(self._path_of(self.segment + 1))
+            return
         self.sync()
         self._append(encode_batch((), self.number + 1, self.synced), 0)
         self.sync()
-        self._seal = self.number
+        self._is_sealed = True
 
     def compacted(self, result: Compaction) -> None:
         """A snapshot has replaced sealed files."""
