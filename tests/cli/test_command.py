@@ -317,3 +317,30 @@ def test_where_the_locale_knows_no_utf_8_it_is_escaped(log: LogDirectory) -> Non
 def test_the_library_does_not_need_what_the_command_prints_with() -> None:
     check = "import sys, jobqueue; sys.exit('rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False, timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("compact", ()), ("dead", ("--requeue", "all"))], ids=["compact", "dead"]
+)
+def test_a_change_is_built_on_what_is_on_the_disk(
+    command: Command,
+    sound: LogDirectory,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    options: tuple[str, ...],
+) -> None:
+    """After an fsync that failed, the kernel shows what never got there."""
+
+    class Watching(Files):
+        def sync(self, fd: int) -> None:
+            calls.append("sync")
+            super().sync(fd)
+
+        def forget_cached(self, fd: int) -> None:
+            calls.append("forget")
+            super().forget_cached(fd)
+
+    calls: list[str] = []
+    monkeypatch.setattr("jobqueue.cli.access.Files", Watching)
+    assert command(name, *options).code == 0
+    assert calls[:2] == ["sync", "forget"]

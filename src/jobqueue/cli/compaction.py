@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from ..final.wal.compact import compact as replace_by_snapshot
-from ..final.wal.replay import replay
+from ..final.wal.replay import distrust_memory, replay
 from ..final.wal.segment import list_present
 from .access import Log, owned_log
 from .changes import make_ready, start_segment
@@ -42,6 +42,7 @@ def compact(arguments: Namespace) -> Exit:
 
 
 def _compact(log: Log, status_retention: int) -> None:
+    distrust_memory(log.files, log.directory)
     reading = replay(log.files, log.directory)
     for _ in reading:
         pass

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from ..final.wal.record import Discarded, Record, Requeued
+from ..final.wal.replay import distrust_memory
 from .access import owned_log, read_log
 from .catalogue import load, show
 from .changes import append, make_ready
@@ -41,6 +42,7 @@ def _letters(jobs: Jobs) -> list[Entry]:
 
 def _change(arguments: Namespace) -> Exit:
     with owned_log(arguments.path) as log:
+        distrust_memory(log.files, log.directory)
         jobs = Jobs(log, arguments.status_retention)
         letters = _letters(jobs)
         if arguments.discard:
