@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -483,18 +484,24 @@ def test_a_disk_that_is_full_between_two_segments_is_no_harm(
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 6 MiB in memory."""
+def small_disk() -> Iterator[Path]:
+    """A file system of 6 MiB in memory.
+
+    Not below `tmp_path`: a run that is killed would leave it mounted where pytest cleans up.
+    """
     if os.geteuid() != 0:
         pytest.skip("only root may mount a file system")
-    path = tmp_path / "disk"
-    path.mkdir()
+    path = Path(tempfile.mkdtemp(prefix="jobqueue-disk-"))
     command = ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(path)]
     mounted = subprocess.run(command, capture_output=True, text=True, check=False)
     if mounted.returncode != 0:
+        path.rmdir()
         pytest.skip(f"no file system could be mounted: {mounted.stderr.strip()}")
-    yield path
-    subprocess.run(["umount", str(path)], check=True)
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", str(path)], check=True)
+        path.rmdir()
 
 
 @pytest.mark.slow

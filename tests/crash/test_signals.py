@@ -275,18 +275,21 @@ def test_in_a_storm_of_handlers_that_enqueue_each_job_is_refused_or_runs_once(
             accepted.append(jq.enqueue(Job(), timeout=0).id)
         except Exception as error:
             refused.append(error)
+        finally:  # only now the next: handlers that take long must not be all that runs
+            signal.setitimer(signal.ITIMER_REAL, 0.0002)
 
     before = signal.signal(signal.SIGALRM, handle)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+        signal.setitimer(signal.ITIMER_REAL, 0.0002)
         for _ in range(3000):
             job_id = jq.enqueue(Job(), timeout=PATIENCE).id
             accepted.append(job_id)
     finally:
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)  # first: a handler would start the timer
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
-    assert len(accepted) > 3000
+    assert len(accepted) + len(refused) > 3010
     assert {type(error).__name__ for error in refused} <= {"RuntimeError", "EnqueueTimeoutError"}
     assert jq.join(PATIENCE)
     assert jq.metrics().completed == len(accepted)
