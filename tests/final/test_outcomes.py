@@ -146,6 +146,11 @@ def test_traceback_of_an_error_begins_in_the_handler(memory: Store) -> None:
     assert "_work" not in names
 
 
+def test_text_of_an_error_is_kept_up_to_a_limit() -> None:
+    summary, _trace = describe(ValueError("x" * 1_000_000))
+    assert summary == "ValueError: " + "x" * (2048 - len("ValueError: "))
+
+
 def test_error_is_described_with_its_causes() -> None:
     try:
         try:

@@ -372,11 +372,14 @@ def test_a_job_that_gave_up_when_it_was_cancelled_is_remembered(log_store: Store
         jq.cancel("a")
         blocker.gate.set()
         assert handle.wait(PATIENCE) is Status.CANCELLED
+        before = jq.info("a")
 
     jq = log_store.open(len, start=False)
 
     assert jq.status("a") is Status.CANCELLED
-    assert jq.info("a").started is not None
+    assert jq.info("a") == before
+    assert before.last_error == "ConnectionError: stopped"
+    assert before.started is not None
 
 
 def test_only_so_many_finished_jobs_are_remembered_the_oldest_forgotten_first(

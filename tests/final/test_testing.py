@@ -10,10 +10,10 @@ import pytest
 
 from jobqueue.final import Job, JobContext, JobQueue, Status, timer
 from jobqueue.final.testing import ManualClock
-from jobqueue.final.timer import Timer
+from jobqueue.final.timer import CHANGES_MAX, Timer
 from tests.support.handlers import Recorder, in_thread
 from tests.support.queues import Attempts, Store, until, until_retried
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, eventually
 
 # ── the clock by itself ──────────────────────────────────────────────────────────────────────
 
@@ -333,3 +333,13 @@ def test_timer_wakes_from_a_nap_that_is_over_before_it_begins(
     jq = memory.open(lambda payload: 1 / 0, base_delay=0, max_retries=5)
     assert jq.enqueue(Job(), delay=0.001).wait(PATIENCE) is Status.FAILED
     assert jq.metrics().retried == 5
+
+
+def test_timers_that_were_set_and_taken_back_do_not_pile_up(memory: Store) -> None:
+    jq = memory.open(lambda _payload: None, job_timeout=3600.0)
+
+    for _ in range(5):
+        for handle in jq.enqueue_many([Job() for _ in range(500)]):
+            handle.wait(PATIENCE)
+
+    assert eventually(lambda: len(jq._dispatch.timer._changes) < 2 * CHANGES_MAX)

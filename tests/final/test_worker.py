@@ -396,7 +396,9 @@ def test_time_that_is_up_between_return_and_outcome_leaves_a_pool_of_its_size(
     def overrun_first(worker: Worker, handle: JobHandle, result: object) -> None:
         monkeypatch.undo()
         assert handle._stop is not None
-        jq._pool.overran(worker, handle, handle._stop)
+        finish = jq._pool.overran(worker, handle, handle._stop)
+        assert finish is not None
+        finish()
         returned(worker, handle, result)
 
     monkeypatch.setattr(jq._pool._outcomes, "returned", overrun_first)

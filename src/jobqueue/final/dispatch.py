@@ -159,8 +159,12 @@ class Dispatch:
             if lane.producers:
                 lane.wake_producer()
 
-    def fire(self, items: list[object]) -> None:
-        """What the timer found due: jobs, or functions to call. Without the mutex."""
+    def fire(self, items: list[object]) -> list[Callable[[], object]]:
+        """What the timer found due: jobs, or functions to call. With its lock, not the mutex.
+
+        Returns:
+            What those functions want called without the timer's lock.
+        """
         now = self._monotonic()
         with self.mutex:
             for item in items:
@@ -168,9 +172,9 @@ class Dispatch:
                     self.arrive(item)
             if self.quiet.watchers:
                 self.quiet.look()
-        for item in items:
-            if not isinstance(item, JobHandle):
-                cast("Callable[[], None]", item)()
+        functions = [item for item in items if not isinstance(item, JobHandle)]
+        wanted = [cast("Callable[[], Callable[[], object] | None]", each)() for each in functions]
+        return [later for later in wanted if later is not None]
 
     def release(self, handles: list[JobHandle]) -> None:
         """The handler that parked jobs waited for is there now."""

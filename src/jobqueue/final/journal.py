@@ -104,10 +104,13 @@ class Journal:
             Failed(handle._number, wall, handle._started, handle._job._retries, *failure)
         )
 
-    def cancelled(self, handle: JobHandle, wall: float) -> None:
-        """It was cancelled."""
+    def cancelled(
+        self, handle: JobHandle, wall: float, failure: Failure | tuple[None, None] = (None, None)
+    ) -> None:
+        """It was cancelled; `failure` is what its handler raised when it was asked to stop."""
         self.payload_bytes -= len(handle._job._payload)
-        self.writer.add(Cancelled(handle._number, wall, handle._started, handle._job._retries))
+        retries = handle._job._retries
+        self.writer.add(Cancelled(handle._number, wall, handle._started, retries, *failure))
 
     def crashed(self, number: int, crashes: int, run: int) -> None:
         """The process died while it ran."""

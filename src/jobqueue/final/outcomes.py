@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .status import DeadLetter, Failure
     from .worker import Worker
 
+ERROR_CHARACTERS_MAX = 2 * 1024
 TRACEBACK_BYTES_MAX = 8 * 1024
 logger = logging.getLogger("jobqueue")
 
@@ -126,7 +127,7 @@ class Outcomes:
         handle._failure = failure
         self._status.cancel(handle, now, wall)
         if self.dispatch.journal is not None:
-            self.dispatch.journal.cancelled(handle, wall)
+            self.dispatch.journal.cancelled(handle, wall, failure)
 
     def _failed(
         self, handle: JobHandle, failure: Failure, error: BaseException, now: float
@@ -176,7 +177,7 @@ def describe(error: BaseException) -> Failure:
         trace = "".join(traceback.format_exception(error))
     except BaseException as inner:  # noqa: BLE001  # likewise
         trace = f"<no traceback: {type(inner).__name__}>"
-    summary = f"{name}: {text}" if text else name
+    summary = (f"{name}: {text}" if text else name)[:ERROR_CHARACTERS_MAX]
     end = trace.encode("utf-8", "backslashreplace")[-TRACEBACK_BYTES_MAX:]
     return _encodable(summary), end.decode(errors="ignore")  # it may begin within a character
 

@@ -87,21 +87,31 @@ class WorkerPool:
         fault.__cause__ = error
         self._fail(fault)
 
-    def overran(self, worker: Worker, handle: JobHandle, stop: StopRequest) -> None:
-        """An attempt's time is up: ask it to stop, and have another worker stand in."""
+    def overran(
+        self, worker: Worker, handle: JobHandle, stop: StopRequest
+    ) -> Callable[[], None] | None:
+        """An attempt's time is up: ask it to stop, and have another worker stand in.
+
+        Returns:
+            What is left to be done without any lock: to start that worker, and to report.
+        """
         stand_in = None
         with self._mutex:
             if worker.handle is not handle or handle._stop is not stop or worker.overrunning:
-                return
+                return None
             worker.overrunning = True
             self._outcomes.dispatch.status.meters[handle._job._priority].overrunning += 1
             stop.overrun()
             if not self._outcomes.gate.closed and self._replaced_count() < self.size:
                 worker.replaced = True
                 stand_in = self._make()
-        if stand_in is not None:
-            self._start_stand_in(worker, stand_in)
-        self._report_overrun(worker, handle)
+
+        def finish() -> None:
+            if stand_in is not None:
+                self._start_stand_in(worker, stand_in)
+            self._report_overrun(worker, handle)
+
+        return finish
 
     def keeps(self, worker: Worker) -> bool:
         """With the mutex: whether a worker that was stood in for stands in for another now."""

@@ -20,11 +20,13 @@ from .stop import ring
 from .timer_wheel import TimerWheel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from .clock import Clock
 
 TICKS_PER_SECOND = 1000
+CHANGES_MAX = 1024
+"""How many changes pile up, about, before the thread is woken to apply them: they hold jobs."""
 _NEVER = float("inf")
 _ROUNDED_DIGITS = 6  # of a tick: sums of floats that should be whole ticks are
 _SECONDS_MAX = 2.0**52  # a hundred million years; a longer delay is this one
@@ -36,14 +38,15 @@ class Timer:
     Args:
         clock: whose monotonic time counts.
         fire: called with the items that are due, in order, by the timer's thread or by the one
-            that moves a manual clock.
+            that moves a manual clock, and with the timer's lock; may return what is to be called
+            without it, since it is slow or the user's.
         failed: called where the thread has to end because of an error.
     """
 
     def __init__(
         self,
         clock: Clock,
-        fire: Callable[[list[object]], None],
+        fire: Callable[[list[object]], Iterable[Callable[[], object]] | None],
         failed: Callable[[BaseException], None],
     ) -> None:
         self._clock = clock
@@ -73,7 +76,7 @@ class Timer:
         try:
             self._changes.append((tick, item, True))
         finally:
-            if tick < self._asleep_until:
+            if tick < self._asleep_until or len(self._changes) % CHANGES_MAX == 0:
                 try:
                     self._alarm.release()  # and not by `ring`, where an interruption may come first
                 except RuntimeError:  # it is free already
@@ -82,6 +85,8 @@ class Timer:
     def remove(self, item: object, tick: int) -> None:
         """Have `item` not fired, if it has not been yet."""
         self._changes.append((tick, item, False))
+        if len(self._changes) % CHANGES_MAX == 0:
+            ring(self._alarm)
 
     def call_soon(self, function: Callable[[], object]) -> None:
         """Have the timer's thread call `function`. Safe in a signal handler."""
@@ -117,8 +122,9 @@ class Timer:
         with self._lock:
             self._apply_changes()
             due = self._wheel.advance(tick_before(self._clock.monotonic()))
-            if due and not self._stopped:
-                self._fire(due)
+            later = self._fire(due) if due and not self._stopped else None
+        for function in later or ():
+            function()
 
     def _apply_changes(self) -> None:
         changes = self._changes

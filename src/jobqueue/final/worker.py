@@ -18,6 +18,8 @@ from .stop import StopRequest
 from .timer import tick_after
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .handlers import Handler
     from .outcomes import Outcomes
     from .pool import WorkerPool
@@ -140,8 +142,8 @@ class _Deadline:
         self._pool = pool
         self._args = (worker, handle, stop)
 
-    def __call__(self) -> None:
-        self._pool.overran(*self._args)
+    def __call__(self) -> Callable[[], None] | None:
+        return self._pool.overran(*self._args)
 
 
 def _without_own_frames(error: BaseException) -> BaseException:

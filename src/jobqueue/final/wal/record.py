@@ -97,12 +97,17 @@ class Failed(_Record, tag="failed"):
 
 
 class Cancelled(_Record, tag="cancelled"):
-    """The job was cancelled; `started` is `None` where it had never run."""
+    """The job was cancelled; `started` is `None` where it had never run.
+
+    `error` and `traceback` are what its handler raised when it was asked to stop.
+    """
 
     job: JobNumber
     at: Time
     started: Time | None = None
     retries: Count = 0
+    error: str | None = None
+    traceback: str | None = None
 
 
 class Requeued(_Record, tag="requeued"):

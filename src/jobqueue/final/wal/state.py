@@ -128,7 +128,12 @@ class LogState:
         """End a job: its payload goes, and the oldest job that ended is forgotten."""
         if state.status != QUEUED:
             return
-        state.status = COMPLETED if type(record) is Completed else CANCELLED
+        if isinstance(record, Completed):
+            state.status = COMPLETED
+        else:
+            state.status = CANCELLED
+            if record.error is not None:
+                state.error, state.traceback = record.error, record.traceback
         state.started = record.started
         state.retries = record.retries
         state.finished = record.at
