@@ -63,12 +63,12 @@ def lane(jq: JobQueue) -> Lane:
 
 def until_watched(jq: JobQueue) -> None:
     """Wait until somebody waits for the queue to come to rest."""
-    eventually(lambda: jq._dispatch.quiet.watchers)
+    assert eventually(lambda: jq._dispatch.quiet.watchers)
 
 
 def until_idle(jq: JobQueue, workers: int = 1) -> None:
     """Wait until so many workers sleep."""
-    eventually(lambda: jq._dispatch.scheduler._idle == workers)
+    assert eventually(lambda: jq._dispatch.scheduler._idle == workers)
 
 
 # --- producers that wait for room -----------------------------------------------------------
@@ -113,7 +113,7 @@ def test_a_producer_that_looks_at_its_event_does_not_jump_the_line(memory: Store
     looks.looks = 2
     b = in_thread(jq.enqueue, Job(id="b"), cancel=looks)
     until_blocked(jq, 2)
-    eventually(lambda: looks.looks >= 5)
+    assert eventually(lambda: looks.looks >= 5)
 
     first.cancel()
 
@@ -185,7 +185,7 @@ def test_a_producer_sleeps_on_a_lock_that_is_taken(
     jq = memory.open(nothing, start=False, queue_size=1)
     first, *_ = fill(jq, 1)
     a = in_thread(jq.enqueue, Job())
-    eventually(lambda: len(taken) == 2)
+    assert eventually(lambda: len(taken) == 2)
     first.cancel()
 
     a.result(PATIENCE)
@@ -265,7 +265,7 @@ def test_who_waits_for_a_job_that_the_disk_had_no_room_for_is_told(
     handle = jq.handle("a")
     waited = in_thread(handle.wait)
     result = in_thread(handle.result)
-    eventually(lambda: len(handle._waiters or ()) == 2)
+    assert eventually(lambda: len(handle._waiters or ()) == 2)
     files.fail("write", errno.ENOSPC)
 
     files.let_go("write")
@@ -289,7 +289,7 @@ def test_who_waits_for_a_requeued_job_that_the_disk_had_no_room_for_is_told(
     files.await_held()
     handle = jq.handle("a")
     waited = in_thread(handle.wait)
-    eventually(lambda: handle._waiters)
+    assert eventually(lambda: handle._waiters)
     files.fail("write", errno.ENOSPC)
 
     files.let_go("write")
@@ -346,7 +346,7 @@ def test_a_finalizer_of_a_result_may_use_the_queue(memory: Store) -> None:
     jq.enqueue(Job(id="next", handler="ran"))
 
     assert ran.next().id in {"next", "from the finalizer"}
-    eventually(lambda: refused or jq.metrics().completed == 3)
+    assert eventually(lambda: refused or jq.metrics().completed == 3)
     assert refused == []
 
 
@@ -416,7 +416,7 @@ def test_a_lone_job_waits_for_no_worker_that_has_gone_home(
     clock.advance(1)
     until_idle(jq)
     jq.register("late", nothing)
-    eventually(lambda: not jq._dispatch.scheduler._waking)
+    assert eventually(lambda: not jq._dispatch.scheduler._waking)
     blocker.gate.set()
 
     assert jq.handle("suspect").wait(PATIENCE) is Status.COMPLETED
@@ -481,7 +481,7 @@ def test_a_lone_job_that_is_cancelled_holds_up_nobody_any_more(image: Store) -> 
     jq.register("late", nothing)
     other = jq.enqueue(Job(handler="plain"))
     until_idle(jq)
-    eventually(lambda: not jq._dispatch.scheduler._waking)
+    assert eventually(lambda: not jq._dispatch.scheduler._waking)
 
     jq.cancel("suspect")
 
@@ -598,7 +598,7 @@ def test_who_waits_for_a_job_is_told_of_its_cancel_though_that_was_interrupted(
         jq = hasty.open(nothing, start=False)
         handle = jq.enqueue(Job(id="a"))
         waited, joined = in_thread(handle.wait), in_thread(jq.join)
-        eventually(lambda: handle._waiters)  # noqa: B023  # called at once
+        assert eventually(lambda: handle._waiters)  # noqa: B023  # called at once
         until_watched(jq)
 
         interrupt(interruption, lambda: jq.cancel("a"))  # noqa: B023  # called at once

@@ -65,7 +65,7 @@ class Lanes:
 
         taken = in_thread(take)
         self._workers.append(taken)
-        eventually(lambda: self.scheduler._idle == asleep + 1)
+        assert eventually(lambda: self.scheduler._idle == asleep + 1)
         return taken
 
     def stop(self) -> None:
@@ -285,7 +285,7 @@ def test_a_job_that_comes_while_a_wake_up_is_under_way_is_not_forgotten(lanes: L
         pushed = lanes.push(MEDIUM)
 
     assert taken is not pushed
-    eventually(lambda: first.done() or second.done())
+    assert eventually(lambda: first.done() or second.done())
     assert (first if first.done() else second).result() is pushed
 
 
@@ -329,7 +329,7 @@ def test_a_paused_scheduler_gives_out_nothing_until_it_is_resumed(lanes: Lanes) 
         lanes.scheduler.pause()
     workers = [lanes.worker() for _ in range(2)]
     jobs = {lanes.push(MEDIUM), lanes.push(LOW)}
-    eventually(lambda: lanes.scheduler._idle == 2 and not lanes.scheduler._waking)
+    assert eventually(lambda: lanes.scheduler._idle == 2 and not lanes.scheduler._waking)
     assert not any(worker.done() for worker in workers)
 
     with lanes.mutex:

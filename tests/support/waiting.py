@@ -16,11 +16,10 @@ _LOOK_SECONDS = 0.001
 
 
 def eventually(predicate: Callable[[], object], timeout: float = PATIENCE) -> bool:
-    """Wait until a predicate holds, for which there is no event; `False` where it never did."""
+    """Wait until a predicate holds, for which there is no event; fails where it never does."""
     deadline = time.monotonic() + timeout
     never = threading.Event()
     while not predicate():
-        if time.monotonic() >= deadline:
-            return False
+        assert time.monotonic() < deadline, f"not so within {timeout:g} s"
         never.wait(_LOOK_SECONDS)
     return True
