@@ -119,6 +119,16 @@ def test_the_version_is_the_distributions(capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out == f"jobqueue {importlib.metadata.version('jobqueue')}\n"
 
 
+def test_the_command_works_where_the_package_is_only_on_the_path(
+    command: Command, sound: LogDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_installed(_name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError
+
+    monkeypatch.setattr("jobqueue.cli.command.version", not_installed)
+    assert command("verify").code == 0
+
+
 # Paths
 
 

@@ -6,7 +6,7 @@ import argparse
 import io
 import os
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from textwrap import fill
 from typing import TYPE_CHECKING
 
@@ -79,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="jobqueue", description="Tools for the logs of persistent job queues."
     )
-    parser.add_argument("--version", action="version", version=f"jobqueue {version('jobqueue')}")
+    parser.add_argument("--version", action="version", version=f"jobqueue {_version()}")
     groups = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     log = groups.add_parser(
         "log",
@@ -99,6 +99,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_compact(commands)
     _add_dead(commands)
     return parser
+
+
+def _version() -> str:
+    try:
+        return version("jobqueue")
+    except PackageNotFoundError:
+        return "of an unknown version: it is not installed"
 
 
 def _add(
