@@ -175,3 +175,10 @@ def test_queue_without_a_config_takes_the_defaults() -> None:
 
 def test_each_field_is_told_of_in_the_docstring() -> None:
     assert [name for name in DEFAULTS if f"{name}: " not in (Config.__doc__ or "")] == []
+
+
+def test_a_payload_that_no_log_could_hold_is_refused_where_there_is_one() -> None:
+    assert Config(max_payload_bytes=1 << 40).max_payload_bytes == 1 << 40
+    assert Config(max_payload_bytes=128 << 20, persist_path="jobs.db").max_payload_bytes
+    with pytest.raises(ConfigError, match=r"max_payload_bytes .*134217728.*persist_path"):
+        Config(max_payload_bytes=(128 << 20) + 1, persist_path="jobs.db")

@@ -31,6 +31,7 @@ from jobqueue.final import (
     UnknownJobError,
 )
 from jobqueue.final.testing import ManualClock
+from jobqueue.final.wal import tail
 from tests.support.handlers import Recorder, in_thread
 from tests.support.queues import Attempts, Store, until
 from tests.support.records import Records
@@ -922,6 +923,23 @@ def test_a_job_larger_than_a_segment_is_kept(log_store: Store) -> None:
     recorder = Recorder()
     with log_store.open(recorder, num_workers=1, segment_bytes=4096):
         assert [len(recorder.next().payload) for _ in range(2)] == [20_000, 1]
+
+
+def test_jobs_that_are_too_much_for_one_batch_are_several(
+    log_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "BATCH_BYTES_MAX", 4096)
+    jq = log_store.open(start=False)
+
+    handles = jq.enqueue_many([Job(b"x" * 100_000, handler="x") for _ in range(5)])
+    jq.flush()
+
+    log = jq.metrics().log
+    assert log is not None
+    assert log.batches >= len(handles)
+    jq.close()
+    again = log_store.open(start=False)
+    assert {again.status(handle.id) for handle in handles} == {Status.QUEUED}
 
 
 def test_jobs_run_and_finish_while_segments_are_sealed(log_store: Store) -> None:

@@ -15,6 +15,9 @@ Executor = Literal["thread", "process"]
 _KIB = 1024
 _MIB = 1024 * _KIB
 
+LOGGED_PAYLOAD_BYTES_MAX = 128 * _MIB
+"""Six bytes of a log's line at most stand for one of a payload, and a batch has 1 GiB at most."""
+
 _WHOLE_NUMBERS = {  # field: smallest value that works
     "num_workers": 1,
     "queue_size": 1,
@@ -53,7 +56,7 @@ class Config:
         job_timeout: after this long an attempt is told to stop; `None` never does.
         status_retention: how many completed and cancelled jobs are remembered.
         max_dead_letters: how many failed jobs are kept, with payload.
-        max_payload_bytes: largest payload that is accepted.
+        max_payload_bytes: largest payload that is accepted; with a log 128 MiB at most.
         executor: "thread" runs handlers in the worker threads; "process" in processes.
         max_crashes: a job that was running at this many process deaths in a row is failed.
 
@@ -83,6 +86,11 @@ class Config:
     def __post_init__(self) -> None:
         for field in fields(self):
             _check(field.name, getattr(self, field.name))
+        if self.persist_path is not None and self.max_payload_bytes > LOGGED_PAYLOAD_BYTES_MAX:
+            raise ConfigError(
+                f"max_payload_bytes must be at most {LOGGED_PAYLOAD_BYTES_MAX} with a log "
+                f"(persist_path), not {self.max_payload_bytes}; store larger things elsewhere"
+            )
 
 
 def _check(name: str, value: object) -> None:

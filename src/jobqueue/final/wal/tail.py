@@ -11,7 +11,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from .codec import encode_batch, encode_header
+from ..errors import LogWriteError
+from .codec import BATCH_BYTES_MAX, encode_batch, encode_header
 from .files import path_in
 from .segment import open_appender, segment_name
 
@@ -105,17 +106,34 @@ class Tail:
     def write(self, records: Sequence[Record]) -> None:
         """Append a batch, in a new segment where this one is full.
 
+        Records that are more than any reader takes for one batch become several.
+
         Raises:
             OSError: as on a full disk; nothing of the batch is left.
             LogWriteError: some of it may be left, or an fsync failed: the end of this log.
         """
         data = encode_batch(records, self.number + 1, self.synced)
+        if len(data) > BATCH_BYTES_MAX and len(records) > 1:
+            self._write_halves(records)
+            return
         end = self._appender.position + len(data)
         is_full = end > self._segment_bytes and self._appender.position > self._header_bytes
         if is_full or self._is_sealed:
             self._next_segment()
             data = encode_batch(records, self.number + 1, self.synced)
         self._append(data, len(records))
+
+    def _write_halves(self, records: Sequence[Record]) -> None:
+        middle = len(records) // 2
+        self.write(records[:middle])
+        try:
+            self.write(records[middle:])
+        except LogWriteError:
+            raise
+        except OSError as error:
+            raise LogWriteError(
+                error.errno, f"half of a large batch could not be written: {error}", self._directory
+            ) from error
 
     def _append(self, data: bytes, records: int) -> None:
         if not self._appender.fits(len(data)):
