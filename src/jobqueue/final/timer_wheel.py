@@ -24,7 +24,7 @@ class _Level(Generic[T]):
 
     A slot maps items to the digits of their ticks below this one, which is all that the place does
     not tell. They are mostly small integers, of which CPython keeps one each: with a million items
-    a fifth of the time went into fetching whole ticks from memory.
+    a tenth of the time went into fetching whole ticks from memory.
     """
 
     __slots__ = ("count", "mask", "shift", "slots")
@@ -58,8 +58,8 @@ class TimerWheel(Generic[T]):
     """Items that wait for a tick. Not thread-safe: its owner's lock guards it.
 
     Inserting, removing and expiring an item take constant time, however many there are; empty
-    stretches of time cost next to nothing, however long. An item is in the wheel at most once,
-    and is hashed.
+    stretches of time cost next to nothing, however long. That is an average: all items of a slot
+    move down at once. An item is in the wheel at most once, and is hashed.
 
     Args:
         tick: the present, >= 0.
