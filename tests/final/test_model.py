@@ -437,9 +437,17 @@ class QueueMachine(RuleBasedStateMachine):
         del self.jobs[job_id]
         self.settle()
 
-    @precondition(lambda self: not self.has_late)
+    @precondition(lambda self: self.running is not None)
     @rule()
-    def register_late(self) -> None:
+    def cancel_running(self) -> None:
+        assert self.running is not None
+        self.cancel(self.running.job.id)
+
+    @precondition(lambda self: not self.has_late)
+    @rule(now=st.sampled_from([False, False, False, True]))
+    def register_late(self, now: bool = True) -> None:
+        if not now:
+            return
         self.jq.register(LATE, self.stage)
         self.has_late = True
         number = next(self.numbers)
