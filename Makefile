@@ -16,7 +16,7 @@ MADE_BY := $(VENV)/python-$(or $(VERSION),missing)
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench lint types format clean
+.PHONY: help run test check mutants bench lint types format clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' $(MAKEFILE_LIST)
@@ -32,9 +32,15 @@ test: $(READY) ## all tests, with branch coverage and its floor (ARGS=...)
 
 check: lint types test ## everything that has to pass: lint, types, test
 
+mutants: $(READY) ## take each guard out of the code and see a test fail (ARGS='flock sealing')
+	$(BIN)/python -m tests.mutants $(ARGS)
+
 bench: $(READY) ## throughput and latency, side by side (ARGS=...)
 	$(BIN)/python -m pytest benchmarks --benchmark-only -p no:randomly \
 		-o timeout=0 -o faulthandler_timeout=0 $(ARGS)
+
+mutants: $(READY) ## take the guards out of the code, one at a time: the tests must notice (ARGS=...)
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 lint: $(READY) ## ruff (rules and format) and the rules on who may import whom
 	$(BIN)/ruff check $(CODE)

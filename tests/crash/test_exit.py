@@ -59,6 +59,7 @@ def test_in_memory_all_jobs_that_were_accepted_run_before_the_process_ends(
 def test_with_a_log_all_jobs_that_were_accepted_have_run_or_run_at_the_next_start(
     tmp_path: Path, durability: str, how: str
 ) -> None:
+    """Fault 17 of docs/reliability.md."""
     accepted, ran = _leave_open(tmp_path, durability, how)
 
     assert len(accepted) == EXPECTED.get(how, len(accepted))

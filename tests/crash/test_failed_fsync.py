@@ -156,6 +156,7 @@ def _fail_job(_payload: bytes) -> None:
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("call", LATER)
 def test_every_later_call_is_told(log: str, level: str, call: str, files: HeldFiles) -> None:
+    """Fault 8 of docs/reliability.md."""
     jq = _open(log, level, _fail_job, start=True, fsync_interval=3600.0)
     jq.enqueue(Job(id="dead")).wait(PATIENCE)
     jq.pause()
@@ -236,6 +237,7 @@ def test_metrics_and_status_still_answer_and_tell_of_it(log: str, files: HeldFil
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_there_is_no_second_fsync_of_that_file(log: str, level: str, files: HeldFiles) -> None:
+    """Fault 8 of docs/reliability.md."""
     jq = _open(log, level, fsync_interval=3600.0)
     jq.enqueue(Job())
     _break(jq, files)
@@ -336,7 +338,7 @@ def test_an_fsync_that_fails_while_a_segment_is_sealed_breaks_the_log(
 ) -> None:
     jq = _open(log, "write", segment_bytes=4096, fsync_interval=3600.0)
     files.fail("sync", errno.EIO)
-    accepted = []
+    accepted: list[str] = []
 
     with pytest.raises(LogWriteError):
         while len(accepted) < 100:
@@ -411,6 +413,7 @@ def test_close_returns_although_the_disk_hangs_and_unlocks_once_it_does_not(
 def test_when_the_logs_thread_dies_those_who_wait_are_told(
     log: str, method: str, files: HeldFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Fault 20 of docs/reliability.md."""
     jq = _open(log)
     jq.enqueue(Job(id="a"))
     files.hold(method)

@@ -83,6 +83,7 @@ def _error_of(call: Callable[[], object]) -> str:
 
 @pytest.mark.slow
 def test_every_call_of_the_child_raises(used_queue: JobQueue) -> None:
+    """Fault 13 of docs/reliability.md."""
     handle = used_queue.handle("queued")
     calls: dict[str, Callable[[], object]] = {
         name: lambda call=call: call(used_queue)  # type: ignore[misc]  # mypy cannot infer it
@@ -219,6 +220,7 @@ def test_a_fork_while_another_queue_was_closed_does_not_close_what_has_its_descr
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["exit", "multiprocessing"])
 def test_the_end_of_a_child_neither_runs_jobs_nor_unlocks_the_log(tmp_path: Path, how: str) -> None:
+    """Fault 13 of docs/reliability.md."""
     with Child("fork_and_wait", tmp_path, how) as child:
         parent = int(child.line().split()[0])
         assert child.line() == "the other ended queued"
@@ -234,6 +236,7 @@ def test_the_end_of_a_child_neither_runs_jobs_nor_unlocks_the_log(tmp_path: Path
 def test_a_log_whose_owner_was_killed_can_be_opened_while_its_child_lives(
     tmp_path: Path, how: str
 ) -> None:
+    """Fault 13 of docs/reliability.md."""
     with Child("fork_and_wait", tmp_path, how) as child:
         other = int(child.line().split()[1])
         try:

@@ -144,6 +144,7 @@ def test_a_refused_job_counts_nowhere_and_takes_no_room(
 def test_with_space_back_the_queue_goes_on_and_nothing_of_the_refused_is_left(
     log: str, way: str, files: HeldFiles, records: Records
 ) -> None:
+    """Fault 9 of docs/reliability.md."""
     jq = _open_by(way, log, files)
     jq.enqueue(Job(b"before", id="before"))
     refused = _fill(jq, files, way)
@@ -278,6 +279,7 @@ def test_jobs_that_were_accepted_run_while_the_disk_is_full(
 def test_an_outcome_that_could_not_be_recorded_is_recorded_later(
     log: str, way: str, files: HeldFiles, records: Records
 ) -> None:
+    """Fault 9 of docs/reliability.md."""
     jq = _open_by(way, log, files)
     jq.enqueue(Job(id="good"))
     jq.enqueue(Job(b"bad", id="bad", handler="bad"))
@@ -509,6 +511,7 @@ def small_disk() -> Iterator[Path]:
 def test_a_disk_that_is_really_full_loses_nothing_that_was_accepted(
     small_disk: Path, tmp_path: Path, level: str
 ) -> None:
+    """Fault 9 of docs/reliability.md."""
     (small_disk / "ballast").write_bytes(b"x" * (2 << 20))
 
     _fill_for_real(small_disk / "jobs.db", tmp_path / "acks", level, small_disk / "ballast")

@@ -37,6 +37,7 @@ INTERRUPTED_MIN = 0.02  # of all tries: else this would test nothing
 def test_whatever_is_interrupted_the_queue_stays_usable_and_keeps_what_it_accepted(
     tmp_path: Path, what: str, durability: str, how: str
 ) -> None:
+    """Fault 16 of docs/reliability.md."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     tries = TRIES[what] // (4 if durability == "fsync" else 1)

@@ -23,6 +23,7 @@ FINISHED = {Status.COMPLETED, Status.FAILED, Status.CANCELLED}
 def test_no_job_that_was_acknowledged_is_lost_and_none_appears(
     tmp_path: Path, durability: str
 ) -> None:
+    """Fault 1 of docs/reliability.md."""
     log, acks = tmp_path / "jobs.db", tmp_path / "acks"
     seed = random.randrange(2**32)
     print(f"seed {seed}")

@@ -38,6 +38,7 @@ def write_log(directory: Path) -> int:
 
 @pytest.mark.slow
 def test_a_log_of_a_million_finished_jobs_opens_in_little_memory(tmp_path: Path) -> None:
+    """Fault 23 of docs/reliability.md."""
     size = write_log(tmp_path / "jobs.db")
 
     found = run_json("open_and_measure", tmp_path / "jobs.db", RETENTION)

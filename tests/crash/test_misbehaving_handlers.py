@@ -31,6 +31,8 @@ class OwnError(BaseException):
 def test_whatever_a_handler_raises_its_attempt_failed_and_its_worker_lives_on(
     error: type[BaseException],
 ) -> None:
+    """Fault 18 of docs/reliability.md."""
+
     def handler(payload: bytes) -> int:
         if payload == b"raise":
             raise error("boom")
@@ -92,6 +94,7 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
 def test_a_handler_that_enqueues_on_its_own_full_queue_is_refused_at_once(
     path: Path | None,
 ) -> None:
+    """Fault 20 of docs/reliability.md."""
     errors: list[Exception] = []
     filled = threading.Event()
 
@@ -220,6 +223,7 @@ def test_a_handler_that_waits_for_room_when_the_queue_closes_is_refused(
 
 
 def test_a_slow_handler_is_named_by_close_and_those_beside_it_finish(path: Path | None) -> None:
+    """Fault 19 of docs/reliability.md."""
     blocker = Blocker()
     config = Config(num_workers=2, persist_path=path)
     jq = JobQueue(config, handler=len, handlers={"slow": blocker})

@@ -89,6 +89,7 @@ def poison_and_neighbours(store: Store) -> None:
 def test_a_job_that_kills_the_process_each_time_is_failed_and_its_neighbours_complete(
     store: Store,
 ) -> None:
+    """Fault 26 of docs/reliability.md."""
     poison_and_neighbours(store)
 
     assert Death(store.path, 4).code == 77

@@ -77,6 +77,7 @@ def check(log: Path, acks: Path, *, all_acked_survive: bool) -> None:
 def test_sigkill_at_each_write_and_each_fsync_loses_no_acknowledged_job(
     tmp_path: Path, durability: str
 ) -> None:
+    """Fault 1 of docs/reliability.md."""
     (tmp_path / "whole").mkdir()
     calls = count_calls(tmp_path / "whole", durability)
     assert calls["fdatasync"] >= 3  # the header, and the two of sealing
@@ -103,6 +104,7 @@ def test_sigkill_at_each_write_and_each_fsync_loses_no_acknowledged_job(
 
 @pytest.mark.parametrize("durability", ["async", "write", "fsync"])
 def test_interrupted_system_calls_are_never_seen(tmp_path: Path, durability: str) -> None:
+    """Fault 11 of docs/reliability.md."""
     log, acks = tmp_path / "jobs.db", tmp_path / "acks"
     interrupting = [f"{call}:error=EINTR:when=2+3" for call in CALLS]
 
@@ -114,6 +116,7 @@ def test_interrupted_system_calls_are_never_seen(tmp_path: Path, durability: str
 
 
 def test_after_an_fsync_that_failed_the_kernel_is_asked_for_no_other(tmp_path: Path) -> None:
+    """Fault 8 of docs/reliability.md."""
     log, acks = tmp_path / "jobs.db", tmp_path / "acks"
     failing = strace(log, "fdatasync:error=EIO:when=3+")
     trace = tmp_path / "trace"

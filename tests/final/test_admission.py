@@ -133,6 +133,7 @@ def test_job_of_a_subclass_is_a_job(store: Store) -> None:
 
 
 def test_payload_over_the_limit_is_refused_with_its_size(store: Store) -> None:
+    """Fault 23 of docs/reliability.md."""
     jq = store.open(len, max_payload_bytes=10)
     assert jq.enqueue(Job(b"x" * 10, id="a")).result(PATIENCE) == 10
     with pytest.raises(ValueError, match="11 bytes"):

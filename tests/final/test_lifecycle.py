@@ -614,6 +614,7 @@ def test_a_close_that_breaks_off_is_taken_up_by_the_next(
 def test_producers_that_are_blocked_when_close_begins_are_accepted_or_refused(
     blocker: Blocker,
 ) -> None:
+    """Fault 21 of docs/reliability.md."""
     jq = JobQueue(Config(num_workers=1, queue_size=1), handler=blocker)
     jq.enqueue(Job(id="held"))
     blocker.await_entered()
@@ -701,6 +702,7 @@ def test_a_handler_can_close_and_join_another_queue() -> None:
 def test_a_late_result_touches_nothing(
     log: str, error: Exception | None, own_threads: Threads
 ) -> None:
+    """Fault 19 of docs/reliability.md."""
     blocker = Blocker(error)
     jq = JobQueue(Config(num_workers=1, persist_path=log, max_retries=0), handler=blocker)
     handle = jq.enqueue(Job(id="late"))
@@ -919,6 +921,7 @@ class _BrokenClock(ManualClock):
 
 @dies
 def test_when_a_worker_dies_those_who_wait_are_told(log: str) -> None:
+    """Fault 20 of docs/reliability.md."""
     clock = _BrokenClock()
     jq = JobQueue(Config(num_workers=1, persist_path=log), handler=len, clock=clock, start=False)
     handle = jq.enqueue(Job(id="a"))

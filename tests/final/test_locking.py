@@ -43,6 +43,7 @@ def _open(log: Path) -> JobQueue:
 
 
 def test_a_second_queue_of_this_process_is_refused_and_told_the_owner(log: Path) -> None:
+    """Fault 12 of docs/reliability.md."""
     with _open(log):
         with pytest.raises(LogLockedError) as caught:
             _open(log)
@@ -110,6 +111,7 @@ def test_two_logs_do_not_get_into_each_others_way(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_queue_of_another_process_is_refused_and_told_the_owner(log: Path) -> None:
+    """Fault 12 of docs/reliability.md."""
     with Child("hold_log", log) as child:
         pid = int(child.line())
 
@@ -165,6 +167,7 @@ def test_an_owner_that_has_not_written_its_process_id_yet_is_nobody_known(log: P
 
 @pytest.mark.usefixtures("no_thread_is_left")
 def test_a_file_in_place_of_the_directory_is_refused(log: Path) -> None:
+    """Fault 10 of docs/reliability.md."""
     log.write_text("precious")
 
     with pytest.raises(NotADirectoryError, match=r"jobs\.db"):
@@ -236,6 +239,7 @@ def test_a_parent_that_may_not_be_written_to_is_refused(open_log: Path) -> None:
 @pytest.mark.usefixtures("no_thread_is_left")
 @pytest.mark.parametrize("mode", [0o555, 0o000])
 def test_a_directory_without_permission_is_refused(open_log: Path, mode: int) -> None:
+    """Fault 10 of docs/reliability.md."""
     open_log.mkdir()
     open_log.chmod(mode)
     try:
@@ -263,6 +267,7 @@ def test_a_file_without_permission_is_refused(open_log: Path, name: str) -> None
 def test_a_link_in_place_of_a_file_of_the_log_is_refused(
     log: Path, tmp_path: Path, name: str
 ) -> None:
+    """Fault 27 of docs/reliability.md."""
     _open(log).close()
     target = tmp_path / "target"
     (log / name).rename(target)

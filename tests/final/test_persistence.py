@@ -213,6 +213,7 @@ def test_each_restart_may_leave_the_job_once_more(log_store: Store) -> None:
 def test_what_is_left_of_a_delay_is_between_nothing_and_what_was_asked_for(
     log_store: Store, jump: float, left: float
 ) -> None:
+    """Fault 22 of docs/reliability.md."""
     jq = log_store.open(len, start=False, clock=ManualClock(EPOCH))
     jq.enqueue(Job(id="a"), delay=100.0)
     jq.close()
@@ -646,6 +647,7 @@ def test_a_new_job_of_an_unknown_handler_is_accepted_kept_and_warned_of_once(
 
 
 def test_nothing_is_imported_by_the_name_of_a_handler(log_store: Store) -> None:
+    """Fault 25 of docs/reliability.md."""
     jq = log_store.open(start=False)
     jq.enqueue(Job(id="a", handler="os.getpid"))
     jq.enqueue(Job(id="b", handler=f"{__name__}.noted"))
@@ -688,6 +690,7 @@ PAYLOADS = [
 
 
 def test_any_payload_comes_back_as_it_was(log_store: Store) -> None:
+    """Fault 24 of docs/reliability.md."""
     jq = log_store.open(len, start=False)
     for n, payload in enumerate(PAYLOADS):
         jq.enqueue(Job(payload, id=str(n)))
@@ -961,6 +964,7 @@ def test_jobs_run_and_finish_while_segments_are_sealed(log_store: Store) -> None
 def test_the_directory_and_its_files_are_the_owners_alone_under_any_umask(
     write_store: Store, mask: int
 ) -> None:
+    """Fault 27 of docs/reliability.md."""
     old = os.umask(mask)
     try:
         with write_store.open(len) as jq:

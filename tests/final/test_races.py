@@ -214,6 +214,43 @@ def test_a_producer_that_is_refused_in_its_turn_passes_the_room_on(memory: Store
     ]
 
 
+# --- several that close ---------------------------------------------------------------------
+
+
+def test_a_close_that_breaks_off_is_taken_up_by_who_waits_for_it(
+    memory: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 1. A closes, and waits for a handler. 2. B closes, and waits for A. 3. A is interrupted.
+    # B must not take the queue for closed.
+    blocker = memory.blocker()
+    jq = memory.open(blocker, num_workers=1)
+    fill(jq, 1)
+    blocker.await_entered()
+    interrupt = threading.Event()
+    wait, waits = jq._dispatch.quiet.wait, []
+
+    def interrupted_at_first(condition: Callable[[], bool], timeout: float | None) -> bool:
+        waits.append(timeout)
+        if len(waits) > 1:
+            return wait(condition, timeout)
+        assert interrupt.wait(PATIENCE)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(jq._dispatch.quiet, "wait", interrupted_at_first)
+    a = in_thread(jq.close)
+    assert eventually(lambda: waits)
+    b = in_thread(jq.close)
+    assert eventually(lambda: jq._life._waiting_closers)
+
+    interrupt.set()
+    assert isinstance(a.exception(PATIENCE), KeyboardInterrupt)
+    assert eventually(lambda: len(waits) == 2)
+    blocker.gate.set()
+
+    assert b.result(PATIENCE).completed == 1
+    assert not jq._pool.workers
+
+
 # --- coming to rest -------------------------------------------------------------------------
 
 

@@ -362,6 +362,36 @@ def test_nothing_is_given_out_after_stop(lanes: Lanes) -> None:
         assert lanes.scheduler.take() is None
 
 
+# --- jobs that run alone --------------------------------------------------------------------
+
+
+def test_a_job_that_is_to_run_alone_waits_until_nothing_else_runs(lanes: Lanes) -> None:
+    suspect = JobHandle(cast("HandleOwner", None), Job(), Status.QUEUED)
+    running = 1
+    lanes.scheduler.count_running = lambda: running
+    with lanes.mutex:
+        lanes.scheduler.push_suspect(suspect, 0.0)
+        assert lanes.scheduler.take_ready() is None
+        running = 0
+        assert lanes.scheduler.take_ready() is suspect
+
+
+def test_while_a_job_runs_alone_no_other_is_given_out(lanes: Lanes) -> None:
+    lone, next_lone = (JobHandle(cast("HandleOwner", None), Job(), Status.QUEUED) for _ in range(2))
+    other = lanes.push(HIGH)
+    with lanes.mutex:
+        lanes.scheduler.push_suspect(lone, 0.0)
+        lanes.scheduler.push_suspect(next_lone, 0.0)
+        for expected in (lone, next_lone):
+            assert lanes.scheduler.take_ready() is expected
+            assert lanes.scheduler.take_ready() is None
+            lanes.scheduler.lone_ended()
+        assert lanes.scheduler.take_ready() is other
+
+
+# --- many at once ---------------------------------------------------------------------------
+
+
 @pytest.mark.slow
 def test_no_wake_up_is_lost_between_many_producers_and_workers() -> None:
     lanes = Lanes(fairness=3)

@@ -100,6 +100,7 @@ def test_both_codecs_write_floats_alike(value: float) -> None:
 
 @given(st.binary())
 def test_any_payload_comes_back_exactly(payload: bytes) -> None:
+    """Fault 24 of docs/reliability.md."""
     record = Enqueued(1, "a", 0, 0.0, None, None, {}, *payload_fields(payload))
     (back,) = decode_lines(codec.lines.encode([record]))
     assert isinstance(back, Enqueued)

@@ -182,6 +182,7 @@ def _calls_of_a_compaction(path: Path) -> int:
 
 
 def test_killed_at_any_step_the_log_holds_the_same_jobs(tmp_path: Path) -> None:
+    """Fault 7 of docs/reliability.md."""
     for calls in range(_calls_of_a_compaction(tmp_path / "whole")):
         path = tmp_path / str(calls)
         path.mkdir()
@@ -197,6 +198,7 @@ def test_killed_at_any_step_the_log_holds_the_same_jobs(tmp_path: Path) -> None:
 
 
 def test_killed_again_during_the_recovery_the_log_holds_the_same_jobs(tmp_path: Path) -> None:
+    """Fault 7 of docs/reliability.md."""
     for calls in range(_calls_of_a_compaction(tmp_path / "whole")):
         for again in range(8):
             path = tmp_path / f"{calls}-{again}"

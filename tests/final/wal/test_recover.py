@@ -105,6 +105,15 @@ def test_temporary_and_replaced_files_are_removed(log: LogDirectory) -> None:
     assert set(log.content()) == {snapshot_name(2), segment_name(3), "notes.txt"}
 
 
+def test_a_snapshot_has_its_name_on_the_disk_before_what_it_replaced_goes(
+    log: LogDirectory, files: FaultyFiles
+) -> None:
+    # Whoever renamed it may have died before it could see to that.
+    log.put(segment(1, 1, [[job(1)]]), snapshot(1, 2, [[job(1)]]), segment(2, 2, []))
+    log.open()
+    assert "sync_directory" in files.calls[: files.calls.index("unlink")]
+
+
 @pytest.mark.parametrize("name", [segment_name(1), f"{segment_name(1)}.torn"])
 def test_a_symbolic_link_is_never_followed(tmp_path: Path, name: str) -> None:
     target = tmp_path / "target"

@@ -77,7 +77,10 @@ def test_the_old_log_stays_as_it_is(patient: Patient) -> None:
 def test_a_flip_in_any_byte_of_a_synced_batch_is_refused_at_a_start_and_salvaged_around(
     patient: Patient,
 ) -> None:
-    """Check 4: nothing is modified, all other batches are salvaged. Each bit: `test_survey`."""
+    """Check 4: nothing is modified, all other batches are salvaged. Each bit: `test_survey`.
+
+    Fault 4 of docs/reliability.md.
+    """
     whole = segment(1, 1, BATCHES)
     start, end = whole.starts[1], whole.starts[2]
     for offset in range(start, end):

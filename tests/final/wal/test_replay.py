@@ -125,6 +125,7 @@ def test_only_preallocated_space_may_follow_the_last_segment_that_is_read(
 
 @pytest.mark.parametrize("times", [2, 3])
 def test_a_file_concatenated_with_itself_counts_once(log: LogDirectory, times: int) -> None:
+    """Fault 5 of docs/reliability.md."""
     image = segment(1, 1, JOBS)
     log.put(Image(image.name, image.data * times), segment(2, 5, []))
     reading = log.open()
@@ -139,6 +140,7 @@ def test_a_snapshot_concatenated_with_itself_counts_once(log: LogDirectory) -> N
 
 
 def test_single_batches_that_are_repeated_count_once(log: LogDirectory) -> None:
+    """Fault 5 of docs/reliability.md."""
     first, second = segment(1, 1, JOBS[:2]), segment(2, 3, JOBS[2:])
     first.add(first.batch(0))
     first.add(first.batch(1))
@@ -197,6 +199,7 @@ def check_torn(log: LogDirectory, name: str, kept: bytes, lost: bytes) -> None:
 def test_a_last_batch_that_is_cut_anywhere_is_cut_off_and_kept_aside(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
+    """Fault 2 of docs/reliability.md."""
     image = segment(1, 1, [*JOBS[:2], [Discarded(1)]])
     start = image.starts[-1]
     for size in range(start + 1, len(image.data)):
@@ -207,6 +210,7 @@ def test_a_last_batch_that_is_cut_anywhere_is_cut_off_and_kept_aside(
 
 @pytest.mark.parametrize("size", [1, 512, 4095, 4096, 65536])
 def test_a_tail_of_nuls_is_cut_off_without_a_copy(log: LogDirectory, size: int) -> None:
+    """Fault 3 of docs/reliability.md."""
     image = segment(1, 1, JOBS)
     log.put(extended(image, b"\0" * size))
     check_torn(log, image.name, image.data, b"")
@@ -214,6 +218,7 @@ def test_a_tail_of_nuls_is_cut_off_without_a_copy(log: LogDirectory, size: int) 
 
 @pytest.mark.parametrize("size", [1, 4096, 65536])
 def test_half_a_batch_and_nuls_are_cut_off_and_kept_aside(log: LogDirectory, size: int) -> None:
+    """Fault 3 of docs/reliability.md."""
     image = segment(1, 1, JOBS)
     half = len(image.data) - 20
     log.put(extended(cut(image, half), b"\0" * size))
@@ -222,6 +227,7 @@ def test_half_a_batch_and_nuls_are_cut_off_and_kept_aside(log: LogDirectory, siz
 
 
 def test_nuls_inside_the_last_batch_are_torn(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Fault 3 of docs/reliability.md."""
     image = segment(1, 1, JOBS)
     start = image.starts[-1]
     for size in range(1, len(image.data) - start, 3):
@@ -334,6 +340,7 @@ def test_copies_of_torn_tails_never_replace_each_other(log: LogDirectory) -> Non
 
 
 def test_any_flipped_bit_of_a_promised_batch_is_refused(log: LogDirectory) -> None:
+    """Fault 4 of docs/reliability.md."""
     image = segment(1, 1, JOBS)
     start, end = image.starts[1:3]
     for place in range(start, end):
@@ -609,6 +616,7 @@ def test_a_file_of_garbage_is_read_or_refused(
 def test_batches_of_untrusted_records_are_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, values: list[object], count: int
 ) -> None:
+    """Fault 25 of docs/reliability.md."""
     lines = b"".join(dumped(value) for value in values)
     read_or_refuse(tmp_path_factory, encode_header(1, 1) + sealed(lines, count))
     read_or_refuse(tmp_path_factory, encode_header(1, 1) + sealed(lines, len(values)))
