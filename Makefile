@@ -5,6 +5,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+SECONDS ?= 60
 
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
@@ -16,7 +17,7 @@ MADE_BY := $(VENV)/python-$(or $(VERSION),missing)
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test check mutants bench lint types format clean
+.PHONY: help run test check mutants torture bench lint types format clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' $(MAKEFILE_LIST)
@@ -39,8 +40,8 @@ bench: $(READY) ## throughput and latency, side by side (ARGS=...)
 	$(BIN)/python -m pytest benchmarks --benchmark-only -p no:randomly \
 		-o timeout=0 -o faulthandler_timeout=0 $(ARGS)
 
-mutants: $(READY) ## take the guards out of the code, one at a time: the tests must notice (ARGS=...)
-	$(BIN)/python -m tests.mutants $(ARGS)
+torture: $(READY) ## crash images, kills and injected errors by seed (SECONDS=600)
+	$(BIN)/python -m tests.torture --seconds $(SECONDS) $(ARGS)
 
 lint: $(READY) ## ruff (rules and format) and the rules on who may import whom
 	$(BIN)/ruff check $(CODE)
