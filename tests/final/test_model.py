@@ -631,7 +631,7 @@ class QueueMachine(RuleBasedStateMachine):
 def test_whatever_is_done_the_queue_does_as_its_model(kind: str) -> None:
     machine = type("Machine", (QueueMachine,), {"kind": kind})
     examples = settings(
-        max_examples=60,
+        max_examples=40,
         stateful_step_count=50,
         suppress_health_check=list(HealthCheck),
     )

@@ -94,17 +94,26 @@ def test_a_condition_that_fails_leaves_nothing(state: State) -> None:
         state.quiet.wait(lambda: 1 // 0 == 0, None)
 
 
-def test_a_look_just_after_the_time_ran_out_finds_nobody(state: State) -> None:
+def test_a_look_just_after_the_time_ran_out_finds_nobody(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # 1. A waits, its time runs out. 2. Before it has the mutex, all is quiet: its lock is released
     # for nothing. 3. Another look, before A has left: the lock is free already.
-    waited = in_thread(state.quiet.wait, state.is_quiet, 0.01)
+    is_out = threading.Event()
+
+    def until_time_is_out(_alarm: threading.Lock, _timeout: float | None) -> bool:
+        assert is_out.wait(PATIENCE)
+        return False
+
+    monkeypatch.setattr("jobqueue.final.quiet.acquire_within", until_time_is_out)
+    waited = in_thread(state.quiet.wait, state.is_quiet, PATIENCE)
     assert eventually(lambda: state.quiet.watchers)
     with state.mutex:
         watcher = state.quiet.watchers[0]
-        assert not threading.Event().wait(0.05)  # its time runs out
         state.change(0)
         state.quiet.watchers.append(watcher)
         state.change(0)
+    is_out.set()
 
     waited.result(PATIENCE)
 

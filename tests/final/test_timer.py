@@ -91,8 +91,11 @@ def advance(rig: Rig, seconds: float) -> None:
 
 
 def test_items_fire_in_the_order_of_their_times_and_none_too_early(real: Rig) -> None:
-    times = {name: real.schedule(name, seconds) for name, seconds in
-             (("c", 0.015), ("a", 0.005), ("b", 0.01))}  # fmt: skip
+    now = tick_after(time.monotonic())
+    times = {"c": now + 15, "a": now + 5, "b": now + 10}
+    with real.timer._lock:  # nothing fires before all are there
+        for name, tick in times.items():
+            real.timer.schedule(name, tick)
 
     fired = [real.fired.get(timeout=PATIENCE) for _ in times]
 
@@ -127,9 +130,10 @@ def test_a_later_item_lets_the_thread_sleep(real: Rig) -> None:
 
 
 def test_an_item_that_was_removed_does_not_fire(real: Rig) -> None:
-    tick = real.schedule("removed", 0.01)
-    real.schedule("stays", 0.02)
-    real.timer.remove("removed", tick)
+    with real.timer._lock:  # nothing fires before that
+        tick = real.schedule("removed", 0.001)
+        real.schedule("stays", 0.002)
+        real.timer.remove("removed", tick)
 
     assert real.next() == "stays"
 
@@ -195,8 +199,9 @@ def test_a_function_may_schedule(real: Rig) -> None:
 
 
 def test_nothing_fires_after_stop(real: Rig) -> None:
-    real.schedule("a", 0.005)
-    real.stop()
+    with real.timer._lock:  # nothing fires before that
+        real.schedule("a", 0)
+        real.timer.stop()
     real.timer.expire()
 
     assert real.fired.empty()

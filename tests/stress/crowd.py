@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from jobqueue.final import Job, JobContext, JobQueue, LaneMetrics, Metrics, Priority
 from tests.support.handlers import in_thread
 
-LONG = 60.0
+LONG = 100.0
 """Seconds until something that takes a few is taken for hung."""
 
 
