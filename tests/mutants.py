@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 FINAL = Path("src/jobqueue/final")
-TEST_SECONDS_MAX = 30
+TEST_SECONDS_MAX = 20
 RUN_SECONDS_MAX = 120
 PYTEST = ("-m", "pytest", "-v", "-x", "-p", "no:cacheprovider", "-p", "no:randomly")
 PASSED, FAILED = 0, 1
@@ -158,6 +158,9 @@ def try_all(guards: Sequence[Guard]) -> Iterator[tuple[Guard, Run]]:
 def main(words: Sequence[str]) -> int:
     """Print what becomes of each mutant; see the module."""
     guards = [g for g in GUARDS if not words or any(word in g.name for word in words)]
+    if not guards:
+        print("no guard has one of these words in its name", file=sys.stderr)
+        return 2
     survivors = 0
     began = time.monotonic()
     try:
@@ -170,7 +173,7 @@ def main(words: Sequence[str]) -> int:
         return 2
     seconds = time.monotonic() - began
     print(f"\n{len(guards) - survivors} of {len(guards)} mutants killed in {seconds:.0f} s")
-    return 1 if survivors or not guards else 0
+    return 1 if survivors else 0
 
 
 if __name__ == "__main__":

@@ -321,7 +321,7 @@ WAITS = (
         "wal/writer.py",
         "while not (self._open.urgent or self._flushes or self._closing or self.failure):",
         "while not (self._closing or self.failure):",
-        _final("persistence"),
+        _crash("failed_fsync"),
     ),
     Guard(
         "loop around the wait for room",
@@ -352,6 +352,27 @@ WAITS = (
         _crash("failed_fsync"),
     ),
     Guard(
+        "look before the wait for a batch",
+        "wal/batch.py",
+        "            if not self.done:\n",
+        "            if True:\n",
+        _wal("batch"),
+    ),
+    Guard(
+        "look before the wait for the queue's rest",
+        "quiet.py",
+        "                if condition():\n                    return True\n",
+        "",
+        _final("quiet"),
+    ),
+    Guard(
+        "look before a handler sleeps",
+        "stop.py",
+        "            if self.requested:\n                return True\n",
+        "",
+        _final("worker"),
+    ),
+    Guard(
         "look before the timer's thread sleeps",
         "timer.py",
         "        self._asleep_until = _NEVER  # before looking, so that no change is missed\n",
@@ -363,6 +384,13 @@ WAITS = (
         "admission.py",
         "                lane.wake_producer()  # in case",
         "                pass  # in case",
+        _final("races"),
+    ),
+    Guard(
+        "nobody copies beside the log's thread",
+        "wal/writer.py",
+        "            and self._writing is None\n",
+        "",
         _final("races"),
     ),
     Guard(
