@@ -17,6 +17,8 @@ from tests.support.children import run_json
 from tests.support.handlers import in_thread
 from tests.support.waiting import PATIENCE, eventually
 
+pytestmark = pytest.mark.usefixtures("no_tracer")
+
 TRIES = {"enqueue": 1500, "blocked": 1000, "join": 500, "close": 40}
 INTERRUPTED_MIN = 0.02  # of all tries: else this would test nothing
 

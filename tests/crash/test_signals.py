@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +25,8 @@ from jobqueue.final.clock import SystemClock
 from tests.support.children import Child, read_acks
 from tests.support.handlers import Blocker, Recorder, in_thread
 from tests.support.waiting import PATIENCE, eventually
+
+pytestmark = pytest.mark.usefixtures("no_tracer")
 
 SIGNAL = signal.SIGUSR1
 
@@ -290,9 +291,6 @@ def test_in_a_storm_of_handlers_that_enqueue_each_job_is_refused_or_runs_once(
     _warm_up(jq)
     warm = recorder.ids()
     accepted += warm
-    # A tracer, as of a coverage run, has locks of its own that a handler must not meet taken.
-    tracer = sys.gettrace()
-    sys.settrace(None)
     before = signal.signal(signal.SIGALRM, handle)
     try:
         for n in range(3000):
@@ -303,7 +301,6 @@ def test_in_a_storm_of_handlers_that_enqueue_each_job_is_refused_or_runs_once(
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-        sys.settrace(tracer)
 
     assert len(accepted) + len(refused) > 3018
     assert {type(error).__name__ for error in refused} <= {"RuntimeError", "EnqueueTimeoutError"}
