@@ -353,15 +353,18 @@ def test_an_fsync_that_fails_while_a_segment_is_sealed_breaks_the_log(
 
 
 @pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("nth", [0, 1, 2])
 def test_an_fsync_that_fails_while_the_queue_closes_does_not_keep_it_from_closing(
-    log: str, level: str, files: HeldFiles
+    log: str, level: str, nth: int, files: HeldFiles
 ) -> None:
     jq = _open(log, level, fsync_interval=3600.0)
     jq.enqueue(Job(id="a"))
-    files.fail("sync", errno.EIO)
+    before = files.calls.count("sync")
+    files.fail("sync", errno.EIO, skip=nth)
 
     assert jq.close(PATIENCE).remaining == 1
 
+    assert files.calls.count("sync") == before + nth + 1
     assert _reopened(log).status("a") is Status.QUEUED
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -176,9 +177,10 @@ def test_a_write_that_broke_off_is_cut_off_again(
         with pytest.raises(LogWriteError):
             jq.enqueue(Job(b"x" * 500, id="refused"))
         jq.enqueue(Job(id=str(n)))
+    copy = shutil.copytree(log, f"{log}-copy")  # as kill -9 would leave it
     jq.close()
 
-    after = _reopened(log, records)
+    after = _reopened(str(copy), records)
 
     assert [after.status(str(n)) for n in range(3)] == [Status.QUEUED] * 3
     with pytest.raises(UnknownJobError):
