@@ -327,8 +327,25 @@ class QueueMachine(RuleBasedStateMachine):
 
     # Workers.
 
-    @precondition(lambda self: self.running is None and self.with_work())
-    @rule()
+    # What a crash leaves is a matter of chance, and Hypothesis wants to draw the same rules all the
+    # same: so what cannot be done now does nothing, and is not left out by a precondition.
+
+    @rule(order=ORDERS)
+    def go_on(self, order: Order) -> None:
+        """Start a job, or end the one that was started."""
+        if self.running:
+            self.finish_one(order)
+        elif self.with_work():
+            self.start_one()
+
+    @rule(orders=st.lists(ORDERS, min_size=2, max_size=6))
+    def run_some(self, orders: list[Order]) -> None:
+        for order in orders:
+            if not self.running and self.with_work():
+                self.start_one()
+            if self.running:
+                self.finish_one(order)
+
     def start_one(self) -> None:
         with_work = self.with_work()
         self.jq.resume()
@@ -346,8 +363,6 @@ class QueueMachine(RuleBasedStateMachine):
         known.started = self.now
         self.running = known
 
-    @precondition(lambda self: self.running is not None)
-    @rule(order=ORDERS)
     def finish_one(self, order: Order) -> None:
         known = self.running
         assert known is not None
@@ -378,14 +393,6 @@ class QueueMachine(RuleBasedStateMachine):
             known.due = self.now + delay
             known.retries += 1
             self.count("retried", known)
-
-    @precondition(lambda self: self.running is None and self.with_work())
-    @rule(orders=st.lists(ORDERS, min_size=2, max_size=6))
-    def run_some(self, orders: list[Order]) -> None:
-        for order in orders:
-            if self.with_work():
-                self.start_one()
-                self.finish_one(order)
 
     # Others.
 
@@ -437,11 +444,10 @@ class QueueMachine(RuleBasedStateMachine):
         del self.jobs[job_id]
         self.settle()
 
-    @precondition(lambda self: self.running is not None)
     @rule()
     def cancel_running(self) -> None:
-        assert self.running is not None
-        self.cancel(self.running.job.id)
+        if self.running:
+            self.cancel(self.running.job.id)
 
     @precondition(lambda self: not self.has_late)
     @rule(now=st.sampled_from([False, False, False, True]))
@@ -631,7 +637,7 @@ class QueueMachine(RuleBasedStateMachine):
 def test_whatever_is_done_the_queue_does_as_its_model(kind: str) -> None:
     machine = type("Machine", (QueueMachine,), {"kind": kind})
     examples = settings(
-        max_examples=40,
+        max_examples=30,
         stateful_step_count=50,
         suppress_health_check=list(HealthCheck),
     )
