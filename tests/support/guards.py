@@ -455,8 +455,15 @@ RUNNING = (
     Guard(
         "outcomes move on from a batch that failed",
         "wal/writer.py",
-        "            self._open.records[:0] = keep\n",
+        "            self._open.records[:0] = batch.outcomes()\n",
         "",
+        _crash("full_disk"),
+    ),
+    Guard(
+        "close waits for space for accepted jobs",
+        "wal/writer.py",
+        "            return self._awaits_space()\n",
+        "            return False\n",
         _crash("full_disk"),
     ),
     Guard(

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from ..errors import LogWriteError
+from .record import Enqueued, Requeued
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .record import Record
+
+_CALLS = (Enqueued, Requeued)
+"""Records of calls that are undone when their batch cannot be written."""
 
 
 class Settle(Protocol):
@@ -42,6 +46,14 @@ class OpenBatch:
         self.waiters: list[threading.Lock] = []
         self.done = False
         self.error: LogWriteError | None = None
+
+    def has_calls(self) -> bool:
+        """Whether it holds more than outcomes."""
+        return any(isinstance(record, _CALLS) for record in self.records)
+
+    def outcomes(self) -> list[Record]:
+        """The records that nobody waits for."""
+        return [record for record in self.records if not isinstance(record, _CALLS)]
 
     def wait(self, lock: threading.RLock, timeout: float | None = None) -> None:
         """Wait until the batch is done, at most so many seconds. Without the lock, which guards it.

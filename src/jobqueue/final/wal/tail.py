@@ -12,6 +12,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from ..errors import LogWriteError
+from .batch import LogStats
 from .codec import BATCH_BYTES_MAX, encode_batch, encode_header
 from .files import path_in
 from .segment import open_appender, segment_name
@@ -66,10 +67,16 @@ class Tail:
         self._appender: Appender = self._start(self.segment)
         self._header_bytes = self._appender.position
 
-    @property
-    def size(self) -> int:
-        """Size of the log's files."""
-        return self.sealed_bytes + self._appender.position
+    def stats(self, waiting_records: int, error: LogWriteError | None) -> LogStats:
+        """Figures for the metrics; `waiting_records` have not been written yet."""
+        return LogStats(
+            bytes=self.sealed_bytes + self._appender.position,
+            batches=self.batches,
+            fsyncs=self.fsyncs,
+            last_fsync_seconds=self.last_fsync_seconds,
+            lag_records=self.unsynced_records + waiting_records,
+            error=None if error is None else str(error),
+        )
 
     def copy(self, batch: OpenBatch) -> bool:
         """With the lock: copy the batch into the segment's map, if that needs no system call.

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from ..errors import LogWriteError
 from .batch import LogOptions, LogStats, OpenBatch, Settle, again, as_write_error
 from .compactor import Compactor
-from .record import Enqueued, Requeued
+from .record import Enqueued
 from .tail import FsyncError, Tail
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 ASYNC_LINGER_SECONDS = 0.002
 RETRY_SECONDS = 0.1
 _NEVER = float("inf")
-_UNDONE = (Enqueued, Requeued)
-"""Records of calls that are undone when their batch cannot be written."""
 _DIED = LogWriteError(errno.EIO, "the log's thread died")
 
 
@@ -89,6 +87,7 @@ class LogWriter:
         self._sync_due = _NEVER  # when what is written is to be fsynced at the latest
         self._asleep_until = 0.0
         self._closing = False
+        self._give_up_at = 0.0  # until then a log that closes waits for space
         self._end_of_all = OpenBatch()  # without records; done when the thread has ended
         self.failure: LogWriteError | None = None
         """Why the log has failed for good."""
@@ -181,15 +180,7 @@ class LogWriter:
 
     def stats(self) -> LogStats:
         """Figures for the metrics."""
-        error = self.failure or self.refusal
-        return LogStats(
-            bytes=self._tail.size,
-            batches=self._tail.batches,
-            fsyncs=self._tail.fsyncs,
-            last_fsync_seconds=self._tail.last_fsync_seconds,
-            lag_records=self._tail.unsynced_records + len(self._open.records),
-            error=None if error is None else str(error),
-        )
+        return self._tail.stats(len(self._open.records), self.failure or self.refusal)
 
     # ── callers' threads, without the lock ───────────────────────────────────────────────────
 
@@ -217,10 +208,11 @@ class LogWriter:
     def close(self, timeout: float) -> None:
         """Write and fsync what is open, seal the segment, end the thread. Without the lock.
 
-        Where that is not done in time, the thread goes on with it.
+        Half of the time is for accepted jobs that find the disk full; the thread goes on after it.
         """
         with self._lock:
             self._closing = True
+            self._give_up_at = self._monotonic() + timeout / 2
             self._work.notify()
         self._compactor.stop(0.0)
         if self._thread.ident is None:  # it was never started
@@ -259,9 +251,18 @@ class LogWriter:
             with self._lock:
                 for flush in flushes:
                     self._finish(flush, error)
-        if not closing:
-            self._compactor.step(now, wrote=batch is not None or must_sync)
-        return not closing
+        if closing:
+            return self._awaits_space()
+        self._compactor.step(now, wrote=batch is not None or must_sync)
+        return True
+
+    def _awaits_space(self) -> bool:
+        """Whether there are still accepted jobs to write; then a while has passed, too."""
+        with self._lock:
+            if self._open.has_calls() and self._monotonic() < self._give_up_at:
+                self._work.wait(RETRY_SECONDS)
+                return True
+        return False
 
     def _sleep(self) -> None:
         """With the lock: wait until something is due or somebody asks."""
@@ -379,9 +380,8 @@ class LogWriter:
                 batch.settled = 0
                 self._open = batch
                 return
-            keep = [record for record in batch.records if not isinstance(record, _UNDONE)]
             self._finish(batch, error, written=False)
-            self._open.records[:0] = keep
+            self._open.records[:0] = batch.outcomes()
 
     def _break(self, error: LogWriteError, batch: OpenBatch | None) -> None:
         """The log has failed for good: nothing is written any more, whoever waits is told."""
