@@ -16,7 +16,16 @@ from pathlib import Path
 
 import pytest
 
-from jobqueue.final import Config, Job, JobQueue, LogWriteError, Status, UnknownJobError
+from jobqueue.final import (
+    Config,
+    Job,
+    JobContext,
+    JobQueue,
+    LogWriteError,
+    RetryJobError,
+    Status,
+    UnknownJobError,
+)
 from tests.support.children import Child, read_acks
 from tests.support.handlers import Blocker, Recorder, in_thread
 from tests.support.held_files import HeldFiles
@@ -361,6 +370,27 @@ def test_a_requeue_that_could_not_be_recorded_raises_and_leaves_the_dead_letter(
     assert jq.requeue("a").status is Status.QUEUED
     jq.close()
     assert _reopened(log, records).status("a") is Status.QUEUED
+
+
+def test_a_dead_letter_that_could_not_be_requeued_still_tells_its_retries(
+    log: str, files: HeldFiles, records: Records
+) -> None:
+    def fail_twice(_payload: bytes, context: JobContext) -> None:
+        raise RetryJobError(delay=0) if context.attempt == 0 else ValueError("boom")
+
+    jq = _open(log, "fsync", fail_twice, start=True)
+    jq.enqueue(Job(id="a", max_retries=1)).wait(PATIENCE)
+    jq.flush()
+    before = jq.info("a")
+    files.fail("write", errno.ENOSPC)
+
+    with pytest.raises(LogWriteError):
+        jq.requeue("a")
+
+    assert jq.info("a") == before
+    assert before.retries == 1
+    jq.close()
+    assert _reopened(log, records).info("a").retries == 1
 
 
 @pytest.mark.parametrize("way", ["plain", "fsync"])

@@ -177,6 +177,7 @@ def _letter(each: JobState) -> DeadLetter:
         _failure(each),
         each.started,
         each.finished or 0.0,
+        each.retries,
     )
 
 

@@ -58,6 +58,7 @@ class DeadLetter:
     failure: Failure | None
     started: float | None
     finished: float
+    retries: int
 
 
 class StatusMap:
@@ -159,8 +160,11 @@ class StatusMap:
         handle._status = _FAILED
         handle._outcome = error
         del self.live[handle._job._id]
+        job = handle._job
         self.bury(
-            DeadLetter(handle._job, handle._number, handle._call, failure, handle._started, wall)
+            DeadLetter(
+                job, handle._number, handle._call, failure, handle._started, wall, job._retries
+            )
         )
         wake_waiters(handle)
         if len(self.dead) > self._dead_letters_max:
@@ -202,6 +206,7 @@ class StatusMap:
         """Undo `requeue`: its record could not be written."""
         meter = self.meters[letter.job._priority]
         if self.live.pop(letter.job._id, None) is handle:
+            letter.job._retries = letter.retries
             handle._status = Status.FAILED
             self.bury(letter)
             meter.enqueued -= 1
