@@ -34,7 +34,8 @@ PATIENCE = 20.0
 QUEUE_SIZE = 10
 SPAN_SECONDS_MAX = 0.01
 SWITCH_SECONDS = 1e-5  # how long the interpreter lets a thread run: not long
-SEVERAL = 5  # calls in a row: a signal needs as long to arrive as a few of them take
+CALLS_MAX = 100
+FEW = 3
 
 
 class Interrupter:
@@ -71,17 +72,21 @@ class Interrupter:
             _thread.interrupt_main()
 
     def __call__(self, call: Callable[..., object], *args: object) -> None:
-        """Make a call, which may be broken off."""
+        """Make a call, and once more, until one is broken off."""
+        calls = 0
         try:
             try:
                 self._arm()
-                call(*args)
+                while calls < CALLS_MAX:
+                    calls += 1
+                    call(*args)
             finally:
                 self._armed = False
                 signal.setitimer(signal.ITIMER_REAL, 0)
-            self._span *= 0.9  # too late to interrupt it
         except KeyboardInterrupt:
-            self._span = min(self._span * 1.1, SPAN_SECONDS_MAX)
+            pass
+        # Within the time of the first few calls.
+        self._span = min(self._span * (1.1 if calls < FEW else 0.9), SPAN_SECONDS_MAX)
 
     def _arm(self) -> None:
         self._armed = True
@@ -111,15 +116,14 @@ class Trial:
         jq.enqueue(Job(b"x", id=job_id))
         self.accepted.append(job_id)
 
-    def _enqueue_several(self, jq: JobQueue, n: int) -> None:
-        for each in range(SEVERAL):
-            self._enqueue(jq, f"{n}-{each}")
+    def _enqueue_next(self, jq: JobQueue) -> None:
+        self._enqueue(jq, str(len(self.tried)))
 
     def enqueue(self) -> None:
         """Interrupt `enqueue` where there is room."""
         jq = JobQueue(self.config(0), handler=len)
-        for n in range(self.tries):
-            self.interrupt(self._enqueue_several, jq, n)
+        for _ in range(self.tries):
+            self.interrupt(self._enqueue_next, jq)
         self._look_at(jq)
 
     def blocked(self) -> None:
@@ -129,8 +133,8 @@ class Trial:
         others = [threading.Thread(target=_enqueue_until, args=(jq, over)) for _ in range(2)]
         for each in others:
             each.start()
-        for n in range(self.tries):
-            self.interrupt(self._enqueue, jq, str(n))
+        for _ in range(self.tries):
+            self.interrupt(self._enqueue_next, jq)
         over.append("over")
         for each in others:
             each.join(PATIENCE)
@@ -144,7 +148,7 @@ class Trial:
         other = threading.Thread(target=_enqueue_until, args=(jq, over))
         other.start()
         for _ in range(self.tries):
-            self.interrupt(_join_often, jq)
+            self.interrupt(jq.join)
         over.append("over")
         other.join(PATIENCE)
         self._look_at(jq)
@@ -204,11 +208,6 @@ def _enqueue_until(jq: JobQueue, over: list[str]) -> None:
     while not over:
         jq.enqueue(Job())
         pause.wait(0.0001)
-
-
-def _join_often(jq: JobQueue) -> None:
-    for _ in range(SEVERAL):
-        assert jq.join(PATIENCE)
 
 
 def _in_thread(call: Callable[..., object], *args: object) -> None:

@@ -29,6 +29,7 @@ def main(directory: str, acks_path: str, durability: str, how: str) -> None:
     """Do it."""
     acks = Acks(acks_path)
     executor = concurrent.futures.ThreadPoolExecutor(1)
+    executor.submit(int).result()  # it has its thread: from 3.12 on none can be started at exit
     stuck = threading.Event()
 
     def handler(payload: bytes, context: JobContext) -> None:
