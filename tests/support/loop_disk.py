@@ -84,7 +84,7 @@ class LoopDisk:
         came in between, it is made again.
         """
         copy = self._directory / "copy"
-        assert eventually(lambda: self._copied(copy))
+        eventually(lambda: self._copied(copy))
         with _mounted(copy, self._directory / "after"):
             yield self._directory / "after"
         copy.unlink()
