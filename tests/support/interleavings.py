@@ -40,7 +40,7 @@ _NOWHERE = "/nowhere"
 
 
 def explore(
-    model: Callable[[], object], *, orders: int = 300, within: tuple[ModuleType, ...] = ()
+    model: Callable[[], object], *, orders: int = 150, within: tuple[ModuleType, ...] = ()
 ) -> None:
     """Run a model in many orders of its threads' steps; a step ends where a thread uses a lock.
 
