@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import random
 import signal
 import threading
@@ -12,6 +13,7 @@ from types import FrameType
 
 import pytest
 
+import jobqueue.final
 from jobqueue.final import Config, Job, JobQueue, Status
 from tests.support.children import run_json
 from tests.support.handlers import in_thread
@@ -19,6 +21,7 @@ from tests.support.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.usefixtures("no_tracer")
 
+SOURCES = sorted(Path(jobqueue.final.__file__).parent.rglob("*.py"))
 TRIES = {"enqueue": 1500, "blocked": 1000, "join": 500, "close": 40}
 INTERRUPTED_MIN = 0.2  # of all tries: else this would test nothing
 
@@ -60,6 +63,63 @@ def _assert_kept(directory: Path, what: str, accepted: list[str]) -> None:
         with JobQueue(Config(persist_path=directory / name), handler=len) as jq:
             assert jq.join(PATIENCE)
             assert {jq.status(job_id) for job_id in ids} == {Status.COMPLETED}
+
+
+def test_no_loop_stands_where_an_interrupt_would_pass_by_what_cleans_up() -> None:
+    """From 3.12 on, `while condition` ends in a jump that belongs to no `try` or `with` around it.
+
+    An exception that a signal raises there passes by their handlers: a lock would stay taken. In
+    a function of its own the loop does no harm, and neither on a thread that sees no signals.
+    """
+    own_threads = {"timer.py: _run", "writer.py: _run"}
+    harmless = {"admission.py: enqueue_many", "replay.py: _keep_copy"}  # nothing is left taken
+
+    found = {f"{path.name}: {name}" for path in SOURCES for name in _risky_loops(path)}
+
+    assert found <= own_threads | harmless
+
+
+def _risky_loops(path: Path) -> Iterator[str]:
+    """The functions with a loop that has a condition inside of a `try` or `with`."""
+    for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(function, ast.FunctionDef):
+            yield from (function.name for block in _blocks(function) if _has_loop(block))
+
+
+def _blocks(function: ast.FunctionDef) -> Iterator[ast.AST]:
+    return (node for node in _own_nodes(function) if isinstance(node, ast.With | ast.Try))
+
+
+def _has_loop(block: ast.AST) -> bool:
+    return any(
+        isinstance(node, ast.While) and not isinstance(node.test, ast.Constant)
+        for node in _own_nodes(block)
+    )
+
+
+def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes below, but for those of functions that are defined there."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.FunctionDef | ast.Lambda):
+            yield child
+            yield from _own_nodes(child)
+
+
+@pytest.mark.parametrize(
+    ("body", "risky"),
+    [
+        ("with lock:\n  while queue:\n   queue.pop()", True),
+        ("try:\n  for x in y:\n   while x: x()\n finally: z()", True),
+        ("with lock:\n  while True:\n   queue.pop()", False),
+        ("with lock:\n  for each in queue:\n   each()", False),
+        ("while queue:\n  with lock: queue.pop()", False),
+    ],
+)
+def test_such_a_loop_is_seen(tmp_path: Path, body: str, risky: bool) -> None:
+    path = tmp_path / "source.py"
+    path.write_text(f"def f():\n {body}\n")
+
+    assert list(_risky_loops(path)) == ["f"] * risky
 
 
 @pytest.fixture

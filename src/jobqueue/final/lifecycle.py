@@ -15,6 +15,7 @@ from .clock import SystemClock
 from .errors import JobQueueError
 from .quiet import acquire_within
 from .status import wake_waiters
+from .stop import ring
 from .timer import tick_before
 from .transitions import Status
 
@@ -91,7 +92,7 @@ class Lifecycle:
             self._dispatch.timer.call_soon(lambda: self._close_elsewhere(timeout, drain))
             return self._provisional_report()
         if self._closer == threading.get_ident():  # a signal handler interrupted `close`
-            return self._provisional_report()
+            return self._report or self._provisional_report()
         deadline = SystemClock.monotonic() + (self._timeout if timeout is None else timeout)
         if drain is None:
             drain = self._log is None
@@ -128,8 +129,9 @@ class Lifecycle:
         with self._mutex:
             if self._closer == threading.get_ident():
                 self._closer = None
-                while self._waiting_closers:
-                    self._waiting_closers.pop().release()
+                for alarm in self._waiting_closers:
+                    ring(alarm)
+                self._waiting_closers.clear()
 
     def _shut_down(self, deadline: float, *, drain: bool) -> None:
         with self._mutex:
@@ -139,8 +141,7 @@ class Lifecycle:
             if not drain:
                 self._dispatch.scheduler.stop()
             for lane in self._dispatch.scheduler.lanes:
-                while lane.producers:
-                    lane.producers.popleft().release()
+                lane.wake_producers()
         tick = tick_before(self._dispatch.clock.monotonic() + deadline - SystemClock.monotonic())
         rested = (lambda: self._has_drained(tick)) if drain else self._is_still
         self._dispatch.quiet.wait(rested, deadline - SystemClock.monotonic())
@@ -230,8 +231,7 @@ class Lifecycle:
             self._gate.shut = True
             self._dispatch.scheduler.stop()
             for lane in self._dispatch.scheduler.lanes:
-                while lane.producers:
-                    lane.producers.popleft().release()
+                lane.wake_producers()
             for handle in self._dispatch.status.live.values():
                 wake_waiters(handle)
             self._dispatch.quiet.look()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from .job import Priority
 from .mutex import condition_of
+from .stop import ring
 from .transitions import Status
 
 if TYPE_CHECKING:
@@ -87,7 +88,14 @@ class Lane(queue.Queue["JobHandle"]):
     def wake_producer(self) -> None:
         """Have the first producer that waits look whether there is room."""
         if self.room > 0 and self.producers:
-            self.producers.popleft().release()
+            ring(self.producers[0])  # before he is taken out, so that no interrupt forgets him
+            self.producers.popleft()
+
+    def wake_producers(self) -> None:
+        """Have all producers that wait look whether the queue still takes jobs."""
+        for alarm in self.producers:
+            ring(alarm)
+        self.producers.clear()
 
     def oldest(self) -> JobHandle | None:
         """The job that has waited longest."""

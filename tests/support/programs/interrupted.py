@@ -43,11 +43,13 @@ class Interrupter:
 
     Attributes:
         count: how often it did.
+        calls: how many calls there were.
     """
 
     def __init__(self, how: str, rng: random.Random) -> None:
         self._span = 0.001  # within how many seconds it raises: as long as the calls take
         self.count = 0
+        self.calls = 0
         self._how = how
         self._rng = rng
         self._armed = False
@@ -73,20 +75,25 @@ class Interrupter:
 
     def __call__(self, call: Callable[..., object], *args: object) -> None:
         """Make a call, and once more, until one is broken off."""
-        calls = 0
+        before = self.calls
         try:
             try:
                 self._arm()
-                while calls < CALLS_MAX:
-                    calls += 1
-                    call(*args)
+                self._call_often(call, *args)
             finally:
                 self._armed = False
                 signal.setitimer(signal.ITIMER_REAL, 0)
         except KeyboardInterrupt:
             pass
         # Within the time of the first few calls.
-        self._span = min(self._span * (1.1 if calls < FEW else 0.9), SPAN_SECONDS_MAX)
+        few = self.calls - before < FEW
+        self._span = min(self._span * (1.1 if few else 0.9), SPAN_SECONDS_MAX)
+
+    def _call_often(self, call: Callable[..., object], *args: object) -> None:
+        # Apart from the `try`: from 3.12 on it would not catch what is raised between two rounds.
+        for _ in range(CALLS_MAX):
+            self.calls += 1
+            call(*args)
 
     def _arm(self) -> None:
         self._armed = True
