@@ -199,9 +199,10 @@ def test_every_crash_of_a_queue_on_a_disk_that_is_full_now_and_then_is_survived(
         run.open()
         run.files.inject = RandomFaults(Random(1), 0.08, dict.fromkeys(CHANGES, errno.ENOSPC))
         run.script(25)
+        while not run.files.injected:
+            run.enqueue_many()
         run.files.inject = None
         run.close()
-    assert run.files.injected
     recover(crashes(run))
 
 
@@ -211,14 +212,15 @@ def test_every_crash_of_a_queue_whose_fsyncs_fail_now_and_then_is_survived(way: 
     for seed in range(4):
         with CrashRun(f"failing {seed}", way) as run:
             run.open()
-            run.files.inject = RandomFaults(Random(1), 0.2, dict.fromkeys(SYNCS, errno.EIO))
+            run.files.inject = RandomFaults(Random(seed), 0.2, dict.fromkeys(SYNCS, errno.EIO))
             run.script(10)
+            while not run.files.injected:
+                run.flush()
             run.close()
             run.files.inject = None
             run.open()
             run.script(5)
             run.close()
-        assert run.files.injected
         recover(crashes(run, samples=1))
 
 
@@ -377,6 +379,7 @@ def _no_slots() -> Any:
     return patch.object(Slots, "set", lambda _self, _slot, _job: None)
 
 
+RECORDINGS_MAX = 10
 SABOTAGE = [
     (_no_fsync, FSYNC, a_life),
     (_no_fsync_of_directories, FSYNC, a_life),
@@ -397,8 +400,11 @@ SABOTAGE = [
 def test_sabotaged_code_breaks_a_promise(
     sabotage: Callable[[], AbstractContextManager[Any]], way: Way, record: Any
 ) -> None:
-    with sabotage():
-        run = record.__wrapped__(way)
-        with untraced():
-            found = points(run, Random(1), all_up_to=8, samples=4)
-            assert any(point.verdict().problems for point in found)
+    """Which threads run when decides whether a recording shows it: some are made."""
+    with sabotage(), untraced():
+        assert any(breaks_a_promise(record.__wrapped__(way)) for _ in range(RECORDINGS_MAX))
+
+
+def breaks_a_promise(run: CrashRun) -> bool:
+    found = points(run, Random(1), all_up_to=8, samples=4)
+    return any(point.verdict().problems for point in found)

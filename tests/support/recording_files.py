@@ -331,4 +331,5 @@ class RandomFaults:
         self._numbers = numbers
 
     def __call__(self, method: str) -> int:
-        return self._numbers.get(method, 0) if self._rng.random() < self._rate else 0
+        number = self._numbers.get(method, 0)
+        return number if number and self._rng.random() < self._rate else 0
