@@ -88,14 +88,8 @@ def examine(
     if not any(isinstance(event, SyncFailed) for event in remains.unsynced):
         verdict.problems += _compare_cuts(before, once)
     _read_jobs(first, verdict)
-    for job_id in verdict.jobs.keys() - expected.keys():
-        verdict.problems.append(f"job {job_id!r} was never enqueued")
-    for job_id, each in expected.items():
-        verdict.problems += _compare(job_id, each, verdict.jobs.get(job_id), forgetful)
-    named = first.interrupted.jobs & first.state.jobs.keys()
-    blamed = {first.state.jobs[number].enqueued.id for number in named}
-    for job_id in (set(running) & verdict.jobs.keys()) - blamed:
-        verdict.problems.append(f"job {job_id!r} was running and is not in the slots")
+    verdict.problems += _compare_jobs(verdict.jobs, expected, forgetful)
+    verdict.problems += _compare_slots(first, set(running) & verdict.jobs.keys())
     return verdict
 
 
@@ -139,6 +133,23 @@ def _read_jobs(log: LockedLog, verdict: Verdict) -> None:
             verdict.problems.append(f"job {job_id!r} is there {count} times")
     verdict.jobs = {state.enqueued.id: state for state in states}
     verdict.standings = {job_id: Standing.of(state) for job_id, state in verdict.jobs.items()}
+
+
+def _compare_slots(log: LockedLog, running: Collection[str]) -> Iterator[str]:
+    jobs = log.state.jobs
+    named = {jobs[number].enqueued.id for number in log.interrupted.jobs & jobs.keys()}
+    for job_id in running:
+        if job_id not in named:
+            yield f"job {job_id!r} was running and is not in the slots"
+
+
+def _compare_jobs(
+    jobs: Mapping[str, JobState], expected: Mapping[str, Expected], forgetful: bool
+) -> Iterator[str]:
+    for job_id in jobs.keys() - expected.keys():
+        yield f"job {job_id!r} was never enqueued"
+    for job_id, each in expected.items():
+        yield from _compare(job_id, each, jobs.get(job_id), forgetful)
 
 
 def _compare(
