@@ -14,7 +14,6 @@ import pytest
 
 from jobqueue.final import (
     Config,
-    EnqueueTimeoutError,
     Job,
     JobQueue,
     QueueClosedError,
@@ -288,9 +287,6 @@ def test_in_a_storm_of_handlers_that_enqueue_each_job_is_refused_or_runs_once(
         except Exception as error:
             refused.append(error)
 
-    _warm_up(jq)
-    warm = recorder.ids()
-    accepted += warm
     before = signal.signal(signal.SIGALRM, handle)
     try:
         for n in range(3000):
@@ -302,23 +298,12 @@ def test_in_a_storm_of_handlers_that_enqueue_each_job_is_refused_or_runs_once(
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
-    assert len(accepted) + len(refused) > 3018
+    assert len(accepted) + len(refused) > 3010
     assert {type(error).__name__ for error in refused} <= {"RuntimeError", "EnqueueTimeoutError"}
     assert jq.join(PATIENCE)
     assert jq.metrics().completed == len(accepted)
     jq.close()
-    assert sorted(warm + recorder.ids()) == sorted(accepted)
-
-
-def _warm_up(jq: JobQueue) -> None:
-    """Go every way once: what measures the coverage takes a lock where it sees a new file."""
-    jq.pause()
-    for _ in range(8):
-        jq.enqueue(Job())
-    with pytest.raises(EnqueueTimeoutError):
-        jq.enqueue(Job(), timeout=0.001)
-    jq.resume()
-    assert jq.join(PATIENCE)
+    assert sorted(recorder.ids()) == sorted(accepted)
 
 
 # --- SIGTERM, and SIGTERM again -----------------------------------------------------------------
