@@ -37,7 +37,7 @@ mutants: $(READY) ## take each guard out of the code and see a test fail (ARGS='
 	$(BIN)/python -m tests.mutants $(ARGS)
 
 bench: $(READY) ## throughput and latency, side by side (ARGS=...)
-	$(BIN)/python -m pytest benchmarks --benchmark-only -p no:randomly \
+	$(BIN)/python -m pytest benchmarks --benchmark-enable -p no:randomly \
 		-o timeout=0 -o faulthandler_timeout=0 $(ARGS)
 
 torture: $(READY) ## crash images, kills and injected errors by seed (SECONDS=600)

@@ -1,62 +1,72 @@
-"""Throughput end to end: producers, workers, handlers that do nothing.
+"""Throughput end to end: producers, workers, handlers, durability.
 
 Compare the rows of one run only: machines differ, and the same machine from hour to hour.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
 import pytest
-from pytest_benchmark.fixture import BenchmarkFixture
 
-from benchmarks import loads
+from benchmarks import handlers, loads
+from benchmarks.conftest import Measure
+from benchmarks.handlers import Handler
+from benchmarks.loads import Load
+from jobqueue.final.config import Durability
 
 JOBS = 10_000
-JOBS_FSYNCED_ONE_BY_ONE = 500
-ROUNDS = 5
+JOBS_OF: dict[Handler, int] = {
+    handlers.nothing: JOBS,
+    handlers.compute_20_us: 5_000,
+    handlers.sleep_1_ms: 500,
+}
+"""How many jobs take about half a second with one worker."""
+
+TIERS = (loads.naive, loads.improved, loads.final)
+YARDSTICKS = (loads.executor, loads.bare_queue)
+LEVELS: tuple[Durability | None, ...] = (None, "async", "write", "fsync")
 
 
-def run(benchmark: BenchmarkFixture, load: Callable[[int], None], jobs: int = JOBS) -> None:
-    benchmark.extra_info["jobs"] = jobs
-    pedantic: Callable[..., None] = benchmark.pedantic
-    pedantic(lambda: load(jobs), rounds=ROUNDS, warmup_rounds=1)
+def name(value: object) -> str:
+    return "memory" if value is None else getattr(value, "__name__", str(value))
 
 
-@pytest.mark.benchmark(group="one producer, four workers")
-@pytest.mark.parametrize(
-    "load",
-    [loads.executor, loads.bare_queue, loads.naive, loads.improved, loads.final],
-    ids=lambda load: load.__name__,
-)
-def test_in_memory(benchmark: BenchmarkFixture, load: Callable[[int], None]) -> None:
-    run(benchmark, load)
+@pytest.mark.benchmark(group="producers, four workers")
+@pytest.mark.parametrize("producers", [1, 4, 64], ids="{}-producers".format)
+@pytest.mark.parametrize("load", [*YARDSTICKS, *TIERS], ids=name)
+def test_producers(measure: Measure, load: Load, producers: int) -> None:
+    measure(lambda jobs: load(jobs, producers), JOBS)
 
 
-@pytest.mark.benchmark(group="producers")
-@pytest.mark.parametrize("producers", [1, 4, 64])
-@pytest.mark.parametrize("load", [loads.executor, loads.final], ids=lambda load: load.__name__)
-def test_producers(
-    benchmark: BenchmarkFixture, load: Callable[[int, int], None], producers: int
-) -> None:
-    run(benchmark, lambda jobs: load(jobs, producers))
+@pytest.mark.benchmark(group="handlers and workers")
+@pytest.mark.parametrize("workers", [1, 2, 4, 16], ids="{}-workers".format)
+@pytest.mark.parametrize("handler", JOBS_OF, ids=name)
+@pytest.mark.parametrize("load", [loads.executor, *TIERS], ids=name)
+def test_handlers(measure: Measure, load: Load, handler: Handler, workers: int) -> None:
+    measure(lambda jobs: load(jobs, workers=workers, handler=handler), JOBS_OF[handler])
 
 
-@pytest.mark.benchmark(group="durability")
-@pytest.mark.parametrize("batch", [1, 100])
-@pytest.mark.parametrize("durability", ["memory", "async", "write", "fsync"])
+@pytest.mark.benchmark(group="durability, one by one")
+@pytest.mark.parametrize("producers", [1, 4, 64], ids="{}-producers".format)
+@pytest.mark.parametrize("level", LEVELS, ids=name)
 def test_durability(
-    benchmark: BenchmarkFixture, tmp_path: Path, durability: str, batch: int
+    measure: Measure, tmp_path: Path, level: Durability | None, producers: int
 ) -> None:
-    numbers = count()
+    paths = map(tmp_path.joinpath, map(str, count()))
+    measure(
+        lambda jobs: loads.drive(loads.config_for(level, next(paths)), jobs, producers),
+        500 * min(producers, 20) if level == "fsync" else JOBS,
+    )
 
-    def load(jobs: int) -> None:
-        config = None
-        if durability != "memory":
-            config = loads.logged(tmp_path / str(next(numbers)), durability)
-        loads.final(jobs, batch=batch, config=config)
 
-    one_by_one = durability == "fsync" and batch == 1
-    run(benchmark, load, JOBS_FSYNCED_ONE_BY_ONE if one_by_one else JOBS)
+@pytest.mark.benchmark(group="durability, in batches")
+@pytest.mark.parametrize("batch", [1, 10, 100, 1000], ids="batches-of-{}".format)
+@pytest.mark.parametrize("level", LEVELS, ids=name)
+def test_batches(measure: Measure, tmp_path: Path, level: Durability | None, batch: int) -> None:
+    paths = map(tmp_path.joinpath, map(str, count()))
+    measure(
+        lambda jobs: loads.drive_in_batches(loads.config_for(level, next(paths)), jobs, batch),
+        min(500 * batch, JOBS) if level == "fsync" else JOBS,
+    )

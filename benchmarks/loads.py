@@ -6,26 +6,36 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from queue import Queue
+from queue import Queue, SimpleQueue
+from typing import Protocol
 
 import jobqueue.improved
 import jobqueue.naive
 from jobqueue.final import Config, Job, JobQueue
+from jobqueue.final.config import Durability
 
-PAYLOAD = b'{"action": "send_email"}'
+from .handlers import Handler, nothing
+
+PAYLOAD = b'{"action":"send_reminder"}'
+"""26 bytes of JSON, as a small job has them."""
+
 WORKERS = 4
 
 
-def nothing(_payload: bytes) -> None:
-    """A handler that costs nothing."""
+class Load(Protocol):
+    """Puts so many jobs through a queue; returns when the last has been handled."""
+
+    def __call__(
+        self, jobs: int, producers: int = 1, *, workers: int = WORKERS, handler: Handler = nothing
+    ) -> None: ...
 
 
-def _produced_by(producers: int, jobs: int, produce: Callable[[int], object]) -> None:
-    """Call `produce` for each job's number, from so many threads."""
+def produce(producers: int, jobs: int, one: Callable[[int], object]) -> None:
+    """Call `one` for each job's number, from so many threads; the caller's is one of them."""
 
     def loop(first: int) -> None:
         for number in range(first, jobs, producers):
-            produce(number)
+            one(number)
 
     threads = [threading.Thread(target=loop, args=(each,)) for each in range(1, producers)]
     for thread in threads:
@@ -35,68 +45,110 @@ def _produced_by(producers: int, jobs: int, produce: Callable[[int], object]) ->
         thread.join()
 
 
-def executor(jobs: int, producers: int = 1) -> None:
+def executor(
+    jobs: int, producers: int = 1, *, workers: int = WORKERS, handler: Handler = nothing
+) -> None:
     """`ThreadPoolExecutor`, the yardstick."""
-    with ThreadPoolExecutor(WORKERS) as pool:
-        _produced_by(producers, jobs, lambda _number: pool.submit(nothing, PAYLOAD))
+    with ThreadPoolExecutor(workers) as pool:
+        produce(producers, jobs, lambda _number: pool.submit(handler, PAYLOAD))
 
 
-def bare_queue(jobs: int, producers: int = 1) -> None:
+def bare_queue(
+    jobs: int, producers: int = 1, *, workers: int = WORKERS, handler: Handler = nothing
+) -> None:
     """A bounded `queue.Queue` and threads, nothing else."""
-    queue: Queue[bytes | None] = Queue(1000)
+    _through(Queue(1000), jobs, producers, workers, handler)
 
+
+def bare_simple_queue(
+    jobs: int, producers: int = 1, *, workers: int = WORKERS, handler: Handler = nothing
+) -> None:
+    """An unbounded `queue.SimpleQueue`, which is written in C, and threads."""
+    _through(SimpleQueue(), jobs, producers, workers, handler)
+
+
+def _through(
+    queue: Queue[bytes | None] | SimpleQueue[bytes | None],
+    jobs: int,
+    producers: int,
+    workers: int,
+    handler: Handler,
+) -> None:
     def work() -> None:
         while (payload := queue.get()) is not None:
-            nothing(payload)
+            handler(payload)
 
-    workers = [threading.Thread(target=work) for _ in range(WORKERS)]
-    for worker in workers:
-        worker.start()
-    _produced_by(producers, jobs, lambda _number: queue.put(PAYLOAD))
-    for _ in workers:
+    threads = [threading.Thread(target=work) for _ in range(workers)]
+    for thread in threads:
+        thread.start()
+    produce(producers, jobs, lambda _number: queue.put(PAYLOAD))
+    for _ in threads:
         queue.put(None)
-    for worker in workers:
-        worker.join()
+    for thread in threads:
+        thread.join()
 
 
-def naive(jobs: int, producers: int = 1) -> None:
-    """The naive tier; it cannot be waited for, so the last job tells."""
+def naive(
+    jobs: int, producers: int = 1, *, workers: int = WORKERS, handler: Handler = nothing
+) -> None:
+    """The naive tier; it cannot be waited for, so the jobs are counted."""
     done = threading.Semaphore(0)
-    with jobqueue.naive.JobQueue(WORKERS) as jq:
 
-        def produce(number: int) -> None:
-            jq.enqueue(jobqueue.naive.Job(f"job-{number}", done.release))
+    def handle() -> None:
+        handler(PAYLOAD)
+        done.release()
 
-        _produced_by(producers, jobs, produce)
+    with jobqueue.naive.JobQueue(workers) as jq:
+        produce(
+            producers, jobs, lambda number: jq.enqueue(jobqueue.naive.Job(f"job-{number}", handle))
+        )
         for _ in range(jobs):
             done.acquire()
 
 
-def improved(jobs: int, producers: int = 1) -> None:
+def improved(
+    jobs: int, producers: int = 1, *, workers: int = WORKERS, handler: Handler = nothing
+) -> None:
     """The improved tier."""
-    config = jobqueue.improved.Config(num_workers=WORKERS)
-    with jobqueue.improved.JobQueue(config) as jq:
 
-        def produce(number: int) -> None:
-            jq.enqueue(jobqueue.improved.Job(f"job-{number}", lambda: nothing(PAYLOAD)))
+    def handle() -> None:
+        handler(PAYLOAD)
 
-        _produced_by(producers, jobs, produce)
+    with jobqueue.improved.JobQueue(jobqueue.improved.Config(num_workers=workers)) as jq:
+        produce(
+            producers,
+            jobs,
+            lambda number: jq.enqueue(jobqueue.improved.Job(f"job-{number}", handle)),
+        )
 
 
-def final(jobs: int, producers: int = 1, *, batch: int = 1, config: Config | None = None) -> None:
-    """The final tier; with a log, its records are on the disk when this returns."""
-    with JobQueue(config or Config(num_workers=WORKERS), handler=nothing) as jq:
-        if batch == 1:
-            _produced_by(
-                producers, jobs, lambda number: jq.enqueue(Job(PAYLOAD, id=f"job-{number}"))
-            )
-        else:
-            for first in range(0, jobs, batch):
-                jq.enqueue_many([Job(PAYLOAD, id=f"job-{first + each}") for each in range(batch)])
+def final(
+    jobs: int, producers: int = 1, *, workers: int = WORKERS, handler: Handler = nothing
+) -> None:
+    """The final tier, in memory."""
+    drive(Config(num_workers=workers), jobs, producers, handler)
+
+
+def drive(config: Config, jobs: int, producers: int = 1, handler: Handler = nothing) -> None:
+    """Put jobs one by one through the final tier; a log is on the disk when this returns."""
+    with JobQueue(config, handler=handler) as jq:
+        produce(producers, jobs, lambda number: jq.enqueue(Job(PAYLOAD, id=f"job-{number}")))
         jq.join()
         jq.flush()
 
 
-def logged(path: Path, durability: str) -> Config:
-    """Settings with a log."""
-    return Config(num_workers=WORKERS, persist_path=path, durability=durability)  # type: ignore[arg-type]  # one of the three
+def drive_in_batches(config: Config, jobs: int, batch: int) -> None:
+    """The same with `enqueue_many`."""
+    with JobQueue(config, handler=nothing) as jq:
+        for first in range(0, jobs, batch):
+            numbers = range(first, min(first + batch, jobs))
+            jq.enqueue_many([Job(PAYLOAD, id=f"job-{number}") for number in numbers])
+        jq.join()
+        jq.flush()
+
+
+def config_for(durability: Durability | None, path: Path) -> Config:
+    """Settings with a log of that durability in `path`; `None` keeps everything in memory."""
+    if durability is None:
+        return Config(num_workers=WORKERS)
+    return Config(num_workers=WORKERS, persist_path=path, durability=durability)
