@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -393,13 +394,13 @@ def test_time_that_is_up_between_return_and_outcome_leaves_a_pool_of_its_size(
     jq = memory.open(attempts, clock=clock, job_timeout=5, num_workers=1)
     returned = jq._pool._outcomes.returned
 
-    def overrun_first(worker: Worker, handle: JobHandle, result: object) -> None:
+    def overrun_first(worker: Worker, handle: JobHandle, *outcome: Any) -> None:
         monkeypatch.undo()
         assert handle._stop is not None
         finish = jq._pool.overran(worker, handle, handle._stop)
         assert finish is not None
         finish()
-        returned(worker, handle, result)
+        returned(worker, handle, *outcome)
 
     monkeypatch.setattr(jq._pool._outcomes, "returned", overrun_first)
     assert jq.enqueue(Job()).result(PATIENCE) == "done"

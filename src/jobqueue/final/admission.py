@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .wal.batch import OpenBatch
 
 CANCEL_POLL_SECONDS = 0.02
+_QUEUED, _SCHEDULED = Status.QUEUED, Status.SCHEDULED
 
 
 class Admission:
@@ -77,7 +78,7 @@ class Admission:
         mutex = self._mutex
         if mutex._is_owned():
             check_reentry(mutex)
-        handle = JobHandle(self._owner, job, Status.SCHEDULED if delay else Status.QUEUED)
+        handle = JobHandle(self._owner, job, _SCHEDULED if delay else _QUEUED)
         if call is not None:
             handle._call = call
         lane = self._lanes[job._priority]

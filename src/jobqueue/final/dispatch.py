@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 RECORD_BYTES = 100
 """About what a record takes in the log, its payload apart."""
 logger = logging.getLogger("jobqueue")
+_SCHEDULED = Status.SCHEDULED
 
 
 class Dispatch:
@@ -67,10 +68,10 @@ class Dispatch:
     def arrive(self, handle: JobHandle) -> None:
         """An accepted job's record is durable, or there is no log: it may run from now on."""
         now = self._monotonic()
-        if handle._status is Status.SCHEDULED:
+        if handle._status is _SCHEDULED:
             self._schedule(handle, now)
         elif handle._call is not None or self.registry.find(handle._job._handler) is not None:
-            if handle in self.suspects:
+            if self.suspects and handle in self.suspects:
                 self.scheduler.push_suspect(handle, now)
             else:
                 self.scheduler.push(handle, now)

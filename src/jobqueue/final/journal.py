@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .job import NO_HEADERS
 from .wal.record import (
     Cancelled,
     Completed,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .wal.writer import LogWriter
 
 LARGE_PAYLOAD_BYTES = 32 * 1024
+_NO_HEADERS: dict[str, str] = {}  # one for all: nobody changes a record
 
 
 class Journal:
@@ -52,11 +54,11 @@ class Journal:
         record = Enqueued(
             number,
             job._id,
-            int(job._priority),
+            job._priority._value_,
             job._created,
             job._handler,
             job._max_retries,
-            dict(job._headers) if job._headers else {},
+            _NO_HEADERS if job._headers is NO_HEADERS else dict(job._headers),
             text,
             binary,
             due,

@@ -183,17 +183,15 @@ class BusyMeter:
 
     def __init__(self, now: float) -> None:
         self._opened = now
-        self._seconds: dict[int, float] = {}  # second: busy time in it, oldest first
+        self._second = int(now)  # the last one of them
+        self._seconds = {self._second: 0.0}  # second: busy time in it, oldest first
 
     def add(self, start: float, end: float) -> None:
         """An attempt ran from `start` to `end` (monotonic seconds)."""
-        second = int(end)
-        if start >= second:  # the common case: a short attempt
-            if second in self._seconds:
-                self._seconds[second] += end - start
-            else:
-                self._open(second, end - start)
+        if self._second <= start and end < self._second + 1:  # the common case: a short attempt
+            self._seconds[self._second] += end - start
             return
+        second = int(end)
         for each in range(max(int(start), second - UTILIZATION_SECONDS), second + 1):
             part = min(end, each + 1) - max(start, each)
             if each in self._seconds:
@@ -203,6 +201,7 @@ class BusyMeter:
 
     def _open(self, second: int, busy: float) -> None:
         self._seconds[second] = busy
+        self._second = second
         for old in [each for each in self._seconds if each < second - UTILIZATION_SECONDS]:
             del self._seconds[old]
 

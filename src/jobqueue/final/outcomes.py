@@ -41,17 +41,15 @@ class Outcomes:
         self._config = config
         self._status = dispatch.status
         self._clock = dispatch.clock
-        self._monotonic = dispatch.clock.monotonic
-        self._time = dispatch.clock.time
         self._quiet = dispatch.quiet
         self._random = random.Random().random
 
-    def returned(self, worker: Worker, handle: JobHandle, result: object) -> None:
+    def returned(
+        self, worker: Worker, handle: JobHandle, result: object, now: float, wall: float
+    ) -> None:
         """The handler returned. With the mutex."""
         if self.gate.abandoned:
             return
-        now = self._monotonic()
-        wall = self._time()
         self._end_attempt(worker, handle, now)
         self._status.complete(handle, result, now, wall)
         if self.dispatch.journal is not None:

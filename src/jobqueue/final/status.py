@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from .handlers import Handler
 
+_QUEUED = Status.QUEUED
 _DUE = after(Status.SCHEDULED, Event.DUE)
 _STARTED = after(Status.QUEUED, Event.START)
 _RETURNED = after(Status.PROCESSING, Event.RETURN)
@@ -94,7 +95,7 @@ class StatusMap:
         meter = self.meters[handle._job._priority]
         self.live[handle._job._id] = handle
         meter.enqueued += 1
-        if handle._status is Status.QUEUED:
+        if handle._status is _QUEUED:
             meter.queued += 1
         else:
             meter.scheduled += 1
@@ -216,12 +217,12 @@ class StatusMap:
     def remember(self, job_id: str, record: Finished) -> None:
         """Keep a finished job; the oldest goes where there are too many."""
         self.finished[job_id] = record
-        self._forget_oldest(job_id)
-
-    def _forget_oldest(self, newest: str) -> None:
-        self._finished_order.append(newest)
+        self._finished_order.append(job_id)
         if len(self._finished_order) > self._retention:
-            self.finished.pop(self._finished_order.popleft(), None)
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        self.finished.pop(self._finished_order.popleft(), None)
 
     def _finish(self, handle: JobHandle, status: Status, outcome: object, wall: float) -> None:
         job = handle._job
@@ -242,10 +243,13 @@ class StatusMap:
         )
         handle._outcome = outcome
         handle._status = status
-        self.finished[job._id] = record
-        del self.live[job._id]
+        job_id = job._id
+        self.finished[job_id] = record
+        del self.live[job_id]
         try:
-            self._forget_oldest(job._id)
+            self._finished_order.append(job_id)
+            if len(self._finished_order) > self._retention:
+                self._forget_oldest()
         finally:
             if handle._waiters:
                 wake_waiters(handle)

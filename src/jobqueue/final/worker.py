@@ -59,24 +59,27 @@ class Worker:
     def _work(self) -> None:
         """One attempt after another, until there is nothing more to take."""
         dispatch, outcomes = self._dispatch, self._outcomes
-        mutex = dispatch.mutex
+        mutex, scheduler = dispatch.mutex, dispatch.scheduler
+        monotonic, time = dispatch.clock.monotonic, dispatch.clock.time
         done: JobHandle | None = None
         result: object = None
         while True:
             with mutex:
+                now, wall = monotonic(), time()
                 if done is not None:
-                    outcomes.returned(self, done, result)
-                handle = None if self._is_spare() else dispatch.scheduler.take_ready()
+                    outcomes.returned(self, done, result, now, wall)
+                is_spare = self.replaced and self._is_spare()
+                handle = None if is_spare else scheduler.take_ready()
                 if handle is not None:
-                    handler = self._start(handle)
+                    handler = self._start(handle, now, wall)
             done = result = None  # not under the mutex: their finalizers are the user's code
             if handle is None:
                 with mutex:
-                    handle = None if self._is_spare() else dispatch.scheduler.take()
+                    handle = None if self._is_spare() else scheduler.take()
                     if handle is None:
                         self._pool.ended(self)
                         return
-                    handler = self._start(handle)
+                    handler = self._start(handle, monotonic(), time())
             try:
                 if handle._stop is None:
                     result = handler.function(handle._job._payload)
@@ -91,17 +94,17 @@ class Worker:
         """With the mutex: another one has taken this one's place for good."""
         return self.replaced and not self._pool.keeps(self)
 
-    def _start(self, handle: JobHandle) -> Handler:
+    def _start(self, handle: JobHandle, now: float, wall: float) -> Handler:
         """With the mutex: the job just taken is being processed."""
         dispatch = self._dispatch
-        clock = dispatch.clock
         handler = handle._call or dispatch.registry.find(handle._job._handler)
         assert handler is not None  # only jobs whose handler is known are in the lanes
-        dispatch.status.start(handle, clock.monotonic(), clock.time())
+        dispatch.status.start(handle, now, wall)
         self.handle = handle
         if dispatch.slots is not None:
             dispatch.slots.set(self.slot, handle._number)
-        dispatch.free_room(handle)
+        if handle._has_room:
+            dispatch.free_room(handle)
         if handler.wants_context or self._job_timeout is not None:
             handle._stop = StopRequest(dispatch.timer.sleep)
         return handler
