@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .errors import DuplicateJobError, UnknownJobError
 from .job import NO_RESULT, Job, JobHandle, JobInfo, Priority
 from .metrics import LaneMeter
 from .stop import ring
 from .transitions import Event, Status, after
+from .wal._struct import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,8 +36,11 @@ Failure = tuple[str, str]
 """Error and traceback, as text."""
 
 
-class Finished(NamedTuple):
-    """What is remembered of a completed or cancelled job: all but payload and result."""
+class Finished(Struct, frozen=True, gc=False):
+    """What is remembered of a completed or cancelled job: all but payload and result.
+
+    `gc=False`: none of it can be part of a cycle, and there may be very many.
+    """
 
     status: Status
     priority: Priority
@@ -226,20 +230,16 @@ class StatusMap:
 
     def _finish(self, handle: JobHandle, status: Status, outcome: object, wall: float) -> None:
         job = handle._job
-        # What NamedTuple's own constructor does, less a call in the hot path.
-        record = tuple.__new__(
-            Finished,
-            (
-                status,
-                job._priority,
-                job._handler,
-                job._headers,
-                job._retries,
-                handle._failure,
-                job._created,
-                handle._started,
-                wall,
-            ),
+        record = Finished(
+            status,
+            job._priority,
+            job._handler,
+            job._headers,
+            job._retries,
+            handle._failure,
+            job._created,
+            handle._started,
+            wall,
         )
         handle._outcome = outcome
         handle._status = status
