@@ -38,6 +38,7 @@ from .final import (
     UnknownHandlerError,
     UnknownJobError,
     WorkerMetrics,
+    WorkerProcessError,
 )
 
 __all__ = [
@@ -69,4 +70,5 @@ __all__ = [
     "UnknownHandlerError",
     "UnknownJobError",
     "WorkerMetrics",
+    "WorkerProcessError",
 ]

@@ -548,7 +548,7 @@ def _refuse_nth_thread(monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
         ({"handler": "print"}, TypeError),
         ({"handlers": {"": len}}, ValueError),
         ({"handlers": {"a": lambda x, y, z: None}}, TypeError),
-        ({"config": Config(executor="process")}, ValueError),
+        ({"config": Config(executor="process"), "handler": lambda payload: payload}, ValueError),
     ],
 )
 def test_a_constructor_that_refuses_its_arguments_leaves_no_thread(

@@ -40,6 +40,7 @@ from .errors import (
     RetryJobError,
     UnknownHandlerError,
     UnknownJobError,
+    WorkerProcessError,
 )
 from .job import Job, JobContext, JobHandle, JobInfo, Priority
 from .job_queue import JobQueue
@@ -76,4 +77,5 @@ __all__ = [
     "UnknownHandlerError",
     "UnknownJobError",
     "WorkerMetrics",
+    "WorkerProcessError",
 ]

@@ -8,16 +8,16 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .admission import Admission
 from .clock import Clock, SystemClock
 from .config import Config
 from .dispatch import Dispatch
-from .errors import ConfigError, JobQueueError
+from .errors import JobQueueError
 from .gate import Gate
-from .handlers import Handler, HandlerRegistry
+from .handlers import HandlerRegistry
 from .inspection import Inspection
 from .job import check_text
 from .journal import Journal
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from .job import HandleOwner
+    from .process import Processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +82,17 @@ def assemble(
     def unlock() -> None:
         life.unlock()
 
-    pool = WorkerPool(config, outcomes, fail)
+    processes = registry.processes
+    # A process whose attempt is past its time is killed: nothing overruns that needs a stand-in.
+    pool = WorkerPool(
+        config if processes is None else replace(config, job_timeout=None), outcomes, fail
+    )
     with _path_in_errors(config):
         log = _open_log(config, dispatch, fail, unlock)
     dispatch.timer = Timer(clock, dispatch.fire, lambda error: fail(_timer_died(error)))
-    life = Lifecycle(config, dispatch, gate, pool, log)
+    if processes is not None:
+        processes.clock, processes.timer = clock, dispatch.timer
+    life = Lifecycle(config, dispatch, gate, pool, log, processes)
     with closed_on_error(life), _path_in_errors(config):
         if log is not None:
             restore(log, config, owner, dispatch)
@@ -188,17 +195,26 @@ def checked_config(config: Config | None) -> Config:
         return Config()
     if not isinstance(config, Config):
         raise TypeError(f"config must be a Config or None, not {config!r}")
-    if config.executor == "process":
-        raise ConfigError("executor='process' is not available yet; use 'thread'")
     return config
 
 
 def make_registry(
-    default: Callable[..., object] | None, handlers: Mapping[str, Callable[..., object]] | None
+    config: Config,
+    default: Callable[..., object] | None,
+    handlers: Mapping[str, Callable[..., object]] | None,
 ) -> HandlerRegistry:
     """The registry with the handlers that a queue is made with."""
-    registry = HandlerRegistry(None if default is None else Handler(default))
+    registry = HandlerRegistry(default, _make_processes(config))
     for name, function in (handlers or {}).items():
         check_text("handler name", name)
-        registry.register(name, Handler(function))
+        registry.register(name, registry.make(function))
     return registry
+
+
+def _make_processes(config: Config) -> Processes | None:
+    """What runs the handlers, where that is not the worker threads; starts none yet."""
+    if config.executor == "thread":
+        return None
+    from .process import Processes  # which most queues do without
+
+    return Processes(config)

@@ -2,16 +2,18 @@
 
 Those that tell the caller of a mistake or a limit (`ConfigError`, `EnqueueTimeoutError`,
 `DuplicateJobError`, …) stand first; those that tell of the world's faults (`LogLockedError`,
-`LogCorruptError`, `LogWriteError`) follow; the two that handlers raise come last.
+`LogCorruptError`, `LogWriteError`, `WorkerProcessError`) follow; the two that handlers raise come
+last.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .job import JobHandle
 
@@ -109,6 +111,13 @@ class LogWriteError(JobQueueError, OSError):
     """
 
 
+class WorkerProcessError(JobQueueError):
+    """A handler's process died or could not be started, or what came of it cannot be brought back.
+
+    Only with `executor="process"`. The attempt has failed, and is retried as usual.
+    """
+
+
 class RejectJobError(JobQueueError):
     """Raised by a handler: the job can never succeed; it fails at once, without retries."""
 
@@ -125,3 +134,6 @@ class RetryJobError(JobQueueError):
             raise ValueError(f"delay must be a finite number of seconds >= 0, not {delay!r}")
         super().__init__(message or f"retry after {delay:g} s")
         self.delay = float(delay)
+
+    def __reduce__(self) -> tuple[Callable[..., RetryJobError], tuple[object, ...], dict[str, Any]]:
+        return partial(type(self), delay=self.delay), self.args, self.__dict__

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .job import JobContext, JobHandle
+    from .process import Processes
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -43,7 +44,7 @@ def _form(function: Callable[..., object]) -> tuple[bool, bool]:
     """Whether the function takes the context, and whether by keyword."""
     if inspect.iscoroutinefunction(function):
         raise TypeError(
-            f"handler {_name(function)} is a coroutine function, which a worker thread does not "
+            f"handler {name_of(function)} is a coroutine function, which a worker thread does not "
             f"await; register a plain function, for example one that calls asyncio.run"
         )
     try:
@@ -81,12 +82,13 @@ def _takes(
 
 def _wrong_shape(function: Callable[..., object]) -> TypeError:
     return TypeError(
-        f"handler {_name(function)} must take fn(payload) or fn(payload, context), "
+        f"handler {name_of(function)} must take fn(payload) or fn(payload, context), "
         f"not {inspect.signature(function)}"
     )
 
 
-def _name(function: Callable[..., object]) -> str:
+def name_of(function: Callable[..., object]) -> str:
+    """What to call a function in messages."""
     return getattr(function, "__qualname__", None) or repr(function)
 
 
@@ -103,9 +105,9 @@ def importable_name(function: Callable[..., object]) -> str:
         found = getattr(found, part, None)
     if found is not function:
         raise ValueError(
-            f"handler {_name(function)} is a lambda, a local function or an object, which a queue "
-            f"with a log could not find again after a restart; use a function of a module, or "
-            f"register it by name and set Job(handler=...)"
+            f"handler {name_of(function)} is a lambda, a local function or an object, which a "
+            f"queue with a log could not find again after a restart; use a function of a module, "
+            f"or register it by name and set Job(handler=...)"
         )
     return f"{module}.{qualname}"
 
@@ -117,11 +119,22 @@ class HandlerRegistry:
 
     Args:
         default: the handler of jobs that name none.
+        processes: where the handlers are to run; `None` means in the worker threads.
+
+    Attributes:
+        make: makes a handler of a function; raises as `Handler` does, and `ValueError` where a
+            process could not import it by name.
     """
 
-    def __init__(self, default: Handler | None) -> None:
-        self.default = default
-        self._handlers: dict[str | None, Handler] = {} if default is None else {None: default}
+    def __init__(
+        self, default: Callable[..., object] | None, processes: Processes | None = None
+    ) -> None:
+        self.processes = processes
+        self.make = Handler if processes is None else processes.handler
+        self.default = None if default is None else self.make(default)
+        self._handlers: dict[str | None, Handler] = {}
+        if self.default is not None:
+            self._handlers[None] = self.default
         self.find: Callable[[str | None], Handler | None] = self._handlers.get
         """The handler of this name."""
         self._parked: dict[str | None, dict[JobHandle, None]] = {}
@@ -135,8 +148,8 @@ class HandlerRegistry:
         known = self._handlers.get(name)
         if known is not None and known.function != handler.function:
             raise ValueError(
-                f"handler name {name!r} is taken by {_name(known.function)}; "
-                f"choose another name for {_name(handler.function)}"
+                f"handler name {name!r} is taken by {name_of(known.function)}; "
+                f"choose another name for {name_of(handler.function)}"
             )
         self._handlers[name] = handler
         return list(self._parked.pop(name, ()))

@@ -10,7 +10,7 @@ from .assembly import assemble, checked_config, closed_on_error, make_registry
 from .clock import Clock
 from .config import Config
 from .exit import watch
-from .handlers import Handler, importable_name
+from .handlers import importable_name
 from .job import Job, JobHandle, JobInfo, check_text
 from .lifecycle import ShutdownReport
 from .mutex import check_reentry
@@ -58,7 +58,7 @@ class JobQueue:
         clock: Clock | None = None,
     ) -> None:
         config = checked_config(config)
-        registry = make_registry(handler, handlers)
+        registry = make_registry(config, handler, handlers)
         parts = assemble(self, config, registry, clock)
         self._registry = registry
         self._dispatch = parts.dispatch
@@ -180,7 +180,7 @@ class JobQueue:
         """
         self._enter()
         check_text("handler name", name)
-        handler = Handler(fn)
+        handler = self._registry.make(fn)
         with self._mutex:
             self._dispatch.release(self._registry.register(name, handler))
 
@@ -254,7 +254,7 @@ class JobQueue:
         """
         self._enter()
         if self._dispatch.journal is None:
-            return self._admission.enqueue(job, timeout, 0.0, None, Handler(fn))
+            return self._admission.enqueue(job, timeout, 0.0, None, self._registry.make(fn))
         self._admission.check(job)
         name = importable_name(fn)
         self.register(name, fn)

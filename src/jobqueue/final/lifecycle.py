@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .dispatch import Dispatch
     from .gate import Gate
     from .pool import WorkerPool
+    from .process import Processes
     from .recovery import LockedLog
 
 LOG_SECONDS_MIN = 2.0
@@ -56,7 +57,9 @@ class Lifecycle:
         gate: Gate,
         pool: WorkerPool,
         log: LockedLog | None,
+        processes: Processes | None,
     ) -> None:
+        self._processes = processes
         self._timeout = config.shutdown_timeout
         self._dispatch = dispatch
         self._mutex = dispatch.mutex
@@ -207,6 +210,8 @@ class Lifecycle:
 
     def _stop_threads(self, deadline: float) -> None:
         self._dispatch.timer.stop()
+        if self._processes is not None:
+            self._processes.close(deadline - SystemClock.monotonic())
         if self._dispatch.journal is not None:
             seconds = max(deadline - SystemClock.monotonic(), LOG_SECONDS_MIN)
             self._dispatch.journal.writer.close(seconds)
@@ -242,3 +247,5 @@ class Lifecycle:
         self._gate.forked = self._gate.closed = self._gate.shut = self._gate.abandoned = True
         if self._lock is not None and self._log is not None:
             self._log.files.close(self._lock)  # an inherited copy would keep the log locked
+        if self._processes is not None:
+            self._processes.forked()

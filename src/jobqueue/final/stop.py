@@ -9,12 +9,19 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     Sleep = Callable[[threading.Lock, float], None]
+
+
+class Alarm(Protocol):
+    """What is rung when the request is made: a lock that a sleeper waits for, for example."""
+
+    def release(self) -> None:
+        """Ring. With the request's lock, and maybe others; may raise `RuntimeError` if rung."""
 
 
 class StopRequest:
@@ -30,7 +37,7 @@ class StopRequest:
     def __init__(self, sleep: Sleep) -> None:
         self._sleep = sleep
         self._lock = threading.Lock()  # guards the three below
-        self._waiters: list[threading.Lock] = []
+        self._waiters: list[Alarm] = []
         self.cancelled = False
         """A caller cancelled the job."""
         self.overran = False
@@ -70,16 +77,25 @@ class StopRequest:
         try:
             self._sleep(alarm, seconds)
         finally:
-            self._forget(alarm)
+            self.forget(alarm)
         return self.requested
 
-    def _forget(self, alarm: threading.Lock) -> None:
+    def listen(self, alarm: Alarm) -> None:
+        """Have `alarm` rung when asked to stop; at once where that has been."""
+        with self._lock:
+            if self.requested:
+                ring(alarm)
+            else:
+                self._waiters.append(alarm)
+
+    def forget(self, alarm: Alarm) -> None:
+        """Have it not rung any more."""
         with self._lock:
             if alarm in self._waiters:
                 self._waiters.remove(alarm)
 
 
-def ring(alarm: threading.Lock) -> None:
+def ring(alarm: Alarm) -> None:
     """Release a lock that a sleeper waits for, unless somebody else just did."""
     with contextlib.suppress(RuntimeError):  # released already
         alarm.release()

@@ -1,0 +1,168 @@
+"""What a queue and the processes of its handlers say to each other, and over what.
+
+A process has two sockets and a pipe. On the first socket (`Channel`) it is told to load a
+handler and to run an attempt, and answers; one frame of the queue's is followed by one answer,
+and before it, on a manual clock, by requests to be woken. The second socket carries what may come
+in the middle of an attempt: that it is to stop, or that a sleep is over. Nothing is ever written
+to the pipe: it ends with the queue's process.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# From the queue: the frame's number is that of the handler.
+LOAD = 1  # body: a pickled `Reference`
+RUN = 2  # body: the payload
+RUN_WITH_CONTEXT = 3  # body: a pickled `Assignment`
+EXIT = 4
+
+# From the process.
+LOADED = 5
+RETURNED_NONE = 6
+RETURNED = 7  # body: the pickled result
+RAISED = 8  # body: a pickled `RemoteError`
+SLEEP = 9  # number: names the sleep; body: seconds, see `SECONDS`
+
+# On the second socket: what, and of which attempt or sleep.
+ORDER = struct.Struct("<BQ")
+STOP = 1
+WAKE = 2
+
+SECONDS = struct.Struct("<d")
+_HEAD = struct.Struct("<QQB")  # length of the body, number, kind
+_CHUNK = 8 * 1024
+_COPIED_MAX = 64 * 1024
+_PART_MAX = 1024 * 1024
+_LOOK_TIME = struct.pack("ll", 1, 0)  # seconds, microseconds
+
+is_importing = False
+"""Whether this process belongs to a queue of another one, and is importing a handler for it."""
+
+
+class Reference(NamedTuple):
+    """Where a process finds a handler.
+
+    Attributes:
+        module: its module; "__main__" is made anew from `main`.
+        qualname: its name in there.
+        main: what `multiprocessing.spawn.prepare` needs to make the owner's main module.
+        argv: the owner's `sys.argv`.
+    """
+
+    module: str
+    qualname: str
+    main: dict[str, str]
+    argv: list[str]
+
+
+class Assignment(NamedTuple):
+    """An attempt of a handler that takes the context.
+
+    Attributes:
+        number: names the attempt where it is told to stop.
+        job: the slots of the job, see `Job.__slots__`; the headers as a plain dictionary.
+        deadline: when its time will be up, in the queue clock's monotonic seconds.
+        manual: whether the queue's clock is moved by hand, so that it alone can time a sleep.
+    """
+
+    number: int
+    job: dict[str, object]
+    attempt: int
+    deadline: float | None
+    manual: bool
+
+
+class RemoteError(NamedTuple):
+    """What a handler raised.
+
+    Attributes:
+        summary: type and text.
+        trace: the traceback as text.
+        error: the pickled exception, where that can be had.
+        problem: else why not.
+        rejects: whether it is a `RejectJobError`.
+        delay: where it is a `RetryJobError`, what it asks for.
+    """
+
+    summary: str
+    trace: str
+    error: bytes | None
+    problem: str
+    rejects: bool
+    delay: float | None
+
+
+class Channel:
+    """Frames over a stream socket. One thread receives; any may send.
+
+    Args:
+        sock: nobody else uses it.
+        is_gone: whether the other side is; asked now and then in a long wait, since a copy of its
+            end of the socket, in a process that was forked from it, would keep the socket open.
+    """
+
+    def __init__(self, sock: socket.socket, is_gone: Callable[[], bool] | None = None) -> None:
+        self._socket = sock
+        self._is_gone = is_gone
+        self._sending = threading.Lock()  # so that a frame is sent as a whole
+        self._rest: bytes = b""
+        if is_gone is not None:  # in the kernel: a timeout of Python's is a system call a frame
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _LOOK_TIME)
+
+    def send(self, kind: int, number: int, body: bytes = b"") -> None:
+        """Send a frame; blocks until the other side has taken most of it.
+
+        Raises:
+            OSError: the other side is gone.
+        """
+        head = _HEAD.pack(len(body), number, kind)
+        with self._sending:
+            if len(body) <= _COPIED_MAX:
+                self._socket.sendall(head + body)
+            else:
+                self._socket.sendall(head)
+                self._socket.sendall(body)
+
+    def receive(self) -> tuple[int, int, bytes]:
+        """Wait for a frame: kind, number, body.
+
+        Raises:
+            EOFError: the other side is gone.
+        """
+        data = self._rest or self._read(_CHUNK)
+        while len(data) < _HEAD.size:
+            data += self._read(_CHUNK)
+        length, number, kind = _HEAD.unpack_from(data)
+        end = _HEAD.size + length
+        if len(data) < end:
+            parts, missing = [data], end - len(data)
+            while missing:
+                parts.append(self._read(min(missing, _PART_MAX)))
+                missing -= len(parts[-1])
+            data = b"".join(parts)
+        self._rest = data[end:]
+        return kind, number, data[_HEAD.size : end]
+
+    def _read(self, most: int) -> bytes:
+        """Some bytes, at least one."""
+        was_gone = False
+        while True:
+            try:
+                data = self._socket.recv(most)
+            except BlockingIOError:  # nothing came for a while
+                if was_gone or self._is_gone is None:
+                    raise EOFError from None
+                was_gone = self._is_gone()  # what it sent before is looked for once more
+                continue
+            except OSError as error:  # it ended with something of ours unread
+                raise EOFError from error
+            if not data:
+                raise EOFError
+            return data
