@@ -77,7 +77,7 @@ class LogWriter:
         self._ended = ended
         self._monotonic = monotonic
         self._fsync_interval = options.fsync_interval
-        self._is_async = options.durability == "async"
+        self._is_async = self.settles_early = options.durability == "async"
         self._is_fsync = options.durability == "fsync"
         self._linger = ASYNC_LINGER_SECONDS if self._is_async else options.fsync_interval
         self._open = OpenBatch()
