@@ -4,6 +4,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+FREE_VENV ?= .venv-free-threaded
 ARGS ?=
 SECONDS ?= 60
 
@@ -17,10 +18,10 @@ MADE_BY := $(VENV)/python-$(or $(VERSION),missing)
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test check mutants torture bench lint types format clean
+.PHONY: help run test test-free-threaded check mutants torture bench lint types format clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' $(MAKEFILE_LIST)
 
 run: $(READY) ## deliver webhooks, kill the sender half-way, lose nothing (ARGS=...)
 	$(BIN)/python -m examples.webhooks $(ARGS)
@@ -30,6 +31,14 @@ test: $(READY) ## all tests, with branch coverage and its floor (ARGS=...)
 	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+# The environment is another one than that of `make test`: FREE_VENV, not VENV.
+test-free-threaded: export PYTHON_GIL = 0
+test-free-threaded: ## all tests without the GIL (PYTHON=/path/to/python3.13t ARGS=...)
+	@PYTHON_GIL= $(PYTHON) -c 'import sys, sysconfig as s; sys.exit(not s.get_config_var("Py_GIL_DISABLED"))' || { \
+		echo '"$(PYTHON)" is no free-threaded Python; name one: make $@ PYTHON=python3.13t'; exit 1; }
+	$(MAKE) VENV=$(FREE_VENV) $(FREE_VENV)/ready-free-threaded
+	$(FREE_VENV)/bin/python -m pytest $(ARGS)
 
 check: lint types test ## everything that has to pass: lint, types, test
 
@@ -60,9 +69,17 @@ clean: ## remove what make and the tests left
 		.pytest_cache .ruff_cache build dist
 	find $(CODE) -name __pycache__ -prune -exec rm -rf {} +
 	test ! -f $(VENV)/pyvenv.cfg || rm -rf $(VENV)
+	test ! -f $(FREE_VENV)/pyvenv.cfg || rm -rf $(FREE_VENV)
 
 $(READY): pyproject.toml $(MADE_BY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+# msgspec cannot be had for every Python without the GIL, so nothing is installed that is not named.
+$(VENV)/ready-free-threaded: pyproject.toml $(MADE_BY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --prefer-binary 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --prefer-binary --group free-threaded
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
 $(MADE_BY):

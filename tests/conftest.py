@@ -1,4 +1,6 @@
-"""What holds for every test: Hypothesis' settings, and that no test leaves a thread behind."""
+"""What holds for every test: Hypothesis' settings, that no test leaves a thread behind, and that
+the GIL is off where a run without it was asked for.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support import gil
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -20,6 +24,24 @@ THREAD_END_SECONDS_MAX = 10.0
 settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+def pytest_report_header() -> str:
+    return f"GIL: {'on' if gil.is_gil_on() else 'off'}"
+
+
+def pytest_sessionstart() -> None:
+    """A run that passes with the GIL says nothing of one without."""
+    if gil.is_gil_unwanted() and gil.is_gil_on():
+        pytest.exit(gil.WRONG, returncode=pytest.ExitCode.USAGE_ERROR)
+
+
+@pytest.fixture(autouse=True)
+def _gil_stays_off() -> Iterator[None]:
+    """Fail a test that has brought the GIL back: an extension module can."""
+    yield
+    if gil.is_gil_unwanted() and gil.is_gil_on():
+        pytest.fail(gil.WRONG)
 
 
 @pytest.fixture(autouse=True)

@@ -356,7 +356,7 @@ def traced(record: logging.LogRecord) -> BaseException:
 
 def test_each_failed_attempt_is_a_record_with_its_traceback(store: Store, records: Records) -> None:
     errors = [ConnectionError("first"), ValueError("second"), KeyError("third")]
-    jq = store.open(Attempts(*errors), base_delay=0, max_retries=2)
+    jq = store.open(Attempts(*errors), base_delay=0, max_retries=2, num_workers=1)
     jq.enqueue(Job(id="order-7")).wait(PATIENCE)
     found = [records.next() for _ in errors]
     assert [traced(record) for record in found] == errors

@@ -445,7 +445,7 @@ def test_closed_queue_requeues_and_discards_nothing(store: Store) -> None:
 def test_oldest_dead_letter_goes_with_a_warning_when_there_are_too_many(
     store: Store, records: Records
 ) -> None:
-    jq = store.open(handlers={"fails": fail}, max_dead_letters=2)
+    jq = store.open(handlers={"fails": fail}, max_dead_letters=2, num_workers=1)
     for id in ("a", "b", "c"):
         failed(jq, id)
     assert letters(jq) == ["b", "c"]

@@ -1,0 +1,66 @@
+"""What `make test-free-threaded` relies on: its check for the GIL, and what it installs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Runs one passing test under this repository's conftest, in an interpreter whose answer to whether
+# it has a GIL is `{}`; PYTHON_GIL is set from within, since an ordinary Python would not start.
+RUN = """
+import os, sys
+import pytest
+os.environ["PYTHON_GIL"] = "0"
+os.environ.pop("PYTEST_CURRENT_TEST", None)
+sys._is_gil_enabled = {}
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:randomly", {!r}]))
+"""
+ONE_TEST = f"{__file__}::test_one_that_passes"
+
+
+def test_one_that_passes() -> None:
+    """Run by the others in here."""
+
+
+def run(is_gil_enabled: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", RUN.format(is_gil_enabled, ONE_TEST)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_run_that_is_to_be_without_the_gil_and_is_passes() -> None:
+    done = run("lambda: False")
+    assert (done.returncode, "1 passed" in done.stdout) == (0, True), done.stdout
+
+
+@pytest.mark.slow
+def test_run_that_is_to_be_without_the_gil_and_is_not_fails() -> None:
+    done = run("lambda: True")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "the GIL is on" in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_test_that_brings_the_gil_back_fails() -> None:
+    done = run("lambda: 'PYTEST_CURRENT_TEST' in os.environ")
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED
+    assert "the GIL is on" in done.stdout
+
+
+def test_free_threaded_run_has_the_versions_that_the_other_tests_have() -> None:
+    tables = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    project = tables["project"]
+    known = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    known = [requirement.partition(";")[0] for requirement in known]
+    assert set(tables["dependency-groups"]["free-threaded"]) <= set(known)
