@@ -160,7 +160,10 @@ def killed_around(run: CrashRun, is_meant: Callable[[Event], bool], after: int) 
 
 @pytest.mark.parametrize("way", [MAPPED, FSYNC], ids=str)
 def test_a_power_cut_after_a_kill_at_any_step_of_compaction_is_survived(way: Way) -> None:
-    """The rename of the snapshot may still be undone when the next start tidies up after it."""
+    """Fault 7 of docs/reliability.md.
+
+    The rename of the snapshot may still be undone when the next start tidies up after it.
+    """
 
     def is_rename(event: Event) -> bool:
         return isinstance(event, Renamed) and event.new.endswith(".snapshot.jsonl")
