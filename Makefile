@@ -18,7 +18,7 @@ MADE_BY := $(VENV)/python-$(or $(VERSION),missing)
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test test-free-threaded check mutants torture bench lint types format clean
+.PHONY: help run test test-free-threaded check mutants torture bench bench-peers bench-report lint types format clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' $(MAKEFILE_LIST)
@@ -48,6 +48,12 @@ mutants: $(READY) ## take each guard out of the code and see a test fail (ARGS='
 bench: $(READY) ## throughput and latency, side by side (ARGS=...)
 	$(BIN)/python -m pytest benchmarks --benchmark-enable -p no:randomly \
 		-o timeout=0 -o faulthandler_timeout=0 $(ARGS)
+
+bench-peers: $(VENV)/ready-bench ## side by side with other job queues, and all figures (ARGS=...)
+	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-report: $(VENV)/ready-bench ## the same, written into docs/performance.md with plots
+	$(BIN)/python -m benchmarks.report
 
 torture: $(READY) ## crash images, kills and injected errors by seed (SECONDS=600)
 	$(BIN)/python -m tests.torture --seconds $(SECONDS) $(ARGS)
@@ -80,6 +86,11 @@ $(VENV)/ready-free-threaded: pyproject.toml $(MADE_BY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --prefer-binary 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --prefer-binary --group free-threaded
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+# What is measured against, and what plots are drawn with; neither is needed for anything else.
+$(VENV)/ready-bench: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
 	touch $@
 
 $(MADE_BY):

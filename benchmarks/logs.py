@@ -64,7 +64,8 @@ def decode_all(directory: Path) -> None:
     for path in sorted(directory.glob("*.jsonl")):
         with path.open("rb") as lines:
             for line in lines:
-                decode(line.rstrip(b"\0"))
+                if line[0]:  # the end of an active segment is reserved space, NULs
+                    decode(line)
 
 
 def size_of(directory: Path) -> int:

@@ -1,0 +1,27 @@
+"""The figures of the final tier, each measured by a small function."""
+
+from collections.abc import Callable
+
+from benchmarks.measure import Findings
+
+from .growth import backlog, memory, wheel
+from .latency import latency
+from .load import computing, questions, waiting
+from .recovery import recovery, replay
+from .throughput import batches, group_commit, producers
+
+PARTS: tuple[Callable[[], Findings], ...] = (
+    producers,
+    batches,
+    group_commit,
+    latency,
+    memory,
+    backlog,
+    wheel,
+    replay,
+    recovery,
+    questions,
+    waiting,
+    computing,
+)
+"""All of them, in the order in which they are told."""
