@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from msgspec import json
-
 from jobqueue.final.wal.codec import encode_batch, encode_header
 from jobqueue.final.wal.record import Completed, Enqueued, Record
 from jobqueue.final.wal.segment import segment_name
@@ -60,6 +58,8 @@ def _completed(number: int) -> Completed:
 
 def decode_all(directory: Path) -> None:
     """One pass of msgspec through all lines: what reading a log costs at the very least."""
+    from msgspec import json  # not to be had for each Python that runs the other benchmarks
+
     decode = json.Decoder().decode
     for path in sorted(directory.glob("*.jsonl")):
         with path.open("rb") as lines:

@@ -1,0 +1,217 @@
+"""`python -m benchmarks.report [--draw]`: writes docs/performance.md, its plots and its numbers.
+
+All figures of that page come from here. With `--draw` nothing is measured: page and plots are
+made again from the numbers of the last time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from benchmarks.__main__ import ALL
+from benchmarks.measure import Figure, Findings
+from benchmarks.plots import draw_all
+from benchmarks.show import amount, bound, measure_all, peer_row, print_findings
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+PAGE = DOCS / "performance.md"
+DIRECTORY = DOCS / "performance"
+NUMBERS = DIRECTORY / "measurements.json"
+
+
+def main(arguments: Sequence[str]) -> None:
+    if "--draw" not in arguments:
+        findings = measure_all(ALL)
+        print_findings(findings)
+        DIRECTORY.mkdir(parents=True, exist_ok=True)
+        NUMBERS.write_text(json.dumps(_numbers(findings), indent=1) + "\n", encoding="utf-8")
+    numbers = json.loads(NUMBERS.read_text(encoding="utf-8"))
+    draw_all(numbers["series"], DIRECTORY)
+    PAGE.write_text("\n".join(page(numbers)) + "\n", encoding="utf-8")
+
+
+def _numbers(findings: Findings) -> dict[str, Any]:
+    return {
+        "machine": machine(),
+        "figures": [asdict(figure) for figure in findings.figures],
+        "series": _rounded(findings.series),
+    }
+
+
+def machine() -> dict[str, str]:
+    """What has to be known of the machine to read the numbers; nothing that tells which it is."""
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "cores": str(len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()),
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "system": platform.system(),
+        "msgspec": msgspec.__version__,
+    }
+
+
+def _rounded(value: Any) -> Any:
+    """Four significant digits: there is no more in them."""
+    match value:
+        case float():
+            return float(f"{value:.4g}")
+        case dict():
+            return {key: _rounded(each) for key, each in value.items()}
+        case list() | tuple():
+            return [_rounded(each) for each in value]
+    return value
+
+
+# ── the page ─────────────────────────────────────────────────────────────────────────────────
+
+
+def page(numbers: dict[str, Any]) -> Iterator[str]:
+    """The lines of docs/performance.md."""
+    machine, series = numbers["machine"], numbers["series"]
+    yield INTRODUCTION.format(**machine)
+    yield from _peers(series["peers"])
+    yield from _figures([Figure(**each) for each in numbers["figures"]])
+    yield from _throughput(series)
+    yield from _latency(series["latency"])
+    yield GROWTH.format(**{name.split()[0]: v for name, v in series["bytes per job"].items()})
+    yield REPLAY
+
+
+INTRODUCTION = """\
+# Performance
+
+Written by `make bench-report`, which measures everything on this page, on {date}: {cores} cores,
+{python}, {system}, msgspec {msgspec}.
+
+Read the ratios. Absolute numbers swing by half from hour to hour on one machine, and differ more
+between two; so all that is compared takes turns in one run (A B A B …), and a ratio is the median
+of the ratios of at least five turns. Unless something else is said, there are one producer thread,
+four workers, handlers that do nothing, and 26 bytes of payload; time runs from the first `enqueue`
+until the last job has run and, with a log, is on the disk. `make bench-peers` prints the same
+without writing it down; `make bench` measures the parts of all three tiers one by one.
+"""
+
+PEERS = """\
+## Against other job queues
+
+![Jobs per second at equal durability](performance/peers.png)
+
+Each row does the same: one call a job, four workers, each job acknowledged. The last column tells
+how many times as fast as the row this queue is, at the same level of durability. Bare queues and
+`ThreadPoolExecutor` promise nothing; they are there for scale.
+"""
+
+PEERS_NOTE = """\
+Everything is driven as its documentation tells, each turn in a fresh process, and told to poll as
+often as it can be. *taskito* polls every millisecond in batches of 100 (as shipped it is slower),
+*dbos* every 10 ms. *litequeue*, *persist-queue* and the bare queues have no workers: four threads
+take, count and acknowledge. *queuelib* is for one thread: it pushes and pops in turn, and what it
+has buffered dies with the process. *huey* on SQLite takes a job out of the database before it runs,
+so a kill loses jobs in flight. *dura* needs Python 3.13. Apart from that, what is left out says
+why."""
+
+
+def _peers(levels: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
+    yield PEERS
+    for title, rows in levels.items():
+        yield from _table([title, "jobs/s", "jobqueue to it"], map(peer_row, rows))
+    yield PEERS_NOTE
+    yield ""
+
+
+def _figures(figures: list[Figure]) -> Iterator[str]:
+    yield "## The figures"
+    yield ""
+    yield "What the queue is held to. Where a figure is not met, the page says so.\n"
+    yield from _table(
+        ["figure", "measured", "wanted", "met", "medians"],
+        (
+            (f.name, amount(f), bound(f), {None: "", True: "yes", False: "**no**"}[f.met], f.detail)
+            for f in figures
+        ),
+    )
+
+
+THROUGHPUT = """\
+## Throughput by durability and producers
+
+![Jobs per second by durability and producers](performance/throughput.png)
+"""
+
+
+def _throughput(series: dict[str, Any]) -> Iterator[str]:
+    yield THROUGHPUT
+    rates = {f"{each} producers": row for each, row in series["throughput"].items()}
+    rates["1 producer"] = rates.pop("1 producers")
+    rates["batches of 100"] = series["batches of 100"]
+    columns = ["1 producer", "4 producers", "64 producers", "batches of 100"]
+    names = list(rates["1 producer"])
+    yield from _table(
+        ["jobs/s", *columns],
+        ([name, *(_number(rates[column].get(name)) for column in columns)] for name in names),
+    )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f}"
+
+
+LATENCY = """\
+## Latency under load
+
+![From enqueue to the start of the handler](performance/latency.png)
+
+A producer offers 5,000 jobs a second, ten seconds for each row, in turns of two; what counts is the
+time from the call of `enqueue` to the start of the handler.
+"""
+
+
+def _latency(distributions: dict[str, list[list[float]]]) -> Iterator[str]:
+    yield LATENCY
+    shares = (0.5, 0.9, 0.99, 0.999)
+    yield from _table(
+        ["ms", *(f"p{share * 100:g}" for share in shares)],
+        (
+            [name, *(f"{waits[share] * 1e3:.3f}" for share in shares)]
+            for name, points in distributions.items()
+            for waits in [{share: wait for share, wait in points}]  # noqa: C416 - typed, unlike dict()
+        ),
+    )
+
+
+GROWTH = """\
+## Growth with the length of the queue
+
+![Time per job behind a queue of that length](performance/growth.png)
+
+A queued job takes {memory:,.0f} bytes, everything counted (resident memory of a process that does
+nothing but queue 50,000 jobs); one in `ThreadPoolExecutor` takes {ThreadPoolExecutor:,.0f}.
+"""
+
+REPLAY = """\
+## Opening a log
+
+![Time to open a log by its size](performance/replay.png)
+
+"Decode" is one pass of `msgspec.json` over the same lines, one after another."""
+
+
+def _table(header: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(header)} |"
+    yield f"|---|{'---:|' * (len(header) - 1)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+    yield ""
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
