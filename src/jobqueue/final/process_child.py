@@ -29,9 +29,15 @@ from .process_wire import Assignment, Reference, RemoteError
 from .stop import StopRequest, ring
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from collections.abc import Callable
+    from types import FrameType, TracebackType
 
 _F_SETSIG = 10  # Linux: fcntl has no name for it
+_SIGNALS: dict[signal.Signals, Callable[[int, FrameType | None], object] | signal.Handlers] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+}
+_mask = threading.local()
 _ORPHANED = 1  # exit code that nobody is left to read
 
 
@@ -47,23 +53,32 @@ def main(work: int, orders: int, lifeline: int) -> None:
 
 def _leave_signals_to_owner() -> None:
     """Take no notice of them here; programs that a handler starts, or forks, take notice."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in _SIGNALS:
         signal.signal(number, _take_no_notice)
-    os.register_at_fork(after_in_child=_notice_again)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+    os.register_at_fork(
+        before=_block_signals, after_in_parent=_unblock_signals, after_in_child=_notice_again
+    )
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
-def _take_no_notice(number: int, frame: object) -> None:
+def _take_no_notice(number: int, frame: FrameType | None) -> None:
     del number, frame
 
 
+def _block_signals() -> None:
+    """For as long as a fork has not taken notice of them yet."""
+    _mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def _unblock_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _mask.before)
+
+
 def _notice_again() -> None:
-    for number, usual in (
-        (signal.SIGINT, signal.default_int_handler),
-        (signal.SIGTERM, signal.SIG_DFL),
-    ):
+    for number, usual in _SIGNALS.items():
         if signal.getsignal(number) is _take_no_notice:
             signal.signal(number, usual)
+    _unblock_signals()
 
 
 def _die_with_owner(lifeline: int) -> None:

@@ -27,6 +27,11 @@ def reference_to(function: Callable[..., object]) -> Reference:
     module = sys.modules.get(name or "")
     if name is None or qualname is None or module is None or "<" in qualname:
         raise _refused(function, "is a lambda, a local function or an object")
+    if name == "__mp_main__":
+        raise ValueError(
+            f"handler {name_of(function)} is in a main module that a process (executor='process') "
+            f"has imported again; make the queue under: if __name__ == '__main__'"
+        )
     found: object = module
     for part in qualname.split("."):
         found = getattr(found, part, None)

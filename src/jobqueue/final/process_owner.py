@@ -12,9 +12,17 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from contextlib import ExitStack
 from multiprocessing import spawn
 
 from . import process_wire as wire
+
+_no_fork = threading.Lock()
+"""Held while a process is started: a fork in between would keep copies of what is to be closed."""
+os.register_at_fork(
+    before=_no_fork.acquire, after_in_parent=_no_fork.release, after_in_child=_no_fork.release
+)
 
 _EXIT_SECONDS_MAX = 1.0
 """How long a process that hung up may take to end by itself."""
@@ -30,7 +38,7 @@ class WorkerProcess:
     """A process and the connections to it. One thread talks to it at a time; any may kill it.
 
     Args:
-        known: where it adds itself before there is anything that a fork could copy.
+        known: where it adds itself, so that any fork that could copy its files knows of it.
 
     Raises:
         OSError: it could not be started.
@@ -41,27 +49,17 @@ class WorkerProcess:
         """The handlers it has imported."""
         self.attempts = 0
         """How many attempts that can be told to stop it was given."""
-        self._ours: list[socket.socket] = []
-        self._theirs: list[socket.socket] = []
-        self._lifeline: list[int] = []
-        self._process: subprocess.Popen[bytes]
-        known.add(self)
-        try:
-            for _ in range(2):
-                ours, theirs = socket.socketpair()
-                self._ours.append(ours)
-                self._theirs.append(theirs)
-            self._orders = self._ours[1]
+        with ExitStack() as opened, _no_fork, ExitStack() as its:
+            work, its_work = _pair(opened, its)
+            self._orders, its_orders = _pair(opened, its)
+            lifeline, our_end = os.pipe()
+            opened.callback(os.close, our_end)
+            its.callback(os.close, lifeline)
+            self._process = _start(its_work.fileno(), its_orders.fileno(), lifeline)
             self._orders.setblocking(False)
-            self._channel = wire.Channel(self._ours[0], lambda: not self.is_alive())
-            self._lifeline += os.pipe()
-            work, orders = (each.fileno() for each in self._theirs)
-            self._process = _start(work, orders, self._lifeline[0])
-            self._close_theirs()
-        except BaseException:
-            self._close()
-            known.discard(self)
-            raise
+            self._channel = wire.Channel(work, lambda: not self.is_alive())
+            self._opened = opened.pop_all()
+            known.add(self)
 
     @property
     def pid(self) -> int:
@@ -122,7 +120,7 @@ class WorkerProcess:
         if not self.wait(seconds):
             self._process.kill()
             self.wait(_KILLED_SECONDS_MAX)
-        self._close()
+        self._opened.close()
         code = self._process.returncode
         if code is None:
             return "was killed and does not end"
@@ -132,21 +130,13 @@ class WorkerProcess:
 
     def forked(self) -> None:
         """This is a forked child: the process is the parent's, and has to notice its end."""
-        self._close()
-        if hasattr(self, "_process"):  # it may be about to be started
-            self._process.returncode = 0  # nobody here can wait for it
+        self._opened.close()
+        self._process.returncode = 0  # nobody here can wait for it
 
-    def _close_theirs(self) -> None:
-        for each in self._theirs:
-            each.close()
-        self._theirs.clear()
-        os.close(self._lifeline.pop(0))
 
-    def _close(self) -> None:
-        for each in (*self._ours, *self._theirs):
-            each.close()
-        while self._lifeline:
-            os.close(self._lifeline.pop())
+def _pair(opened: ExitStack, its: ExitStack) -> tuple[socket.socket, socket.socket]:
+    ours, theirs = socket.socketpair()
+    return opened.enter_context(ours), its.enter_context(theirs)
 
 
 def _signal_name(number: int) -> str:

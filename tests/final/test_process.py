@@ -1,0 +1,341 @@
+"""What comes of an attempt that runs in a process: results, errors, deaths."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobqueue.final import (
+    Config,
+    Job,
+    JobHandle,
+    JobQueue,
+    Priority,
+    RejectJobError,
+    RetryJobError,
+    Status,
+    WorkerProcessError,
+)
+from tests.support import process_handlers as handlers
+from tests.support.process_handlers import Stage, is_running, until_gone
+from tests.support.records import Records
+from tests.support.waiting import PATIENCE
+
+Run = Callable[..., JobHandle]
+
+
+def open_queue(**settings: Any) -> JobQueue:
+    settings = {"num_workers": 1, "base_delay": 0, "jitter": 0, "shutdown_timeout": 5} | settings
+    return JobQueue(Config(executor="process", **settings))
+
+
+@pytest.fixture(scope="module")
+def jq() -> Iterator[JobQueue]:
+    """One queue with a process that is warm, for all tests that do it no lasting harm."""
+    with open_queue(max_retries=0) as jq:
+        jq.enqueue_with_handler(Job(), handlers.echo).result(PATIENCE)
+        yield jq
+
+
+@pytest.fixture
+def run(jq: JobQueue) -> Run:
+    def run(handler: Callable[..., object], payload: bytes = b"", **of_job: Any) -> JobHandle:
+        handle = jq.enqueue_with_handler(Job(payload, **of_job), handler)
+        handle.wait(PATIENCE)
+        return handle
+
+    return run
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    stage = Stage(tmp_path)
+    yield stage
+    stage.close()
+
+
+# --- results --------------------------------------------------------------------------------------
+
+
+def test_handler_runs_in_another_process(run: Run) -> None:
+    assert run(handlers.pid).result() != os.getpid()
+
+
+def test_process_is_used_again(run: Run) -> None:
+    assert run(handlers.pid).result() == run(handlers.pid).result()
+
+
+@pytest.mark.parametrize("size", [0, 1, 8192, 65_536, 65_537, 5_000_000])
+def test_payload_and_result_of_any_size_come_through(run: Run, size: int) -> None:
+    payload = os.urandom(size)
+
+    assert run(handlers.echo, payload).result() == payload
+
+
+def test_none_comes_back(run: Run) -> None:
+    handle = run(handlers.nothing)
+
+    assert handle.status is Status.COMPLETED
+    assert handle.result() is None
+
+
+def test_result_is_the_same_object_in_value(run: Run) -> None:
+    value = {"a": [1, 2.5, None], "b": ("x", frozenset({b"y"}))}
+
+    assert run(handlers.as_told, pickle.dumps(value)).result() == value
+
+
+def test_result_that_cannot_be_pickled_is_a_failed_attempt_that_says_so(run: Run) -> None:
+    handle = run(handlers.return_lambda)
+
+    assert handle.status is Status.FAILED
+    with pytest.raises(WorkerProcessError, match="returned function, which cannot be pickled"):
+        handle.result()
+
+
+def test_result_that_cannot_be_unpickled_is_a_failed_attempt_that_says_so(run: Run) -> None:
+    handle = run(handlers.return_unloadable)
+
+    assert handle.status is Status.FAILED
+    with pytest.raises(WorkerProcessError, match="cannot be unpickled: ValueError: not here"):
+        handle.result()
+
+
+def test_process_is_kept_after_what_could_not_be_brought_back(run: Run) -> None:
+    before = run(handlers.pid).result()
+    run(handlers.return_lambda)
+    run(handlers.return_unloadable)
+    run(handlers.raise_with_lock)
+
+    assert run(handlers.pid).result() == before
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("boom"), KeyError("k"), OSError(2, "no such file"), UnicodeError()]
+)
+def test_exception_of_the_handler_comes_back(run: Run, error: Exception) -> None:
+    handle = run(handlers.as_told, pickle.dumps(error))
+
+    assert handle.status is Status.FAILED
+    with pytest.raises(type(error)) as caught:
+        handle.result()
+    assert caught.value.args == error.args
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()])
+def test_exception_that_ends_a_program_is_a_failed_attempt(run: Run, error: BaseException) -> None:
+    before = run(handlers.pid).result()
+
+    handle = run(handlers.as_told, pickle.dumps(error))
+
+    assert handle.status is Status.FAILED
+    with pytest.raises(type(error)):
+        handle.result()
+    assert run(handlers.pid).result() == before
+
+
+def test_traceback_shows_where_in_the_handler_it_was(run: Run, jq: JobQueue) -> None:
+    handle = run(handlers.raise_in_depth)
+
+    trace = jq.info(handle.id).last_traceback
+    assert trace is not None
+    assert "in _deeper" in trace
+    assert "process_child" not in trace
+
+
+def test_failed_attempt_is_logged_with_the_traceback(run: Run, records: Records) -> None:
+    run(handlers.raise_in_depth)
+
+    text = logging.Formatter().format(records.next())
+    assert "in _deeper" in text
+
+
+@pytest.mark.parametrize(
+    ("handler", "text"),
+    [
+        (handlers.raise_with_lock, "LockedError: locked .*cannot pickle"),
+        (handlers.raise_two_arguments, "TwoArgumentsError: one and two .*missing 1 required"),
+    ],
+)
+def test_exception_that_cannot_be_brought_back_is_told_of(
+    run: Run, jq: JobQueue, handler: Callable[..., object], text: str
+) -> None:
+    handle = run(handler)
+
+    with pytest.raises(WorkerProcessError, match=text):
+        handle.result()
+    trace = jq.info(handle.id).last_traceback
+    assert trace is not None
+    assert f"in {handler.__name__}" in trace
+
+
+def test_reject_fails_the_job_at_once(run: Run, jq: JobQueue) -> None:
+    handle = run(handlers.as_told, pickle.dumps(RejectJobError("never")), max_retries=5)
+
+    assert handle.status is Status.FAILED
+    assert jq.info(handle.id).retries == 0
+    with pytest.raises(RejectJobError, match="never"):
+        handle.result()
+
+
+def test_reject_that_cannot_be_pickled_still_fails_the_job_at_once(run: Run, jq: JobQueue) -> None:
+    handle = run(handlers.reject_with_lock, max_retries=5)
+
+    assert jq.info(handle.id).retries == 0
+    with pytest.raises(RejectJobError, match="never"):
+        handle.result()
+
+
+@pytest.mark.parametrize("handler", [handlers.retry_at_once, handlers.retry_with_lock])
+def test_retry_runs_the_job_again(run: Run, handler: Callable[..., object]) -> None:
+    assert run(handler, max_retries=1).result() == 1
+
+
+def test_retry_error_keeps_its_delay_when_pickled() -> None:
+    error = RetryJobError("later", delay=17.5)
+    error.extra = "kept"  # type: ignore[attr-defined]  # anybody may add one
+
+    copy = pickle.loads(pickle.dumps(error))
+
+    assert (str(copy), copy.delay, copy.extra) == ("later", 17.5, "kept")
+
+
+# --- the context ----------------------------------------------------------------------------------
+
+
+def test_context_tells_of_the_job_and_the_attempt(run: Run) -> None:
+    told = run(
+        handlers.tell_context,
+        b"payload",
+        id="told",
+        priority=Priority.HIGH,
+        headers={"a": "b"},
+    ).result()
+
+    assert told == {
+        "id": "told",
+        "payload": b"payload",
+        "headers": {"a": "b"},
+        "priority": Priority.HIGH,
+        "retries": 0,
+        "attempt": 0,
+        "deadline": None,
+        "cancelled": False,
+    }
+
+
+def test_cancel_wakes_a_handler_that_waits(jq: JobQueue, stage: Stage) -> None:
+    handle = jq.enqueue_with_handler(Job(stage.payload), handlers.wait_long)
+    stage.hear()
+
+    assert handle.cancel()
+
+    assert handle.result(PATIENCE) is True
+    assert handle.status is Status.COMPLETED
+
+
+def test_job_whose_handler_raises_after_a_cancel_is_cancelled(jq: JobQueue, stage: Stage) -> None:
+    handle = jq.enqueue_with_handler(Job(stage.payload), handlers.wait_long_then_raise)
+    stage.hear()
+
+    handle.cancel()
+
+    assert handle.wait(PATIENCE) is Status.CANCELLED
+
+
+def test_cancel_of_one_attempt_does_not_reach_the_next(jq: JobQueue, stage: Stage) -> None:
+    first = jq.enqueue_with_handler(Job(stage.payload), handlers.wait_long)
+    stage.hear()
+    first.cancel()
+    first.wait(PATIENCE)
+
+    second = jq.enqueue_with_handler(Job(stage.payload), handlers.hold_with_context)
+    stage.hear()
+    stage.let_go()
+
+    assert second.result(PATIENCE) is False
+
+
+def test_handler_without_context_runs_to_its_end_after_a_cancel(jq: JobQueue, stage: Stage) -> None:
+    handle = jq.enqueue_with_handler(Job(stage.payload), handlers.hold)
+    stage.hear()
+    handle.cancel()
+    stage.let_go()
+
+    assert handle.wait(PATIENCE) is Status.COMPLETED
+
+
+# --- deaths ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("handler", "text"),
+    [(handlers.exit_with_3, "exited with code 3"), (handlers.die, "was ended by SIGKILL")],
+)
+def test_death_of_the_process_is_a_failed_attempt_that_says_how(
+    run: Run, jq: JobQueue, handler: Callable[..., object], text: str
+) -> None:
+    handle = run(handler)
+
+    assert handle.status is Status.FAILED
+    with pytest.raises(WorkerProcessError, match=text):
+        handle.result()
+    assert text in str(jq.info(handle.id).last_error)
+
+
+@pytest.mark.slow
+def test_job_whose_process_died_runs_again_in_another(run: Run, stage: Stage) -> None:
+    handle = run(handlers.die_at_first, stage.payload, max_retries=1)
+
+    result = handle.result()
+    assert isinstance(result, tuple)
+    assert result[0] == 1
+    assert result[1] != stage.hear()
+
+
+@pytest.mark.slow
+def test_death_of_a_process_harms_no_neighbour(stage: Stage) -> None:
+    with open_queue(num_workers=2, max_retries=0) as jq:
+        neighbour = jq.enqueue_with_handler(Job(stage.payload), handlers.hold)
+        pid = stage.hear()
+        killed = jq.enqueue_with_handler(Job(), handlers.die)
+
+        assert killed.wait(PATIENCE) is Status.FAILED
+        stage.let_go()
+        assert neighbour.result(PATIENCE) == pid
+
+
+@pytest.mark.slow
+def test_death_of_an_idle_process_fails_no_attempt(records: Records) -> None:
+    with open_queue(max_retries=0) as jq:
+        pid = jq.enqueue_with_handler(Job(), handlers.pid).result(PATIENCE)
+        assert isinstance(pid, int)
+        os.kill(pid, signal.SIGKILL)
+        until_gone(pid)
+
+        assert jq.enqueue_with_handler(Job(), handlers.pid).result(PATIENCE) != pid
+
+    assert "that waited for a job was ended by SIGKILL" in records.next().getMessage()
+
+
+@pytest.mark.slow
+def test_death_is_noticed_where_a_forked_process_keeps_the_sockets(stage: Stage) -> None:
+    with open_queue(max_retries=0) as jq:
+        handle = jq.enqueue_with_handler(Job(stage.payload), handlers.fork_and_die)
+        left = stage.hear()
+
+        assert handle.wait(PATIENCE) is Status.FAILED
+        assert is_running(left)
+        stage.let_go()
+        until_gone(left)
