@@ -162,7 +162,7 @@ def _compare(level: Level) -> tuple[list[Row], list[Figure]]:
             runs[contender.name] = run
         else:
             left_out[contender.name] = reason
-    samples = alternate(runs, ROUNDS)
+    samples = alternate(runs, ROUNDS, warm_up=False)  # each has had its trial
     rows: list[Row] = [
         {"name": name, "jobs/s": samples.median(name), "ratio": samples.ratio(OURS, name)}
         for name in runs

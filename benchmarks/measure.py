@@ -92,10 +92,13 @@ def rate(jobs: int, run: Callable[[], object]) -> float:
     return jobs / seconds(run)
 
 
-def alternate(contenders: Mapping[str, Callable[[], float]], rounds: int = ROUNDS) -> Samples:
+def alternate(
+    contenders: Mapping[str, Callable[[], float]], rounds: int = ROUNDS, *, warm_up: bool = True
+) -> Samples:
     """Have each take its turn, again and again, after one turn each that does not count."""
-    for run in contenders.values():
-        run()
+    if warm_up:
+        for run in contenders.values():
+            run()
     samples = Samples({name: [] for name in contenders})
     for _ in range(rounds):
         for name, run in contenders.items():

@@ -6,7 +6,7 @@ from benchmarks.measure import Findings
 
 from .growth import backlog, memory, wheel
 from .latency import latency
-from .load import computing, questions, waiting
+from .load import free_threads, processes, questions, waiting
 from .recovery import recovery, replay
 from .throughput import batches, group_commit, producers
 
@@ -22,6 +22,7 @@ PARTS: tuple[Callable[[], Findings], ...] = (
     recovery,
     questions,
     waiting,
-    computing,
+    processes,
+    free_threads,
 )
 """All of them, in the order in which they are told."""

@@ -112,7 +112,37 @@ def _bare(threads: int, calls: int, handler: Handler) -> None:
 COMPUTATIONS = 1_000
 
 
-def computing() -> Findings:
+def processes() -> Findings:
+    """1 ms of pure Python a job: two workers, each with a process of its own, against one."""
+    samples = alternate(
+        {"two": lambda: _rate_in_processes(2), "one": lambda: _rate_in_processes(1)}
+    )
+    return Findings(
+        [
+            Figure(
+                'executor="process", 1 ms of computing a job, 2 workers against 1',
+                samples.ratio("two", "one"),
+                1.85,
+                detail=f"{samples.median('two'):,.0f} against {samples.median('one'):,.0f} jobs/s",
+            )
+        ]
+    )
+
+
+def _rate_in_processes(workers: int) -> float:
+    config = Config(num_workers=workers, executor="process")
+    with JobQueue(config, handler=compute_1_ms) as jq:
+
+        def through(jobs: int) -> None:
+            for _ in range(jobs):
+                jq.enqueue(Job(PAYLOAD))
+            jq.join()
+
+        through(100)  # the processes start, and find out how long 1 ms is
+        return rate(COMPUTATIONS, lambda: through(COMPUTATIONS))
+
+
+def free_threads() -> Findings:
     """1 ms of pure Python a job on two workers, where threads compute at the same time."""
     if _has_gil():
         return Findings()

@@ -14,7 +14,7 @@ from benchmarks.loads import PAYLOAD, config_for, drive, drive_in_batches
 from benchmarks.measure import Figure, Findings, Samples, alternate, rate, scratch
 from jobqueue.final.config import Durability
 
-JOBS = 20_000
+JOBS = 10_000
 BATCH = 100
 ROUNDS = 7
 LEVELS: dict[str, Durability | None] = {
@@ -23,7 +23,7 @@ LEVELS: dict[str, Durability | None] = {
     "write": "write",
     "fsync": "fsync",
 }
-JOBS_FSYNCED = {1: 400, 4: 800, 64: 6_400}
+JOBS_FSYNCED = {1: 300, 4: 800, 64: 6_400}
 """By producers: what is fsynced one by one is slow."""
 
 EXECUTOR = "ThreadPoolExecutor"
