@@ -43,11 +43,14 @@ def _start(how: str) -> int:
         process.start()
         process.join()
         return process.pid or 0
+    its_end, our_end = os.pipe()
     pid = os.fork()
     if pid == 0:
+        os.write(our_end, b"!")
         if how == "exit":
             sys.exit(0)
         threading.Event().wait()
+    os.read(its_end, 1)  # until `fork` has returned in there, it holds all that the owner holds
     return pid
 
 
