@@ -10,6 +10,7 @@ import base64
 import inspect
 import json
 import types
+from json.encoder import encode_basestring
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -99,11 +100,15 @@ def _encode(record: _record.Record) -> str:
 
 
 def _encode_value(value: Any) -> str:
+    if type(value) is str:
+        return encode_basestring(value)
+    if type(value) is int:
+        return str(value)
     if isinstance(value, float):
         return _encode_float(value)
     if isinstance(value, bytes):
         return f'"{base64.b64encode(value).decode()}"'
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _ENCODER.encode(value)
 
 
 def _encode_float(value: float) -> str:
@@ -204,4 +209,5 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number")
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _OBJECT = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
