@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from jobqueue.final import Job, Status
+import gc
+
+import pytest
+
+from jobqueue.final import Job, Priority, Status
+from jobqueue.final.testing import ManualClock
 from tests.support.queues import Attempts, Store
 from tests.support.waiting import PATIENCE
 
@@ -34,3 +39,49 @@ def test_of_two_finished_jobs_with_one_id_the_last_is_remembered(log_store: Stor
     assert jq.info("job").headers == {"run": "second"}
     jq.enqueue(Job(id="third")).wait(PATIENCE)
     assert jq.status("job") is Status.COMPLETED  # it is the younger of two, and still remembered
+
+
+def test_jobs_of_all_lanes_come_back_in_their_order_and_are_counted(log_store: Store) -> None:
+    jq = log_store.open(Attempts(), start=False)
+    for number in range(6):
+        jq.enqueue(Job(b"%d" % number, priority=Priority(number % 3)))
+    jq.close()
+
+    attempts = Attempts()
+    jq = log_store.open(attempts, start=False, num_workers=1)
+
+    for lane in jq.metrics().by_priority.values():
+        assert (lane.enqueued, lane.queued, lane.scheduled) == (2, 2, 0)
+    jq.start()
+    jq.join(PATIENCE)
+    assert [context.job.payload for context in attempts.contexts] == [
+        b"%d" % number for number in (0, 3, 1, 4, 2, 5)
+    ]
+
+
+def test_jobs_that_wait_for_a_time_or_a_handler_are_counted_once(log_store: Store) -> None:
+    jq = log_store.open(Attempts(), start=False)
+    jq.enqueue(Job(id="now"))
+    jq.enqueue(Job(id="parked", handler="later"))
+    jq.enqueue(Job(id="delayed"), delay=3600)
+    jq.close()
+
+    jq = log_store.open(Attempts(), start=False, clock=ManualClock())
+
+    lane = jq.metrics().by_priority[Priority.MEDIUM]
+    assert (lane.enqueued, lane.queued, lane.scheduled) == (3, 2, 1)
+    assert jq.status("delayed") is Status.SCHEDULED
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_opening_a_log_leaves_the_garbage_collector_as_it_was(
+    log_store: Store, enabled: bool
+) -> None:
+    log_store.open(start=False).close()
+    was_enabled = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        log_store.open(start=False)
+        assert gc.isenabled() is enabled
+    finally:
+        (gc.enable if was_enabled else gc.disable)()

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from zlib import crc32
 
 from . import record as _record
-from ._stdlib_codec import StdlibLines
 from ._struct import HAVE_MSGSPEC
 
 if TYPE_CHECKING:
@@ -109,7 +108,15 @@ class _MsgspecLines:
         self.integers = json.Decoder(list[int]).decode
 
 
-lines: Lines = _MsgspecLines() if HAVE_MSGSPEC else StdlibLines()
+def _make_lines() -> Lines:
+    if HAVE_MSGSPEC:
+        return _MsgspecLines()
+    from ._stdlib_codec import StdlibLines  # here, since it takes a while to import
+
+    return StdlibLines()
+
+
+lines = _make_lines()
 """The codec in use."""
 
 
