@@ -19,6 +19,8 @@ Locks, in the order in which they are taken:
        job, its counters and its record are one step, and the hot path takes one lock a step.
     3. a stop request's lock (`StopRequest._lock`): who sleeps in a handler's `context.wait`.
 
+Those of `process`, `executor="process"`, are taken with none of these.
+
 No system call, user code or logging call is made under the mutex. Callers' threads never wait on
 a condition, only on locks of their own, outside of the mutex; workers and the log's thread, which
 see no signals, wait on conditions of the mutex.

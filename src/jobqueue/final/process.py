@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 _EXIT_SECONDS_MIN = 0.25
 """What idle processes get to end by themselves where the deadline of `close` has passed."""
+_EXIT_SECONDS_MAX = 5.0
+"""What they get at most: a thread that a handler left behind would keep one for ever."""
 
 
 class ProcessHandler(Handler):
@@ -244,7 +246,8 @@ class Processes:
             process.kill()
         for process in idle:
             process.ask_to_exit()
-        deadline = SystemClock.monotonic() + max(seconds, _EXIT_SECONDS_MIN)
+        seconds = min(max(seconds, _EXIT_SECONDS_MIN), _EXIT_SECONDS_MAX)
+        deadline = SystemClock.monotonic() + seconds
         for process in idle:
             process.reap(max(0.0, deadline - SystemClock.monotonic()))
         for process in busy:

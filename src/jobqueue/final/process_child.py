@@ -45,8 +45,9 @@ def main(work: int, orders: int, lifeline: int) -> None:
     """Serve the owner at the other end of these file descriptors, until told to exit."""
     _leave_signals_to_owner()
     _die_with_owner(lifeline)
-    os.register_at_fork(after_in_child=lambda: _close((work, orders, lifeline)))
-    server = _Server(socket.socket(fileno=work), socket.socket(fileno=orders))
+    sockets = socket.socket(fileno=work), socket.socket(fileno=orders)
+    os.register_at_fork(after_in_child=lambda: _let_go(sockets, lifeline))
+    server = _Server(*sockets)
     threading.Thread(target=server.take_orders, name="jobqueue-orders", daemon=True).start()
     server.serve()
 
@@ -90,12 +91,11 @@ def _die_with_owner(lifeline: int) -> None:
         fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
 
 
-def _close(fds: tuple[int, ...]) -> None:
-    for fd in fds:
-        try:
-            os.close(fd)
-        except OSError:  # the handler's doing
-            pass
+def _let_go(sockets: tuple[socket.socket, ...], lifeline: int) -> None:
+    """In a fork that a handler made: whoever waits for the end of its process is not to wait."""
+    for each in sockets:
+        each.close()
+    os.close(lifeline)
 
 
 class _Server:
