@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from jobqueue.final import Config, Job, JobHandle, JobQueue, QueueClosedError, Status
+from jobqueue.final import Config, Job, JobHandle, JobQueue, QueueClosedError, Status, process_wire
+from jobqueue.final.process import _Limit
+from jobqueue.final.process_owner import WorkerProcess
 from jobqueue.final.testing import ManualClock
 from tests.support import process_handlers as handlers
 from tests.support import slow_to_import
@@ -117,6 +119,49 @@ def test_time_that_has_passed_for_one_attempt_does_not_kill_the_next(
     stage.let_go()
 
     assert second.result(PATIENCE) == first.result()
+
+
+def test_limit_that_is_late_kills_nobody(open_queue: Open) -> None:
+    jq = open_queue()
+    put(jq, handlers.pid).wait(PATIENCE)
+    (process,) = _processes(jq)
+    limit = _Limit(process)
+    strike = limit()  # 1. The timer finds the attempt's time to be up …
+
+    assert not limit.has_struck()  # 2. … the attempt ends, in time …
+    strike()  # 3. … and now the process would be killed.
+
+    assert process.is_alive()
+    assert put(jq, handlers.pid).result(PATIENCE) == process.pid
+
+
+def test_stop_that_comes_before_its_attempt_is_not_lost(open_queue: Open, stage: Stage) -> None:
+    jq = open_queue()
+    put(jq, handlers.pid).wait(PATIENCE)
+    (process,) = _processes(jq)
+
+    process.order(process_wire.STOP, process.attempts + 1)
+
+    assert put(jq, handlers.wait_long, stage.payload).result(PATIENCE) is True
+
+
+def test_stop_that_comes_after_its_attempt_stops_no_other(open_queue: Open, stage: Stage) -> None:
+    jq = open_queue()
+    put(jq, handlers.tell_context).wait(PATIENCE)
+    (process,) = _processes(jq)
+    handle = put(jq, handlers.hold_with_context, stage.payload)
+    stage.hear()
+
+    process.order(process_wire.STOP, process.attempts - 1)
+    stage.let_go()
+
+    assert handle.result(PATIENCE) is False
+
+
+def _processes(jq: JobQueue) -> list[WorkerProcess]:
+    processes = jq._registry.processes
+    assert processes is not None
+    return list(processes._all)
 
 
 def test_deadline_is_what_the_queues_clock_will_show(open_queue: Open, clock: ManualClock) -> None:
@@ -314,6 +359,26 @@ def test_signal_to_the_whole_group_leaves_it_to_the_owner_to_finish(
         assert owner.end() == 0, owner.stderr
         assert sorted(owner.rest()) == ["finished", "finished"]
         assert owner.stderr == ""
+
+
+def test_no_job_is_lost_while_processes_are_killed(tmp_path: Path) -> None:
+    config = Config(
+        executor="process",
+        num_workers=2,
+        max_retries=1000,
+        base_delay=0,
+        persist_path=tmp_path / "jobs.db",
+    )
+    with JobQueue(config, handler=handlers.pid) as jq:
+        handles = jq.enqueue_many([Job() for _ in range(300)])
+        for kills in range(1, 5):
+            eventually(lambda least=kills * 60: jq.metrics().completed >= least)  # type: ignore[misc]  # a plain default
+            for process in _processes(jq):
+                process.kill()
+
+        assert jq.join(PATIENCE)
+        assert all(handle.status is Status.COMPLETED for handle in handles)
+        assert jq.metrics().processing == 0
 
 
 # --- forks ----------------------------------------------------------------------------------------
