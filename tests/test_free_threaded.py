@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import free_threaded
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # Runs one passing test under this repository's conftest, in an interpreter whose answer to whether
@@ -64,3 +66,17 @@ def test_free_threaded_run_has_the_versions_that_the_other_tests_have() -> None:
     known = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
     known = [requirement.partition(";")[0] for requirement in known]
     assert set(tables["dependency-groups"]["free-threaded"]) <= set(known)
+
+
+@pytest.mark.slow
+def test_benchmark_for_it_runs_and_names_each_contender() -> None:
+    rows = free_threaded.table(free_threaded.measure(jobs=4, pairs=1)).splitlines()
+    assert [row.split(" | ")[0] for row in rows[2:]] == [
+        f"| {name}"
+        for name in (
+            "2 bare threads",
+            "`Config(num_workers=2)`",
+            "`ThreadPoolExecutor(2)`",
+            "1 bare thread",
+        )
+    ]
