@@ -87,6 +87,13 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def cpu_seconds(run: Callable[[], object]) -> float:
+    """Call it and tell how much processor time this process took meanwhile."""
+    start = time.process_time()
+    run()
+    return time.process_time() - start
+
+
 def rate(jobs: int, run: Callable[[], object]) -> float:
     """Call it and tell how many jobs it did a second."""
     return jobs / seconds(run)

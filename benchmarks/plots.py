@@ -89,7 +89,7 @@ def latency(distributions: Series, path: Path) -> None:
 
 def growth(micros: Series, path: Path) -> None:
     """What a job costs, by how many wait before it."""
-    with _axes(path, "Time per job behind a queue of that length") as axes:
+    with _axes(path, "Enqueueing and running a job, by how many wait") as axes:
         lengths = [int(each) for each in micros]
         axes.plot(lengths, list(micros.values()), color=BLUE, marker="o")
         for length, cost in zip(lengths, micros.values(), strict=True):
@@ -101,7 +101,7 @@ def growth(micros: Series, path: Path) -> None:
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_ylim(0, 1.3 * max(micros.values()))
         axes.set_xlabel("jobs queued")
-        axes.set_ylabel("microseconds, enqueue and run")
+        axes.set_ylabel("microseconds of processor time")
 
 
 def replay(times: Series, path: Path) -> None:

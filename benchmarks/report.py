@@ -191,7 +191,9 @@ def _latency(distributions: dict[str, list[list[float]]]) -> Iterator[str]:
 GROWTH = """\
 ## Growth with the length of the queue
 
-![Time per job behind a queue of that length](performance/growth.png)
+![Processor time per job by the length of the queue](performance/growth.png)
+
+What a job costs, enqueued at one end and run from the other, while so many wait.
 
 A queued job takes {memory:,.0f} bytes, everything counted (resident memory of a process that does
 nothing but queue 50,000 jobs); one in `ThreadPoolExecutor` takes {ThreadPoolExecutor:,.0f}.

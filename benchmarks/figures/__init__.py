@@ -6,7 +6,7 @@ from benchmarks.measure import Findings
 
 from .growth import backlog, memory, wheel
 from .latency import latency
-from .load import free_threads, processes, questions, waiting
+from .load import processes, questions, waiting
 from .recovery import recovery, replay
 from .throughput import batches, group_commit, producers
 
@@ -23,6 +23,5 @@ PARTS: tuple[Callable[[], Findings], ...] = (
     questions,
     waiting,
     processes,
-    free_threads,
 )
 """All of them, in the order in which they are told."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
-from collections.abc import Callable
 
-from benchmarks import loads
-from benchmarks.handlers import Handler, compute_1_ms, sleep_10_ms
+from benchmarks import executors, loads
+from benchmarks.handlers import Handler, sleep_10_ms
 from benchmarks.loads import PAYLOAD, drive
-from benchmarks.measure import Figure, Findings, alternate, rate
+from benchmarks.measure import ROUNDS, Figure, Findings, alternate, rate
 from jobqueue.final import Config, Job, JobQueue
 
 # ── questions ────────────────────────────────────────────────────────────────────────────────
@@ -109,68 +107,18 @@ def _bare(threads: int, calls: int, handler: Handler) -> None:
 
 # ── handlers that compute ────────────────────────────────────────────────────────────────────
 
-COMPUTATIONS = 1_000
-
 
 def processes() -> Findings:
     """1 ms of pure Python a job: two workers, each with a process of its own, against one."""
-    samples = alternate(
-        {"two": lambda: _rate_in_processes(2), "one": lambda: _rate_in_processes(1)}
-    )
+    computing, _idle = executors.measure(ROUNDS)
+    two, one = executors.TWO_PROCESSES, executors.ONE_PROCESS
     return Findings(
         [
             Figure(
                 'executor="process", 1 ms of computing a job, 2 workers against 1',
-                samples.ratio("two", "one"),
+                computing.ratio(two, one),
                 1.85,
-                detail=f"{samples.median('two'):,.0f} against {samples.median('one'):,.0f} jobs/s",
+                detail=f"{computing.rate(two):,.0f} against {computing.rate(one):,.0f} jobs/s",
             )
         ]
     )
-
-
-def _rate_in_processes(workers: int) -> float:
-    config = Config(num_workers=workers, executor="process")
-    with JobQueue(config, handler=compute_1_ms) as jq:
-
-        def through(jobs: int) -> None:
-            for _ in range(jobs):
-                jq.enqueue(Job(PAYLOAD))
-            jq.join()
-
-        through(100)  # the processes start, and find out how long 1 ms is
-        return rate(COMPUTATIONS, lambda: through(COMPUTATIONS))
-
-
-def free_threads() -> Findings:
-    """1 ms of pure Python a job on two workers, where threads compute at the same time."""
-    if _has_gil():
-        return Findings()
-
-    def contender(run: Callable[[], None]) -> Callable[[], float]:
-        return lambda: rate(COMPUTATIONS, run)
-
-    samples = alternate(
-        {
-            "workers": contender(
-                lambda: drive(Config(num_workers=2), COMPUTATIONS, handler=compute_1_ms)
-            ),
-            "threads": contender(lambda: _bare(2, COMPUTATIONS, compute_1_ms)),
-        }
-    )
-    return Findings(
-        [
-            Figure(
-                "free-threaded, 1 ms of computing a job, 2 workers against 2 bare threads",
-                samples.ratio("workers", "threads"),
-                0.95,
-                detail=f"{samples.median('workers'):,.0f} against "
-                f"{samples.median('threads'):,.0f} jobs/s",
-            )
-        ]
-    )
-
-
-def _has_gil() -> bool:
-    has_gil: Callable[[], bool] = getattr(sys, "_is_gil_enabled", lambda: True)
-    return has_gil()
