@@ -1,7 +1,7 @@
 """Handlers that compute, in threads that run at once: `python -m benchmarks.free_threaded`.
 
 To be run by a Python without the GIL, with PYTHON_GIL=0; on others it shows what the GIL costs.
-Prints a Markdown table, the one in docs/free_threaded.md.
+Prints Markdown tables, those in docs/free_threaded.md.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from functools import partial
 from threading import Thread
 
 from jobqueue.final import Config, Job, JobQueue
+from jobqueue.final.config import Durability
+from jobqueue.final.wal._struct import HAVE_MSGSPEC
 
 from .handlers import compute_1_ms
-from .loads import PAYLOAD
-from .measure import Samples, alternate, rate
+from .loads import PAYLOAD, config_for, drive
+from .measure import Samples, alternate, rate, scratch
 
 THREADS = 2
 JOBS = 2000
@@ -110,11 +112,33 @@ def table(result: Result) -> str:
     return "\n".join([*head, *rows])
 
 
+def own_costs(jobs: int = JOBS, pairs: int = PAIRS) -> Samples:
+    """CPU microseconds that the queue itself takes for a job, without and with a log."""
+
+    def cost(durability: Durability | None) -> float:
+        with scratch() as directory:
+            config = config_for(durability, directory / "log")
+            before = time.process_time()
+            drive(config, jobs)
+            return (time.process_time() - before) / jobs * 1e6
+
+    return alternate(
+        {"in memory": lambda: cost(None), '`durability="write"`': lambda: cost("write")}, pairs
+    )
+
+
+def table_of_costs(costs: Samples) -> str:
+    """One row a kind of queue."""
+    rows = [f"| {name} | {costs.median(name):.0f} |" for name in costs]
+    return "\n".join(["| no-op jobs | CPU µs a job |", "|---|---|", *rows])
+
+
 def interpreter() -> str:
     """What the figures hold for."""
     is_gil_on = getattr(sys, "_is_gil_enabled", lambda: True)()
     version = ".".join(map(str, sys.version_info[:3]))
-    return f"CPython {version}, GIL {'on' if is_gil_on else 'off'}, {os.cpu_count()} cores"
+    codec = "msgspec" if HAVE_MSGSPEC else "the standard library's codec"
+    return f"CPython {version}, {codec}, GIL {'on' if is_gil_on else 'off'}, {os.cpu_count()} cores"
 
 
 def main() -> None:
@@ -123,7 +147,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=JOBS, help="jobs in each turn")
     arguments = parser.parse_args()
     print(interpreter(), end="\n\n")
-    print(table(measure(arguments.jobs, arguments.pairs)))
+    print(table(measure(arguments.jobs, arguments.pairs)), end="\n\n")
+    print(table_of_costs(own_costs(arguments.jobs, arguments.pairs)))
 
 
 if __name__ == "__main__":

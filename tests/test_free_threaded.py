@@ -69,6 +69,12 @@ def test_free_threaded_run_has_the_versions_that_the_other_tests_have() -> None:
 
 
 @pytest.mark.slow
+def test_benchmark_of_what_the_queue_costs_runs() -> None:
+    rows = free_threaded.table_of_costs(free_threaded.own_costs(jobs=4, pairs=1)).splitlines()
+    assert [row.split(" | ")[0] for row in rows[2:]] == ["| in memory", '| `durability="write"`']
+
+
+@pytest.mark.slow
 def test_benchmark_for_it_runs_and_names_each_contender() -> None:
     rows = free_threaded.table(free_threaded.measure(jobs=4, pairs=1)).splitlines()
     assert [row.split(" | ")[0] for row in rows[2:]] == [
