@@ -13,7 +13,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def jobs_per_second(opened: Opened, directory: Path, jobs: int, producers: int) 
     logging.disable(logging.WARNING)
     os.environ["TASKITO_LOG_LEVEL"] = "ERROR"
     handled = Countdown(jobs)
-    with contextmanager(opened)(directory, handled) as enqueue:
+    with redirect_stdout(StringIO()), contextmanager(opened)(directory, handled) as enqueue:
         errors: list[Exception] = []
 
         def one(_number: int) -> None:

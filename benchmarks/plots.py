@@ -17,7 +17,7 @@ import matplotlib as mpl
 mpl.use("Agg")  # before pyplot: there may be no screen
 
 from matplotlib import pyplot as plt
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 GREY, BLACK = "#8C8C8C", "#222222"
@@ -59,7 +59,7 @@ def throughput(rates: Series, path: Path) -> None:
             values = [rates[each][name] for each in producers]
             axes.plot(range(len(producers)), values, color=colour, marker="o")
             ends[name] = values[-1]
-        axes.set_yscale("log")
+        _logarithmic(axes.yaxis)
         axes.set_xticks(range(len(producers)), producers)
         axes.set_xlabel("producer threads, one enqueue a job")
         axes.set_ylabel("jobs per second")
@@ -79,7 +79,7 @@ def latency(distributions: Series, path: Path) -> None:
                 color=COLOURS[name],
             )
             ends[name] = points[-1][1]
-        axes.set_yscale("log")
+        _logarithmic(axes.yaxis)
         places = [-math.log10(1 - share) for share in shares]
         axes.set_xticks(places, ["half", "90 %", "99 %", "99.9 %"])
         axes.set_xlabel("of the jobs started within")
@@ -121,7 +121,7 @@ def replay(times: Series, path: Path) -> None:
                 color=colour,
             )
         axes.set_xscale("log")
-        axes.set_yscale("log")
+        _logarithmic(axes.yaxis)
         axes.set_xticks(sizes, [f"{each:,}" for each in sizes])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("jobs in the log")
@@ -151,6 +151,7 @@ def peers(levels: Series, path: Path) -> None:
             _bar(axes, place, str(row["name"]), float(row["jobs/s"]))
             place += 1
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(_plain))
         axes.set_xlim(5, 3e7)
         axes.set_ylim(place, -0.2)
         axes.set_yticks([])
@@ -189,11 +190,16 @@ def _axes(path: Path, title: str, height: float = 4.0) -> Iterator[Any]:
         figure, axes = plt.subplots(figsize=(7.5, height), layout="constrained")
         axes.set_title(title)
         yield axes
-        for axis in (axes.xaxis, axes.yaxis):
-            if axis.get_scale() == "log" and not axis.get_ticklabels()[0].get_text():
-                axis.set_major_formatter(FuncFormatter(_plain))
         figure.savefig(path, dpi=150, metadata={"Software": None})
         plt.close(figure)
+
+
+def _logarithmic(axis: Any) -> None:
+    """Tick at 1, 2, 5, 10 …, in plain numbers."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(_plain))
 
 
 def _plain(value: float, _position: int) -> str:
