@@ -1,8 +1,8 @@
 """Own a queue whose two processes have a job each, and come to an end in some way.
 
 Arguments: how ("hold": wait to be killed; "compute": the same, the handlers keep the interpreter's
-lock; "fork": the same, and tell the id of a forked child that lives on; "leave": exit without
-closing; "signal": close when a signal has come), the directory of the test's stage.
+lock; "fork": when told to, fork a child that lives on, tell its id, and wait to be killed; "leave":
+exit without closing; "signal": close when a signal has come), the directory of the test's stage.
 """
 
 import os
@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 
-from jobqueue.final import Config, Job, JobQueue
+from jobqueue.final import Config, Job, JobQueue, Status
 from tests.support import process_handlers
 
 FORK_SECONDS_MAX = 30
@@ -22,6 +22,9 @@ def main() -> None:
     jq = JobQueue(
         config, handlers={"hold": process_handlers.hold, "compute": process_handlers.compute}
     )
+    if how == "signal":
+        close_on_signal(jq, os.fsencode(directory))
+        return
     name = "compute" if how == "compute" else "hold"
     handles = [jq.enqueue(Job(os.fsencode(directory), handler=name)) for _ in range(2)]
     if how == "leave":
@@ -30,22 +33,30 @@ def main() -> None:
         print("leaving")
         return
     if how == "fork":
+        input()
         pid = os.fork()
         if pid == 0:
             os.closerange(1, 3)  # which the test reads to the end
             signal.alarm(FORK_SECONDS_MAX)
             signal.pause()
         print(pid)
-    if how == "signal":
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    threading.Event().wait()
+
+
+def close_on_signal(jq: JobQueue, payload: bytes) -> None:
+    """The signal may come as soon as the handlers have begun."""
+    ids = ("a", "b")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        for job_id in ids:
+            jq.enqueue(Job(payload, id=job_id, handler="hold"))
         threading.Event().wait()
     except KeyboardInterrupt:
         print("interrupted")
     jq.close()
-    for handle in handles:
-        handle.result(0)
-        print("finished")
+    for job_id in ids:
+        if jq.status(job_id) is Status.COMPLETED:
+            print("finished")
 
 
 if __name__ == "__main__":
