@@ -45,7 +45,7 @@ check: lint types test ## everything that has to pass: lint, types, test
 mutants: $(READY) ## take each guard out of the code and see a test fail (ARGS='flock sealing')
 	$(BIN)/python -m tests.mutants $(ARGS)
 
-bench: $(READY) ## throughput and latency, side by side (ARGS=...)
+bench: $(READY) ## what each part of each tier costs (ARGS=...)
 	$(BIN)/python -m pytest benchmarks --benchmark-enable -p no:randomly \
 		-o timeout=0 -o faulthandler_timeout=0 $(ARGS)
 
