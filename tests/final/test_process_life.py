@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import fcntl
 import os
 import signal
+import subprocess
 import sys
+import termios
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jobqueue.final import Config, Job, JobHandle, JobQueue, QueueClosedError, Status, process_wire
+from jobqueue.final import (
+    Config,
+    Job,
+    JobHandle,
+    JobQueue,
+    QueueClosedError,
+    Status,
+    process_owner,
+    process_wire,
+)
 from jobqueue.final.process import _Limit
 from jobqueue.final.process_owner import WorkerProcess
 from jobqueue.final.testing import ManualClock
@@ -141,6 +155,7 @@ def test_stop_that_comes_before_its_attempt_is_not_lost(open_queue: Open, stage:
     (process,) = _processes(jq)
 
     process.order(process_wire.STOP, process.attempts + 1)
+    eventually(lambda: _unread(process) == 0)
 
     assert put(jq, handlers.wait_long, stage.payload).result(PATIENCE) is True
 
@@ -156,6 +171,11 @@ def test_stop_that_comes_after_its_attempt_stops_no_other(open_queue: Open, stag
     stage.let_go()
 
     assert handle.result(PATIENCE) is False
+
+
+def _unread(process: WorkerProcess) -> int:
+    """How many bytes of orders a process has not taken yet."""
+    return int.from_bytes(fcntl.ioctl(process._orders, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
 
 def _processes(jq: JobQueue) -> list[WorkerProcess]:
@@ -279,6 +299,15 @@ def test_job_that_close_killed_runs_again_from_the_log(stage: Stage, tmp_path: P
     assert second != first
 
 
+def test_no_process_is_started_after_close(open_queue: Open) -> None:
+    jq = open_queue()
+    jq.close()
+
+    assert jq._registry.processes is not None
+    with pytest.raises(QueueClosedError):
+        jq._registry.processes._take()
+
+
 # --- the owner's end ------------------------------------------------------------------------------
 
 
@@ -309,6 +338,7 @@ def test_processes_die_with_their_owner_though_a_fork_of_it_lives(
 ) -> None:
     with Child("own_processes", "fork", tmp_path) as owner:
         pids = [stage.hear() for _ in range(2)]
+        owner.say("fork")
         fork = int(owner.line())
         owner.signal(signal.SIGKILL)
         owner.process.wait(PATIENCE)
@@ -396,6 +426,46 @@ def test_queue_in_a_forked_child_refuses_and_harms_no_process(open_queue: Open) 
 
     assert in_fork(in_child)
     assert put(jq, handlers.pid).result(PATIENCE) == pid
+
+
+def test_a_forked_child_that_goes_on_hears_nothing_of_the_processes(open_queue: Open) -> None:
+    jq = open_queue()
+    put(jq, handlers.pid).wait(PATIENCE)
+
+    def in_child() -> int:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for process in _processes(jq):
+                process._process.__del__()  # as when it is collected
+        return len(caught)
+
+    assert in_fork(in_child) == 0
+
+
+def test_nothing_forks_and_no_signal_arrives_while_a_process_is_started(
+    open_queue: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    start = subprocess.Popen
+
+    def look(*args: Any, **kwargs: Any) -> Any:
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        seen.append((process_owner._no_fork.locked(), blocked))
+        return start(*args, **kwargs)
+
+    monkeypatch.setattr(subprocess, "Popen", look)
+    put(open_queue(), handlers.pid).wait(PATIENCE)
+
+    assert seen == [(True, {signal.SIGINT, signal.SIGTERM})]
+
+
+def test_a_fork_waits_until_a_process_has_been_started() -> None:
+    with process_owner._no_fork:
+        forking = in_thread(in_fork, lambda: True)
+        with pytest.raises(concurrent.futures.TimeoutError):
+            forking.result(0.05)
+
+    assert forking.result(PATIENCE)
 
 
 # --- what a handler starts ------------------------------------------------------------------------

@@ -153,13 +153,12 @@ def _start(work: int, orders: int, lifeline: int) -> subprocess.Popen[bytes]:
         f"import sys; sys.path[:] = {path!r}; from {__package__}.process_child import main; "
         f"main({work}, {orders}, {lifeline})"
     )
-    # Signals to the whole group are the owner's to act on, also until it says so itself. `-P`
-    # keeps files of the working directory from being taken for modules of the library.
+    # Signals to the whole group are the owner's to act on, also until it says so itself.
     signals = (signal.SIGINT, signal.SIGTERM)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         return subprocess.Popen(
-            [os.fsdecode(spawn.get_executable()), *_interpreter_flags(), "-P", "-c", code],
+            [os.fsdecode(spawn.get_executable()), *_interpreter_flags(), "-c", code],
             pass_fds=(work, orders, lifeline),
             stdin=subprocess.DEVNULL,
         )
