@@ -6,6 +6,8 @@ import logging
 import os
 import pickle
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -292,6 +294,30 @@ def test_death_of_the_process_is_a_failed_attempt_that_says_how(
     with pytest.raises(WorkerProcessError, match=text):
         handle.result()
     assert text in str(jq.info(handle.id).last_error)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="there every signal has a name")
+def test_death_by_a_signal_without_a_name_is_told_by_number(run: Run) -> None:
+    with pytest.raises(WorkerProcessError, match=f"ended by signal {signal.SIGRTMIN + 1}"):
+        run(handlers.die_of_nameless_signal).result()
+
+
+def test_process_that_cannot_be_started_is_a_failed_attempt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_args: object, **_kwargs: object) -> None:
+        raise BlockingIOError(11, "no more processes")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with open_queue(max_retries=1) as jq:
+        before = os.listdir("/dev/fd")
+        handle = jq.enqueue_with_handler(Job(), handlers.echo)
+
+        with pytest.raises(WorkerProcessError, match=r"could be started.*no more processes"):
+            handle.result(PATIENCE)
+        assert jq.info(handle.id).retries == 1
+        assert os.listdir("/dev/fd") == before
 
 
 @pytest.mark.slow

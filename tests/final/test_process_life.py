@@ -284,6 +284,17 @@ def test_close_kills_a_process_that_still_imports(
     assert jq.close(0).unfinished == (handle.id,)
 
 
+def test_close_kills_a_process_that_a_thread_of_a_handler_keeps(open_queue: Open) -> None:
+    jq = open_queue()
+    pid = put(jq, handlers.leave_thread).result(PATIENCE)
+    assert isinstance(pid, int)
+
+    jq.close(0)
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
 def test_job_that_close_killed_runs_again_from_the_log(stage: Stage, tmp_path: Path) -> None:
     config = Config(executor="process", num_workers=1, persist_path=tmp_path / "jobs.db")
     with JobQueue(config, handlers={"hold": handlers.hold}) as jq:

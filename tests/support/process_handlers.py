@@ -185,6 +185,16 @@ def die(payload: bytes) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def die_of_nameless_signal(payload: bytes) -> None:
+    os.kill(os.getpid(), signal.SIGRTMIN + 1)
+
+
+def leave_thread(payload: bytes) -> int:
+    """Leave a thread behind that would keep the process for ever."""
+    threading.Thread(target=threading.Event().wait).start()
+    return os.getpid()
+
+
 def die_at_first(payload: bytes, context: JobContext) -> tuple[int, int]:
     if context.attempt == 0:
         say(payload, os.getpid())
