@@ -514,4 +514,71 @@ RUNNING = (
     ),
 )
 
-GUARDS = (*FSYNCS, *READING, *FILES, *WAITS, *RUNNING)
+PROCESSES = (
+    Guard(
+        "no process is killed for an attempt that has ended",
+        "process.py",
+        "            if not self._is_over:\n",
+        "            if True:\n",
+        _final("process_life"),
+        slow=True,
+    ),
+    Guard(
+        "look for a stop that came before its attempt",
+        "process_child.py",
+        "            if self._stopped >= assignment.number:\n                stop.cancel()\n",
+        "",
+        _final("process_life"),
+        slow=True,
+    ),
+    Guard(
+        "a stop is for one attempt only",
+        "process_child.py",
+        "if self._stop is not None and self._number == number:",
+        "if self._stop is not None:",
+        _final("process_life"),
+        slow=True,
+    ),
+    Guard(
+        "busy processes are killed by close",
+        "process.py",
+        "        for process in busy:\n            process.kill()\n",
+        "",
+        _final("process_life"),
+        slow=True,
+    ),
+    Guard(
+        "no process is started after close",
+        "process.py",
+        "        if self._closed:\n            raise QueueClosedError",
+        "        if False:\n            raise QueueClosedError",
+        _final("process_life"),
+        slow=True,
+    ),
+    Guard(
+        "an idle process that has died is not used",
+        "process.py",
+        "                    if process.is_alive():\n",
+        "                    if True:\n",
+        _final("process"),
+        slow=True,
+    ),
+    Guard(
+        "no fork while a process is started",
+        "process_owner.py",
+        "_no_fork, ExitStack() as its",
+        "ExitStack() as its",
+        _final("process_life"),
+        slow=True,
+    ),
+    Guard(
+        "a forked child closes its copies",
+        "process_owner.py",
+        "        self._opened.close()\n        self._process.returncode",
+        "        self._process.returncode",
+        _final("process_life"),
+        slow=True,
+    ),
+)
+
+GUARDS = (*FSYNCS, *READING, *FILES, *WAITS, *RUNNING, *PROCESSES)
