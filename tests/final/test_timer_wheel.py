@@ -239,6 +239,15 @@ def test_jump_of_a_century_costs_no_more_than_its_few_occupied_slots() -> None:
     assert wheel.advance(CENTURY) == items  # tick by tick it would take days
 
 
+@pytest.mark.parametrize("now", [0, 1, 255, 256, 65_535, 3 * 65_536 - 1, 2**24 - 1])
+@pytest.mark.parametrize(("distance", "levels"), [(256, 1), (257, 2), (65_536, 2), (65_537, 3)])
+def test_what_is_delayed_by_a_turn_at_most_never_moves_down_in_a_burst(
+    now: int, distance: int, levels: int
+) -> None:
+    wheel, _ = filled(now + distance, now=now)
+    assert len(wheel._levels) <= levels
+
+
 def test_time_does_not_run_backwards() -> None:
     wheel, (late, early) = filled(150, 50, now=100)
     assert wheel.advance(10) == [early]
