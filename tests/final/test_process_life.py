@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -385,6 +386,7 @@ def test_process_is_replaced_also_at_the_interpreters_exit(stage: Stage, tmp_pat
         assert sorted(owner.rest()) == ["finished", "finished"]
 
 
+@pytest.mark.skipif(shutil.which("setsid") is None, reason="no setsid to make a group with")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_to_the_whole_group_leaves_it_to_the_owner_to_finish(
     stage: Stage, tmp_path: Path, number: signal.Signals

@@ -53,11 +53,13 @@ class Config:
         fsync_interval: longest time before written records are fsynced.
         segment_bytes: size at which a log segment is sealed.
         shutdown_timeout: how long `close()` waits.
-        job_timeout: after this long an attempt is told to stop; `None` never does.
+        job_timeout: after this long an attempt is told to stop, and one in a process is killed;
+            `None` never does.
         status_retention: how many completed and cancelled jobs are remembered.
         max_dead_letters: how many failed jobs are kept, with payload.
         max_payload_bytes: largest payload that is accepted; with a log 128 MiB at most.
-        executor: "thread" runs handlers in the worker threads; "process" in processes.
+        executor: "thread" runs handlers in the worker threads; "process" runs those that can be
+            imported by name in as many processes, for work that computes.
         max_crashes: a job that was running at this many process deaths in a row is failed.
 
     Raises:
