@@ -182,6 +182,7 @@ def _axes(path: Path, title: str, height: float = 4.0) -> Iterator[Any]:
         "axes.grid": True,
         "axes.grid.axis": "y",
         "axes.axisbelow": True,
+        "axes.ymargin": 0.1,
         "grid.color": "#E5E5E5",
         "lines.linewidth": 1.8,
         "lines.markersize": 4,

@@ -31,18 +31,19 @@ NUMBERS = DIRECTORY / "measurements.json"
 
 def main(arguments: Sequence[str]) -> None:
     if "--draw" not in arguments:
+        where = machine()  # before the load is ours
         findings = measure_all(ALL)
         print_findings(findings)
         DIRECTORY.mkdir(parents=True, exist_ok=True)
-        NUMBERS.write_text(json.dumps(_numbers(findings), indent=1) + "\n", encoding="utf-8")
+        NUMBERS.write_text(json.dumps(_numbers(where, findings), indent=1) + "\n", encoding="utf-8")
     numbers = json.loads(NUMBERS.read_text(encoding="utf-8"))
     draw_all(numbers["series"], DIRECTORY)
     PAGE.write_text("\n".join(page(numbers)) + "\n", encoding="utf-8")
 
 
-def _numbers(findings: Findings) -> dict[str, Any]:
+def _numbers(where: dict[str, str], findings: Findings) -> dict[str, Any]:
     return {
-        "machine": machine(),
+        "machine": where,
         "figures": [asdict(figure) for figure in findings.figures],
         "series": _rounded(findings.series),
     }
@@ -56,6 +57,7 @@ def machine() -> dict[str, str]:
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "system": platform.system(),
         "msgspec": msgspec.__version__,
+        "load": f"{os.getloadavg()[0]:.1f}",
     }
 
 
@@ -78,6 +80,8 @@ def page(numbers: dict[str, Any]) -> Iterator[str]:
     """The lines of docs/performance.md."""
     machine, series = numbers["machine"], numbers["series"]
     yield INTRODUCTION.format(**machine)
+    if "load" in machine:
+        yield BUSY.format(**machine)
     yield from _peers(series["peers"])
     yield from _figures([Figure(**each) for each in numbers["figures"]])
     yield from _throughput(series)
@@ -98,6 +102,11 @@ of the ratios of at least five turns. Unless something else is said, there are o
 four workers, handlers that do nothing, and 26 bytes of payload; time runs from the first `enqueue`
 until the last job has run and, with a log, is on the disk. `make bench-peers` prints the same
 without writing it down; `make bench` measures the parts of all three tiers one by one.
+"""
+
+BUSY = """\
+The load average was {load} as the run began: the more of it is other people's work, the less the
+figures say, latencies above all.
 """
 
 PEERS = """\
@@ -171,7 +180,8 @@ LATENCY = """\
 ![From enqueue to the start of the handler](performance/latency.png)
 
 A producer offers 5,000 jobs a second, ten seconds for each row, in turns of two; what counts is the
-time from the call of `enqueue` to the start of the handler.
+time from the call of `enqueue` to the start of the handler. Here all turns are taken together; the
+figures above are medians of the turns, which one bad turn does not move.
 """
 
 
