@@ -135,8 +135,8 @@ def _collector_at_rest() -> Iterator[None]:
     It would do so again and again, for half of the time that it takes to make them.
     """
     was_enabled = gc.isenabled()
-    gc.disable()
     try:
+        gc.disable()  # in here, since an interrupt may come right after it
         yield
     finally:
         if was_enabled:
