@@ -46,7 +46,8 @@ def main() -> None:
 def close_on_signal(jq: JobQueue, payload: bytes) -> None:
     """The signal may come as soon as the handlers have begun."""
     ids = ("a", "b")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs ignore SIGINT
+        signal.signal(number, signal.default_int_handler)
     try:
         for job_id in ids:
             jq.enqueue(Job(payload, id=job_id, handler="hold"))
