@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 
-from jobqueue.final import Config, Job, JobQueue, Status
+from jobqueue.final import Config, Job, JobHandle, JobQueue, Status
 from tests.support import process_handlers
 
 FORK_SECONDS_MAX = 30
@@ -29,7 +29,7 @@ def main() -> None:
     handles = [jq.enqueue(Job(os.fsencode(directory), handler=name)) for _ in range(2)]
     if how == "leave":
         for handle in handles:
-            threading.Thread(target=lambda h=handle: (h.wait(), print("finished"))).start()
+            threading.Thread(target=tell_end, args=(handle,)).start()
         print("leaving")
         return
     if how == "fork":
@@ -41,6 +41,11 @@ def main() -> None:
             signal.pause()
         print(pid)
     threading.Event().wait()
+
+
+def tell_end(handle: JobHandle) -> None:
+    handle.wait()
+    sys.stdout.write("finished\n")  # in one piece, as `print` does not
 
 
 def close_on_signal(jq: JobQueue, payload: bytes) -> None:
