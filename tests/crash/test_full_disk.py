@@ -418,8 +418,8 @@ def test_flush_raises_while_the_disk_is_full_and_works_again_afterwards(
 ) -> None:
     jq = _open_by(way, log, files)
     jq.enqueue(Job(id="a"))
+    files.fail("write", errno.ENOSPC, for_ever=True)  # before there is an outcome to write
     jq.start()
-    files.fail("write", errno.ENOSPC, for_ever=True)
     assert jq.join(PATIENCE)
 
     with pytest.raises(LogWriteError):
