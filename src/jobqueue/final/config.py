@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from .errors import ConfigError
 
@@ -103,7 +103,7 @@ def _check(name: str, value: object) -> None:
     elif name in _CHOICES:
         _check_choice(name, value, _CHOICES[name])
     elif name == "jitter":
-        if not _is_finite_number(value) or not 0 <= value <= 1:  # type: ignore[operator]  # it is a number by then
+        if not _is_finite_number(value) or not 0 <= value <= 1:
             raise ConfigError(f"jitter must be a number from 0 to 1, not {value!r}")
     elif name == "job_timeout":
         if value is not None:
@@ -115,7 +115,7 @@ def _check(name: str, value: object) -> None:
         )
 
 
-def _is_finite_number(value: object) -> bool:
+def _is_finite_number(value: object) -> TypeGuard[float]:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
     try:
@@ -130,7 +130,7 @@ def _check_whole_number(name: str, value: object, smallest: int) -> None:
 
 
 def _check_seconds(name: str, value: object, alternative: str = "") -> None:
-    if not _is_finite_number(value) or value < 0:  # type: ignore[operator]  # it is a number by then
+    if not _is_finite_number(value) or value < 0:
         wanted = f"{name} must be a finite number of seconds >= 0 {alternative}".rstrip()
         raise ConfigError(f"{wanted}, not {value!r}")
 

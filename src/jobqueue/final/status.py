@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .handlers import Handler
+    from .job import HandleOwner
 
 _QUEUED = Status.QUEUED
 _DUE = after(Status.SCHEDULED, Event.DUE)
@@ -287,19 +288,19 @@ class StatusMap:
             return self.handle(handle._owner, job._id)
         return handle
 
-    def handle(self, owner: object, job_id: str) -> JobHandle:
+    def handle(self, owner: HandleOwner, job_id: str) -> JobHandle:
         """The handle of a known job; a new one, without result, where it has finished."""
         live = self.live.get(job_id)
         if live is not None:
             return live
         letter = self.dead.get(job_id)
         if letter is not None:
-            handle = JobHandle(owner, letter.job, Status.FAILED, letter.number)  # type: ignore[arg-type]  # the queue
+            handle = JobHandle(owner, letter.job, Status.FAILED, letter.number)
             handle._failure = letter.failure
         elif job_id in self.finished:
             record = self.finished[job_id]
             job = Job(id=job_id, priority=record.priority, _created=record.created)
-            handle = JobHandle(owner, job, record.status)  # type: ignore[arg-type]  # the queue
+            handle = JobHandle(owner, job, record.status)
         else:
             raise unknown_job(job_id)
         handle._outcome = NO_RESULT
