@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from .job import JobHandle
     from .mutex import Mutex
 
+_QUEUED = Status.QUEUED  # an enumeration is slow to look into
+
 
 class Lane(queue.Queue["JobHandle"]):
     """The jobs of one priority that can run now.
@@ -44,7 +46,7 @@ class Lane(queue.Queue["JobHandle"]):
         """Places left for new jobs; below 0 never."""
         self.tokens = 0
         """How many more jobs of higher lanes may overtake this one."""
-        self.stale = 0
+        self._stale = 0
         """How many of its entries have been cancelled and are only passed over."""
         self.producers: deque[Lock] = deque()
         """Locks of the producers that wait for room, in order; released to wake them."""
@@ -72,18 +74,18 @@ class Lane(queue.Queue["JobHandle"]):
         """Whether a job waits; drops cancelled ones from the front."""
         jobs = self.queue
         while jobs:
-            if jobs[0]._status is Status.QUEUED:
+            if jobs[0]._status is _QUEUED:
                 return True
             jobs.popleft()
-            self.stale -= 1
+            self._stale -= 1
         return False
 
     def cancelled_one(self) -> None:
         """One of the jobs in here was cancelled: pass over it, and sweep when they are many."""
-        self.stale += 1
-        if self.stale * 2 > len(self.queue):
+        self._stale += 1
+        if self._stale * 2 > len(self.queue):
             self.queue = deque(job for job in self.queue if job._status is Status.QUEUED)
-            self.stale = 0
+            self._stale = 0
 
     def wake_producer(self) -> None:
         """Have the first producer that waits look whether there is room."""
@@ -190,14 +192,14 @@ class FairScheduler:
         if self.suspects or self.lone is not None:
             return self._choose_suspect()
         high, medium, low = self.lanes
-        # Where none of its entries is stale, a lane's deque says enough.
-        medium_waits = medium.has_work() if medium.stale else medium.queue
-        low_waits = low.has_work() if low.stale else low.queue
+        # A lane's deque is looked at first: has_work is for the entries in it.
+        medium_waits = medium.queue and medium.has_work()
+        low_waits = low.queue and low.has_work()
         if medium_waits and medium.tokens <= 0:
             return self._serve(medium, low if low_waits else None)
         if low_waits and low.tokens <= 0:
             return self._serve(low, None)
-        if high.has_work() if high.stale else high.queue:
+        if high.queue and high.has_work():
             if medium_waits:
                 medium.tokens -= 1
             if low_waits:
@@ -245,7 +247,7 @@ class FairScheduler:
         """Assert the invariants; used by randomised tests."""
         for lane in self.lanes:
             stale = sum(job._status is not Status.QUEUED for job in lane.queue)
-            assert stale == lane.stale, (stale, lane.stale)
+            assert stale == lane._stale, (stale, lane._stale)
             assert 0 <= lane.room <= lane.maxsize
         for lane in (self.medium, self.low):
             assert -1 <= lane.tokens <= self.fairness

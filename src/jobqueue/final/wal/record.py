@@ -56,7 +56,7 @@ class Enqueued(_Record, tag="enqueued"):
     created: Time
     handler: str | None = None
     max_retries: Count | None = None
-    headers: dict[str, str] = {}  # noqa: RUF012 - a struct gives each instance a new one
+    headers: dict[str, str] = {}  # noqa: RUF012  # a struct gives each instance a new one
     payload: str = ""
     binary: bytes = b""
     due: Time | None = None
