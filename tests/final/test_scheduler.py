@@ -209,6 +209,16 @@ def test_a_cancelled_job_is_passed_over(lanes: Lanes) -> None:
     assert ids([lanes.take() for _ in range(3)]) == ["b", "d", "e"]
 
 
+@pytest.mark.parametrize("priority", Priority)
+def test_a_job_whose_cancelling_was_cut_short_is_not_given_out(
+    lanes: Lanes, priority: Priority
+) -> None:
+    cut_short, other = lanes.push(priority), lanes.push(priority)
+    cut_short._status = Status.CANCELLED  # and nothing has been counted
+
+    assert lanes.scheduler.take_ready() is other
+
+
 def test_a_lane_of_cancelled_jobs_has_no_work(lanes: Lanes) -> None:
     lane = lanes.scheduler.high
     handles = [lanes.push(HIGH) for _ in range(3)]
