@@ -18,7 +18,7 @@ MADE_BY := $(VENV)/python-$(or $(VERSION),missing)
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test test-free-threaded check mutants torture bench bench-peers bench-report lint types format clean
+.PHONY: help run test test-free-threaded check mutants torture bench bench-peers bench-report lab lint types format clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ bench-peers: $(VENV)/ready-bench ## side by side with other job queues, and all 
 
 bench-report: $(VENV)/ready-bench ## the same, written into docs/performance.md with plots
 	$(BIN)/python -m benchmarks.report
+
+lab: $(VENV)/ready-lab ## all experiments: data, pictures and pages of docs/lab (ARGS='crash --quick')
+	$(BIN)/python -m jobqueue.lab $(or $(ARGS),all)
 
 torture: $(READY) ## crash images, kills and injected errors by seed (SECONDS=600)
 	$(BIN)/python -m tests.torture --seconds $(SECONDS) $(ARGS)
@@ -91,6 +94,10 @@ $(VENV)/ready-free-threaded: pyproject.toml $(MADE_BY)
 # What is measured against, and what plots are drawn with; neither is needed for anything else.
 $(VENV)/ready-bench: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	touch $@
+
+$(VENV)/ready-lab: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,lab]'
 	touch $@
 
 $(MADE_BY):
