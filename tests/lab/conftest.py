@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from jobqueue.lab import Experiment, Settings, load
+from jobqueue.lab import Experiment, Settings, load_experiment
 from jobqueue.lab.record import Record, run
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Measured:
     found: dict[str, Record] = {}
 
     def measure(name: str) -> tuple[Experiment, Record]:
-        experiment = load(name)
+        experiment = load_experiment(name)
         if name not in found:
             scratch: Path = tmp_path_factory.mktemp(name)
             found[name] = run(experiment, Settings(quick=True, seed=1, scratch=scratch))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jobqueue.lab import Data, Experiment, Settings, command, drawing, load
+from jobqueue.lab import Data, Experiment, Settings, command, drawing, load_experiment
 from jobqueue.lab.record import Record
 
 NAMES = ("crash", "memory")
@@ -35,7 +35,7 @@ TOY = Experiment("crash", "Is this a toy?", _measure, lambda data: f"{data['lost
 @pytest.fixture(autouse=True)
 def _toy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(command, "NAMES", NAMES)
-    monkeypatch.setattr(command, "load", lambda _name: TOY)
+    monkeypatch.setattr(command, "load_experiment", lambda _name: TOY)
     monkeypatch.setattr(drawing, "save", lambda _draw, _data, path: path.touch())
     yield
     seen.clear()
@@ -107,7 +107,7 @@ def test_a_name_that_is_none_is_refused_with_those_there_are(
 
 def test_loading_a_name_that_is_none_is_a_key_error() -> None:
     with pytest.raises(KeyError):
-        load("command")
+        load_experiment("command")
 
 
 def test_without_matplotlib_it_says_what_to_install_and_keeps_the_data(
@@ -115,7 +115,7 @@ def test_without_matplotlib_it_says_what_to_install_and_keeps_the_data(
 ) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(command, "NAMES", NAMES)
-    monkeypatch.setattr(command, "load", lambda _name: TOY)
+    monkeypatch.setattr(command, "load_experiment", lambda _name: TOY)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert command.main(["crash", "--out", str(tmp_path)]) == 1
     assert "pip install 'jobqueue[lab]'" in capsys.readouterr().err

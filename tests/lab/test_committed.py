@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobqueue.lab import NAMES, load
+from jobqueue.lab import NAMES, load_experiment
 from jobqueue.lab.pages import block_text, blocks, pages_around
 from jobqueue.lab.record import Record
 
@@ -23,7 +23,7 @@ BLOCKS = [
 def test_a_block_says_what_the_data_say(name: str, body: str) -> None:
     assert name in NAMES
     record = Record.read(LAB / f"{name}.json")
-    assert body.strip() == block_text(load(name), record)
+    assert body.strip() == block_text(load_experiment(name), record)
 
 
 @pytest.mark.parametrize("name", NAMES)

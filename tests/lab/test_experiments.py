@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from jobqueue.lab import NAMES, drawing, load
+from jobqueue.lab import NAMES, drawing, load_experiment
 
 if TYPE_CHECKING:
     from tests.lab.conftest import Measured
@@ -25,7 +25,7 @@ each = pytest.mark.parametrize("name", NAMES)
 
 @each
 def test_it_asks_a_question(name: str) -> None:
-    experiment = load(name)
+    experiment = load_experiment(name)
     assert experiment.name == name
     assert experiment.question.endswith("?")
 

@@ -5,6 +5,6 @@ numbers of its page. Read `experiment.py` for what an experiment is; each has a 
 and a page in `docs/lab`.
 """
 
-from .experiment import NAMES, Data, Experiment, Settings, load
+from .experiment import NAMES, Data, Experiment, Settings, load_experiment
 
-__all__ = ["NAMES", "Data", "Experiment", "Settings", "load"]
+__all__ = ["NAMES", "Data", "Experiment", "Settings", "load_experiment"]

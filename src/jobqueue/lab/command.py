@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from . import drawing
-from .experiment import NAMES, Experiment, Settings, load
+from .experiment import NAMES, Experiment, Settings, load_experiment
 from .pages import block_text, pages_around, update
 from .progress import progress_bar
 from .record import Record, run
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed.out.mkdir(parents=True, exist_ok=True)
     try:
         for name in _chosen(parsed.names):
-            experiment = load(name)
+            experiment = load_experiment(name)
             path = parsed.out / f"{name}.json"
             if not parsed.draw:
                 _measure(experiment, parsed).save(path)
@@ -93,7 +93,7 @@ def _name(text: str) -> str:
 def _print_questions() -> None:
     width = max(map(len, NAMES))
     for name in NAMES:
-        print(f"{name:{width}}  {load(name).question}")
+        print(f"{name:{width}}  {load_experiment(name).question}")
 
 
 def _chosen(names: Sequence[str]) -> Sequence[str]:

@@ -61,7 +61,7 @@ class Experiment:
     draw: Callable[[Data, Any], None]
 
 
-def load(name: str) -> Experiment:
+def load_experiment(name: str) -> Experiment:
     """The experiment of that name, whose module is imported only now.
 
     Raises:
