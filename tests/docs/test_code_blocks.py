@@ -1,9 +1,9 @@
 """The Python blocks of README and docs run as they stand, each page as one program.
 
 Blocks of a page run in their order and in one namespace, that of a main module, in an empty
-directory. A test runs a whole page, since the suite shuffles tests. What stands behind a print, as in
-`print(x)  # 1`, has to be printed (`…` stands for anything). A page must leave no thread and no open
-file behind. Blocks with a title are quotations: see `test_quotations`.
+directory. A test runs a whole page, since the suite shuffles tests. What stands behind a print,
+as in `print(x)  # 1`, has to be printed (`…` stands for anything). A page must leave no thread and
+no open file behind. Blocks with a title are quotations: see `test_quotations`.
 
 A page may import modules that it takes as the reader's own: they stand in `modules`.
 """
