@@ -8,6 +8,8 @@ into a program of your own is `sender.py`.
 - `receiver.py`: an HTTP server whose endpoints fail in the ways of real ones
 - `scenario.py`: starts both, kills the sender, starts it again, watches
 - `audit.py`: what became of every event, by the receiver's record and by the sender's acks
-- `lines.py`: the files of those records
-- `screen.py`: progress and results, on a terminal or as plain lines
+- `results.py`: the tables at the end
+
+What all examples share stands beside this folder: the processes (`children.py`), the files of
+records (`lines.py`), the progress (`screen.py`), how a command ends (`command.py`).
 """

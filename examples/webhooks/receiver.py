@@ -21,7 +21,7 @@ from socket import socket
 from socketserver import TCPServer
 from typing import Any
 
-from .lines import LineWriter
+from ..lines import LineWriter
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ from jobqueue.final import (
     RetryJobError,
 )
 
+from ..lines import LineReader, LineWriter
 from .events import Event, events
-from .lines import LineReader, LineWriter
 
 Durability = Literal["async", "write", "fsync"]
 

@@ -19,11 +19,11 @@ from typing import cast
 
 import pytest
 
+from examples.lines import LineReader, LineWriter
 from examples.webhooks import __main__ as command
 from examples.webhooks import receiver, sender
 from examples.webhooks.audit import Audit, Record, audit
 from examples.webhooks.events import events
-from examples.webhooks.lines import LineReader, LineWriter
 from examples.webhooks.scenario import Outcome, Scenario
 from jobqueue.final import Job, JobContext, Priority, RejectJobError, RetryJobError
 
