@@ -63,7 +63,8 @@ def test_test_that_brings_the_gil_back_fails() -> None:
 def test_free_threaded_run_has_the_versions_that_the_other_tests_have() -> None:
     tables = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     project = tables["project"]
-    known = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"]
+    known = [*project["dependencies"], *extras["dev"], *extras["examples"]]
     known = [requirement.partition(";")[0] for requirement in known]
     assert set(tables["dependency-groups"]["free-threaded"]) <= set(known)
 
