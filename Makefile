@@ -18,7 +18,7 @@ MADE_BY := $(VENV)/python-$(or $(VERSION),missing)
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test test-free-threaded check mutants torture bench bench-peers bench-report lab lint types format clean
+.PHONY: help run test test-free-threaded check mutants torture bench bench-peers bench-report lab docs docs-serve lint types format clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' $(MAKEFILE_LIST)
@@ -61,6 +61,14 @@ lab: $(VENV)/ready-lab ## all experiments: data, pictures and pages of docs/lab 
 torture: $(READY) ## crash images, kills and injected errors by seed (SECONDS=600)
 	$(BIN)/python -m tests.torture --seconds $(SECONDS) $(ARGS)
 
+# Otherwise each build begins with a note on what comes after the generator that the theme is for.
+docs docs-serve: export NO_MKDOCS_2_WARNING = 1
+docs: $(VENV)/ready-docs ## the documentation as a site, site/index.html; a dead link is an error
+	$(BIN)/python -m mkdocs build --clean
+
+docs-serve: $(VENV)/ready-docs ## the same, on this machine's port 8000, made anew on each change
+	$(BIN)/python -m mkdocs serve
+
 lint: $(READY) ## ruff (rules and format) and the rules on who may import whom
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
@@ -75,7 +83,7 @@ format: $(READY) ## put the code into shape
 
 clean: ## remove what make and the tests left
 	rm -rf .coverage .coverage.* .benchmarks .hypothesis .import_linter_cache .mypy_cache \
-		.pytest_cache .ruff_cache build dist
+		.pytest_cache .ruff_cache build dist site
 	find $(CODE) -name __pycache__ -prune -exec rm -rf {} +
 	test ! -f $(VENV)/pyvenv.cfg || rm -rf $(VENV)
 	test ! -f $(FREE_VENV)/pyvenv.cfg || rm -rf $(FREE_VENV)
@@ -94,6 +102,10 @@ $(VENV)/ready-free-threaded: pyproject.toml $(MADE_BY)
 # What is measured against, and what plots are drawn with; neither is needed for anything else.
 $(VENV)/ready-bench: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	touch $@
+
+$(VENV)/ready-docs: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs]'
 	touch $@
 
 $(VENV)/ready-lab: $(READY)

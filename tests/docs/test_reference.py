@@ -1,0 +1,27 @@
+"""The site's reference has every public name."""
+
+from __future__ import annotations
+
+import re
+
+import jobqueue
+from jobqueue import improved, naive
+from jobqueue.final import testing
+from tests.support.pages import DOCS
+
+REFERENCE = "".join(
+    page.read_text(encoding="utf-8") for page in sorted((DOCS / "reference").glob("*.md"))
+)
+TOLD = re.findall(r"^::: (\S+)$", REFERENCE, re.MULTILINE)
+
+
+PUBLIC = [
+    *(f"jobqueue.{name}" for name in jobqueue.__all__),
+    *(f"{testing.__name__}.{name}" for name in testing.__all__),
+    naive.__name__,  # the other tiers as a whole
+    improved.__name__,
+]
+
+
+def test_every_public_name_is_told_once_and_no_other() -> None:
+    assert sorted(TOLD) == sorted(PUBLIC)
