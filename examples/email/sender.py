@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -163,11 +163,11 @@ def as_job(mail: Mail) -> Job:
     return Job(mail.message, id=mail.id, priority=mail.priority, headers={"to": mail.to})
 
 
-def feed(queue: JobQueue, settings: Settings) -> None:
+def feed(queue: JobQueue, outbox: Iterable[Mail], acks_file: Path) -> None:
     """Enqueue, in order, all e-mails that have not been accepted yet."""
-    accepted = set(LineReader(settings.acks).new())
-    with LineWriter(settings.acks) as acks:
-        for mail in mails(settings.mails, settings.seed):
+    accepted = set(LineReader(acks_file).new())
+    with LineWriter(acks_file) as acks:
+        for mail in outbox:
             if mail.id in accepted:
                 continue
             try:
@@ -191,21 +191,23 @@ def main(settings: Settings, parent: Connection) -> None:
     """Send everything, and tell the parent process about it as it goes."""
     # Every failed attempt is logged with its traceback. Here they are the point of the show.
     logging.getLogger("jobqueue").setLevel(logging.CRITICAL)
+    outbox = list(mails(settings.mails, settings.seed))
     with suppress(BrokenPipeError), LineWriter(settings.doubts) as doubts:
         mailer = Mailer(settings.address, settings.host_name, doubts)
         with ThreadPoolExecutor(1) as feeder, open_queue(settings, mailer) as queue:
-            recovered = _unfinished(queue, settings)
+            recovered = _unfinished(queue, outbox)
             queue.start()
-            feeding = feeder.submit(feed, queue, settings)
+            feeding = feeder.submit(feed, queue, outbox, settings.acks)
             finished = False
             while not finished:
                 finished = _finished(queue, feeding)
                 parent.send(_report(queue, recovered, finished))
 
 
-def _unfinished(queue: JobQueue, settings: Settings) -> frozenset[str]:
+def _unfinished(queue: JobQueue, outbox: Iterable[Mail]) -> frozenset[str]:
+    """What the log, which an earlier life has left, says that there is to send."""
     found = set()
-    for mail in mails(settings.mails, settings.seed):
+    for mail in outbox:
         with suppress(UnknownJobError):  # never accepted
             if queue.status(mail.id) in _UNFINISHED:
                 found.add(mail.id)

@@ -21,6 +21,7 @@ WORKS: Mapping[str, Callable[..., object]] = {
     "resize": work.resize,
     "placeholder": work.placeholder,
 }
+_PLURALS = {"thread": "threads", "process": "processes"}
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,7 @@ class Setting:
     workers: int
 
     def __str__(self) -> str:
-        name = (
-            self.executor
-            if self.workers == 1
-            else {"thread": "threads"}.get(self.executor, "processes")
-        )
-        return f"{self.workers} {name}"
+        return f"{self.workers} {self.executor if self.workers == 1 else _PLURALS[self.executor]}"
 
 
 @dataclass

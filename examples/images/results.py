@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -17,31 +17,39 @@ WORTH = 1.2
 """How many times as fast another setting has to be to be recommended: less is chance, or not
 worth its memory."""
 
+STEADY = 1.5
+"""How many times as fast as its slowest round a setting's fastest may be."""
+
 
 @dataclass(frozen=True)
 class Rates:
-    """Pictures per second of one kind of work, by setting."""
+    """Pictures per second of one kind of work in each round, by setting."""
 
-    by_setting: Mapping[Setting, float]
+    rounds: Mapping[Setting, Sequence[float]]
 
-    def best(self, executor: str) -> tuple[Setting, float]:
-        """The setting of an executor with most workers."""
-        setting = max(
-            (setting for setting in self.by_setting if setting.executor == executor),
-            key=lambda setting: setting.workers,
-        )
-        return setting, self.by_setting[setting]
+    def median(self, setting: Setting) -> float:
+        return median(self.rounds[setting])
 
     @property
     def base(self) -> float:
         """The rate of one thread."""
-        return self.by_setting[Setting("thread", 1)]
+        return self.median(Setting("thread", 1))
+
+    @property
+    def spread(self) -> float:
+        """How many times as fast as its slowest round the most unsteady setting's fastest was."""
+        return max(max(rates) / min(rates) for rates in self.rounds.values())
+
+    def crowd(self, executor: str) -> Setting:
+        """The setting of an executor with most workers."""
+        settings = (setting for setting in self.rounds if setting.executor == executor)
+        return max(settings, key=lambda setting: setting.workers)
 
 
 def rates(results: Mapping[Setting, Made], pictures: int) -> dict[str, Rates]:
-    """The median of the rounds, by the name of the work."""
+    """What was measured, by the name of the work."""
     return {
-        name: Rates({s: pictures / median(made.seconds[name]) for s, made in results.items()})
+        name: Rates({s: [pictures / t for t in made.seconds[name]] for s, made in results.items()})
         for name in WORKS
     }
 
@@ -55,13 +63,16 @@ def show(console: Console, measured: Mapping[str, Rates], result: Audit) -> None
 
 def finding(name: str, measured: Rates) -> str:
     """What the numbers say, and no more than that."""
-    threads, threaded = measured.best("thread")
-    processes, processed = measured.best("process")
-    text = (
-        f"{name}: {threads} did {threaded / measured.base:.2f} × the work of one, "
-        f"{processes} {processed / measured.base:.2f} ×."
-    )
-    if max(threaded, processed) < WORTH * measured.base:
+    threads, processes = measured.crowd("thread"), measured.crowd("process")
+    threaded = measured.median(threads) / measured.base
+    processed = measured.median(processes) / measured.base
+    text = f"{name}: {threads} did {threaded:.2f} × the work of one, {processes} {processed:.2f} ×."
+    if measured.spread > STEADY:
+        return (
+            f"{text} But one round took up to {measured.spread:.1f} × as long as another of the "
+            f"same: something else was running. Measure again."
+        )
+    if max(threaded, processed) < WORTH:
         return f"{text} Neither was worth it here."
     if processed >= WORTH * threaded:
         return f'{text} Take "process".'
@@ -69,17 +80,19 @@ def finding(name: str, measured: Rates) -> str:
 
 
 def _rates_table(measured: Mapping[str, Rates]) -> Table:
-    table = Table("work", "executor", "workers", "pictures/s", "against 1 thread")
+    table = Table("work", "executor", "workers", "pictures/s", "slowest to fastest", "× 1 thread")
     for column in table.columns[2:]:
         column.justify = "right"
     for name, of_work in measured.items():
-        for setting, rate in of_work.by_setting.items():
+        for setting, of_rounds in of_work.rounds.items():
+            rate = of_work.median(setting)
             table.add_row(
                 name,
                 setting.executor,
                 f"{setting.workers}",
                 f"{rate:.1f}",
-                f"{rate / of_work.base:.2f} ×",
+                f"{min(of_rounds):.1f} to {max(of_rounds):.1f}",
+                f"{rate / of_work.base:.2f}",
             )
         table.add_section()
     return table
