@@ -276,7 +276,7 @@ class _Scripted(StreamRequestHandler):
             if verb == "EHLO":
                 self.wfile.write(b"250 mx.example\r\n")
                 continue
-            self.server.commands.append(line.decode().strip())
+            self.server.commands.append(line.decode().strip().lower())
             self._reply(verb)
             if verb == "DATA" and self.server.replies["DATA"] == "354":
                 self._take()
@@ -325,8 +325,8 @@ def test_the_envelope_names_the_recipient_and_an_address_with_the_job_s_id(
 ) -> None:
     send(mailer)
     assert script.commands == [
-        "mail FROM:<bounces+7@shop.example>",
-        "rcpt TO:<ada@inbox.example>",
+        "mail from:<bounces+7@shop.example>",
+        "rcpt to:<ada@inbox.example>",
         "data",
     ]
 
