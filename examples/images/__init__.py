@@ -7,6 +7,7 @@ into a program of your own is `work.py`.
 - `blurhash.py`: that placeholder, computed in Python
 - `pictures.py`: the pictures, the same ones for the same seed, and some that are broken
 - `pipeline.py`: a queue for each setting, what each has to do, and how long it takes
+- `timed.py`: the handlers with a look at the clocks
 - `audit.py`: whether all of them made the same, and all of it
 - `results.py`: the tables at the end, and what follows from them
 """

@@ -40,7 +40,7 @@ def _story(options: argparse.Namespace, home: Path, console: Console) -> bool:
     console.print(f"{len(pictures)} pictures and {len(broken)} broken ones, seed {options.seed}.")
     made = run(options.workers, options.rounds, pictures, broken, home, console.print)
     result = audit(pictures, broken, made)
-    results.show(console, results.rates(made, len(pictures)), result)
+    results.show(console, made, result)
     return result.ok
 
 

@@ -10,17 +10,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
 from jobqueue.final import Config, Job, JobHandle, JobQueue, Status
 
 from ..children import STALL_SECONDS, StoryError
-from . import work
+from . import timed
+from .timed import Timed
 
 WORKS: Mapping[str, Callable[..., object]] = {
-    "resize": work.resize,
-    "placeholder": work.placeholder,
+    "resize": timed.resize,
+    "placeholder": timed.placeholder,
 }
+T = TypeVar("T")
 _PLURALS = {"thread": "threads", "process": "processes"}
 
 
@@ -35,6 +37,10 @@ class Setting:
         return f"{self.workers} {self.executor if self.workers == 1 else _PLURALS[self.executor]}"
 
 
+def _a_list_each() -> dict[str, list[T]]:
+    return {name: [] for name in WORKS}
+
+
 @dataclass
 class Made:
     """What a setting has made, and what it took.
@@ -44,12 +50,14 @@ class Made:
         placeholders: by the picture's name.
         dead: reasons by the dead job's id.
         seconds: of each round, by the name of the work.
+        attempts: what each attempt took that was measured, by the name of the work.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
     placeholders: dict[str, object] = field(default_factory=dict)
     dead: dict[str, str] = field(default_factory=dict)
-    seconds: dict[str, list[float]] = field(default_factory=dict)
+    seconds: dict[str, list[float]] = field(default_factory=_a_list_each)
+    attempts: dict[str, list[Timed]] = field(default_factory=_a_list_each)
 
 
 class Pipeline:
@@ -57,7 +65,7 @@ class Pipeline:
 
     def __init__(self, setting: Setting, into: Path) -> None:
         into.mkdir()
-        self.made = Made(seconds={name: [] for name in WORKS})
+        self.made = Made()
         self._setting = setting
         self._into = into
         self._queue = JobQueue(
@@ -77,10 +85,15 @@ class Pipeline:
         start = time.perf_counter()
         handles = self._run(jobs)
         self.made.seconds[name].append(time.perf_counter() - start)
+        for handle, file in zip(handles, pictures, strict=True):
+            if handle.status is Status.COMPLETED:
+                self._note(name, file, handle.result())
+
+    def _note(self, name: str, file: Path, attempt: object) -> None:
+        assert isinstance(attempt, Timed)
+        self.made.attempts[name].append(attempt)
         if name == "placeholder":
-            for handle, file in zip(handles, pictures, strict=True):
-                if handle.status is Status.COMPLETED:
-                    self.made.placeholders[file.name] = handle.result()
+            self.made.placeholders[file.name] = attempt.result
 
     def _job(self, name: str, turn: str, file: Path) -> Job:
         return Job(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 
@@ -17,60 +17,56 @@ WORTH = 1.2
 """How many times as fast another setting has to be to be recommended: less is chance, or not
 worth its memory."""
 
-STEADY = 1.5
-"""How many times as fast as its slowest round a setting's fastest may be."""
+FREE = 0.75
+"""For how much of its time a handler in a process of its own computes, at least, where other
+programs leave it a core."""
 
 
 @dataclass(frozen=True)
-class Rates:
-    """Pictures per second of one kind of work in each round, by setting."""
+class Measured:
+    """What one kind of work took in one setting.
 
-    rounds: Mapping[Setting, Sequence[float]]
+    Attributes:
+        rate: pictures per second.
+        computing: for how much of its time a handler computed.
+    """
 
-    def median(self, setting: Setting) -> float:
-        return median(self.rounds[setting])
-
-    @property
-    def base(self) -> float:
-        """The rate of one thread."""
-        return self.median(Setting("thread", 1))
-
-    @property
-    def spread(self) -> float:
-        """How many times as fast as its slowest round the most unsteady setting's fastest was."""
-        return max(max(rates) / min(rates) for rates in self.rounds.values())
-
-    def crowd(self, executor: str) -> Setting:
-        """The setting of an executor with most workers."""
-        settings = (setting for setting in self.rounds if setting.executor == executor)
-        return max(settings, key=lambda setting: setting.workers)
+    rate: float
+    computing: float
 
 
-def rates(results: Mapping[Setting, Made], pictures: int) -> dict[str, Rates]:
-    """What was measured, by the name of the work."""
-    return {
-        name: Rates({s: [pictures / t for t in made.seconds[name]] for s, made in results.items()})
-        for name in WORKS
-    }
+def measured(made: Made, name: str) -> Measured:
+    """The median of the rounds, and what all attempts took together."""
+    attempts = made.attempts[name]
+    pictures = len(attempts) / len(made.seconds[name])
+    return Measured(
+        rate=pictures / median(made.seconds[name]),
+        computing=sum(a.cpu_seconds for a in attempts) / sum(a.wall_seconds for a in attempts),
+    )
 
 
-def show(console: Console, measured: Mapping[str, Rates], result: Audit) -> None:
-    console.print(_rates_table(measured))
-    for name, of_work in measured.items():
-        console.print(finding(name, of_work), soft_wrap=True)
+def show(console: Console, results: Mapping[Setting, Made], result: Audit) -> None:
+    if result.ok:  # else there is nothing to compare
+        table = {
+            name: {setting: measured(made, name) for setting, made in results.items()}
+            for name in WORKS
+        }
+        console.print(_rates_table(table))
+        for name, row in table.items():
+            console.print(finding(name, row), soft_wrap=True)
     console.print(_audit_table(result))
 
 
-def finding(name: str, measured: Rates) -> str:
+def finding(name: str, row: Mapping[Setting, Measured]) -> str:
     """What the numbers say, and no more than that."""
-    threads, processes = measured.crowd("thread"), measured.crowd("process")
-    threaded = measured.median(threads) / measured.base
-    processed = measured.median(processes) / measured.base
+    threads, processes = _crowd(row, "thread"), _crowd(row, "process")
+    base = row[Setting("thread", 1)].rate
+    threaded, processed = row[threads].rate / base, row[processes].rate / base
     text = f"{name}: {threads} did {threaded:.2f} × the work of one, {processes} {processed:.2f} ×."
-    if measured.spread > STEADY:
+    if row[processes].computing < FREE:
         return (
-            f"{text} But one round took up to {measured.spread:.1f} × as long as another of the "
-            f"same: something else was running. Measure again."
+            f"{text} But a process had a core for only {row[processes].computing:.0%} of its time: "
+            f"something else is running. Measure again."
         )
     if max(threaded, processed) < WORTH:
         return f"{text} Neither was worth it here."
@@ -79,23 +75,30 @@ def finding(name: str, measured: Rates) -> str:
     return f'{text} Take "thread": processes bring nothing that is worth their memory.'
 
 
-def _rates_table(measured: Mapping[str, Rates]) -> Table:
-    table = Table("work", "executor", "workers", "pictures/s", "slowest to fastest", "× 1 thread")
-    for column in table.columns[2:]:
+def _crowd(row: Mapping[Setting, Measured], executor: str) -> Setting:
+    """The setting of an executor with most workers."""
+    settings = (setting for setting in row if setting.executor == executor)
+    return max(settings, key=lambda setting: setting.workers)
+
+
+def _rates_table(table: Mapping[str, Mapping[Setting, Measured]]) -> Table:
+    shown = Table("work", "executor", "workers", "pictures/s", "× 1 thread", "computing")
+    for column in shown.columns[2:]:
         column.justify = "right"
-    for name, of_work in measured.items():
-        for setting, of_rounds in of_work.rounds.items():
-            rate = of_work.median(setting)
-            table.add_row(
+    for name, row in table.items():
+        base = row[Setting("thread", 1)].rate
+        for setting, found in row.items():
+            shown.add_row(
                 name,
                 setting.executor,
                 f"{setting.workers}",
-                f"{rate:.1f}",
-                f"{min(of_rounds):.1f} to {max(of_rounds):.1f}",
-                f"{rate / of_work.base:.2f}",
+                f"{found.rate:.1f}",
+                f"{found.rate / base:.2f}",
+                f"{found.computing:.0%}",
             )
-        table.add_section()
-    return table
+        shown.add_section()
+    shown.caption = "computing: for how much of its time a handler had a core"
+    return shown
 
 
 def _audit_table(result: Audit) -> Table:

@@ -15,11 +15,12 @@ import pytest
 from PIL import Image
 
 from examples.images import __main__ as command
-from examples.images import pictures, work
+from examples.images import pictures, timed, work
 from examples.images.audit import Audit, audit
 from examples.images.blurhash import blurhash
 from examples.images.pipeline import Made, Setting
-from examples.images.results import Rates, finding
+from examples.images.results import Measured, finding, measured
+from examples.images.timed import Timed
 from jobqueue.final import Job, JobContext, RejectJobError
 
 if TYPE_CHECKING:
@@ -237,19 +238,15 @@ def test_a_good_picture_that_was_rejected_is_seen(photo: Path, made: Made) -> No
 # -- advice
 
 
-def advice(threads: float, processes: float, *rounds: float) -> str:
+def advice(threads: float, processes: float, computing: float = 1.0) -> str:
     """What is said where one thread does 10 pictures a second."""
-    return finding(
-        "work",
-        Rates(
-            {
-                Setting("thread", 1): [10.0, *rounds],
-                Setting("thread", 2): [threads],
-                Setting("process", 1): [10.0],
-                Setting("process", 2): [processes],
-            }
-        ),
-    )
+    row = {
+        Setting("thread", 1): Measured(10.0, computing),
+        Setting("thread", 2): Measured(threads, computing / 2),
+        Setting("process", 1): Measured(10.0, computing),
+        Setting("process", 2): Measured(processes, computing),
+    }
+    return finding("work", row)
 
 
 def test_processes_are_advised_where_they_do_clearly_more() -> None:
@@ -266,8 +263,20 @@ def test_nothing_is_advised_where_neither_does_more() -> None:
     assert "Neither" in advice(7.0, 11.0)
 
 
-def test_nothing_is_advised_where_the_rounds_disagree() -> None:
-    assert "Measure again" in advice(10.0, 19.0, 10.0, 20.0)
+def test_nothing_is_advised_where_other_programs_have_the_cores() -> None:
+    assert "for only 60% of its time" in advice(10.0, 19.0, computing=0.6)
+
+
+def test_a_rate_is_that_of_the_median_round_and_computing_that_of_all_attempts() -> None:
+    attempts = [Timed(None, 1.0, 0.5), Timed(None, 3.0, 2.5)] * 3
+    made = Made(seconds={"resize": [9.0, 4.0, 2.0]}, attempts={"resize": attempts})
+    assert measured(made, "resize") == Measured(rate=2 / 4.0, computing=0.75)
+
+
+def test_a_handler_s_times_are_its_own(photo: Path) -> None:
+    attempt = timed.placeholder(os.fsencode(photo))
+    assert attempt.result == work.placeholder(os.fsencode(photo))
+    assert 0 < attempt.cpu_seconds <= attempt.wall_seconds + 0.01
 
 
 # -- the command
@@ -294,7 +303,9 @@ def test_exit_code_tells_of_missing_pictures(
     result = Audit(1, {}, missing, wrong=none, different=none, undead=none)
     settings = [Setting(name, n) for name in ("thread", "process") for n in (1, 2)]
     seconds = {"resize": [1.0], "placeholder": [1.0]}
-    monkeypatch.setattr(command, "run", lambda *_: {s: Made(seconds=seconds) for s in settings})
+    attempts = {name: [Timed(None, 1.0, 1.0)] for name in seconds}
+    each = Made(seconds=seconds, attempts=attempts)
+    monkeypatch.setattr(command, "run", lambda *_: dict.fromkeys(settings, each))
     monkeypatch.setattr(command, "audit", lambda *_: result)
     monkeypatch.setattr("signal.signal", lambda *_: None)
     assert command.main(["--pictures", "2"]) == code
