@@ -52,8 +52,9 @@ bench: $(READY) ## what each part of each tier costs (ARGS=...)
 bench-peers: $(VENV)/ready-bench ## side by side with other job queues, and all figures (ARGS=...)
 	$(BIN)/python -m benchmarks $(ARGS)
 
-bench-report: $(VENV)/ready-bench ## the same, written into docs/performance.md with plots
+bench-report: $(VENV)/ready-bench ## the same, written into docs/performance.md, with plots, and README.md
 	$(BIN)/python -m benchmarks.report
+	$(BIN)/python -m tests.support.readme
 
 lab: $(VENV)/ready-lab ## all experiments: data, pictures and pages of docs/lab (ARGS='crash --quick')
 	$(BIN)/python -m jobqueue.lab $(or $(ARGS),all)

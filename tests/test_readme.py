@@ -1,5 +1,11 @@
-"""The README's Python blocks do what they say: each runs in a fresh interpreter."""
+"""What the README shows first works as it stands, and its figures are those that were measured.
 
+That its code runs and prints what it says is seen in `tests/docs`, with that of all pages.
+"""
+
+from __future__ import annotations
+
+import json
 import re
 import subprocess
 import sys
@@ -7,20 +13,27 @@ from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parent.parent / "README.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
-EXPECTED = re.compile(r"^\s*print\(.*\)  # (.+)$", flags=re.MULTILINE)
+from tests.support.pages import blocks_of, links_of
+from tests.support.readme import BLOCK, MEASUREMENTS, README, figures
+
+TEXT = README.read_text(encoding="utf-8")
+SCREEN_LINES = 30
+QUICK_START_LINES_MAX = 20
 
 
-def test_the_readme_has_its_quick_start() -> None:
-    assert len(BLOCKS) >= 2
+@pytest.mark.parametrize("command", ["make run", "make test"])
+def test_the_command_stands_on_the_first_screen(command: str) -> None:
+    first_screen = TEXT.splitlines()[:SCREEN_LINES]
+    assert any(line.startswith(command) for line in first_screen)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
-def test_a_block_of_the_readme_prints_what_its_comments_say(block: str, tmp_path: Path) -> None:
+def test_the_quick_start_is_a_short_program_of_its_own(tmp_path: Path) -> None:
+    quick_start = next(block for block in blocks_of(TEXT) if block.info == "python")
+    assert quick_start.source.count("\n") <= QUICK_START_LINES_MAX
+
     run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", block],
+        [sys.executable, "-W", "error", "-c", quick_start.source],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -28,6 +41,40 @@ def test_a_block_of_the_readme_prints_what_its_comments_say(block: str, tmp_path
         check=False,
     )
 
-    assert run.returncode == 0, run.stderr
-    missing = [line for line in EXPECTED.findall(block) if line not in run.stdout.splitlines()]
-    assert not missing, run.stdout
+    assert (run.returncode, run.stdout) == (0, "sent to ada@example.com\n"), run.stderr
+
+
+def test_the_figures_are_those_that_were_measured() -> None:
+    """`python -m tests.support.readme` writes them."""
+    measurements = json.loads(MEASUREMENTS.read_text(encoding="utf-8"))
+    (block,) = BLOCK.findall(TEXT)
+    assert block.strip() == figures(measurements).strip()
+
+
+def test_the_fastest_job_queue_is_named_and_no_mere_queue() -> None:
+    def row(name: str, speed: float, ratio: float) -> dict[str, object]:
+        return {"name": name, "jobs/s": speed, "ratio": ratio}
+
+    rows = [
+        row("queue.Queue(1000), bare", 900_000.0, 0.1),
+        row("jobqueue", 1_000.0, 1.0),
+        row("slow", 10.0, 100.0),
+        row("fast", 100.0, 10.0),
+        {"name": "gone", "left out": "ModuleNotFoundError"},
+    ]
+    machine = {"date": "2026-01-01", "cores": "2", "python": "CPython 3.11.7", "system": "Linux"}
+    text = figures({"machine": machine, "series": {"peers": {"in memory": rows}}})
+    assert "| in memory | 1,000 jobs/s | fast: 100 jobs/s | 10 × |" in text
+
+
+def test_the_documentation_is_found_from_here() -> None:
+    """From each section of the site's menu some page is linked."""
+    links = set(links_of(TEXT))
+    for section in ("docs/guides/", "docs/lab/", "docs/architecture.md", "docs/performance.md"):
+        assert any(link.startswith(section) for link in links), section
+
+
+def test_the_picture_says_what_it_shows() -> None:
+    pictures = re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", TEXT)
+    assert len(pictures) == 1
+    assert all(len(words.split()) >= 5 for words, _ in pictures)

@@ -61,6 +61,12 @@ def test_a_page_has_one_title_and_it_comes_first(page: Path) -> None:
     assert re.findall(r"^# .+$", prose, re.MULTILINE) == [prose.partition("\n")[0]]
 
 
+def test_the_menu_of_the_site_has_every_page_once() -> None:
+    _, menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").split("\nnav:\n")
+    pages = re.findall(r"([\w/-]+\.md)$", menu, re.MULTILINE)
+    assert sorted(pages) == sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
+
+
 def test_a_broken_link_is_told(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
