@@ -24,6 +24,7 @@ from .pages import table
 FREE_THREADED = "JOBQUEUE_FREE_THREADED"
 """Environment variable: the path of a Python without the GIL."""
 
+GIL_OFF = {"PYTHON_GIL": "0"}
 ROUNDS = 3
 SECONDS = 0.5  # of each turn, about
 CHILD_SECONDS_MAX = 300.0
@@ -102,10 +103,10 @@ def measure(settings: Settings) -> Data:
 
 
 def _lines(settings: Settings) -> Iterator[Line]:
-    counts = settings.pick((1, 2, 4, 8, 16, 32, 64), (1, 2, 4))
+    counts = settings.pick((1, 2, 4, 8, 16, 32, 64), (1, 2))
     for kind in KINDS:
         yield Line(kind, "threads", counts)
-    yield Line(COMPUTING, "processes", settings.pick((1, 2, 4, 8), (1, 2)))
+    yield Line(COMPUTING, "processes", settings.pick((1, 2, 4, 8), (1,)))
 
 
 def _loads(line: Line, loops: int, seconds: float) -> list[load.Load]:
@@ -153,7 +154,7 @@ def _measure_with(python: str, loads: list[load.Load]) -> dict[str, Any]:
     done = subprocess.run(
         [python, "-P", load.__file__],
         input=json.dumps([asdict(each) for each in loads]),
-        env=os.environ | {"PYTHONPATH": str(sources), "PYTHON_GIL": "0"},
+        env=os.environ | GIL_OFF | {"PYTHONPATH": str(sources)},
         stdout=subprocess.PIPE,
         text=True,
         timeout=CHILD_SECONDS_MAX,
