@@ -104,42 +104,71 @@ def measure(settings: Settings) -> Data:
 
 def _flood(contender: Contender, begin: float, end: float) -> Seen:
     """Low comes now and then, from the start; High from `begin` on, faster than it can be done."""
-    seen, start = Seen(), time.monotonic()
-
-    def enqueue(priority: Priority, waits: list[tuple[float, float]]) -> None:
-        asked = time.monotonic() - start
-
-        def run() -> None:
-            waits.append((asked, time.monotonic() - start - asked))
-            time.sleep(HANDLER_SECONDS)
-
-        contender.enqueue(priority, run)
-
-    def produce(priority: Priority, first: float, every: float) -> None:
-        waits = seen.low if priority is Priority.LOW else seen.high
-        count = 0
-        while (now := time.monotonic() - start) < end:
-            while first + count * every <= now < end:
-                enqueue(priority, waits)
-                count += 1
-                now = time.monotonic() - start
-            time.sleep(PACE_SECONDS)
-        counts[priority] = count
-
-    counts: dict[Priority, int] = {}
+    flood = Flood(contender, end)
     producers = [
-        threading.Thread(target=produce, args=(Priority.LOW, 0.0, LOW_EVERY_SECONDS)),
-        threading.Thread(target=produce, args=(Priority.HIGH, begin, 1 / FLOOD_RATE)),
+        threading.Thread(target=flood.produce, args=arguments)
+        for arguments in (
+            (Priority.LOW, 0.0, LOW_EVERY_SECONDS),
+            (Priority.HIGH, begin, 1 / FLOOD_RATE),
+        )
     ]
     for producer in producers:
         producer.start()
-    _watch(contender.final, seen, start, start + end)
+    _watch(contender.final, flood.seen, flood.start, flood.start + end)
     for producer in producers:
         producer.join()
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while len(seen.low) + len(seen.high) < sum(counts.values()) and time.monotonic() < deadline:
-        time.sleep(PACE_SECONDS)
-    return seen
+    flood.await_all()
+    return flood.seen
+
+
+class Flood:
+    """Puts jobs into a queue and writes down how long they waited.
+
+    Attributes:
+        start: when it began, in monotonic seconds; all other times count from here.
+        seen: what has happened so far.
+    """
+
+    def __init__(self, contender: Contender, end: float) -> None:
+        self.start = time.monotonic()
+        self.seen = Seen()
+        self._contender = contender
+        self._end = end
+        self._enqueued = {priority: 0 for priority in Priority}
+
+    def produce(self, priority: Priority, first: float, every: float) -> None:
+        """Enqueue a job at `first` and one `every` so many seconds after it, until the end.
+
+        Where the queue has it wait, it is late with the next, and enqueues them one by one.
+        """
+        while (now := self._now()) < self._end:
+            while first + self._enqueued[priority] * every <= now < self._end:
+                self._enqueue(priority)
+                self._enqueued[priority] += 1
+                now = self._now()
+            time.sleep(PACE_SECONDS)
+
+    def await_all(self) -> None:
+        """Wait until all jobs have been started."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self._started() < sum(self._enqueued.values()) and time.monotonic() < deadline:
+            time.sleep(PACE_SECONDS)
+
+    def _now(self) -> float:
+        return time.monotonic() - self.start
+
+    def _started(self) -> int:
+        return len(self.seen.low) + len(self.seen.high)
+
+    def _enqueue(self, priority: Priority) -> None:
+        waits = self.seen.low if priority is Priority.LOW else self.seen.high
+        asked = self._now()
+
+        def run() -> None:
+            waits.append((asked, self._now() - asked))
+            time.sleep(HANDLER_SECONDS)
+
+        self._contender.enqueue(priority, run)
 
 
 def _watch(queue: final.JobQueue | None, seen: Seen, start: float, end: float) -> None:
@@ -230,8 +259,28 @@ NAMES = {
 
 def report(data: Data) -> str:
     """How long Low and High waited, what `fairness` does, and what follows from it."""
-    runs = data["runs"]
-    waits = [
+    return "\n\n".join(
+        [
+            wrapped(_setting(data)),
+            _table_of_waits(data["runs"]),
+            "Both lanes always full, handlers that do nothing:",
+            _table_of_shares(data["fairnesses"]),
+            bullets(_findings(data)),
+        ]
+    )
+
+
+def _table_of_waits(runs: dict[str, Data]) -> str:
+    header = [
+        "next is chosen by",
+        "Low jobs",
+        "started in the flood",
+        "Low waited: median",
+        "at worst",
+        "High waited: median",
+        "at worst",
+    ]
+    rows = [
         [
             text,
             runs[name]["low"]["jobs"],
@@ -244,39 +293,21 @@ def report(data: Data) -> str:
         ]
         for name, text in NAMES.items()
     ]
-    waits_header = [
-        "next is chosen by",
-        "Low jobs",
-        "started in the flood",
-        "Low waited: median",
-        "at worst",
-        "High waited: median",
-        "at worst",
-    ]
-    shares = [
+    return table(header, rows)
+
+
+def _table_of_shares(shares: list[Data]) -> str:
+    header = ["`fairness`", "starts that were High", "most High between two Low", "jobs per second"]
+    rows = [
         [
-            str(each["fairness"]),
-            f"{each['high_share']:.1%}",
-            each["overtaken_max"],
-            each["jobs_per_second"],
+            str(share["fairness"]),
+            f"{share['high_share']:.1%}",
+            share["overtaken_max"],
+            share["jobs_per_second"],
         ]
-        for each in data["fairnesses"]
+        for share in shares
     ]
-    shares_header = [
-        "`fairness`",
-        "starts that were High",
-        "most High between two Low",
-        "jobs per second",
-    ]
-    return "\n\n".join(
-        [
-            wrapped(_setting(data)),
-            table(waits_header, waits),
-            "Both lanes always full, handlers that do nothing:",
-            table(shares_header, shares, "rrrr"),
-            bullets(_findings(data)),
-        ]
-    )
+    return table(header, rows, "rrrr")
 
 
 def _setting(data: Data) -> str:

@@ -67,39 +67,49 @@ class Line:
 # ── measuring ────────────────────────────────────────────────────────────────────────────────
 
 
+Turn = list[dict[str, float]]
+"""What came of a line in one round, for each number of workers."""
+
+
 def measure(settings: Settings) -> Data:
-    """Have each number of workers do its share, by turns."""
-    loops, free = load.loops_per_millisecond(), None if settings.quick else free_threaded_python()
+    """Have each number of workers do its share; all take turns, round by round."""
+    loops, seconds = load.loops_per_millisecond(), settings.pick(SECONDS, 0.03)
+    rounds, free = settings.pick(ROUNDS, 1), None if settings.quick else free_threaded_python()
     here = list(_lines(settings))
     there = [Line(line.kind, "free", line.counts) for line in here if line.where == "threads"]
-    rounds = settings.pick(ROUNDS, 1)
     settings.progress.expect(rounds * (len(here) + (len(there) if free else 0)))
-    seconds = settings.pick(SECONDS, 0.03)
-    turns: dict[Line, list[list[dict[str, float]]]] = {}
-    child: dict[str, Any] | None = None
+    turns: dict[Line, list[Turn]] = {line: [] for line in (*here, *(there if free else ()))}
+    interpreter = None
     for _ in range(rounds):
         for line in here:
             settings.progress.begin(f"{line.kind.name}, {NAMES[line.where]}")
-            turns.setdefault(line, []).append(
-                [asdict(load.measure(each)) for each in _loads(line, loops, seconds)]
-            )
+            loads = _loads(line, loops, seconds)
+            turns[line].append([asdict(load.measure(each)) for each in loads])
             settings.progress.advance()
         if free is not None:
             settings.progress.begin("without the GIL")
-            loads = [_loads(line, loops, seconds) for line in there]
-            child = _measure_with(free, [each for part in loads for each in part])
-            yields = iter(child["yields"])
-            for line in there:
-                turns.setdefault(line, []).append([next(yields) for _ in line.counts])
+            interpreter = _take_turns(free, there, loops, seconds, turns)
             settings.progress.advance(len(there))
     return {
         "cores": os.cpu_count() or 1,
         "gil": load.is_gil_enabled(),
         "loops_per_millisecond": loops,
-        "free_threaded": None if child is None else {k: child[k] for k in ("version", "gil")},
+        "free_threaded": interpreter,
         "kinds": {kind.name: {"waits": kind.waits, "computes": kind.computes} for kind in KINDS},
-        "lines": [_summary(line, rounds) for line, rounds in turns.items()],
+        "lines": [_summary(line, found) for line, found in turns.items()],
     }
+
+
+def _take_turns(
+    python: str, lines: Sequence[Line], loops: int, seconds: float, turns: dict[Line, list[Turn]]
+) -> dict[str, Any]:
+    """Have another Python measure all lines once; tells which Python it is."""
+    loads = [each for line in lines for each in _loads(line, loops, seconds)]
+    answer = _measure_with(python, loads)
+    yields = iter(answer.pop("yields"))
+    for line in lines:
+        turns[line].append([next(yields) for _ in line.counts])
+    return answer
 
 
 def _lines(settings: Settings) -> Iterator[Line]:
@@ -122,7 +132,7 @@ def _loads(line: Line, loops: int, seconds: float) -> list[load.Load]:
     return loads
 
 
-def _summary(line: Line, rounds: list[list[dict[str, float]]]) -> dict[str, Any]:
+def _summary(line: Line, rounds: list[Turn]) -> dict[str, Any]:
     """Medians over the rounds, a list with one number for each number of workers."""
     measured = rounds[0][0]
     return {
