@@ -134,7 +134,7 @@ class Flood:
         self.seen = Seen()
         self._contender = contender
         self._end = end
-        self._enqueued = {priority: 0 for priority in Priority}
+        self._enqueued = dict.fromkeys(Priority, 0)
 
     def produce(self, priority: Priority, first: float, every: float) -> None:
         """Enqueue a job at `first` and one `every` so many seconds after it, until the end.
