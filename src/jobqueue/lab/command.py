@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import shutil
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from .record import Record, run
 
 ALL = "all"
 OUT = Path("docs/lab")
+_SILENT = logging.NullHandler()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: with code 2 after wrong usage, with 0 after `--help`.
     """
+    logging.getLogger("jobqueue").addHandler(_SILENT)  # what is broken is broken on purpose
     parsed = _parser().parse_args(arguments)
     if not parsed.names:
         _print_questions()

@@ -23,7 +23,7 @@ TIERS = {"naive": VERMILION, "improved": ORANGE, "final": BLUE}
 
 _WIDTH, _HEIGHT = 9.0, 5.0  # inches
 _TITLE, _SUBTITLE = 16, 11  # points
-_TITLE_CHARACTERS, _SUBTITLE_CHARACTERS = 66, 104  # what fits into a line
+_TITLE_CHARACTERS, _SUBTITLE_CHARACTERS = 62, 98  # what fits into a line
 _LINE = 1.3  # a line's height, in those of its letters
 _SETTINGS = {
     "font.size": 11,

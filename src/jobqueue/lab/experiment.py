@@ -16,7 +16,12 @@ T = TypeVar("T")
 Data = dict[str, Any]
 """What was measured: whatever JSON can hold, so that a file of it is all that is needed later."""
 
-NAMES: tuple[str, ...] = ()
+NAMES: tuple[str, ...] = (
+    "crash",
+    "durability",
+    "shutdown",
+    "memory",
+)
 """The experiments, in the order in which they are best read; a module each, `-` being `_`."""
 
 
