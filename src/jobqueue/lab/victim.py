@@ -71,6 +71,11 @@ class Till:
         self._door.enqueue(order)
         self._ledger.note("accepted", order)
 
+    def close(self) -> None:
+        """Close the shop's queue, and its ledger."""
+        self._door.queue.close()
+        self._ledger.close()
+
 
 def main(settings: Sequence[dict[str, Any]]) -> None:
     """Take orders for all shops, each order for each shop, in bursts."""
