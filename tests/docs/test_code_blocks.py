@@ -100,6 +100,7 @@ def process_as_before() -> Iterator[None]:
             logger.setLevel(level)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=page_id)
 def test_the_blocks_of_a_page_run_and_print_what_they_say(
     page: Path,
