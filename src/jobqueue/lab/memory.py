@@ -44,6 +44,8 @@ def _watch(load: Load) -> dict[str, Any]:
             told = json.loads(program.line())
         finally:
             watch.stop()
+        program.terminate()
+        program.wait()
         return {**told, "seconds": watch.seconds, "megabytes": watch.megabytes}
 
 
@@ -61,11 +63,14 @@ class _Watch:
         self._thread.start()
 
     def _run(self) -> None:
-        while True:
-            self.seconds.append(round(time.monotonic() - self._start, 3))
-            self.megabytes.append(round(resident_bytes(self._pid) / MB, 1))
-            if self._stopped.wait(self._interval):
-                return
+        self._look()
+        while not self._stopped.wait(self._interval):
+            self._look()
+        self._look()
+
+    def _look(self) -> None:
+        self.seconds.append(round(time.monotonic() - self._start, 3))
+        self.megabytes.append(round(resident_bytes(self._pid) / MB, 1))
 
     def stop(self) -> None:
         """Look no more."""
