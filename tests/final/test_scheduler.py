@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from jobqueue.final import Job, Priority, Status
 from jobqueue.final.job import HandleOwner, JobHandle
-from jobqueue.final.mutex import make_mutex, rlock_of
+from jobqueue.final.mutex import Mutex, WorkerCondition, make_mutex
 from jobqueue.final.scheduler import FairScheduler
 from tests.support.handlers import in_thread
 from tests.support.turns import Turns
@@ -308,21 +308,21 @@ def test_a_job_that_comes_while_a_wake_up_is_under_way_is_not_forgotten(lanes: L
     assert (first if first.done() else second).result() is pushed
 
 
-class Counting(threading.Condition):
+class Counting(WorkerCondition):
     """A condition that counts its wake-ups."""
 
-    def __init__(self, mutex: threading.RLock) -> None:
+    def __init__(self, mutex: Mutex) -> None:
         super().__init__(mutex)
         self.notified = 0
 
-    def notify(self, n: int = 1) -> None:
+    def notify(self) -> None:
         self.notified += 1
-        super().notify(n)
+        super().notify()
 
 
 @pytest.fixture
 def counting(lanes: Lanes) -> Counting:
-    counting = Counting(rlock_of(lanes.mutex))
+    counting = Counting(lanes.mutex)
     lanes.scheduler.not_empty = counting
     return counting
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobqueue.final import assembly, job_queue, timer
+from jobqueue.final import assembly, job_queue, mutex, timer
 from jobqueue.final.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def _everything_modelled() -> Iterator[None]:
     """Have a queue made of what the explorer knows, also where names were taken before."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assembly, "make_mutex", ModelledMutex)
+        patch.setattr(mutex, "_IS_GIL_ENABLED", False)  # one waits for locks, not for the GIL
         patch.setattr(timer, "SimpleQueue", _SimpleQueue)
         patch.setattr(SystemClock, "monotonic", staticmethod(_monotonic))
         patch.setattr(SystemClock, "time", staticmethod(_time))

@@ -53,5 +53,10 @@ class SystemClock:
         return _nothing
 
 
+def give_way() -> None:
+    """Let other threads have the interpreter's lock for a moment."""
+    time.sleep(0)
+
+
 def _nothing() -> None:
     return None

@@ -1,9 +1,13 @@
-"""The queue's one mutex, and who is not to take it twice."""
+"""The queue's one mutex: who is not to take it twice, and how workers take it."""
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import TYPE_CHECKING, Protocol, cast
+
+from .clock import give_way
+from .stop import ring
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -17,10 +21,17 @@ _REENTERED = (
 class Mutex(Protocol):
     """A reentrant lock of the standard library, with those of its methods that are used here.
 
-    It is entered by `with` only, which is C code: an asynchronous exception finds it taken or not,
-    never half. It is reentrant so that a signal handler that interrupts its owner can be told from
-    another thread (a plain lock would hang); nothing else enters it twice.
+    Callers' threads enter it by `with` only, which is C code: an asynchronous exception finds it
+    taken or not, never half. Workers, which see none, use `acquire_in_turn`. It is reentrant so
+    that a signal handler that interrupts its owner can be told from another thread (a plain lock
+    would hang); nothing else enters it twice.
     """
+
+    def acquire(self, blocking: bool = True) -> bool:
+        """Whether it was taken; it always is where this may block."""
+
+    def release(self) -> None:
+        """Let go of it."""
 
     def __enter__(self) -> bool: ...
 
@@ -49,9 +60,52 @@ def rlock_of(mutex: Mutex) -> threading.RLock:
     return cast("threading.RLock", mutex)
 
 
-def condition_of(mutex: Mutex) -> threading.Condition:
-    """A condition of this mutex; only for threads that see no signals."""
-    return threading.Condition(rlock_of(mutex))
+_IS_GIL_ENABLED: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
+def acquire_in_turn(mutex: Mutex) -> None:
+    """Take the mutex without joining a convoy; for worker threads only, followed by `try`.
+
+    A thread that sleeps on a lock is handed it before it has the interpreter's own lock, the GIL.
+    Whoever has that runs into the mutex at once, sleeps, and is handed it in the same way: each
+    step of each thread then costs a switch, as long as there is something to do (Blasgen et al.,
+    "The convoy phenomenon", 1979). So a worker does not sleep: it lets go of the GIL, which is all
+    that the mutex's holder can be waiting for, and tries again. Without a GIL it sleeps.
+    """
+    while not mutex.acquire(not _IS_GIL_ENABLED):
+        give_way()
+
+
+class WorkerCondition:
+    """What workers that have nothing to do wait for. With the mutex, held once; workers only.
+
+    As a `threading.Condition`, but that they come back by `acquire_in_turn`, and that whoever fell
+    asleep last is woken first: the others may sleep on.
+    """
+
+    def __init__(self, mutex: Mutex) -> None:
+        self._mutex = mutex
+        self._sleepers: list[threading.Lock] = []  # each has one of his own, to be released
+
+    def wait(self) -> None:
+        """Sleep until woken; the mutex is free meanwhile."""
+        alarm = threading.Lock()
+        alarm.acquire()
+        self._sleepers.append(alarm)
+        self._mutex.release()
+        alarm.acquire()
+        acquire_in_turn(self._mutex)
+
+    def notify(self) -> None:
+        """Wake one of those who sleep, if any does. By any thread."""
+        if self._sleepers:
+            ring(self._sleepers[-1])  # before it is taken out, so that no interrupt forgets it
+            self._sleepers.pop()
+
+    def notify_all(self) -> None:
+        """Wake all who sleep. By any thread."""
+        while self._sleepers:
+            self.notify()
 
 
 def check_reentry(mutex: Mutex) -> None:

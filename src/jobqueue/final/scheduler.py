@@ -10,12 +10,11 @@ worker threads, which never see signals, wait here.
 from __future__ import annotations
 
 import queue
-import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
 from .job import Priority
-from .mutex import condition_of
+from .mutex import WorkerCondition
 from .stop import ring
 from .transitions import Status
 
@@ -37,11 +36,12 @@ class Lane(queue.Queue["JobHandle"]):
     length: retries, replayed and requeued jobs take none.
     """
 
-    def __init__(self, size: int, mutex: Mutex, not_empty: threading.Condition) -> None:
+    def __init__(self, size: int, mutex: Mutex, not_empty: WorkerCondition) -> None:
         super().__init__(size)
         self.queue: deque[JobHandle]
-        self.mutex = mutex  # type: ignore[assignment]  # typeshed knows only plain locks here
-        self.not_empty = not_empty
+        # typeshed knows only the standard library's own here
+        self.mutex = mutex  # type: ignore[assignment]
+        self.not_empty = not_empty  # type: ignore[assignment]
         self.room = size
         """Places left for new jobs; below 0 never."""
         self.tokens = 0
@@ -118,7 +118,7 @@ class FairScheduler:
 
     def __init__(self, mutex: Mutex, *, size: int, fairness: int) -> None:
         self.mutex = mutex
-        self.not_empty = condition_of(mutex)
+        self.not_empty = WorkerCondition(mutex)
         """Notified by whoever adds work, and by `stop`, `resume` and the end of a lone job."""
         self.lanes = tuple(Lane(size, mutex, self.not_empty) for _ in Priority)
         self.high, self.medium, self.low = self.lanes

@@ -14,6 +14,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from .job import JobContext, JobHandle
+from .mutex import acquire_in_turn
 from .stop import StopRequest
 from .timer import tick_after
 
@@ -64,7 +65,8 @@ class Worker:
         done: JobHandle | None = None
         result: object = None
         while True:
-            with mutex:
+            acquire_in_turn(mutex)
+            try:
                 now, wall = monotonic(), time()
                 if done is not None:
                     outcomes.returned(self, done, result, now, wall)
@@ -72,14 +74,19 @@ class Worker:
                 handle = None if is_spare else scheduler.take_ready()
                 if handle is not None:
                     handler = self._start(handle, now, wall)
+            finally:
+                mutex.release()
             done = result = None  # not under the mutex: their finalizers are the user's code
             if handle is None:
-                with mutex:
+                acquire_in_turn(mutex)
+                try:
                     handle = None if self._is_spare() else scheduler.take()
                     if handle is None:
                         self._pool.ended(self)
                         return
                     handler = self._start(handle, monotonic(), time())
+                finally:
+                    mutex.release()
             try:
                 if handle._stop is None:
                     result = handler.function(handle._job._payload)
