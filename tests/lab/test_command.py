@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,3 +121,11 @@ def test_without_matplotlib_it_says_what_to_install_and_keeps_the_data(
     assert command.main(["crash", "--out", str(tmp_path)]) == 1
     assert "pip install 'jobqueue[lab]'" in capsys.readouterr().err
     assert (tmp_path / "crash.json").exists()
+
+
+@pytest.mark.slow
+def test_python_dash_m_lists_the_real_questions() -> None:
+    command_line = [sys.executable, "-m", "jobqueue.lab"]
+    ended = subprocess.run(command_line, capture_output=True, text=True, check=True)
+    assert all(line.endswith("?") for line in ended.stdout.splitlines())
+    assert ended.stdout.startswith("crash ")

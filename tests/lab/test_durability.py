@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from jobqueue.lab import drawing
 from jobqueue.lab.durability import ALONE, EXPERIMENT, LEVELS, produce, shared
 
 if TYPE_CHECKING:
@@ -87,3 +89,15 @@ def test_without_an_fsync_none_is_shared() -> None:
 )
 def test_the_report_tells_what_the_data_say(sentence: str) -> None:
     assert sentence in " ".join(EXPERIMENT.report(_data()).split())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fsynced", [[100.0, 600.0], [10.0, 20.0]], ids=["gained", "lost"])
+def test_the_picture_can_be_drawn_whether_sharing_gains_or_not(
+    tmp_path: Path, fsynced: list[float]
+) -> None:
+    pytest.importorskip("matplotlib")
+    data = _data()
+    data["jobs"]["fsync"] = fsynced
+    drawing.save(EXPERIMENT.draw, data, tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").exists()

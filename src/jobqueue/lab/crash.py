@@ -195,7 +195,16 @@ def report(data: Data) -> str:
         ],
         "llrrrr",
     )
-    return "\n\n".join([logs, orders, bullets(_findings(data))])
+    kills = "1 kill" if data["kills"] == 1 else f"{data['kills']} kills"
+    return "\n\n".join(
+        [
+            f"{kills} of each queue, while jobs came in:",
+            logs,
+            "Four queues in one process, killed by the same signal, as often:",
+            orders,
+            bullets(_findings(data)),
+        ]
+    )
 
 
 def _columns(fate: dict[str, int], *last: str) -> list[int]:
