@@ -56,7 +56,7 @@ bench-report: $(VENV)/ready-bench ## the same, written into docs/performance.md,
 	$(BIN)/python -m benchmarks.report
 	$(BIN)/python -m tests.support.readme
 
-lab: $(VENV)/ready-lab ## all experiments: data, pictures and pages of docs/lab (ARGS='crash --quick')
+lab: $(READY) ## all experiments: data, pictures and pages of docs/lab (ARGS='crash --quick')
 	$(BIN)/python -m jobqueue.lab $(or $(ARGS),all)
 
 torture: $(READY) ## crash images, kills and injected errors by seed (SECONDS=600)
@@ -107,10 +107,6 @@ $(VENV)/ready-bench: $(READY)
 
 $(VENV)/ready-docs: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs]'
-	touch $@
-
-$(VENV)/ready-lab: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,lab]'
 	touch $@
 
 $(MADE_BY):
