@@ -54,7 +54,7 @@ def test_the_report_compares_with_one_worker() -> None:
     report = workers.report(data(line("computing", "threads", 200.0, 202.0, 190.0)))
     text = " ".join(report.split())
     assert "2 workers on 2 cores do 1.01 times the work of one; 4 do 0.95 times as much" in text
-    assert "in its handler for 20 ms" in text
+    assert "takes 20 ms, where it takes 5 ms with one worker" in text
 
 
 def test_the_report_says_from_where_on_more_workers_bring_little() -> None:

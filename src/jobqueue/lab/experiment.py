@@ -21,6 +21,10 @@ NAMES: tuple[str, ...] = (
     "durability",
     "shutdown",
     "memory",
+    "workers",
+    "starvation",
+    "lanes",
+    "thundering-herd",
 )
 """The experiments, in the order in which they are best read; a module each, `-` being `_`."""
 

@@ -25,6 +25,7 @@ SIZE = 1000
 ROOM = 10  # what is left where nobody waits for room
 PAUSE_SECONDS = 0.01
 PATIENCE_SECONDS = 30.0
+TURNS, TURNS_JOBS = 3, 50_000  # at least so many turns, and jobs in them
 COSTED = ("final", "heap")
 NAMES = {"improved": "lanes (improved)", "final": "lanes (final)", "heap": "one heap"}
 
@@ -45,9 +46,9 @@ def measure(settings: Settings) -> Data:
     """How long High waits while so many producers of Low wait for room; then what a job costs."""
     crowds = settings.pick((0, 1, 4, 16, 64), (0, 4))
     lengths = settings.pick((1_000, 10_000, 100_000), (100, 200))
-    questions, rounds = settings.pick(60, 3), settings.pick(3, 1)
+    questions = settings.pick(60, 3)
     contenders = _contenders()
-    settings.progress.expect(len(contenders) * len(crowds) + 2 * len(lengths) * rounds)
+    settings.progress.expect(len(contenders) * len(crowds) + len(lengths))
     waits: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
     for crowd in crowds:
         for name, opener in contenders.items():
@@ -62,7 +63,7 @@ def measure(settings: Settings) -> Data:
         "crowds": list(crowds),
         "waits": waits,
         "lengths": list(lengths),
-        "costs": _costs(settings, lengths, rounds),
+        "costs": _costs(settings, lengths),
     }
 
 
@@ -127,16 +128,19 @@ def _spread(waits: list[float]) -> dict[str, float]:
     }
 
 
-def _costs(settings: Settings, lengths: Sequence[int], rounds: int) -> dict[str, list[float]]:
-    """Processor microseconds that a job costs, by how many wait; by turns."""
-    samples: dict[str, list[list[float]]] = {name: [[] for _ in lengths] for name in COSTED}
-    for _ in range(rounds):
-        for place, length in enumerate(lengths):
-            for name in samples:
-                settings.progress.begin(f"{NAMES[name]}, {length:,} jobs")
-                samples[name][place].append(_cost(length, is_heap=name == "heap"))
-                settings.progress.advance()
-    return {name: [round(median(each), 2) for each in turns] for name, turns in samples.items()}
+def _costs(settings: Settings, lengths: Sequence[int]) -> dict[str, list[float]]:
+    """Processor microseconds that a job costs, by how many wait: the least of several turns."""
+    costs: dict[str, list[float]] = {name: [] for name in COSTED}
+    for length in lengths:
+        settings.progress.begin(f"what a job costs, {length:,} waiting")
+        rounds = settings.pick(max(TURNS, TURNS_JOBS // length), 1)
+        turns = [
+            {name: _cost(length, is_heap=name == "heap") for name in COSTED} for _ in range(rounds)
+        ]
+        for name in COSTED:
+            costs[name].append(round(min(turn[name] for turn in turns), 2))
+        settings.progress.advance()
+    return costs
 
 
 def _cost(jobs: int, *, is_heap: bool) -> float:
@@ -163,15 +167,17 @@ def report(data: Data) -> str:
     rows = [
         [
             str(crowd),
-            *(milliseconds(waits[name][place]["median_milliseconds"] / 1e3) for name in NAMES),
-            *(milliseconds(waits[name][place]["max_milliseconds"] / 1e3) for name in NAMES),
+            *(
+                milliseconds(waits[name][place][f"{which}_milliseconds"] / 1e3)
+                for name in NAMES
+                for which in ("median", "max")
+            ),
         ]
         for place, crowd in enumerate(data["crowds"])
     ]
     header = [
         "producers of Low",
-        *(f"{name}: median" for name in NAMES.values()),
-        *("at worst" for _ in NAMES),
+        *(text for name in NAMES.values() for text in (f"{name}: median", "at worst")),
     ]
     costs_rows = [
         [f"{length:,}", *(f"{costs[name][place]:.1f}" for name in costs)]

@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from dataclasses import asdict, dataclass
+from statistics import mean
 from typing import cast
 
 from jobqueue.final import Config, Job, JobQueue
@@ -38,18 +39,18 @@ def loops_per_millisecond() -> int:
     return max(1, round(CALIBRATION_LOOPS / best / 1e3))
 
 
-def work(payload: bytes) -> tuple[float, float]:
+def work(payload: bytes) -> float:
     """Handler: wait, as for an answer, then compute. The payload says how long and how much.
 
     Returns:
-        Seconds, and processor seconds, that it took.
+        Processor seconds that it took.
     """
     wait_milliseconds, loops = json.loads(payload)
-    start, cpu = time.perf_counter(), time.thread_time()
+    before = time.thread_time()
     if wait_milliseconds:
         time.sleep(wait_milliseconds / 1e3)
     compute(loops)
-    return time.perf_counter() - start, time.thread_time() - cpu
+    return time.thread_time() - before
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Yield:
     Attributes:
         jobs_per_second: from the start of the first job to the end of the last.
         cores: processor seconds used per second, by the queue and its handlers.
-        run_milliseconds: how long a job was in its handler, on average.
+        run_milliseconds: how long a job was being processed, on average.
     """
 
     jobs_per_second: float
@@ -98,11 +99,11 @@ def measure(load: Load) -> Yield:
         jq.resume()
         jq.join()
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-        took = [cast("tuple[float, float]", handle.result()) for handle in handles]
+        infos = [jq.info(handle.id) for handle in handles]
     if load.executor == "process":  # what threads take is this process's own
-        cpu += sum(each for _, each in took)
-    run_milliseconds = sum(each for each, _ in took) / load.jobs * 1e3
-    return Yield(load.jobs / seconds, cpu / seconds, run_milliseconds)
+        cpu += sum(cast("float", handle.result()) for handle in handles)
+    run_seconds = mean((info.finished or 0.0) - (info.started or 0.0) for info in infos)
+    return Yield(load.jobs / seconds, cpu / seconds, run_seconds * 1e3)
 
 
 def _warm_up(jq: JobQueue, load: Load) -> None:

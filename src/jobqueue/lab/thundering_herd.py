@@ -295,7 +295,7 @@ def draw(data: Data, figure: Any) -> None:
     title(
         figure,
         f"Exponential retries recover in {_done(plain_)}; with jitter, in {_done(little)}",
-        f"Requests per second from {data['jobs']} jobs that all failed in the same moment; the "
+        f"Requests per second from {data['jobs']} jobs that failed together; the "
         f"service can take {data['rate']} (dashed)",
     )
     top = max(max(run["per_second"]) for run in runs)
