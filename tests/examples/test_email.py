@@ -226,7 +226,11 @@ def test_a_second_copy_is_known_by_its_message_id_and_thrown_away(
 ) -> None:
     for number, host in [(1, "first"), (2, "first"), (1, "second")]:
         send_to(postmaster, mail(number), host)
-    assert [line[:12] for line in replies.new()] == ["1 first 250 ", "2 first 250 ", "1 second 250"]
+    assert replies.new() == [
+        "1 first 250 2.0.0 taken",
+        "2 first 250 2.0.0 taken",
+        "1 second 250 2.0.0 taken before",
+    ]
     assert sorted(file.name for file in (tmp_path / "mailboxes").iterdir()) == ["1", "2"]
 
 
@@ -375,6 +379,7 @@ def test_one_connection_serves_many_e_mails(mailer: sender.Mailer, script: Scrip
 
 
 def test_a_connection_is_left_after_a_refusal(mailer: sender.Mailer, script: Script) -> None:
+    send(mailer)
     script.replies["RCPT"] = "421"
     with pytest.raises(sender.DeferredError):
         send(mailer)

@@ -15,13 +15,13 @@ import pytest
 from PIL import Image
 
 from examples.images import __main__ as command
-from examples.images import pictures, timed, work
+from examples.images import pictures, pipeline, timed, work
 from examples.images.audit import Audit, audit
 from examples.images.blurhash import blurhash
 from examples.images.pipeline import Made, Setting
 from examples.images.results import Measured, finding, measured
 from examples.images.timed import Timed
-from jobqueue.final import Job, JobContext, RejectJobError
+from jobqueue.final import Config, Job, JobContext, RejectJobError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -170,6 +170,24 @@ def test_a_file_that_cannot_be_read_is_not_rejected_but_tried_again(
 ) -> None:
     with pytest.raises(FileNotFoundError):
         handler(tmp_path / "absent.jpg", tmp_path / "made")
+
+
+# -- settings
+
+
+def test_a_setting_s_queue_runs_handlers_where_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs: list[Config] = []
+    monkeypatch.setattr(pipeline, "JobQueue", lambda config, **_: configs.append(config))
+    for setting in pipeline.settings(workers=5):
+        pipeline.Pipeline(setting, tmp_path / str(setting))
+    assert [(config.executor, config.num_workers) for config in configs] == [
+        ("thread", 1),
+        ("thread", 5),
+        ("process", 1),
+        ("process", 5),
+    ]
 
 
 # -- accounts
