@@ -99,9 +99,10 @@ Written by `make bench-report`, which measures everything on this page, on {date
 Read the ratios. Absolute numbers swing by half from hour to hour on one machine, and differ more
 between two; so all that is compared takes turns in one run (A B A B …), and a ratio is the median
 of the ratios of at least five turns. Unless something else is said, there are one producer thread,
-four workers, handlers that do nothing, and 26 bytes of payload; time runs from the first `enqueue`
-until the last job has run and, with a log, is on the disk. `make bench-peers` prints the same
-without writing it down; `make bench` measures the parts of all three tiers one by one.
+four workers, handlers that do nothing, and 26 bytes of payload; time runs until the last job has
+run and, with a log, is on the disk, and takes in that a queue is opened and closed. `make
+bench-peers` prints the same without writing it down; `make bench` measures the parts of all three
+tiers one by one.
 """
 
 BUSY = """\

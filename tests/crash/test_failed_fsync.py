@@ -59,6 +59,22 @@ def _break(jq: JobQueue, files: HeldFiles) -> LogWriteError:
     return caught.value
 
 
+def test_the_log_of_the_program_says_once_that_the_job_log_has_failed(
+    log: str, files: HeldFiles, caplog: pytest.LogCaptureFixture
+) -> None:
+    jq = _open(log)
+    error = _break(jq, files)
+    jq.close()
+
+    records = [each for each in caplog.records if each.name == "jobqueue"]
+    assert [each.levelname for each in records] == ["ERROR"]
+    assert (
+        records[0]
+        .getMessage()
+        .startswith(f"nothing runs any more, for the log has failed: {error}")
+    )
+
+
 def _reopened(log: str) -> JobQueue:
     """What the next start finds; closed already."""
     jq = _open(log)

@@ -15,7 +15,7 @@ from .admission import Admission
 from .clock import Clock, SystemClock
 from .config import Config
 from .dispatch import Dispatch
-from .errors import JobQueueError
+from .errors import JobQueueError, LogWriteError
 from .gate import Gate
 from .handlers import HandlerRegistry
 from .inspection import Inspection
@@ -79,8 +79,10 @@ def assemble(
     def fail(fault: JobQueueError) -> None:
         life.fail(fault)  # which is there before anything runs that could fail
 
-    def unlock() -> None:
+    def log_ended() -> None:
         life.unlock()
+        if dispatch.journal is not None and dispatch.journal.writer.failure is not None:
+            _report_failure(dispatch.journal.writer.failure)
 
     processes = registry.processes
     # A process whose attempt is past its time is killed: nothing overruns that needs a stand-in.
@@ -88,7 +90,7 @@ def assemble(
         config if processes is None else replace(config, job_timeout=None), outcomes, fail
     )
     with _path_in_errors(config):
-        log = _open_log(config, dispatch, fail, unlock)
+        log = _open_log(config, dispatch, fail, log_ended)
     dispatch.timer = Timer(clock, dispatch.fire, lambda error: fail(_timer_died(error)))
     if processes is not None:
         processes.clock, processes.timer = clock, dispatch.timer
@@ -168,6 +170,15 @@ def _open_log(
         raise
     dispatch.journal = Journal(writer, log.state.next_number)
     return log
+
+
+def _report_failure(error: LogWriteError) -> None:
+    report(
+        logging.ERROR,
+        f"nothing runs any more, for the log has failed: {error}; jobs that were accepted are in "
+        f"it: mend the cause, and start the queue again",
+        error,
+    )
 
 
 def _report_compaction(error: BaseException) -> None:
