@@ -444,8 +444,9 @@ def _draw_metrics(data: Data, oldest: Any, busy: Any) -> None:
     plain(oldest.yaxis, " s")
     busy.set_ylim(0, 1.1)
     busy.set_yticks([0, 1], ["0 %", "100 %"])
-    most = [_highest(data["runs"][name])["utilization"] for name in lines]
-    busy.set_title("metrics(): utilization, up to {:.0%} and {:.0%}".format(*most))
+    first, second = (f"{_highest(data['runs'][name])['utilization']:.0%}" for name in lines)
+    most = f"{first} in both" if first == second else f"{first} and {second}"
+    busy.set_title(f"metrics(): utilization, up to {most}")
     busy.set_xlabel("seconds")
     label_ends(oldest, ends)
 
