@@ -31,8 +31,8 @@ _LINEAR = [linear(value) for value in range(256)]
 def resize(payload: bytes, context: JobContext) -> None:
     """Make the picture in the file `payload` smaller, into the directory of the header `into`.
 
-    Idempotent: it makes the same files again. One is there whole or not at all, whatever this
-    process dies of.
+    Idempotent: it makes the same files again. One is there whole or not at all, also where this
+    process is killed.
 
     Raises:
         RejectJobError: that is no picture that will ever be made smaller.
