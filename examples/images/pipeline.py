@@ -119,7 +119,7 @@ class Pipeline:
         trace: TracebackType | None,
     ) -> None:
         self.made.dead = {job.id: job.last_error or "" for job in self._queue.dead_letters()}
-        self._queue.close()
+        self._queue.close(drain=error is None)  # on Ctrl-C, what is queued is not wanted
         self.made.files = {file.name: file.read_bytes() for file in self._into.iterdir()}
 
 
