@@ -60,7 +60,7 @@ def rlock_of(mutex: Mutex) -> threading.RLock:
     return cast("threading.RLock", mutex)
 
 
-_IS_GIL_ENABLED: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
+_TRIES = 100 if getattr(sys, "_is_gil_enabled", lambda: True)() else 0
 
 
 def acquire_in_turn(mutex: Mutex) -> None:
@@ -70,10 +70,16 @@ def acquire_in_turn(mutex: Mutex) -> None:
     Whoever has that runs into the mutex at once, sleeps, and is handed it in the same way: each
     step of each thread then costs a switch, as long as there is something to do (Blasgen et al.,
     "The convoy phenomenon", 1979). So a worker does not sleep: it lets go of the GIL, which is all
-    that the mutex's holder can be waiting for, and tries again. Without a GIL it sleeps.
+    that the mutex's holder should be waiting for, and tries again. Should that not help, as where a
+    signal handler of the user's interrupted the holder, it sleeps; and so it does without a GIL.
     """
-    while not mutex.acquire(not _IS_GIL_ENABLED):
+    if mutex.acquire(False):
+        return
+    for _ in range(_TRIES):
         give_way()
+        if mutex.acquire(False):
+            return
+    mutex.acquire()
 
 
 class WorkerCondition:

@@ -1,0 +1,140 @@
+"""How worker threads take the mutex."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sized
+from functools import partial
+
+import pytest
+
+from jobqueue.final import mutex as module
+from jobqueue.final.clock import give_way
+from jobqueue.final.mutex import Mutex, WorkerCondition, acquire_in_turn, make_mutex
+from tests.support.handlers import in_thread
+from tests.support.waiting import PATIENCE, eventually
+
+
+def has(those: Sized, number: int) -> bool:
+    return len(those) == number
+
+
+def take_and_let_go(mutex: Mutex) -> None:
+    acquire_in_turn(mutex)
+    mutex.release()
+
+
+class Watched:
+    """A mutex that tells when somebody is about to sleep on it."""
+
+    def __init__(self, mutex: Mutex) -> None:
+        self.slept = threading.Event()
+        self.release = mutex.release
+        self._acquire = mutex.acquire
+
+    def acquire(self, blocking: bool = True) -> bool:
+        if blocking:
+            self.slept.set()
+        return self._acquire(blocking)
+
+
+@pytest.fixture
+def ways_given(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """One entry for each time that somebody let go of the interpreter's lock."""
+    ways: list[None] = []
+    real = give_way
+
+    def counting() -> None:
+        ways.append(None)
+        real()
+
+    monkeypatch.setattr(module, "give_way", counting)
+    return ways
+
+
+def test_a_free_mutex_is_taken_without_giving_way(ways_given: list[None]) -> None:
+    mutex = make_mutex()
+    acquire_in_turn(mutex)
+    assert mutex._is_owned()
+    mutex.release()
+    assert not ways_given
+
+
+def test_a_worker_does_not_sleep_on_a_mutex_that_is_free_soon(
+    ways_given: list[None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mutex = make_mutex()
+    mutex.acquire()
+    monkeypatch.setattr(module, "_TRIES", 1_000_000_000)
+
+    worker = in_thread(take_and_let_go, mutex)
+    assert eventually(lambda: len(ways_given) > 1)
+    mutex.release()
+
+    worker.result(PATIENCE)
+
+
+@pytest.mark.parametrize("tries", [0, 3])
+def test_a_worker_sleeps_on_a_mutex_that_stays_taken(
+    tries: int, ways_given: list[None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mutex = make_mutex()
+    mutex.acquire()
+    monkeypatch.setattr(module, "_TRIES", tries)
+    watched = Watched(mutex)
+
+    worker = in_thread(take_and_let_go, watched)
+    assert watched.slept.wait(PATIENCE)
+    assert len(ways_given) == tries
+    mutex.release()
+
+    worker.result(PATIENCE)
+
+
+def test_whoever_fell_asleep_last_is_woken_first() -> None:
+    mutex = make_mutex()
+    condition = WorkerCondition(mutex)
+    woken: list[str] = []
+
+    def sleep(name: str) -> None:
+        with mutex:
+            condition.wait()
+            woken.append(name)
+
+    sleepers = []
+    for number, name in enumerate("abc", 1):
+        sleepers.append(in_thread(sleep, name))
+        assert eventually(partial(has, condition._sleepers, number))
+
+    for number in range(1, 4):
+        with mutex:
+            condition.notify()
+        assert eventually(partial(has, woken, number))
+    with mutex:
+        condition.notify()  # nobody is left: nothing happens
+
+    for sleeper in sleepers:
+        sleeper.result(PATIENCE)
+    assert woken == ["c", "b", "a"]
+
+
+def test_notify_all_wakes_everybody_and_each_holds_the_mutex_once() -> None:
+    mutex = make_mutex()
+    condition = WorkerCondition(mutex)
+    owned: list[bool] = []
+
+    def sleep() -> None:
+        acquire_in_turn(mutex)
+        condition.wait()
+        owned.append(mutex._is_owned())
+        mutex.release()
+        owned.append(mutex._is_owned())
+
+    sleepers = [in_thread(sleep) for _ in range(5)]
+    assert eventually(lambda: len(condition._sleepers) == 5)
+    with mutex:
+        condition.notify_all()
+
+    for sleeper in sleepers:
+        sleeper.result(PATIENCE)
+    assert owned.count(True) == owned.count(False) == 5
