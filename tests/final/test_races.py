@@ -37,7 +37,7 @@ from tests.support.held_files import HeldFiles
 from tests.support.interrupts import Interruption, each_place
 from tests.support.logs import HastyFiles
 from tests.support.queues import STORES, Store, fill, until, until_blocked
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import PATIENCE, eventually, eventually_freed
 
 MEDIUM = Priority.MEDIUM
 
@@ -426,7 +426,7 @@ def test_a_finalizer_of_a_result_may_use_the_queue(memory: Store) -> None:
     jq.enqueue(Job(id="next", handler="ran"))
 
     assert ran.next().id in {"next", "from the finalizer"}
-    assert eventually(lambda: refused or jq.metrics().completed == 3)
+    assert eventually_freed(lambda: refused or jq.metrics().completed == 3)
     assert refused == []
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from jobqueue.improved import EnqueueTimeoutError, Job, JobQueue, Metrics, Priority
 from tests.improved.rig import PATIENCE, Rig
+from tests.support.waiting import eventually_freed
 
 HIGH, MEDIUM, LOW = Priority
 
@@ -368,4 +369,4 @@ def test_an_idle_worker_keeps_no_finished_job_alive(rig: Rig) -> None:
     slept.get(timeout=PATIENCE)
     del payload
 
-    assert dead.wait(PATIENCE)
+    assert eventually_freed(dead.is_set)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -22,4 +24,19 @@ def eventually(predicate: Callable[[], object], timeout: float = PATIENCE) -> bo
     while not predicate():
         assert time.monotonic() < deadline, f"not so within {timeout:g} s"
         never.wait(_LOOK_SECONDS)
+    return True
+
+
+def eventually_freed(predicate: Callable[[], object]) -> bool:
+    """The same for what holds once an object is freed that another thread has let go of.
+
+    Without the GIL an object may be kept until the thread that made it runs again; a collection
+    does not wait for that.
+    """
+    return eventually(lambda: predicate() or (_merge_references() and predicate()))
+
+
+def _merge_references() -> bool:
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        gc.collect()
     return True

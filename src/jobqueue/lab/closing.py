@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -90,12 +89,12 @@ def fill(manner: Manner, work: Work, home: Path, jobs: int) -> Callable[[], obje
 
 def main(settings: dict[str, Any]) -> None:
     """Work until SIGTERM comes, close, and end."""
-    told = threading.Event()
-    signal.signal(signal.SIGTERM, lambda _number, _frame: told.set())
+    # Kept pending, in all threads that are started from here on, until this one waits for it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     manner, home = Manner(**settings["manner"]), Path(settings["home"])
     close = fill(manner, Work(home, settings["seconds"]), home, settings["jobs"])
     print("full", flush=True)
-    told.wait()
+    signal.sigwait({signal.SIGTERM})
     close()
 
 
