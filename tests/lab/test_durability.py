@@ -80,7 +80,8 @@ def test_without_an_fsync_none_is_shared() -> None:
 @pytest.mark.parametrize(
     "sentence",
     [
-        "reaches 70% of the jobs a second of a queue in memory with one producer, 80% with 64.",
+        "reaches 70% of the jobs a second of a queue in memory with one producer, "
+        "and 70% to 80% with any number.",
         "with 64, 600, which is 6.0 times as many",
         "only 0.3 times as many fsyncs: each is shared by 20 jobs",
         "there are 110 a second with 64 producers",

@@ -55,7 +55,7 @@ def save(draw: Callable[[Data, Any], None], data: Data, path: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingMatplotlibError(
-            "pictures are drawn with matplotlib: pip install 'jobqueue[lab]'"
+            "pictures are drawn with matplotlib: pip install matplotlib"
         ) from None
     with rc_context(_SETTINGS):
         figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")

@@ -149,10 +149,10 @@ def _quoted(name: str) -> str:
 
 def _findings(data: Data) -> Iterator[str]:
     jobs, producers = data["jobs"], data["producers"]
+    shares = [write / memory for write, memory in zip(jobs["write"], jobs["memory"], strict=True)]
     yield (
-        f'`"write"`, the default, reaches {jobs["write"][0] / jobs["memory"][0]:.0%} of the jobs a '
-        f"second of a queue in memory with one producer, "
-        f"{jobs['write'][-1] / jobs['memory'][-1]:.0%} with {producers[-1]}."
+        f'`"write"`, the default, reaches {shares[0]:.0%} of the jobs a second of a queue in '
+        f"memory with one producer, and {min(shares):.0%} to {max(shares):.0%} with any number."
     )
     yield (
         f'With one producer `"fsync"` takes {jobs["fsync"][0]:,.0f} jobs a second; with '

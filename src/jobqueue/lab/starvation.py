@@ -15,7 +15,7 @@ from jobqueue import final
 from jobqueue.final import Priority
 
 from .contenders import Contender, Opener, open_final, open_improved, open_naive
-from .drawing import BLACK, BLUE, GREY, TIERS, VERMILION, label, label_ends, plain, title
+from .drawing import BLACK, GREY, TIERS, label, label_ends, plain, title
 from .experiment import Data, Experiment, Settings
 from .findings import bullets, milliseconds, wrapped
 from .pages import table
@@ -428,7 +428,10 @@ def _draw_waits(data: Data, axes: Any) -> None:
 def _draw_metrics(data: Data, oldest: Any, busy: Any) -> None:
     begin, end = data["calm_seconds"], data["calm_seconds"] + data["flood_seconds"]
     ends = []
-    lines = {"final, strict": (VERMILION, "strict\norder", 3.4), "final": (BLUE, "tokens", 1.7)}
+    lines = {
+        "final, strict": (COLOURS["improved"], "strict\norder", 3.4),
+        "final": (COLOURS["final"], "tokens", 1.7),
+    }
     for name, (colour, text, width) in lines.items():
         samples = data["runs"][name]["samples"]
         oldest.plot(samples["at"], samples["oldest_wait"], color=colour)

@@ -319,6 +319,9 @@ def _name(axes: Any, run: Data, colour: str) -> None:
     done = "not done" if run["all_after"] is None else f"done {_done(run)} after the return"
     text = f"{run['policy']}: {done}, {run['requests_in_vain']:,} requests in vain"
     axes.set_title(text, loc="right", color=colour, fontweight="bold", fontsize=11, pad=2)
+    if any(run["per_second"][SECONDS_SHOWN:]):
+        middle = sum(axes.get_ylim()) / 2
+        axes.text(SECONDS_SHOWN, middle, "goes on →", color=colour, ha="right", va="center")
 
 
 def _done(run: Data) -> str:
