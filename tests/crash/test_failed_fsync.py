@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import logging
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,6 +67,7 @@ def test_the_log_of_the_program_says_once_that_the_job_log_has_failed(
     jq = _open(log)
     error = _break(jq, files)
     jq.close()
+    assert eventually(_nobody_reports)
 
     records = [each for each in caplog.records if each.name == "jobqueue"]
     assert [each.levelname for each in records] == ["ERROR"]
@@ -73,6 +76,42 @@ def test_the_log_of_the_program_says_once_that_the_job_log_has_failed(
         .getMessage()
         .startswith(f"nothing runs any more, for the log has failed: {error}")
     )
+
+
+class Rude(logging.Handler):
+    """Does what no log handler should: closes the queue, or ends the thread."""
+
+    def __init__(self, then: Callable[[], object]) -> None:
+        super().__init__(logging.ERROR)
+        self._then = then
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._then()
+
+
+def _nobody_reports() -> bool:
+    return all(thread.name != "jobqueue-report" for thread in threading.enumerate())
+
+
+def exit_thread() -> None:
+    raise SystemExit
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # of "exits"
+@pytest.mark.parametrize("rude", [True, False], ids=["closes", "exits"])
+def test_a_log_handler_that_is_told_of_it_holds_nobody_up(
+    log: str, files: HeldFiles, rude: bool
+) -> None:
+    jq = _open(log)
+    told = Rude(jq.close if rude else exit_thread)
+    logging.getLogger("jobqueue").addHandler(told)
+    try:
+        _break(jq, files)
+        closed = in_thread(jq.close)
+        closed.result(PATIENCE)
+    finally:
+        logging.getLogger("jobqueue").removeHandler(told)
+    assert eventually(_nobody_reports)
 
 
 def _reopened(log: str) -> JobQueue:

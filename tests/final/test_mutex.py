@@ -10,7 +10,13 @@ import pytest
 
 from jobqueue.final import mutex as module
 from jobqueue.final.clock import give_way
-from jobqueue.final.mutex import Mutex, WorkerCondition, acquire_in_turn, make_mutex
+from jobqueue.final.mutex import (
+    Mutex,
+    WorkerCondition,
+    acquire_in_turn,
+    make_mutex,
+    release_if_owned,
+)
 from tests.support.handlers import in_thread
 from tests.support.waiting import PATIENCE, eventually
 
@@ -65,7 +71,7 @@ def test_a_worker_does_not_sleep_on_a_mutex_that_is_free_soon(
 ) -> None:
     mutex = make_mutex()
     mutex.acquire()
-    monkeypatch.setattr(module, "_TRIES", 1_000_000_000)
+    monkeypatch.setattr(module, "_GIVE_WAY_SECONDS", PATIENCE)
 
     worker = in_thread(take_and_let_go, mutex)
     assert eventually(lambda: len(ways_given) > 1)
@@ -74,18 +80,18 @@ def test_a_worker_does_not_sleep_on_a_mutex_that_is_free_soon(
     worker.result(PATIENCE)
 
 
-@pytest.mark.parametrize("tries", [0, 3])
+@pytest.mark.parametrize("seconds", [0.0, 0.002])
 def test_a_worker_sleeps_on_a_mutex_that_stays_taken(
-    tries: int, ways_given: list[None], monkeypatch: pytest.MonkeyPatch
+    seconds: float, ways_given: list[None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mutex = make_mutex()
     mutex.acquire()
-    monkeypatch.setattr(module, "_TRIES", tries)
+    monkeypatch.setattr(module, "_GIVE_WAY_SECONDS", seconds)
     watched = Watched(mutex)
 
     worker = in_thread(take_and_let_go, watched)
     assert watched.slept.wait(PATIENCE)
-    assert len(ways_given) == tries
+    assert bool(ways_given) == bool(seconds)
     mutex.release()
 
     worker.result(PATIENCE)
@@ -116,6 +122,46 @@ def test_whoever_fell_asleep_last_is_woken_first() -> None:
     for sleeper in sleepers:
         sleeper.result(PATIENCE)
     assert woken == ["c", "b", "a"]
+
+
+def test_a_wake_up_that_was_interrupted_leaves_nobody_behind_who_sleeps_no_more() -> None:
+    mutex = make_mutex()
+    condition = WorkerCondition(mutex)
+
+    def sleep() -> None:
+        with mutex:
+            condition.wait()
+
+    first = in_thread(sleep)
+    assert eventually(partial(has, condition._sleepers, 1))
+    with mutex:
+        condition._sleepers[0].release()  # as far as `notify` got
+    first.result(PATIENCE)
+    assert condition._sleepers == []
+
+    second = in_thread(sleep)
+    assert eventually(partial(has, condition._sleepers, 1))
+    with mutex:
+        condition.notify()
+    second.result(PATIENCE)
+
+
+def test_a_worker_that_an_exception_from_outside_ends_leaves_the_mutex_free() -> None:
+    """Wherever it comes: here as soon as the mutex has been taken."""
+    mutex = make_mutex()
+
+    def work() -> None:
+        try:
+            acquire_in_turn(mutex)
+            raise SystemExit
+        finally:
+            release_if_owned(mutex)
+
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            in_thread(work).result(PATIENCE)
+    release_if_owned(mutex)  # where it is not: nothing happens
+    assert mutex.acquire(False)
 
 
 def test_notify_all_wakes_everybody_and_each_holds_the_mutex_once() -> None:

@@ -89,7 +89,7 @@ def _everything_modelled() -> Iterator[None]:
     """Have a queue made of what the explorer knows, also where names were taken before."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assembly, "make_mutex", ModelledMutex)
-        patch.setattr(mutex, "_TRIES", 0)  # here one waits for locks, not for the GIL
+        patch.setattr(mutex, "_GIVE_WAY_SECONDS", 0.0)  # here one waits for locks, not for the GIL
         patch.setattr(timer, "SimpleQueue", _SimpleQueue)
         patch.setattr(SystemClock, "monotonic", staticmethod(_monotonic))
         patch.setattr(SystemClock, "time", staticmethod(_time))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -82,7 +83,7 @@ def assemble(
     def log_ended() -> None:
         life.unlock()
         if dispatch.journal is not None and dispatch.journal.writer.failure is not None:
-            _report_failure(dispatch.journal.writer.failure)
+            _report_aside(dispatch.journal.writer.failure)
 
     processes = registry.processes
     # A process whose attempt is past its time is killed: nothing overruns that needs a stand-in.
@@ -170,6 +171,15 @@ def _open_log(
         raise
     dispatch.journal = Journal(writer, log.state.next_number)
     return log
+
+
+def _report_aside(error: LogWriteError) -> None:
+    """Not on the log's thread: a log handler may close the queue, which waits for that thread."""
+    thread = threading.Thread(target=_report_failure, args=(error,), name="jobqueue-report")
+    try:
+        thread.start()
+    except RuntimeError:  # there are no more threads, or the interpreter ends
+        _report_failure(error)
 
 
 def _report_failure(error: LogWriteError) -> None:

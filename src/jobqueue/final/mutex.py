@@ -6,7 +6,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Protocol, cast
 
-from .clock import give_way
+from .clock import SystemClock, give_way
 from .stop import ring
 
 if TYPE_CHECKING:
@@ -60,26 +60,37 @@ def rlock_of(mutex: Mutex) -> threading.RLock:
     return cast("threading.RLock", mutex)
 
 
-_TRIES = 100 if getattr(sys, "_is_gil_enabled", lambda: True)() else 0
+_GIVE_WAY_SECONDS = 0.05 if getattr(sys, "_is_gil_enabled", lambda: True)() else 0.0
 
 
 def acquire_in_turn(mutex: Mutex) -> None:
-    """Take the mutex without joining a convoy; for worker threads only, followed by `try`.
+    """Take the mutex without joining a convoy; for worker threads only, in a `try`.
 
     A thread that sleeps on a lock is handed it before it has the interpreter's own lock, the GIL.
     Whoever has that runs into the mutex at once, sleeps, and is handed it in the same way: each
     step of each thread then costs a switch, as long as there is something to do (Blasgen et al.,
-    "The convoy phenomenon", 1979). So a worker does not sleep: it lets go of the GIL, which is all
-    that the mutex's holder should be waiting for, and tries again. Should that not help, as where a
-    signal handler of the user's interrupted the holder, it sleeps; and so it does without a GIL.
+    "The convoy phenomenon", 1979). So a worker does not sleep at first: it lets go of the GIL,
+    which is all that the mutex's holder should be waiting for, and tries again. It sleeps after a
+    while: where handlers compute, each try takes a turn of all of them. Without a GIL it sleeps at
+    once.
+
+    An exception that is raised in this thread from outside may come out of this with the mutex
+    taken: see `release_if_owned`.
     """
     if mutex.acquire(False):
         return
-    for _ in range(_TRIES):
+    until = SystemClock.monotonic() + _GIVE_WAY_SECONDS
+    while SystemClock.monotonic() < until:
         give_way()
         if mutex.acquire(False):
             return
     mutex.acquire()
+
+
+def release_if_owned(mutex: Mutex) -> None:
+    """For the `finally` after `acquire_in_turn`, wherever that was broken off."""
+    if mutex._is_owned():
+        mutex.release()
 
 
 class WorkerCondition:
@@ -101,11 +112,13 @@ class WorkerCondition:
         self._mutex.release()
         alarm.acquire()
         acquire_in_turn(self._mutex)
+        if alarm in self._sleepers:  # whoever woke this one was interrupted
+            self._sleepers.remove(alarm)
 
     def notify(self) -> None:
         """Wake one of those who sleep, if any does. By any thread."""
         if self._sleepers:
-            ring(self._sleepers[-1])  # before it is taken out, so that no interrupt forgets it
+            ring(self._sleepers[-1])  # first, so that an interrupt between leaves no sleeper out
             self._sleepers.pop()
 
     def notify_all(self) -> None:

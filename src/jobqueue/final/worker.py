@@ -14,7 +14,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from .job import JobContext, JobHandle
-from .mutex import acquire_in_turn
+from .mutex import acquire_in_turn, release_if_owned
 from .stop import StopRequest
 from .timer import tick_after
 
@@ -65,8 +65,8 @@ class Worker:
         done: JobHandle | None = None
         result: object = None
         while True:
-            acquire_in_turn(mutex)
             try:
+                acquire_in_turn(mutex)
                 now, wall = monotonic(), time()
                 if done is not None:
                     outcomes.returned(self, done, result, now, wall)
@@ -75,18 +75,18 @@ class Worker:
                 if handle is not None:
                     handler = self._start(handle, now, wall)
             finally:
-                mutex.release()
+                release_if_owned(mutex)
             done = result = None  # not under the mutex: their finalizers are the user's code
             if handle is None:
-                acquire_in_turn(mutex)
                 try:
+                    acquire_in_turn(mutex)
                     handle = None if self._is_spare() else scheduler.take()
                     if handle is None:
                         self._pool.ended(self)
                         return
                     handler = self._start(handle, monotonic(), time())
                 finally:
-                    mutex.release()
+                    release_if_owned(mutex)
             try:
                 if handle._stop is None:
                     result = handler.function(handle._job._payload)
