@@ -23,7 +23,7 @@ from jobqueue.final.testing import ManualClock
 from tests.support.children import Child
 from tests.support.forks import in_fork
 from tests.support.handlers import Recorder, in_thread
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
@@ -249,3 +249,34 @@ def test_a_log_whose_owner_was_killed_can_be_opened_while_its_child_lives(
                 assert recorder.next().id == "the job"
         finally:
             os.kill(other, signal.SIGKILL)
+
+
+def test_a_worker_whose_handler_comes_back_in_a_forked_child_takes_no_more_jobs(
+    config: Config, tmp_path: Path
+) -> None:
+    ran = tmp_path / "ran"
+
+    def fork(_payload: bytes) -> int:
+        return os.fork()  # in the child, too: from here on its worker is its only thread
+
+    def note(_payload: bytes) -> None:
+        with ran.open("a", encoding="ascii") as file:
+            file.write(f"{os.getpid()}\n")
+
+    with JobQueue(config, start=False) as jq:
+        jq.register("fork", fork)
+        jq.register("note", note)
+        forked = jq.enqueue(Job(handler="fork"))
+        jq.enqueue_many([Job(handler="note") for _ in range(20)])
+        jq.start()
+        child = forked.result(PATIENCE)
+        assert isinstance(child, int)
+        assert jq.join(PATIENCE)
+    try:
+        assert eventually(lambda: os.waitpid(child, os.WNOHANG)[0] == child)
+    except AssertionError:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise
+
+    assert ran.read_text(encoding="ascii").split() == [str(os.getpid())] * 20

@@ -245,6 +245,7 @@ class Lifecycle:
         """This is a forked child: the queue and its log are the parent's. Takes no lock."""
         self._mutex._at_fork_reinit()  # it may have been held by a thread that is not here
         self._gate.forked = self._gate.closed = self._gate.shut = self._gate.abandoned = True
+        self._dispatch.scheduler.stopped = True  # where a handler forked: its worker goes home
         if self._lock is not None and self._log is not None:
             self._log.files.close(self._lock)  # an inherited copy would keep the log locked
         if self._processes is not None:
