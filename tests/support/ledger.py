@@ -217,8 +217,10 @@ class Ledger:
         syncs = self._syncs()
         if crash == "kill -9" and not syncs.failed_between(0, at):
             return True
+        # Its record may be older than the call that told of it, and than an fsync that failed
+        # between the two.
         ended = syncs.end_after(step.kept)
-        return ended is not None and ended <= at and not syncs.failed_between(step.kept, ended)
+        return ended is not None and ended <= at and not syncs.failed_between(step.begun, ended)
 
     def _syncs(self) -> _Syncs:
         if self._syncs_found is None or self._syncs_found[0] != self._files.now():
