@@ -60,6 +60,7 @@ def rlock_of(mutex: Mutex) -> threading.RLock:
     return cast("threading.RLock", mutex)
 
 
+_TRIES = 20
 _GIVE_WAY_SECONDS = 0.05 if getattr(sys, "_is_gil_enabled", lambda: True)() else 0.0
 
 
@@ -71,8 +72,8 @@ def acquire_in_turn(mutex: Mutex) -> None:
     step of each thread then costs a switch, as long as there is something to do (Blasgen et al.,
     "The convoy phenomenon", 1979). So a worker does not sleep at first: it lets go of the GIL,
     which is all that the mutex's holder should be waiting for, and tries again. It sleeps after a
-    while: where handlers compute, each try takes a turn of all of them. Without a GIL it sleeps at
-    once.
+    while, for where handlers compute each try takes a turn of all of them, and after some tries,
+    for many producers may be a convoy already. Without a GIL it sleeps at once.
 
     An exception that is raised in this thread from outside may come out of this with the mutex
     taken: see `release_if_owned`.
@@ -80,7 +81,9 @@ def acquire_in_turn(mutex: Mutex) -> None:
     if mutex.acquire(False):
         return
     until = SystemClock.monotonic() + _GIVE_WAY_SECONDS
-    while SystemClock.monotonic() < until:
+    for _ in range(_TRIES):
+        if SystemClock.monotonic() >= until:
+            break
         give_way()
         if mutex.acquire(False):
             return
