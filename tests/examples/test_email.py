@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import subprocess
 import sys
 import threading
 from collections import Counter
@@ -28,9 +26,7 @@ from examples.email.mails import Mail, mails
 from examples.email.scenario import Outcome, Scenario
 from examples.lines import LineReader, LineWriter
 from jobqueue.final import Config, Job, JobContext, JobQueue, RejectJobError, Status
-
-ROOT = Path(__file__).parents[2]
-
+from tests.support.example_runs import assert_refused, run_example
 
 # -- e-mails
 
@@ -431,35 +427,21 @@ def test_what_an_earlier_life_accepted_is_not_enqueued_again(tmp_path: Path) -> 
 # -- the command
 
 
-@pytest.mark.parametrize("arguments", [["--mails", "99"], ["--mails", "many"], ["--seed", "x"]])
+@pytest.mark.parametrize(
+    ("option", "value"), [("--mails", "99"), ("--mails", "many"), ("--seed", "x")]
+)
 def test_a_bad_option_is_refused_by_name_and_value(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
+    option: str, value: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit):
-        command.main(arguments)
-    error = capsys.readouterr().err
-    assert arguments[0] in error
-    assert repr(arguments[1]) in error
+    assert_refused(command.main, option, value, capsys)
 
 
 @pytest.mark.slow
 def test_every_e_mail_is_accounted_for_when_the_sender_is_killed_half_way(tmp_path: Path) -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "examples.email", "--mails", "150", "--seed", "7"],
-        cwd=ROOT,
-        env=os.environ | {"TMPDIR": str(tmp_path), "COLUMNS": "100"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    cells = [[cell.strip() for cell in line.split("│")] for line in run.stdout.splitlines()]
+    printed, cells = run_example("email", "--mails", "150", "--seed", "7", home=tmp_path)
     counts = {row[1]: int(row[2]) for row in cells if len(row) > 2 and row[2].isdecimal()}
     assert counts["lost"] == counts["altered"] == counts["never accepted"] == 0
     assert counts["sent twice for no reason"] == 0
     assert counts["in a mailbox"] + counts["dead-lettered"] >= 150
     assert counts["found in the log"] > 0
-    assert "SIGKILL" in run.stdout
-    assert run.stderr == ""
-    assert list(tmp_path.iterdir()) == []
+    assert "SIGKILL" in printed

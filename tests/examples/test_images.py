@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,11 +20,11 @@ from examples.images.pipeline import Made, Setting
 from examples.images.results import Measured, finding, measured
 from examples.images.timed import Timed
 from jobqueue.final import Config, Job, JobContext, RejectJobError
+from tests.support.example_runs import assert_refused, run_example
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ROOT = Path(__file__).parents[2]
 UPRIGHT = 6  # an EXIF orientation
 
 
@@ -301,16 +299,13 @@ def test_a_handler_s_times_are_its_own(photo: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--pictures", "1"], ["--workers", "many"], ["--rounds", "0"], ["--seed", "x"]]
+    ("option", "value"),
+    [("--pictures", "1"), ("--workers", "many"), ("--rounds", "0"), ("--seed", "x")],
 )
 def test_a_bad_option_is_refused_by_name_and_value(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
+    option: str, value: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit):
-        command.main(arguments)
-    error = capsys.readouterr().err
-    assert arguments[0] in error
-    assert repr(arguments[1]) in error
+    assert_refused(command.main, option, value, capsys)
 
 
 @pytest.mark.parametrize(("missing", "code"), [(frozenset[str](), 0), (frozenset({"a"}), 1)])
@@ -331,17 +326,7 @@ def test_exit_code_tells_of_missing_pictures(
 
 @pytest.mark.slow
 def test_threads_and_processes_make_the_same_pictures(tmp_path: Path) -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "examples.images", "--pictures", "2", "--rounds", "1"],
-        cwd=ROOT,
-        env=os.environ | {"TMPDIR": str(tmp_path), "COLUMNS": "100"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    cells = [[cell.strip() for cell in line.split("│")] for line in run.stdout.splitlines()]
+    _, cells = run_example("images", "--pictures", "2", "--rounds", "1", home=tmp_path)
     measured = [tuple(row[1:4]) for row in cells if len(row) > 6]
     assert measured == [
         (name, executor, workers)
@@ -354,5 +339,3 @@ def test_threads_and_processes_make_the_same_pictures(tmp_path: Path) -> None:
     assert counts["dead-lettered"] == 6
     assert counts["missing"] == counts["of a wrong size"] == 0
     assert counts["not the same everywhere"] == counts["wrongly dead or alive"] == 0
-    assert run.stderr == ""
-    assert list(tmp_path.iterdir()) == []

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-import subprocess
 import sys
 import threading
 from collections import Counter
@@ -26,8 +24,7 @@ from examples.webhooks.audit import Audit, Record, audit
 from examples.webhooks.events import events
 from examples.webhooks.scenario import Outcome, Scenario
 from jobqueue.final import Job, JobContext, Priority, RejectJobError, RetryJobError
-
-ROOT = Path(__file__).parents[2]
+from tests.support.example_runs import assert_refused, run_example
 
 
 @contextmanager
@@ -304,31 +301,17 @@ def test_a_late_answer_is_not_taken_for_the_next_one(
 # -- the command
 
 
-@pytest.mark.parametrize("arguments", [["--jobs", "99"], ["--jobs", "many"], ["--durability", "x"]])
+@pytest.mark.parametrize(
+    ("option", "value"), [("--jobs", "99"), ("--jobs", "many"), ("--durability", "x")]
+)
 def test_a_bad_option_is_refused_by_name_and_value(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
+    option: str, value: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(SystemExit):
-        command.main(arguments)
-    error = capsys.readouterr().err
-    assert arguments[0] in error
-    assert repr(arguments[1]) in error
+    assert_refused(command.main, option, value, capsys)
 
 
 @pytest.mark.slow
 def test_nothing_is_lost_when_the_sender_is_killed_half_way(tmp_path: Path) -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "examples.webhooks", "--jobs", "300", "--seed", "7"],
-        cwd=ROOT,
-        env=os.environ | {"TMPDIR": str(tmp_path), "COLUMNS": "100"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    rows = [[cell.strip() for cell in line.split("│")] for line in run.stdout.splitlines()]
+    printed, rows = run_example("webhooks", "--jobs", "300", "--seed", "7", home=tmp_path)
     assert ["lost", "0"] in [row[1:3] for row in rows]
-    assert "SIGKILL" in run.stdout
-    assert run.stderr == ""
-    assert list(tmp_path.iterdir()) == []
+    assert "SIGKILL" in printed

@@ -22,8 +22,8 @@ class Mutex(Protocol):
     """A reentrant lock of the standard library, with those of its methods that are used here.
 
     Callers' threads enter it by `with` only, which is C code: an asynchronous exception finds it
-    taken or not, never half. Workers, which see none, use `acquire_in_turn`. It is reentrant so
-    that a signal handler that interrupts its owner can be told from another thread (a plain lock
+    taken or not, never half. Workers, which see no signals, use `acquire_in_turn`. It is reentrant
+    so that a signal handler that interrupts its owner can be told from another thread (a plain lock
     would hang); nothing else enters it twice.
     """
 
@@ -97,7 +97,7 @@ def release_if_owned(mutex: Mutex) -> None:
 
 
 class WorkerCondition:
-    """What workers that have nothing to do wait for. With the mutex, held once; workers only.
+    """What workers that have nothing to do wait for. All methods are called with the mutex.
 
     As a `threading.Condition`, but that they come back by `acquire_in_turn`, and that whoever fell
     asleep last is woken first: the others may sleep on.
@@ -105,10 +105,11 @@ class WorkerCondition:
 
     def __init__(self, mutex: Mutex) -> None:
         self._mutex = mutex
-        self._sleepers: list[threading.Lock] = []  # each has one of his own, to be released
+        # Each has a lock of its own, which is released to wake it. Guarded by the mutex.
+        self._sleepers: list[threading.Lock] = []
 
     def wait(self) -> None:
-        """Sleep until woken; the mutex is free meanwhile."""
+        """Sleep until woken; the mutex, held once, is free meanwhile. Worker threads only."""
         alarm = threading.Lock()
         alarm.acquire()
         self._sleepers.append(alarm)
@@ -119,13 +120,13 @@ class WorkerCondition:
             self._sleepers.remove(alarm)
 
     def notify(self) -> None:
-        """Wake one of those who sleep, if any does. By any thread."""
+        """Wake one of those who sleep, if any does. Any thread."""
         if self._sleepers:
             ring(self._sleepers[-1])  # first, so that an interrupt between leaves no sleeper out
             self._sleepers.pop()
 
     def notify_all(self) -> None:
-        """Wake all who sleep. By any thread."""
+        """Wake all who sleep. Any thread."""
         while self._sleepers:
             self.notify()
 

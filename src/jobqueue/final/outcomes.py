@@ -173,7 +173,7 @@ def describe(error: BaseException) -> Failure:
         text = f"<its text cannot be had: {type(inner).__name__}>"
     try:
         trace = "".join(traceback.format_exception(error))
-    except BaseException as inner:  # noqa: BLE001  # likewise
+    except BaseException as inner:  # noqa: BLE001  # as above: one of its causes' __str__ is broken
         trace = f"<no traceback: {type(inner).__name__}>"
     summary = (f"{name}: {text}" if text else name)[:ERROR_CHARACTERS_MAX]
     end = trace.encode("utf-8", "backslashreplace")[-TRACEBACK_BYTES_MAX:]

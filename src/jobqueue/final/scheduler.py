@@ -39,9 +39,8 @@ class Lane(queue.Queue["JobHandle"]):
     def __init__(self, size: int, mutex: Mutex, not_empty: WorkerCondition) -> None:
         super().__init__(size)
         self.queue: deque[JobHandle]
-        # typeshed knows only the standard library's own here
-        self.mutex = mutex  # type: ignore[assignment]
-        self.not_empty = not_empty  # type: ignore[assignment]
+        self.mutex = mutex  # type: ignore[assignment]  # typeshed wants a plain lock
+        self.not_empty = not_empty  # type: ignore[assignment]  # and a Condition of one
         self.room = size
         """Places left for new jobs; below 0 never."""
         self.tokens = 0
