@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Sized
 from functools import partial
 
 import pytest
 
+from jobqueue.final import Config, JobQueue
 from jobqueue.final import mutex as module
 from jobqueue.final.clock import give_way
 from jobqueue.final.mutex import (
@@ -19,6 +21,12 @@ from jobqueue.final.mutex import (
 )
 from tests.support.handlers import in_thread
 from tests.support.waiting import PATIENCE, eventually
+
+
+def raise_in_thread(ident: int, error: type[BaseException]) -> None:
+    """As programs do that put an end to what takes too long."""
+    set_async_exc = ctypes.pythonapi.PyThreadState_SetAsyncExc
+    assert set_async_exc(ctypes.c_ulong(ident), ctypes.py_object(error)) == 1
 
 
 def has(those: Sized, number: int) -> bool:
@@ -184,3 +192,23 @@ def test_notify_all_wakes_everybody_and_each_holds_the_mutex_once() -> None:
     for sleeper in sleepers:
         sleeper.result(PATIENCE)
     assert owned.count(True) == owned.count(False) == 5
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_worker_that_is_broken_off_while_it_takes_the_mutex_leaves_it_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_GIVE_WAY_SECONDS", 0.0)  # it sleeps on the mutex at once
+    jq = JobQueue(Config(num_workers=1), handler=len)
+    (worker,) = jq._pool.workers
+    idle = jq._scheduler.not_empty
+    assert eventually(partial(has, idle._sleepers, 1))
+    with jq._mutex:
+        idle.notify()
+        assert worker.thread.ident is not None
+        raise_in_thread(worker.thread.ident, SystemExit)  # comes out once it has the mutex
+    worker.thread.join(PATIENCE)
+
+    assert jq._mutex.acquire(False)
+    jq._mutex.release()
+    jq.close()

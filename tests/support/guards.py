@@ -394,6 +394,20 @@ WAITS = (
         _final("races"),
     ),
     Guard(
+        "a wake-up that was interrupted leaves no alarm behind",
+        "mutex.py",
+        "            self._sleepers.remove(alarm)\n",
+        "            pass\n",
+        _final("mutex"),
+    ),
+    Guard(
+        "a forked child's worker goes home",
+        "lifecycle.py",
+        "        self._dispatch.scheduler.stopped = True  # where",
+        "        pass  # where",
+        _crash("fork"),
+    ),
+    Guard(
         "a worker that was woken wakes the next",
         "scheduler.py",
         "        if handle is not None and self._idle and not self._waking and self._has_more():\n",
