@@ -13,6 +13,7 @@ import pytest
 from jobqueue.final import Config, Job, JobHandle, JobQueue, LogWriteError, Status, UnknownJobError
 from tests.support.handlers import Blocker, Recorder, in_thread
 from tests.support.held_files import HeldFiles
+from tests.support.interrupts import each_place
 from tests.support.waiting import PATIENCE, eventually
 
 LEVELS = ["async", "write", "fsync"]
@@ -463,6 +464,31 @@ def test_close_returns_although_the_disk_hangs_and_unlocks_once_it_does_not(
     assert _reopened(log).status("a") is Status.QUEUED
 
 
+def test_a_failed_fsync_is_final_also_where_its_caller_is_interrupted(
+    tmp_path: Path, files: HeldFiles
+) -> None:
+    # The kernel tells of it once: a second fsync would succeed, and prove nothing.
+    for n, interruption in enumerate(each_place()):
+        jq = _open(str(tmp_path / str(n)))
+        files.calls.clear()
+        files.fail("sync", errno.EIO)
+        try:
+            with interruption:
+                jq.enqueue(Job(id="a"))
+        except (KeyboardInterrupt, LogWriteError):
+            pass
+        if files.faults and not jq.metrics().enqueued:  # it had not got so far
+            _expect_failure(jq)
+        eventually(lambda jq=jq: jq._gate.fault is not None)  # type: ignore[misc]
+        assert files.calls.count("sync") == 1, interruption.where
+        jq.close(0)
+
+
+def _expect_failure(jq: JobQueue) -> None:
+    with pytest.raises(LogWriteError):
+        jq.enqueue(Job(id="b"))
+
+
 # --- a log whose thread dies --------------------------------------------------------------------
 
 
@@ -472,6 +498,7 @@ def test_when_the_logs_thread_dies_those_who_wait_are_told(
     log: str, method: str, files: HeldFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fault 20 of docs/reliability.md."""
+    files.fail("allocate", errno.EOPNOTSUPP)  # no map, so that no caller leads
     jq = _open(log)
     jq.enqueue(Job(id="a"))
     files.hold(method)

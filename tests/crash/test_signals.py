@@ -21,6 +21,7 @@ from jobqueue.final import (
     Status,
 )
 from jobqueue.final.clock import SystemClock
+from jobqueue.final.wal.files import Files
 from tests.support.children import Child, read_acks
 from tests.support.handlers import Blocker, Recorder, in_thread
 from tests.support.waiting import PATIENCE, eventually
@@ -204,6 +205,69 @@ def test_close_twice_from_handlers_that_interrupted_the_queue_closes_once(config
 
     eventually(lambda: len(outcomes) == 2)
     assert jq.close() == jq.close()
+
+
+class InterruptingFiles(Files):
+    """Sends the signal to the main thread when that fsyncs a batch, so often.
+
+    Attributes:
+        armed: how often it does so.
+    """
+
+    armed = 0
+
+    def sync(self, fd: int) -> None:
+        if self.armed and threading.current_thread() is threading.main_thread():
+            self.armed -= 1
+            signal.raise_signal(SIGNAL)
+        super().sync(fd)
+
+
+@pytest.fixture
+def led(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[JobQueue, InterruptingFiles]:
+    """A queue whose callers fsync by themselves where nobody else is at it."""
+    files = InterruptingFiles()
+    monkeypatch.setattr("jobqueue.final.recovery.Files", lambda: files)
+    return JobQueue(Config(persist_path=tmp_path / "log", durability="fsync"), handler=len), files
+
+
+WAITING_CALLS: dict[str, Callable[[JobQueue], object]] = {
+    "enqueue": lambda jq: jq.enqueue(Job(id="inner")),
+    "enqueue_many": lambda jq: jq.enqueue_many([Job(id="inner")]),
+    "cancel": lambda jq: jq.cancel("outer"),
+    "join": lambda jq: jq.join(),
+    "flush": lambda jq: jq.flush(),
+    "result": lambda jq: jq.handle("outer").result(),
+}
+
+
+@pytest.mark.parametrize("call", WAITING_CALLS)
+def test_no_handler_that_interrupted_an_fsync_waits_for_it(
+    led: tuple[JobQueue, InterruptingFiles], call: str
+) -> None:
+    jq, files = led
+    with jq, on_signal(lambda: WAITING_CALLS[call](jq)) as outcomes:
+        files.armed = 1
+        outer = jq.enqueue(Job(b"abc", id="outer"))
+
+        (refusal,) = outcomes
+        assert isinstance(refusal, RuntimeError)
+        assert outer.result(PATIENCE) == 3
+        assert jq.metrics().enqueued == 1
+
+
+def test_close_from_a_handler_that_interrupted_an_fsync_is_carried_out_when_that_is_done(
+    led: tuple[JobQueue, InterruptingFiles],
+) -> None:
+    jq, files = led
+    with on_signal(lambda: jq.close(PATIENCE, drain=True)) as outcomes:
+        files.armed = 1
+        outer = jq.enqueue(Job(b"abc", id="outer"))
+
+    assert isinstance(outcomes[0], ShutdownReport)
+    eventually(lambda: _is_closed(jq))
+    assert jq.close(PATIENCE).remaining == 0
+    assert outer.status is Status.COMPLETED
 
 
 # --- where the interrupted call only waits ------------------------------------------------------

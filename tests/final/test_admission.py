@@ -601,6 +601,7 @@ def faulty_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fa
 def test_full_disk_refuses_many_as_a_whole_and_their_ids_are_free(
     faulty_store: FaultyStore,
 ) -> None:
+    faulty_store.files.fail("allocate", errno.EOPNOTSUPP)  # no map: all is written call by call
     jq = faulty_store.open(len)
     faulty_store.files.fail("write", errno.ENOSPC)
     with pytest.raises(LogWriteError) as caught:

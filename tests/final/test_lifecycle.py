@@ -196,7 +196,7 @@ def test_with_a_log_close_finishes_what_is_in_flight_and_leaves_the_rest(
 
     assert closing.result(PATIENCE) == ShutdownReport(completed=1, unfinished=(), remaining=2)
     recorder = Recorder()
-    with JobQueue(Config(persist_path=log), handler=recorder) as jq:
+    with JobQueue(Config(num_workers=1, persist_path=log), handler=recorder) as jq:
         assert jq.join(PATIENCE)
     assert recorder.ids() == ["b", "c"]
 

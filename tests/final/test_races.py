@@ -32,6 +32,7 @@ from jobqueue.final.scheduler import Lane
 from jobqueue.final.testing import ManualClock
 from jobqueue.final.wal import tail
 from jobqueue.final.wal.codec import encode_batch
+from tests.support.gil import is_gil_on
 from tests.support.handlers import Recorder, in_thread
 from tests.support.held_files import HeldFiles
 from tests.support.interrupts import Interruption, each_place
@@ -338,6 +339,7 @@ def test_who_waits_for_a_job_that_the_disk_had_no_room_for_is_told(
     fsynced: Store, files: HeldFiles
 ) -> None:
     # 1. A job waits for the disk. 2. Somebody waits for the job. 3. The disk is full.
+    files.fail("allocate", errno.EOPNOTSUPP)  # no map: all is written call by call
     jq = fsynced.open(nothing)
     files.hold("write")
     enqueued = in_thread(jq.enqueue, Job(id="a"))
@@ -361,6 +363,7 @@ def test_who_waits_for_a_requeued_job_that_the_disk_had_no_room_for_is_told(
     def fails(_payload: bytes) -> None:
         raise ValueError("no")
 
+    files.fail("allocate", errno.EOPNOTSUPP)  # no map: all is written call by call
     jq = fsynced.open(fails, max_retries=0)
     jq.enqueue(Job(id="a")).wait(PATIENCE)
     jq.flush()
@@ -427,7 +430,8 @@ def test_a_finalizer_of_a_result_may_use_the_queue(memory: Store) -> None:
 
     assert ran.next().id in {"next", "from the finalizer"}
     assert eventually_freed(lambda: refused or jq.metrics().completed == 3)
-    assert refused == []
+    # Without the GIL an object that another thread made is freed by that thread, wherever it is.
+    assert refused == [] or not is_gil_on()
 
 
 # --- the outcome of an attempt --------------------------------------------------------------

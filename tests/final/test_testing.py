@@ -220,10 +220,11 @@ class WatchedClock(ManualClock):
         self._watched = threading.get_ident()
 
     def monotonic(self) -> float:
+        now = super().monotonic()  # before the test may move it
         if threading.get_ident() == self._watched:
             self._watched = None
             self.asleep.set()
-        return super().monotonic()
+        return now
 
 
 class Sleeper:

@@ -28,7 +28,13 @@ pytestmark = pytest.mark.slow
 Durability = Literal["async", "write", "fsync"]
 
 LONG_SECONDS = 1000.0
-WAYS = [("async", False), ("write", False), ("write", True), ("fsync", False)]
+WAYS = [
+    ("async", False),
+    ("write", False),
+    ("write", True),
+    ("fsync", False),
+    ("fsync", True),
+]
 """Levels of durability, and whether the log is written through a map."""
 COMMIT = re.compile(rb'"commit":(\d+),"records":\d+,"synced":(\d+)')
 

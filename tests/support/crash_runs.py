@@ -54,8 +54,14 @@ class Way(NamedTuple):
         return f"{self.durability}, {'mapped' if self.mapped else 'plain'}"
 
 
-WAYS = (Way("async", False), Way("write", True), Way("write", False), Way("fsync", False))
-"""All that there are: only "write" ever uses a map."""
+WAYS = (
+    Way("async", False),
+    Way("write", True),
+    Way("write", False),
+    Way("fsync", True),
+    Way("fsync", False),
+)
+"""All that there are: "async" never uses a map."""
 
 _PAYLOADS = (b"", b"text", b"a\nb\r\0\xff", "\u2028\x85 \U0001f600".encode(), b"x" * 700)
 _OUTCOMES = ("ok", "ok", "ok", "fail", "fail", "reject", "later")

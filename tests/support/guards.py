@@ -70,10 +70,24 @@ FSYNCS = (
     ),
     Guard(
         "acknowledgement only after the fdatasync",
-        "wal/writer.py",
-        "                if batch.urgent:\n                    return True\n",
+        "wal/log_thread.py",
+        "                if batch.awaited:\n                    return True\n",
         "                pass\n",
-        _final("persistence"),
+        _crash("failed_fsync"),
+    ),
+    Guard(
+        "acknowledgement by a caller that leads only after its fdatasync",
+        "wal/writer.py",
+        "            self._tail.sync()\n            self._synced()\n",
+        "            self._synced()\n",
+        _crash("failed_fsync"),
+    ),
+    Guard(
+        "a failed fsync is remembered",
+        "wal/tail.py",
+        "            self.fsync_failure = error  # before",
+        "            pass  # before",
+        _crash("failed_fsync"),
     ),
     Guard(
         "fsync of a directory, the call itself",
@@ -318,9 +332,9 @@ WAITS = (
     ),
     Guard(
         "look before the wait of the log's thread",
-        "wal/writer.py",
-        "while not (self._open.urgent or self._flushes or self._closing or self.failure):",
-        "while not (self._closing or self.failure):",
+        "wal/log_thread.py",
+        "        return bool(self._open.urgent or self._flushes or",
+        "        return bool(",
         _crash("failed_fsync"),
     ),
     Guard(
@@ -394,6 +408,20 @@ WAITS = (
         _final("races"),
     ),
     Guard(
+        "a caller that led and was interrupted hands over to the log's thread",
+        "wal/writer.py",
+        "                self._leader = None  # at once",
+        "                pass  # at once",
+        _final("races"),
+    ),
+    Guard(
+        "a signal handler above a caller that leads does not wait for it",
+        "wal/writer.py",
+        "        if self.leads():\n            raise reentered()\n",
+        "",
+        _crash("signals"),
+    ),
+    Guard(
         "a wake-up that was interrupted leaves no alarm behind",
         "mutex.py",
         "            self._sleepers.remove(alarm)\n",
@@ -454,7 +482,7 @@ RUNNING = (
     ),
     Guard(
         "a failed log takes nothing more",
-        "wal/writer.py",
+        "wal/log_thread.py",
         "            self.failure = error\n",
         "",
         _crash("failed_fsync"),
@@ -468,14 +496,14 @@ RUNNING = (
     ),
     Guard(
         "outcomes move on from a batch that failed",
-        "wal/writer.py",
+        "wal/log_thread.py",
         "            self._open.records[:0] = batch.outcomes()\n",
         "",
         _crash("full_disk"),
     ),
     Guard(
         "close waits for space for accepted jobs",
-        "wal/writer.py",
+        "wal/log_thread.py",
         "            return self._awaits_space()\n",
         "            return False\n",
         _crash("full_disk"),
@@ -522,7 +550,7 @@ RUNNING = (
     Guard(
         "a signal handler's call is refused",
         "mutex.py",
-        "        raise RuntimeError(_REENTERED)\n",
+        "        raise reentered()\n",
         "        pass\n",
         _crash("signals"),
     ),

@@ -155,7 +155,7 @@ class Admission:
         if handle._since != NOT_ARRIVED:
             return
         if self._journal is not None and self._journal.writer.holds(handle._number):
-            self._journal.commit(handle)
+            self._journal.writer.commit(inline=False)  # by the log's thread: this one is leaving
         else:
             self._dispatch.forget(handle)
 

@@ -118,6 +118,14 @@ class WorkerProcessError(JobQueueError):
     """
 
 
+def reentered() -> RuntimeError:
+    """The error for a call out of the queue's own code, which cannot go on until it returns."""
+    return RuntimeError(
+        "the queue was called from a signal handler, or a finalizer, that interrupted the queue's "
+        "own code on this thread; call it from the program's normal flow"
+    )
+
+
 class RejectJobError(JobQueueError):
     """Raised by a handler: the job can never succeed; it fails at once, without retries."""
 

@@ -34,6 +34,13 @@ class Gate:
         if self.fault is not None:
             raise self.fault_error(self.fault)
 
+    def check_change(self) -> None:
+        """Raises where a change could not be recorded any more."""
+        if self.abandoned:
+            raise self.closed_error()
+        if self.fault is not None:
+            raise self.fault_error(self.fault)
+
     def closed_error(self) -> QueueClosedError:
         """The error for a closed queue."""
         if self.forked:

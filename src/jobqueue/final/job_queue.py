@@ -75,11 +75,17 @@ class JobQueue:
             with closed_on_error(self._life):
                 self._life.start()
 
-    def _enter(self) -> None:
-        """What every call but `enqueue`, which does it by itself, checks first."""
+    def _enter(self, *, waits: bool = False) -> None:
+        """What every call but `enqueue`, which does it by itself, checks first.
+
+        Args:
+            waits: whether it waits for what others do, who may wait for this thread.
+        """
         if self._gate.forked:
             raise self._gate.closed_error()
         check_reentry(self._mutex)
+        if waits and self._dispatch.journal is not None:
+            self._dispatch.journal.writer.refuse_leader()
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────
 
@@ -150,7 +156,7 @@ class JobQueue:
             LogWriteError: the log has failed.
             RuntimeError: called by one of the queue's own handlers.
         """
-        self._enter()
+        self._enter(waits=True)
         if timeout is not None:
             check_seconds("timeout", timeout)
         return self._inspection.join(timeout)
@@ -161,7 +167,7 @@ class JobQueue:
         Raises:
             LogWriteError: that could not be done.
         """
-        self._enter()
+        self._enter(waits=True)
         if self._dispatch.journal is not None:
             self._dispatch.journal.writer.flush()
 
@@ -302,13 +308,13 @@ class JobQueue:
             UnknownJobError: no such job is known, or it has been forgotten.
             LogWriteError: it is cancelled, but the log could not take it yet.
         """
-        self._enter()
+        self._enter(waits=True)
         with self._mutex:
             handle = self._status.live.get(job_id)
             if handle is None:
                 self._status.status(job_id)
                 return False
-            self._refuse_closed()
+            self._gate.check_change()
             batch = self._commit() if self._dispatch.cancel(handle) else None
         self._await(batch)
         return True
@@ -329,7 +335,7 @@ class JobQueue:
             ValueError: the job has not failed.
             QueueClosedError, LogWriteError: as for `enqueue`.
         """
-        self._enter()
+        self._enter(waits=True)
         with self._mutex:
             self._gate.check()
             letter = self._status.letter(job_id)
@@ -349,22 +355,15 @@ class JobQueue:
             ValueError: the job has not failed.
             LogWriteError: it is dropped, but the log could not take it yet.
         """
-        self._enter()
+        self._enter(waits=True)
         with self._mutex:
-            self._refuse_closed()
+            self._gate.check_change()
             letter = self._status.letter(job_id)
             del self._status.dead[job_id]
             if self._dispatch.journal is not None:
                 self._dispatch.journal.discarded(letter)
             batch = self._commit()
         self._await(batch)
-
-    def _refuse_closed(self) -> None:
-        """With the mutex: a change could not be recorded any more."""
-        if self._gate.abandoned:
-            raise self._gate.closed_error()
-        if self._gate.fault is not None:
-            raise self._gate.fault_error(self._gate.fault)
 
     def _commit(self) -> OpenBatch | None:
         """With the mutex: bring what was recorded to the log's level."""
@@ -389,7 +388,7 @@ class JobQueue:
         return self._inspection.status_of(handle)
 
     def _wait_for(self, handle: JobHandle, timeout: float | None) -> JobHandle:
-        self._enter()
+        self._enter(waits=True)
         if timeout is not None:
             check_seconds("timeout", timeout)
         return self._inspection.wait_for(handle, timeout)

@@ -91,7 +91,9 @@ class Lifecycle:
             return ShutdownReport(0, (), 0)
         if self._pool.current() is not None:
             raise RuntimeError("a handler cannot close its own queue: it would wait for itself")
-        if self._mutex._is_owned():  # a signal handler interrupted the queue's own code
+        journal = self._dispatch.journal
+        leads = journal is not None and journal.writer.leads()
+        if leads or self._mutex._is_owned():  # a signal handler interrupted the queue's own code
             self._dispatch.timer.call_soon(lambda: self._close_elsewhere(timeout, drain))
             return self._provisional_report()
         if self._closer == threading.get_ident():  # a signal handler interrupted `close`

@@ -7,15 +7,11 @@ import threading
 from typing import TYPE_CHECKING, Protocol, cast
 
 from .clock import SystemClock, give_way
+from .errors import reentered
 from .stop import ring
 
 if TYPE_CHECKING:
     from types import TracebackType
-
-_REENTERED = (
-    "the queue was called from a signal handler, or a finalizer, that interrupted the queue's own "
-    "code on this thread; call it from the program's normal flow"
-)
 
 
 class Mutex(Protocol):
@@ -134,4 +130,4 @@ class WorkerCondition:
 def check_reentry(mutex: Mutex) -> None:
     """Raises `RuntimeError` where this thread is inside of the queue's own code already."""
     if mutex._is_owned():
-        raise RuntimeError(_REENTERED)
+        raise reentered()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from typing import TYPE_CHECKING, Literal
@@ -42,6 +43,7 @@ def test_a_segment_is_fsynced_with_the_word_that_it_was_before_the_next_one_is_t
     files: FaultyFiles, tmp_path: Path
 ) -> None:
     # The header of the next one says that all before it is on the disk, that word included.
+    files.fail("allocate", errno.EOPNOTSUPP)  # no map, so that each write is a call
     log = tail(files, tmp_path, "fsync")
     log.write([job(1)])
     files.calls.clear()

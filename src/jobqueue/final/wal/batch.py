@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import threading
 from dataclasses import dataclass
@@ -35,12 +36,14 @@ class Settle(Protocol):
 class OpenBatch:
     """The records that are written together, and who waits for them."""
 
-    __slots__ = ("done", "error", "records", "settled", "urgent", "waiters")
+    __slots__ = ("awaited", "done", "error", "records", "settled", "urgent", "waiters")
 
     def __init__(self) -> None:
         self.records: list[Record] = []
         self.settled = 0
         """How many of them have been settled before they are written (under "async")."""
+        self.awaited = False
+        """Whether a call waits for its fsync (under "fsync")."""
         self.urgent = False
         """Whether it is the thread's to write, at once."""
         self.waiters: list[threading.Lock] = []
@@ -54,6 +57,14 @@ class OpenBatch:
     def outcomes(self) -> list[Record]:
         """The records that nobody waits for."""
         return [record for record in self.records if not isinstance(record, _CALLS)]
+
+    def end(self, error: LogWriteError | None) -> None:
+        """With the lock: wake those who wait. Twice does no harm."""
+        self.error = error
+        self.done = True
+        for waiter in self.waiters:
+            with contextlib.suppress(RuntimeError):  # it was woken before
+                waiter.release()
 
     def wait(self, lock: threading.RLock, timeout: float | None = None) -> None:
         """Wait until the batch is done, at most so many seconds. Without the lock, which guards it.

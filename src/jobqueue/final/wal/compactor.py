@@ -65,7 +65,12 @@ class Compactor:
             self._segment_seen = self._tail.segment
             if self._is_worth_while():
                 self._start()
-        if wrote and self.due == _NEVER:
+        if wrote:
+            self.wrote(now)
+
+    def wrote(self, now: float) -> None:
+        """Something was written: have `step` called in a while. Any thread."""
+        if self.due == _NEVER:
             self.due = now + LOOK_SECONDS
 
     def _is_worth_while(self) -> bool:

@@ -3,7 +3,8 @@
 Guarantees: `number` and `synced` tell the truth whenever the lock is free. Numbers go up by one a
 batch, across segments.
 Relies on: `lock` of the writer. It is held for `copy`; everything else is called without it, by
-one thread at a time, and makes system calls. While that thread appends, nobody calls `copy`.
+one thread at a time, and makes system calls: the log's, or for `sync` a caller that leads. While
+that thread appends, nobody calls `copy`.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Tail:
         self._lock = lock
         self._monotonic = monotonic
         self._segment_bytes = options.segment_bytes
-        self._mapped = options.durability == "write"
+        self._mapped = options.durability != "async"  # which has large batches, and no hurry
         self.segment = options.segment
         """Number of the active segment."""
         self.sealed_bytes = options.bytes_before
@@ -64,6 +65,8 @@ class Tail:
         self.batches = 0
         self.fsyncs = 0
         self.last_fsync_seconds = 0.0
+        self.fsync_failure: OSError | None = None
+        """Why an fsync failed; the kernel would not tell of it twice."""
         self._appender: Appender = self._start(self.segment)
         self._header_bytes = self._appender.position
 
@@ -155,14 +158,17 @@ class Tail:
         """Fsync what is written.
 
         Raises:
-            FsyncError: it failed, so that nobody can tell what is on the disk.
+            FsyncError: it failed, or one before did, so that nobody can tell what is on the disk.
         """
+        if self.fsync_failure is not None:
+            raise FsyncError(self.fsync_failure) from self.fsync_failure
         with self._lock:
             number, records = self.number, self.unsynced_records
         start = self._monotonic()
         try:
             self._appender.sync()
         except OSError as error:
+            self.fsync_failure = error  # before any call: no interruption of a caller hides it
             raise FsyncError(error) from error
         seconds = self._monotonic() - start
         with self._lock:

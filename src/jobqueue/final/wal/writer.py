@@ -2,8 +2,10 @@
 
 A record is added under the same lock that guards the change it tells of, so that the log's order
 is the order of the changes. Where the segment is a shared map, a caller's thread then copies the
-batch into it by itself: no system call, so nothing to wait for. Everything else (writes, fsyncs,
-sealing, reserving room) is done by one thread, which never sees a signal.
+batch into it by itself: no system call, so nothing to wait for. Under "fsync" a caller that finds
+nobody at it leads: he copies the open batch and fsyncs it on his own thread, which saves two
+hand-overs between threads. Everything else (writes, most fsyncs, sealing, reserving room) is done
+by one thread, which never sees a signal.
 
 Guarantees: records are settled once they have reached the level of durability. A caller that is
 interrupted anywhere loses nothing: what it left in the open batch, or unsettled, is carried on by
@@ -14,94 +16,21 @@ otherwise; `settle` does nothing for a record that it has settled before.
 
 from __future__ import annotations
 
-import errno
 import threading
 from typing import TYPE_CHECKING
 
-from ..errors import LogWriteError
-from .batch import LogOptions, LogStats, OpenBatch, Settle, again, as_write_error
-from .compactor import Compactor
+from ..errors import reentered
+from .batch import LogStats, OpenBatch, again
+from .log_thread import NEVER, LogThread
 from .record import Enqueued
-from .tail import FsyncError, Tail
+from .tail import FsyncError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from .files import Files
     from .record import Record
 
-ASYNC_LINGER_SECONDS = 0.002
-RETRY_SECONDS = 0.1
-_NEVER = float("inf")
-_DIED = LogWriteError(errno.EIO, "the log's thread died")
 
-
-class LogWriter:
-    """Writes one log, whose directory the caller has locked.
-
-    Args:
-        files: the file system.
-        directory: the log's directory.
-        options: how to write, and where the log stands.
-        lock: the owner's, see the module.
-        settle: called for the records of each batch, with the lock.
-        failed: called once, with the lock, when the log has failed for good.
-        ended: called without the lock when nothing will touch the log any more.
-        needed: estimates the bytes of what the log is still needed for.
-        report: called where a compaction failed.
-        monotonic: real time in seconds.
-
-    Raises:
-        OSError: the first segment cannot be started.
-    """
-
-    def __init__(
-        self,
-        files: Files,
-        directory: str,
-        options: LogOptions,
-        *,
-        lock: threading.RLock,
-        settle: Settle,
-        failed: Callable[[LogWriteError], None],
-        ended: Callable[[], None],
-        needed: Callable[[], int],
-        report: Callable[[BaseException], None],
-        monotonic: Callable[[], float],
-    ) -> None:
-        self._directory = directory
-        self._lock = lock
-        self._work = threading.Condition(lock)  # notified when the thread has something to do
-        self._settle = settle
-        self._failed = failed
-        self._ended = ended
-        self._monotonic = monotonic
-        self._fsync_interval = options.fsync_interval
-        self._is_async = self.settles_early = options.durability == "async"
-        self._is_fsync = options.durability == "fsync"
-        self._linger = ASYNC_LINGER_SECONDS if self._is_async else options.fsync_interval
-        self._open = OpenBatch()
-        self._writing: OpenBatch | None = None  # while set, the thread has the tail to itself
-        self._flushes: list[OpenBatch] = []  # done when all that came before them is fsynced
-        self._write_due = _NEVER  # when the open batch is to be written at the latest
-        self._sync_due = _NEVER  # when what is written is to be fsynced at the latest
-        self._asleep_until = 0.0
-        self._closing = False
-        self._give_up_at = 0.0  # until then a log that closes waits for space
-        self._end_of_all = OpenBatch()  # without records; done when the thread has ended
-        self.failure: LogWriteError | None = None
-        """Why the log has failed for good."""
-        self.refusal: LogWriteError | None = None
-        """Why the last batch could not be written; the next one that can be clears it."""
-        self._tail = Tail(files, directory, options, lock, monotonic)
-        self._compactor = Compactor(
-            files, directory, options, self._tail, needed=needed, report=report
-        )
-        self._thread = threading.Thread(target=self._run, name="jobqueue-log", daemon=True)
-
-    def start(self) -> None:
-        """Start the thread. No lock needed."""
-        self._thread.start()
+class LogWriter(LogThread):
+    """What callers do with the log: add records, bring them to their level, wait for that."""
 
     # ── callers' threads, with the lock ──────────────────────────────────────────────────────
 
@@ -109,14 +38,25 @@ class LogWriter:
         """Raises `LogWriteError` where a new job would not be taken."""
         if self.failure is not None:
             raise again(self.failure)
+        if self._leader is not None:
+            self.refuse_leader()
         if self._is_async and self.refusal is not None:
             raise again(self.refusal)
+
+    def leads(self) -> bool:
+        """Whether the calling thread leads: it was interrupted in `wait`. No lock needed."""
+        return self._leader is not None and self._leader == threading.get_ident()
+
+    def refuse_leader(self) -> None:
+        """Raises `RuntimeError` where the calling thread leads. No lock needed."""
+        if self.leads():
+            raise reentered()
 
     def add(self, record: Record) -> None:
         """Add a record. Where the log has failed it goes nowhere."""
         if self.failure is None:
             self._open.records.append(record)
-            if self._write_due == _NEVER:
+            if self._write_due == NEVER:
                 self._write_due = self._monotonic() + self._linger
                 self._wake_for(self._write_due)
 
@@ -133,11 +73,14 @@ class LogWriter:
         if self._is_async:
             self._settle_early(batch)
             return None
-        if self._tail.copied:  # a caller was interrupted
+        if self._is_fsync:
+            batch.awaited = True
+            if inline:
+                return batch  # `wait` sees to it
+        elif self._tail.copied:  # a caller was interrupted
             self._settle_copied()
         if (
             inline
-            and not self._is_fsync
             and not batch.urgent
             and self._writing is None
             and self.failure is None
@@ -155,21 +98,6 @@ class LogWriter:
         self._settle(batch.records[batch.settled : count], None, False)
         batch.settled = count
 
-    def _settle_copied(self) -> None:
-        try:
-            self._settle(self._tail.copied, None, True)
-            self._tail.copied = ()
-            if self._sync_due == _NEVER:
-                self._sync_due = self._monotonic() + self._fsync_interval
-                self._wake_for(self._sync_due)
-        except BaseException:  # asynchronous: the thread does the rest
-            self._work.notify()
-            raise
-
-    def _wake_for(self, due: float) -> None:
-        if due < self._asleep_until:
-            self._work.notify()
-
     def holds(self, number: int) -> bool:
         """Whether the `Enqueued` of this job has been added and will be settled yet."""
         return any(
@@ -186,7 +114,47 @@ class LogWriter:
 
     def wait(self, batch: OpenBatch) -> None:
         """Wait until the batch is done; see `OpenBatch.wait`."""
-        batch.wait(self._lock)
+        if not (self._is_fsync and self._lead(batch)):
+            batch.wait(self._lock)
+
+    def _lead(self, batch: OpenBatch) -> bool:
+        """Bring the batch to the disk on its caller's thread, where nobody else is at it.
+
+        Returns:
+            Whether it is there; otherwise the log's thread sees to it.
+        """
+        me = threading.get_ident()
+        try:
+            with self._lock:
+                if not self._take_lead(batch, me):
+                    return False
+            self._tail.sync()
+            self._synced()
+        except FsyncError:  # the tail knows, and the log's thread tells all
+            return False
+        else:
+            return True
+        finally:
+            if self._leader == me:
+                self._leader = None  # at once: from here on it is the log's thread's
+                with self._lock:
+                    self._work.notify()
+
+    def _take_lead(self, batch: OpenBatch, me: int) -> bool:
+        """With the lock: copy the batch into the log; `False` where that is the log's thread's."""
+        if batch is not self._open or batch.urgent:
+            return False
+        if self._writing is None and not self._closing and self.failure is None:
+            rest = OpenBatch()
+            self._leader, self._writing, self._open = me, batch, rest
+            if self._tail.copy(batch):
+                self._write_due = NEVER
+                self.refusal = None
+                return True
+            self._leader, self._writing, self._open = None, None, batch
+        batch.urgent = True
+        self._work.notify()
+        return False
 
     def flush(self) -> None:
         """Return when everything added so far is fsynced. Without the lock.
@@ -220,181 +188,3 @@ class LogWriter:
         self._end_of_all.wait(self._lock, timeout)
         if self._end_of_all.done and self._thread.ident is not None:
             self._thread.join(timeout)  # not alone: interrupted, it takes the thread for ended
-
-    # ── the log's thread, without the lock unless it says so ─────────────────────────────────
-
-    def _run(self) -> None:
-        try:
-            while self._step():
-                pass
-        except BaseException as error:
-            self._break(as_write_error(error, self._directory), self._writing)
-            raise
-        finally:
-            self._end()
-
-    def _step(self) -> bool:
-        """Wait for something to do and do it; `False` when that was the last."""
-        with self._lock:
-            self._sleep()
-            if self.failure is not None:
-                return False
-            closing = self._closing
-            flushes, self._flushes = self._flushes, []
-            now = self._monotonic()
-            batch = self._begin(now, everything=closing or bool(flushes))
-            must_sync = bool(flushes) or self._sync_due <= now
-        error: LogWriteError | None = _DIED  # unless it comes out of this
-        try:
-            error = self._carry_out(batch, must_sync)
-        finally:
-            with self._lock:
-                for flush in flushes:
-                    self._finish(flush, error)
-        if closing:
-            return self._awaits_space()
-        self._compactor.step(now, wrote=batch is not None or must_sync)
-        return True
-
-    def _awaits_space(self) -> bool:
-        """Whether there are still accepted jobs to write; then a while has passed, too."""
-        with self._lock:
-            if self._open.has_calls() and self._monotonic() < self._give_up_at:
-                self._work.wait(RETRY_SECONDS)
-                return True
-        return False
-
-    def _sleep(self) -> None:
-        """With the lock: wait until something is due or somebody asks."""
-        while not (self._open.urgent or self._flushes or self._closing or self.failure):
-            if self._tail.copied:  # a caller was interrupted
-                self._settle_copied()
-            until = min(self._write_due, self._sync_due, self._compactor.due)
-            seconds = until - self._monotonic()
-            if seconds <= 0:
-                break
-            self._asleep_until = until
-            self._work.wait(None if until == _NEVER else seconds)
-        self._asleep_until = 0.0
-
-    def _begin(self, now: float, *, everything: bool) -> OpenBatch | None:
-        """With the lock: take the open batch, if it is to be written now."""
-        due = self._write_due <= now
-        if due:
-            self._write_due = _NEVER
-        batch = self._open
-        if not (due or everything or batch.urgent):
-            return None
-        self._open = OpenBatch()
-        if not batch.records:
-            self._finish(batch, None)
-            return None
-        self._writing = batch
-        return batch
-
-    def _carry_out(self, batch: OpenBatch | None, must_sync: bool) -> LogWriteError | None:
-        """Write the batch and fsync what is to be; returns what went wrong."""
-        try:
-            if batch is not None:
-                self._tail.write(batch.records)
-                must_sync = self._written(batch) or must_sync
-            if must_sync:
-                self._tail.sync()
-                self._synced()
-        except (LogWriteError, FsyncError) as error:
-            cause = error.__cause__ if isinstance(error, FsyncError) else error
-            failure = as_write_error(cause or error, self._directory)
-            self._break(failure, self._writing)
-            return failure
-        except OSError as error:
-            assert batch is not None  # only a write raises this
-            refusal = as_write_error(error, self._directory)
-            self._refuse(batch, refusal)
-            return refusal
-        return None
-
-    def _written(self, batch: OpenBatch) -> bool:
-        """A batch is written: settle it, unless it needs an fsync first: then return `True`."""
-        with self._lock:
-            self.refusal = None
-            if self._is_fsync:
-                if batch.urgent:
-                    return True
-            elif self._sync_due == _NEVER:
-                self._sync_due = self._monotonic() + self._fsync_interval
-            self._writing = None
-            self._finish(batch, None)
-        return False
-
-    def _synced(self) -> None:
-        """What is written is fsynced; so is the batch that waited for it."""
-        with self._lock:
-            behind = self._tail.number > self._tail.synced  # copied meanwhile
-            self._sync_due = self._monotonic() + self._fsync_interval if behind else _NEVER
-            batch, self._writing = self._writing, None
-            if batch is not None:
-                self._finish(batch, None)
-
-    def _end(self) -> None:
-        """Close the segment for good; after a failed fsync without another one."""
-        try:
-            if self.failure is None:
-                self._tail.seal()
-        except OSError as error:  # a full disk: the next start finds a torn end at worst
-            self.refusal = as_write_error(error, self._directory)
-        except FsyncError as error:
-            self._break(as_write_error(error.__cause__ or error, self._directory), None)
-        try:
-            (self._tail.finish if self.failure is None else self._tail.abandon)()
-        except OSError as error:
-            self._break(as_write_error(error, self._directory), None)
-        self._compactor.stop(None)
-        self._ended()
-        with self._lock:
-            self._finish(self._end_of_all, None)
-
-    # How batches end. With the lock, but for `_refuse` and `_break`.
-
-    def _finish(
-        self, batch: OpenBatch, error: LogWriteError | None, *, written: bool = True
-    ) -> None:
-        """Settle a batch and wake its waiters."""
-        self._settle(batch.records, error, written)
-        batch.error = error
-        batch.done = True
-        for waiter in batch.waiters:
-            waiter.release()
-
-    def _refuse(self, batch: OpenBatch, error: LogWriteError) -> None:
-        """A batch could not be written, as on a full disk, and nothing of it is left.
-
-        Calls that wait for it fail. What nobody waits for goes into the next batch; under
-        "async" that is all of it.
-        """
-        with self._lock:
-            self._writing = None
-            self.refusal = error
-            self._write_due = self._monotonic() + RETRY_SECONDS
-            if self._is_async:
-                batch.records += self._open.records
-                batch.settled = 0
-                self._open = batch
-                return
-            self._finish(batch, error, written=False)
-            self._open.records[:0] = batch.outcomes()
-
-    def _break(self, error: LogWriteError, batch: OpenBatch | None) -> None:
-        """The log has failed for good: nothing is written any more, whoever waits is told."""
-        with self._lock:
-            if self.failure is not None:
-                return
-            self.failure = error
-            self._writing = None
-            if batch is not None:
-                self._finish(batch, error)
-            self._finish(self._open, error, written=False)
-            self._open = OpenBatch()
-            for flush in self._flushes:
-                self._finish(flush, error)
-            self._flushes = []
-            self._failed(error)
