@@ -484,6 +484,29 @@ def test_a_failed_fsync_is_final_also_where_its_caller_is_interrupted(
         jq.close(0)
 
 
+def test_no_caller_fsyncs_beside_the_logs_thread(log: str, files: HeldFiles) -> None:
+    # Of two fsyncs at once the kernel would tell only one of the failure.
+    jq = _open(log)
+    jq.enqueue(Job(id="a"))
+    files.hold("sync")
+    flushed = in_thread(jq.flush)
+    files.await_held()
+    files.calls.clear()
+    enqueued = in_thread(jq.enqueue, Job(id="b"))
+    assert jq._dispatch.journal is not None
+    writer = jq._dispatch.journal.writer
+    eventually(lambda: writer._open.waiters or files.calls)
+
+    files.fail("sync", errno.EIO)
+    files.let_go("sync")
+
+    for each in (flushed, enqueued):
+        with pytest.raises(LogWriteError):
+            each.result(PATIENCE)
+    assert files.calls.count("sync") <= 1
+    jq.close(PATIENCE)
+
+
 def _expect_failure(jq: JobQueue) -> None:
     with pytest.raises(LogWriteError):
         jq.enqueue(Job(id="b"))

@@ -415,6 +415,13 @@ WAITS = (
         _final("races"),
     ),
     Guard(
+        "no caller leads beside the log's thread",
+        "wal/writer.py",
+        "        is_free = self._leader is None and self._writing is None\n",
+        "        is_free = self._writing is None\n",
+        _crash("failed_fsync"),
+    ),
+    Guard(
         "a signal handler above a caller that leads does not wait for it",
         "wal/writer.py",
         "        if self.leads():\n            raise reentered()\n",

@@ -81,7 +81,7 @@ class LogThread:
         # While set, the tail is the thread's alone, or the leader's. Where there is neither, a
         # leader was interrupted: its records are in `_tail.copied` if it was copied by then.
         self._writing: OpenBatch | None = None
-        self._leader: int | None = None  # the thread that leads
+        self._leader: int | None = None  # the thread that may fsync: the log's, or a caller's
         self._flushes: list[OpenBatch] = []  # done when all that came before them is fsynced
         self._write_due = NEVER  # when the open batch is to be written at the latest
         self._sync_due = NEVER  # when what is written is to be fsynced at the latest
@@ -145,11 +145,14 @@ class LogThread:
                 flushes, self._flushes = self._flushes, []
             batch = left or self._begin(now, everything=closing or bool(flushes))
             must_sync = left is not None or bool(flushes) or self._sync_due <= now
+            self._leader = self._thread.ident  # of two fsyncs at once only one would tell of EIO
         error: LogWriteError | None = _DIED  # unless it comes out of this
         try:
             error = self._carry_out(batch, must_sync)
         finally:
             with self._lock:
+                if self._leader == self._thread.ident:  # or a caller has led since the fsync
+                    self._leader = None
                 for flush in flushes:
                     self._finish(flush, error)
         if closing:

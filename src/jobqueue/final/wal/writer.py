@@ -144,7 +144,8 @@ class LogWriter(LogThread):
         """With the lock: copy the batch into the log; `False` where that is the log's thread's."""
         if batch is not self._open or batch.urgent:
             return False
-        if self._writing is None and not self._closing and self.failure is None:
+        is_free = self._leader is None and self._writing is None
+        if is_free and not self._closing and self.failure is None:
             rest = OpenBatch()
             self._leader, self._writing, self._open = me, batch, rest
             if self._tail.copy(batch):
