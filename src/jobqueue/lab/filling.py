@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import sys
 import threading
 import time
@@ -92,7 +90,6 @@ def main(load: Load) -> None:
 
     Then nothing but SIGTERM ends it: somebody looks at its memory, which is gone with it.
     """
-    signal.signal(signal.SIGTERM, lambda _number, _frame: os._exit(0))
     workers = Workers(load.job_seconds)
     enqueue = open_queue(load.tier, workers.handle)
     print("begin", flush=True)
