@@ -507,6 +507,59 @@ def test_no_caller_fsyncs_beside_the_logs_thread(log: str, files: HeldFiles) -> 
     jq.close(PATIENCE)
 
 
+def test_a_caller_that_is_interrupted_at_the_end_of_its_fsync_forgets_nobody(
+    log: str, files: HeldFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 1. A caller leads. 2. Another one leaves its job to the log's thread, which waits for the
+    # first. 3. That is interrupted before it can tell the thread.
+    jq = _open(log)
+    assert jq._dispatch.journal is not None
+    writer = jq._dispatch.journal.writer
+    files.hold("sync")
+    leader = in_thread(jq.enqueue, Job(id="a"))
+    files.await_held()
+    leading, is_wanted = writer._leader, writer._is_wanted
+    other = in_thread(jq.enqueue, Job(id="b"))
+    eventually(lambda: writer._open.urgent)
+
+    def interrupted() -> bool:
+        if threading.get_ident() == leading:
+            raise KeyboardInterrupt
+        return is_wanted()
+
+    monkeypatch.setattr(writer, "_is_wanted", interrupted)
+    files.let_go("sync")
+
+    assert isinstance(leader.exception(PATIENCE), KeyboardInterrupt)
+    other.result(PATIENCE)
+    assert (jq.status("a"), jq.status("b")) == (Status.QUEUED, Status.QUEUED)
+    jq.close(PATIENCE)
+
+
+def test_a_flush_is_not_kept_waiting_by_callers_that_lead_in_turn(
+    log: str, files: HeldFiles
+) -> None:
+    jq = _open(log)
+    assert jq._dispatch.journal is not None
+    writer = jq._dispatch.journal.writer
+    files.hold("sync")
+    first = in_thread(jq.enqueue, Job(id="a"))
+    files.await_held()
+    flushed = in_thread(jq.flush)
+    eventually(lambda: writer._flushes)
+    batch = writer._open
+    with jq._mutex:
+        writer._leader = writer._writing = None  # as if the first had just ended
+
+        assert not writer._take_lead(batch, threading.get_ident())
+
+        assert batch.urgent
+    files.let_go("sync")
+    first.result(PATIENCE)
+    flushed.result(PATIENCE)
+    jq.close(PATIENCE)
+
+
 def _expect_failure(jq: JobQueue) -> None:
     with pytest.raises(LogWriteError):
         jq.enqueue(Job(id="b"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import threading
 import time
@@ -268,6 +270,29 @@ def test_close_from_a_handler_that_interrupted_an_fsync_is_carried_out_when_that
     eventually(lambda: _is_closed(jq))
     assert jq.close(PATIENCE).remaining == 0
     assert outer.status is Status.COMPLETED
+
+
+def test_an_os_error_of_a_handler_that_interrupted_an_fsync_is_no_failed_fsync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # TimeoutError, which alarms like to raise, is an OSError.
+    fdatasync, armed = os.fdatasync, threading.Event()
+
+    def interrupted(fd: int) -> None:
+        if armed.is_set() and threading.current_thread() is threading.main_thread():
+            armed.clear()
+            raise TimeoutError(errno.ETIMEDOUT, "the alarm's")
+        fdatasync(fd)
+
+    with JobQueue(Config(persist_path=tmp_path / "log", durability="fsync"), handler=len) as jq:
+        monkeypatch.setattr(os, "fdatasync", interrupted)
+        armed.set()
+
+        with pytest.raises(TimeoutError, match="the alarm's"):
+            jq.enqueue(Job(b"abc", id="outer"))
+
+        assert jq.handle("outer").wait(PATIENCE) is Status.COMPLETED
+        assert jq.enqueue(Job(b"ab")).result(PATIENCE) == 2
 
 
 # --- where the interrupted call only waits ------------------------------------------------------

@@ -170,11 +170,15 @@ class LogThread:
 
     def _sleep(self) -> None:
         """With the lock: wait until something is due or somebody asks, and nobody leads."""
-        while self._leader is not None or not self._is_wanted():
+        # `_writing` is what a leader left that was interrupted, or whose fsync failed.
+        while self._leader is not None or not (self._is_wanted() or self._writing):
             if self._tail.copied and not self._is_fsync:  # a caller was interrupted
                 self._settle_copied()
-            until = NEVER if self._leader is not None else self._next_due()
-            seconds = until - self._monotonic()
+            now = self._monotonic()
+            until = self._next_due()
+            if self._leader is not None:  # interrupted at its very end, it could not tell
+                until = now + FSYNC_LINGER_SECONDS
+            seconds = until - now
             if seconds <= 0:
                 break
             self._asleep_until = until
@@ -183,8 +187,7 @@ class LogThread:
 
     def _is_wanted(self) -> bool:
         """With the lock: whether there is something to do whatever the time."""
-        left = self._writing  # by a leader that was interrupted, or failed
-        return bool(self._open.urgent or self._flushes or self._closing or self.failure or left)
+        return bool(self._open.urgent or self._flushes or self._closing or self.failure)
 
     def _next_due(self) -> float:
         return min(self._write_due, self._sync_due, self._compactor.due)
@@ -230,7 +233,7 @@ class LogThread:
         with self._lock:
             self.refusal = None
             if self._is_fsync:
-                if batch.awaited:
+                if batch.awaited or batch.has_calls():  # of a caller that was interrupted
                     return True
             elif self._sync_due == NEVER:
                 self._sync_due = self._monotonic() + self._fsync_interval
@@ -249,14 +252,16 @@ class LogThread:
             if self._writing is not None:
                 self._finish(self._writing, None)
             self._compactor.wrote(self._monotonic())
-            self._writing = self._leader = None
             if self._is_wanted():
                 self._work.notify()
             else:
                 self._wake_for(self._next_due())
+            self._writing = self._leader = None  # last, so that an interruption wakes nobody less
 
     def _end(self) -> None:
         """Close the segment for good; after a failed fsync without another one."""
+        with self._lock:
+            self._await_leader()
         try:
             if self.failure is None:
                 self._tail.seal()
@@ -272,6 +277,11 @@ class LogThread:
         self._ended()
         with self._lock:
             self._finish(self._end_of_all, None)
+
+    def _await_leader(self) -> None:
+        """With the lock: wait for a caller that leads, where the thread dies beside it."""
+        while self._leader is not None:
+            self._work.wait(FSYNC_LINGER_SECONDS)
 
     # How batches end. With the lock, but for `_refuse` and `_break`.
 

@@ -10,13 +10,14 @@ that thread appends, nobody calls `copy`.
 from __future__ import annotations
 
 import contextlib
+from traceback import walk_tb
 from typing import TYPE_CHECKING
 
 from ..errors import LogWriteError
 from .batch import LogStats
 from .codec import BATCH_BYTES_MAX, encode_batch, encode_header
 from .files import path_in
-from .segment import open_appender, segment_name
+from .segment import MappedAppender, open_appender, segment_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -159,6 +160,7 @@ class Tail:
 
         Raises:
             FsyncError: it failed, or one before did, so that nobody can tell what is on the disk.
+            InterruptedSyncError: a signal's handler raised an `OSError` meanwhile.
         """
         if self.fsync_failure is not None:
             raise FsyncError(self.fsync_failure) from self.fsync_failure
@@ -169,6 +171,9 @@ class Tail:
             self._appender.sync()
         except OSError as error:
             self.fsync_failure = error  # before any call: no interruption of a caller hides it
+            if self._is_foreign(error):
+                self.fsync_failure = None
+                raise InterruptedSyncError(error) from error
             raise FsyncError(error) from error
         seconds = self._monotonic() - start
         with self._lock:
@@ -176,6 +181,12 @@ class Tail:
             self.unsynced_records -= records
             self.fsyncs += 1
             self.last_fsync_seconds = seconds
+
+    def _is_foreign(self, error: OSError) -> bool:
+        """Whether it is not the disk's: it has no number, or comes from a frame of other code."""
+        own = {each.__module__ for each in (Tail, MappedAppender, *type(self._files).__mro__)}
+        modules = {frame.f_globals.get("__name__") for frame, _ in walk_tb(error.__traceback__)}
+        return error.errno is None or not modules <= own
 
     def _next_segment(self) -> None:
         """Seal the active segment and start another.
@@ -226,6 +237,20 @@ class Tail:
     def abandon(self) -> None:
         """Close the active segment as it is. Nothing may follow."""
         self._appender.abandon()
+
+
+class InterruptedSyncError(BaseException):
+    """An `OSError` out of an fsync that is none of the disk's: `TimeoutError` at an alarm, say.
+
+    No `Exception`, so that nobody takes it for a failed fsync.
+
+    Attributes:
+        error: what was raised.
+    """
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 class FsyncError(Exception):

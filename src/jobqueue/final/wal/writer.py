@@ -23,7 +23,7 @@ from ..errors import reentered
 from .batch import LogStats, OpenBatch, again
 from .log_thread import NEVER, LogThread
 from .record import Enqueued
-from .tail import FsyncError
+from .tail import FsyncError, InterruptedSyncError
 
 if TYPE_CHECKING:
     from .record import Record
@@ -132,8 +132,10 @@ class LogWriter(LogThread):
             self._synced()
         except FsyncError:  # the tail knows, and the log's thread tells all
             return False
+        except InterruptedSyncError as interruption:
+            raise interruption.error from None
         else:
-            return True
+            return batch.error is None  # the log's thread may have died meanwhile
         finally:
             if self._leader == me:
                 self._leader = None  # at once: from here on it is the log's thread's
@@ -145,7 +147,7 @@ class LogWriter(LogThread):
         if batch is not self._open or batch.urgent:
             return False
         is_free = self._leader is None and self._writing is None
-        if is_free and not self._closing and self.failure is None:
+        if is_free and not (self._flushes or self._closing or self.failure):
             rest = OpenBatch()
             self._leader, self._writing, self._open = me, batch, rest
             if self._tail.copy(batch):
