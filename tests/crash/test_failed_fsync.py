@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from jobqueue.final import Config, Job, JobHandle, JobQueue, LogWriteError, Status, UnknownJobError
+from jobqueue.final.mutex import rlock_of
+from jobqueue.final.wal.batch import OpenBatch
 from tests.support.handlers import Blocker, Recorder, in_thread
 from tests.support.held_files import HeldFiles
 from tests.support.interrupts import each_place
@@ -536,27 +538,18 @@ def test_a_caller_that_is_interrupted_at_the_end_of_its_fsync_forgets_nobody(
     jq.close(PATIENCE)
 
 
-def test_a_flush_is_not_kept_waiting_by_callers_that_lead_in_turn(
-    log: str, files: HeldFiles
-) -> None:
+def test_a_flush_is_not_kept_waiting_by_callers_that_lead_in_turn(log: str) -> None:
     jq = _open(log)
     assert jq._dispatch.journal is not None
     writer = jq._dispatch.journal.writer
-    files.hold("sync")
-    first = in_thread(jq.enqueue, Job(id="a"))
-    files.await_held()
-    flushed = in_thread(jq.flush)
-    eventually(lambda: writer._flushes)
-    batch = writer._open
+    flush = OpenBatch()
     with jq._mutex:
-        writer._leader = writer._writing = None  # as if the first had just ended
+        writer._flushes.append(flush)
 
-        assert not writer._take_lead(batch, threading.get_ident())
+        assert not writer._take_lead(writer._open, threading.get_ident())
 
-        assert batch.urgent
-    files.let_go("sync")
-    first.result(PATIENCE)
-    flushed.result(PATIENCE)
+    flush.wait(rlock_of(jq._mutex), PATIENCE)
+    assert flush.done
     jq.close(PATIENCE)
 
 

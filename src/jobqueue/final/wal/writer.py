@@ -38,14 +38,13 @@ class LogWriter(LogThread):
         """Raises `LogWriteError` where a new job would not be taken."""
         if self.failure is not None:
             raise again(self.failure)
-        if self._leader is not None:
-            self.refuse_leader()
+        self.refuse_leader()
         if self._is_async and self.refusal is not None:
             raise again(self.refusal)
 
     def leads(self) -> bool:
         """Whether the calling thread leads: it was interrupted in `wait`. No lock needed."""
-        return self._leader is not None and self._leader == threading.get_ident()
+        return self._leader == threading.get_ident()
 
     def refuse_leader(self) -> None:
         """Raises `RuntimeError` where the calling thread leads. No lock needed."""
