@@ -1,4 +1,4 @@
-"""How worker threads take the mutex."""
+"""How the mutex is taken."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from functools import partial
 
 import pytest
 
-from jobqueue.final import Config, JobQueue
+from jobqueue.final import Config, Job, JobQueue, UnknownHandlerError
 from jobqueue.final import mutex as module
 from jobqueue.final.clock import give_way
+from jobqueue.final.handlers import Handler
 from jobqueue.final.mutex import (
     Mutex,
     WorkerCondition,
     acquire_in_turn,
+    await_turn,
     make_mutex,
     release_if_owned,
 )
@@ -40,6 +42,8 @@ def take_and_let_go(mutex: Mutex) -> None:
 
 class Watched:
     """A mutex that tells when somebody is about to sleep on it."""
+
+    claimant: object = None
 
     def __init__(self, mutex: Mutex) -> None:
         self.slept = threading.Event()
@@ -103,6 +107,103 @@ def test_a_worker_sleeps_on_a_mutex_that_stays_taken(
     mutex.release()
 
     worker.result(PATIENCE)
+
+
+# --- claims ---------------------------------------------------------------------------------
+
+
+def test_a_caller_gives_way_to_who_has_claimed_the_mutex_until_he_is_through(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mutex = make_mutex()
+    mutex.claimant = "another"
+    ways: list[None] = []
+
+    def give_way() -> None:
+        ways.append(None)
+        if len(ways) == 3:
+            mutex.claimant = None
+
+    monkeypatch.setattr(module, "give_way", give_way)
+    monkeypatch.setattr(module, "_GIVE_WAY_SECONDS", PATIENCE)
+    await_turn(mutex)
+    assert len(ways) == 3
+
+
+def test_a_caller_does_not_give_way_for_ever_to_a_claim_that_was_left(
+    ways_given: list[None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an interrupted call leaves one; the next call takes its place and clears it."""
+    monkeypatch.setattr(module, "_GIVE_WAY_SECONDS", PATIENCE)
+    with JobQueue(Config(), handler=bytes, start=False) as jq:
+        jq._mutex.claimant = "gone"
+        jq.enqueue(Job(b""))
+        assert 0 < len(ways_given) <= 100
+        assert jq._mutex.claimant is None
+        ways_given.clear()
+
+        jq.enqueue(Job(b""))
+        assert not ways_given
+
+
+def test_a_call_that_is_refused_leaves_no_claim() -> None:
+    with JobQueue(Config(), start=False) as jq:
+        with pytest.raises(UnknownHandlerError):
+            jq.enqueue(Job(b""))
+        assert jq._mutex.claimant is None
+
+
+def test_a_caller_leaves_the_claim_of_one_who_sleeps_on_the_mutex(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """He will be handed it, so that others are to give way until he is through."""
+    with JobQueue(Config(), handler=bytes, start=False) as jq:
+        mutex = jq._mutex
+        real = jq._admission._refuse
+
+        def refuse(job: Job, call: Handler | None) -> None:
+            mutex.claimant = "sleeper"
+            real(job, call)
+
+        monkeypatch.setattr(jq._admission, "_refuse", refuse)
+        jq.enqueue(Job(b""))
+        assert mutex.claimant == "sleeper"
+
+
+def test_a_worker_claims_the_mutex_while_it_has_it_and_only_then() -> None:
+    mutex = make_mutex()
+    condition = WorkerCondition(mutex)
+
+    def work() -> None:
+        try:
+            acquire_in_turn(mutex)
+            claims.append(mutex.claimant)
+            condition.wait()
+            claims.append(mutex.claimant)
+        finally:
+            release_if_owned(mutex)
+
+    claims: list[object] = []
+    worker = in_thread(work)
+    assert eventually(partial(has, condition._sleepers, 1))
+    with mutex:
+        assert mutex.claimant is None
+        condition.notify()
+    worker.result(PATIENCE)
+    assert len(claims) == 2
+    assert None not in claims
+    assert mutex.claimant is None
+
+
+def test_a_worker_leaves_the_claim_of_a_caller_who_came_up_meanwhile() -> None:
+    mutex = make_mutex()
+    acquire_in_turn(mutex)
+    mutex.claimant = "sleeper"
+    release_if_owned(mutex)
+    assert mutex.claimant == "sleeper"
+
+
+# --- workers that wait for work -------------------------------------------------------------
 
 
 def test_whoever_fell_asleep_last_is_woken_first() -> None:

@@ -556,6 +556,27 @@ RUNNING = (
         _final("admission"),
     ),
     Guard(
+        "a producer gives way to who has claimed the mutex",
+        "admission.py",
+        "            await_turn(mutex)\n",
+        "            pass\n",
+        _final("mutex"),
+    ),
+    Guard(
+        "a producer takes only its own claim back",
+        "admission.py",
+        "                if mutex.claimant is claim:\n",
+        "                if True:\n",
+        _final("mutex"),
+    ),
+    Guard(
+        "a worker that waits claims nothing",
+        "mutex.py",
+        "        if mutex.claimant is _WORKER:\n            mutex.claimant = None\n",
+        "",
+        _final("mutex"),
+    ),
+    Guard(
         "a signal handler's call is refused",
         "mutex.py",
         "        raise reentered()\n",

@@ -111,6 +111,7 @@ def _time() -> float:
 class ModelledMutex(interleave.RLock):  # type: ignore[misc]  # known from Python 3.12 on
     """The explorer's RLock, with the methods of the standard library's that a queue uses."""
 
+    claimant: object = None
     _holder = 0
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:

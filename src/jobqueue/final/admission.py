@@ -23,7 +23,7 @@ from .errors import (
     UnknownHandlerError,
 )
 from .job import NOT_ARRIVED, HandleOwner, Job, JobHandle
-from .mutex import check_reentry
+from .mutex import await_turn, check_reentry
 from .quiet import acquire_within
 from .timer import tick_after
 from .transitions import Status
@@ -82,11 +82,18 @@ class Admission:
         if call is not None:
             handle._call = call
         lane = self._lanes[job._priority]
+        if mutex.claimant is not None:
+            await_turn(mutex)
+        claim = mutex.claimant = job._id
         with mutex:
-            self._refuse(job, call)
-            has_room = delay or lane.room > 0
-            if has_room:
-                batch = self._accept(handle, lane, delay)
+            try:
+                self._refuse(job, call)
+                has_room = delay or lane.room > 0
+                if has_room:
+                    batch = self._accept(handle, lane, delay)
+            finally:
+                if mutex.claimant is claim:
+                    mutex.claimant = None
         if not has_room:
             batch = self._enqueue_when_room(handle, lane, _Wait(timeout, cancel))
         if batch is not None and self._journal is not None:

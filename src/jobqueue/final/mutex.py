@@ -1,4 +1,14 @@
-"""The queue's one mutex: who is not to take it twice, and how workers take it."""
+"""The queue's one mutex: who is not to take it twice, and how it is taken without a convoy.
+
+A thread that sleeps on a lock is handed it before it has the interpreter's own lock, the GIL.
+Whoever has that runs into the mutex at once, sleeps, and is handed it in the same way: each step
+of each thread then costs a switch, as long as there is something to do (Blasgen et al., "The
+convoy phenomenon", 1979). So nobody sleeps on it at first where it is often taken: he lets go of
+the GIL, which is all that the mutex's holder should be waiting for, and looks again. He sleeps
+after a while, for where handlers compute each look takes a turn of all of them, and after some
+looks, for those who only hold the mutex for a moment do not say so. Without a GIL he sleeps at
+once.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +21,7 @@ from .errors import reentered
 from .stop import ring
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
 
@@ -21,7 +32,13 @@ class Mutex(Protocol):
     taken or not, never half. Workers, which see no signals, use `acquire_in_turn`. It is reentrant
     so that a signal handler that interrupts its owner can be told from another thread (a plain lock
     would hang); nothing else enters it twice.
+
+    Attributes:
+        claimant: who came up to it last and is not through, if he said so: advice, which is wrong
+            for a while where he was interrupted.
     """
+
+    claimant: object
 
     def acquire(self, blocking: bool = True) -> bool:
         """Whether it was taken; it always is where this may block."""
@@ -46,9 +63,15 @@ class Mutex(Protocol):
         """Make it free in a forked child, whoever held it."""
 
 
+class _ClaimedRLock(type(threading.RLock())):  # type: ignore[misc]  # a function, for typeshed
+    __slots__ = ("claimant",)
+
+
 def make_mutex() -> Mutex:
     """A new mutex."""
-    return cast("Mutex", threading.RLock())
+    mutex = _ClaimedRLock()
+    mutex.claimant = None
+    return cast("Mutex", mutex)
 
 
 def rlock_of(mutex: Mutex) -> threading.RLock:
@@ -60,36 +83,49 @@ _TRIES = 20
 _GIVE_WAY_SECONDS = 0.05 if getattr(sys, "_is_gil_enabled", lambda: True)() else 0.0
 
 
+_WORKER = object()  # claims the mutex for whichever worker has it
+
+
 def acquire_in_turn(mutex: Mutex) -> None:
     """Take the mutex without joining a convoy; for worker threads only, in a `try`.
-
-    A thread that sleeps on a lock is handed it before it has the interpreter's own lock, the GIL.
-    Whoever has that runs into the mutex at once, sleeps, and is handed it in the same way: each
-    step of each thread then costs a switch, as long as there is something to do (Blasgen et al.,
-    "The convoy phenomenon", 1979). So a worker does not sleep at first: it lets go of the GIL,
-    which is all that the mutex's holder should be waiting for, and tries again. It sleeps after a
-    while, for where handlers compute each try takes a turn of all of them, and after some tries,
-    for many producers may be a convoy already. Without a GIL it sleeps at once.
 
     An exception that is raised in this thread from outside may come out of this with the mutex
     taken: see `release_if_owned`.
     """
-    if mutex.acquire(False):
-        return
-    until = SystemClock.monotonic() + _GIVE_WAY_SECONDS
-    for _ in range(_TRIES):
-        if SystemClock.monotonic() >= until:
-            break
-        give_way()
-        if mutex.acquire(False):
-            return
-    mutex.acquire()
+    if not mutex.acquire(False) and not _give_way_until(lambda: mutex.acquire(False)):
+        mutex.acquire()
+    mutex.claimant = _WORKER
 
 
 def release_if_owned(mutex: Mutex) -> None:
     """For the `finally` after `acquire_in_turn`, wherever that was broken off."""
     if mutex._is_owned():
+        if mutex.claimant is _WORKER:
+            mutex.claimant = None
         mutex.release()
+
+
+def await_turn(mutex: Mutex) -> None:
+    """Before `with mutex`: let him through who has claimed it.
+
+    Callers who often take it claim it before, and take their claim back at the end, with the
+    mutex, if it still is theirs. If it is not, somebody sleeps on the mutex and will be handed it:
+    his claim then holds off those who come, and the convoy ends. Between a look at the claim and
+    `with`, CPython does not change threads where there is no call, so that hardly anybody sleeps.
+    """
+    _give_way_until(lambda: mutex.claimant is None)
+
+
+def _give_way_until(is_done: Callable[[], bool]) -> bool:
+    """Let others run until it is done, or no longer worth waiting; returns whether it is done."""
+    until = SystemClock.monotonic() + _GIVE_WAY_SECONDS
+    for _ in range(_TRIES):
+        if SystemClock.monotonic() >= until:
+            break
+        give_way()
+        if is_done():
+            return True
+    return False
 
 
 class WorkerCondition:
@@ -109,7 +145,7 @@ class WorkerCondition:
         alarm = threading.Lock()
         alarm.acquire()
         self._sleepers.append(alarm)
-        self._mutex.release()
+        release_if_owned(self._mutex)
         alarm.acquire()
         acquire_in_turn(self._mutex)
         if alarm in self._sleepers:  # whoever woke this one was interrupted
