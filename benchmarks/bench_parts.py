@@ -64,7 +64,7 @@ def final_enqueue(
             durability=level or "write",
         )
         jq = JobQueue(config, handler=nothing, start=False)
-        yield lambda number: jq.enqueue(Job(PAYLOAD, id=f"job-{number}"))
+        yield lambda _: jq.enqueue(Job(PAYLOAD))
         jq.close(0, drain=False)
 
     enqueue.__name__ = f"final_{level or 'memory'}"

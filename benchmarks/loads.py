@@ -132,7 +132,7 @@ def final(
 def drive(config: Config, jobs: int, producers: int = 1, handler: Handler = nothing) -> None:
     """Put jobs one by one through the final tier; a log is on the disk when this returns."""
     with JobQueue(config, handler=handler) as jq:
-        produce(producers, jobs, lambda number: jq.enqueue(Job(PAYLOAD, id=f"job-{number}")))
+        produce(producers, jobs, lambda _: jq.enqueue(Job(PAYLOAD)))
         jq.join()
         jq.flush()
 
@@ -141,8 +141,7 @@ def drive_in_batches(config: Config, jobs: int, batch: int) -> None:
     """The same with `enqueue_many`."""
     with JobQueue(config, handler=nothing) as jq:
         for first in range(0, jobs, batch):
-            numbers = range(first, min(first + batch, jobs))
-            jq.enqueue_many([Job(PAYLOAD, id=f"job-{number}") for number in numbers])
+            jq.enqueue_many([Job(PAYLOAD) for _ in range(min(batch, jobs - first))])
         jq.join()
         jq.flush()
 

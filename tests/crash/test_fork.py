@@ -280,3 +280,11 @@ def test_a_worker_whose_handler_comes_back_in_a_forked_child_takes_no_more_jobs(
         raise
 
     assert ran.read_text(encoding="ascii").split() == [str(os.getpid())] * 20
+
+
+def test_a_child_makes_other_ids_than_its_parent() -> None:
+    def ids() -> list[str]:
+        return [Job().id for _ in range(1000)]
+
+    ids()
+    assert not set(in_fork(ids)) & set(ids())

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from typing import Any
 
 import pytest
 
 from jobqueue.final import Job, JobHandle, Priority
+from tests.support.handlers import in_thread
+from tests.support.waiting import PATIENCE
 
 LONE_SURROGATE = "job-\ud800"
 
@@ -37,9 +40,21 @@ def test_all_but_the_payload_is_given_by_name() -> None:
 
 
 def test_default_ids_are_uuids_in_hex_and_differ() -> None:
-    ids = {Job().id for _ in range(100)}
-    assert len(ids) == 100
-    assert all(len(id) == 32 and int(id, 16) >= 0 for id in ids)
+    ids = {Job().id for _ in range(1000)}
+    assert len(ids) == 1000
+    for each in map(uuid.UUID, ids):
+        assert (each.version, each.variant) == (4, uuid.RFC_4122)
+    assert {each.hex for each in map(uuid.UUID, ids)} == ids
+    assert len({id[12:] for id in ids}) == len({id[:16] for id in ids}) == 1000
+
+
+def test_threads_that_make_jobs_get_ids_that_differ() -> None:
+    def make() -> list[str]:
+        return [Job().id for _ in range(5000)]
+
+    makers = [in_thread(make) for _ in range(4)]
+    ids = [id for maker in makers for id in maker.result(PATIENCE)]
+    assert len(set(ids)) == len(ids) == 20_000
 
 
 def test_created_is_the_unix_time_at_which_the_job_was_made() -> None:

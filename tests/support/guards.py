@@ -556,6 +556,13 @@ RUNNING = (
         _final("admission"),
     ),
     Guard(
+        "a forked child gives none of its parent's ids away",
+        "ids.py",
+        "    os.register_at_fork(after_in_child=_fresh.clear)",
+        "    pass",
+        _crash("fork"),
+    ),
+    Guard(
         "a producer gives way to who has claimed the mutex",
         "admission.py",
         "            await_turn(mutex)\n",

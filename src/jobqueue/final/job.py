@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from os import urandom
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from .clock import SystemClock
 from .errors import JobCancelledError, JobQueueError
+from .ids import new_id
 from .transitions import Status
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Job:
         if type(payload) is not bytes:
             _check_payload(payload)
         if id is None:
-            id = _new_id()
+            id = new_id()
         elif type(id) is not str or not id.isascii() or not 0 < len(id) <= ID_LENGTH_MAX:
             check_text("id", id)
         if type(priority) is not Priority:
@@ -143,14 +143,6 @@ class Job:
 
     def __repr__(self) -> str:
         return f"<Job {self._id!r} {self._priority.name} handler={self._handler!r}>"
-
-
-def _new_id() -> str:
-    """A new UUID4 in hex (RFC 9562). `uuid.uuid4().hex` costs more than the rest of a job."""
-    octets = bytearray(urandom(16))
-    octets[6] = octets[6] & 0x0F | 0x40  # the version
-    octets[8] = octets[8] & 0x3F | 0x80  # the variant
-    return octets.hex()
 
 
 def _check_payload(payload: object) -> None:
