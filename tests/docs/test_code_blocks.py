@@ -89,14 +89,18 @@ def process_as_before() -> Iterator[None]:
     """Take back what a program may set for its whole process."""
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     loggers = [logging.getLogger(), logging.getLogger("jobqueue")]
-    logs = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+    logs = [
+        (logger, logger.handlers[:], logger.filters[:], logger.level, logger.propagate)
+        for logger in loggers
+    ]
     try:
         yield
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        for logger, its_handlers, level, propagate in logs:
-            logger.handlers[:], logger.propagate = its_handlers, propagate
+        for logger, its_handlers, its_filters, level, propagate in logs:
+            logger.handlers[:], logger.filters[:] = its_handlers, its_filters
+            logger.propagate = propagate
             logger.setLevel(level)
 
 
