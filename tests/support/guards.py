@@ -454,6 +454,13 @@ WAITS = (
 
 RUNNING = (
     Guard(
+        "a worker that finds nothing more tells who waits for that",
+        "worker.py",
+        "                elif dispatch.quiet.watchers:\n",
+        "                elif False:\n",
+        _final("lifecycle"),
+    ),
+    Guard(
         "setting of a job's slot",
         "worker.py",
         "            dispatch.slots.set(self.slot, handle._number)\n",
@@ -519,10 +526,11 @@ RUNNING = (
     Guard(
         "fencing of a late result",
         "outcomes.py",
-        '        """The handler returned. With the mutex."""\n'
         "        if self.gate.abandoned:\n"
-        "            return\n",
-        '        """The handler returned. With the mutex."""\n',
+        "            return\n"
+        "        self._end_attempt(worker, handle, now)\n"
+        "        self._status.complete",
+        "        self._end_attempt(worker, handle, now)\n        self._status.complete",
         _final("lifecycle"),
     ),
     Guard(
@@ -579,7 +587,7 @@ RUNNING = (
     Guard(
         "a worker that waits claims nothing",
         "mutex.py",
-        "        if mutex.claimant is _WORKER:\n            mutex.claimant = None\n",
+        "        if mutex.claimant is WORKER:\n            mutex.claimant = None\n",
         "",
         _final("mutex"),
     ),

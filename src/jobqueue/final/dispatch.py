@@ -64,19 +64,23 @@ class Dispatch:
         self._unannounced: set[str | None] = set()  # names without handler, not yet warned of
         self._requeued: dict[int, tuple[DeadLetter, JobHandle]] = {}  # not yet durable
         self._monotonic = clock.monotonic
+        self._find = registry.find
 
     def arrive(self, handle: JobHandle) -> None:
         """An accepted job's record is durable, or there is no log: it may run from now on."""
         now = self._monotonic()
         if handle._status is _SCHEDULED:
             self._schedule(handle, now)
-        elif handle._call is not None or self.registry.find(handle._job._handler) is not None:
-            if self.suspects and handle in self.suspects:
-                self.scheduler.push_suspect(handle, now)
-            else:
-                self.scheduler.push(handle, now)
-        elif self.registry.park(handle, now):
-            self._unannounced.add(handle._job._handler)
+            return
+        if handle._call is None:
+            handle._call = self._find(handle._job._handler)
+        if handle._call is None:
+            if self.registry.park(handle, now):
+                self._unannounced.add(handle._job._handler)
+        elif self.suspects and handle in self.suspects:
+            self.scheduler.push_suspect(handle, now)
+        else:
+            self.scheduler.push(handle, now)
 
     def _schedule(self, handle: JobHandle, now: float) -> None:
         tick = handle._due_tick

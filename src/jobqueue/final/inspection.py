@@ -101,8 +101,7 @@ class Inspection:
 
     def _is_idle(self) -> bool:
         """With the mutex: nothing is left that could run by itself."""
-        left = sum(meter.queued + meter.scheduled + meter.processing for meter in self._meters)
-        return left == self._dispatch.registry.parked_count
+        return len(self._status.live) == self._dispatch.registry.parked_count
 
     def _is_over(self) -> bool:
         """With the mutex: nothing will change any more."""

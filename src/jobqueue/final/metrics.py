@@ -149,11 +149,10 @@ class Metrics:
 class LaneMeter:
     """The counters of one priority. The names are those of `LaneMetrics`."""
 
-    __slots__ = (*COUNTED, "queue_waits", "run_times")
+    __slots__ = (*(name for name in COUNTED if name != "queued"), "queue_waits", "run_times")
 
     def __init__(self) -> None:
         self.enqueued = 0
-        self.queued = 0
         self.scheduled = 0
         self.processing = 0
         self.overrunning = 0
@@ -163,6 +162,12 @@ class LaneMeter:
         self.cancelled = 0
         self.queue_waits: deque[float] = deque(maxlen=SAMPLES)
         self.run_times: deque[float] = deque(maxlen=SAMPLES)
+
+    @property
+    def queued(self) -> int:
+        """What is none of the others."""
+        ended = self.completed + self.failed + self.cancelled
+        return self.enqueued - ended - self.scheduled - self.processing
 
     def copy(self) -> LaneMeter:
         """The state at this moment."""
@@ -181,31 +186,34 @@ class BusyMeter:
 
     Busy time is kept by whole seconds of the clock; an attempt's time is laid over the seconds
     in which it ran when it ends, and what still runs is added by the reader.
+
+    Attributes:
+        second: the present one: from here to `next_second`. An attempt that lies within it may be
+            added to `busy` without a call.
+        busy: busy seconds in it.
     """
 
     def __init__(self, now: float) -> None:
         self._opened = now
-        self._second = int(now)  # the last one of them
-        self._seconds = {self._second: 0.0}  # second: busy time in it, oldest first
+        self.second = int(now)
+        self.next_second = self.second + 1
+        self.busy = 0.0
+        self._past: dict[int, float] = {}  # second: busy time in it, oldest first
 
     def add(self, start: float, end: float) -> None:
         """An attempt ran from `start` to `end` (monotonic seconds)."""
-        if self._second <= start and end < self._second + 1:  # the common case: a short attempt
-            self._seconds[self._second] += end - start
-            return
-        second = int(end)
-        for each in range(max(int(start), second - UTILIZATION_SECONDS), second + 1):
+        if end >= self.next_second:
+            self._open(int(end))
+        for each in range(max(int(start), self.second - UTILIZATION_SECONDS), self.second):
             part = min(end, each + 1) - max(start, each)
-            if each in self._seconds:
-                self._seconds[each] += part
-            else:
-                self._open(each, part)
+            self._past[each] = self._past.get(each, 0.0) + part
+        self.busy += max(0.0, end - max(start, self.second))
 
-    def _open(self, second: int, busy: float) -> None:
-        self._seconds[second] = busy
-        self._second = second
-        for old in [each for each in self._seconds if each < second - UTILIZATION_SECONDS]:
-            del self._seconds[old]
+    def _open(self, second: int) -> None:
+        self._past[self.second] = self.busy
+        self.second, self.next_second, self.busy = second, second + 1, 0.0
+        for old in [each for each in self._past if each < second - UTILIZATION_SECONDS]:
+            del self._past[old]
 
     def utilization(self, now: float, running_since: Iterable[float], workers: int) -> float:
         """Fraction of the window in which `workers` workers were busy."""
@@ -214,7 +222,7 @@ class BusyMeter:
         if window <= 0:
             return 0.0
         busy = sum(now - max(begin, start) for start in running_since)
-        for second, time in self._seconds.items():
+        for second, time in (*self._past.items(), (self.second, self.busy)):
             inside = min(second + 1, now) - max(second, begin)
             whole = min(second + 1, now) - max(second, self._opened)
             if inside > 0 and whole > 0:

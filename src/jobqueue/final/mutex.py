@@ -83,7 +83,7 @@ _TRIES = 20
 _GIVE_WAY_SECONDS = 0.05 if getattr(sys, "_is_gil_enabled", lambda: True)() else 0.0
 
 
-_WORKER = object()  # claims the mutex for whichever worker has it
+WORKER = object()  # claims the mutex for whichever worker has it
 
 
 def acquire_in_turn(mutex: Mutex) -> None:
@@ -94,13 +94,13 @@ def acquire_in_turn(mutex: Mutex) -> None:
     """
     if not mutex.acquire(False) and not _give_way_until(lambda: mutex.acquire(False)):
         mutex.acquire()
-    mutex.claimant = _WORKER
+    mutex.claimant = WORKER
 
 
 def release_if_owned(mutex: Mutex) -> None:
     """For the `finally` after `acquire_in_turn`, wherever that was broken off."""
     if mutex._is_owned():
-        if mutex.claimant is _WORKER:
+        if mutex.claimant is WORKER:
             mutex.claimant = None
         mutex.release()
 

@@ -42,20 +42,22 @@ class Outcomes:
         self._status = dispatch.status
         self._clock = dispatch.clock
         self._quiet = dispatch.quiet
+        self._scheduler = dispatch.scheduler
         self._random = random.Random().random
 
     def returned(
         self, worker: Worker, handle: JobHandle, result: object, now: float, wall: float
     ) -> None:
-        """The handler returned. With the mutex."""
+        """The handler returned. With the mutex.
+
+        All may be at rest now: the worker sees to that where it finds nothing more to take.
+        """
         if self.gate.abandoned:
             return
         self._end_attempt(worker, handle, now)
         self._status.complete(handle, result, now, wall)
         if self.dispatch.journal is not None:
             self.dispatch.journal.completed(handle, wall)
-        if self._quiet.watchers:
-            self._quiet.look()
 
     def raised(self, worker: Worker, handle: JobHandle, error: BaseException) -> None:
         """The attempt failed. Without the mutex."""
@@ -95,10 +97,14 @@ class Outcomes:
         worker.handle = None
         if self.dispatch.slots is not None:
             self.dispatch.slots.clear(worker.slot)
-        if handle is self.dispatch.scheduler.lone:
+        if handle is self._scheduler.lone:
             self.dispatch.suspects.discard(handle)
-            self.dispatch.scheduler.lone_ended()
-        self.busy.add(handle._since, now)
+            self._scheduler.lone_ended()
+        busy, since = self.busy, handle._since
+        if busy.second <= since and now < busy.next_second:
+            busy.busy += now - since
+        else:
+            busy.add(since, now)
         if worker.overrunning:
             worker.overrunning = False
             self._status.meters[handle._job._priority].overrunning -= 1

@@ -277,14 +277,14 @@ def _queue_again(
         if each.crashes >= crashes_max - 1:
             dispatch.suspects.add(handle)
             others.append(handle)
-        elif handle._status is _QUEUED and find(job._handler) is not None:
+        elif handle._status is _QUEUED and (call := find(job._handler)) is not None:
+            handle._call = call
             handle._since = now  # as `FairScheduler.push` does; no worker waits yet
             lanes[job._priority].append(handle)
         else:
             others.append(handle)
     for lane, meter in zip(lanes, dispatch.status.meters, strict=True):
         meter.enqueued += len(lane)
-        meter.queued += len(lane)
     for handle in others:
         dispatch.status.accept(handle)
         dispatch.arrive(handle)

@@ -100,9 +100,7 @@ class StatusMap:
         meter = self.meters[handle._job._priority]
         self.live[handle._job._id] = handle
         meter.enqueued += 1
-        if handle._status is _QUEUED:
-            meter.queued += 1
-        else:
+        if handle._status is not _QUEUED:
             meter.scheduled += 1
 
     def forget(self, handle: JobHandle) -> None:
@@ -111,9 +109,7 @@ class StatusMap:
         if self.live.pop(handle._job._id, None) is None:
             return
         meter.enqueued -= 1
-        if handle._status is Status.QUEUED:
-            meter.queued -= 1
-        else:
+        if handle._status is not Status.QUEUED:
             meter.scheduled -= 1
         wake_waiters(handle)
 
@@ -125,7 +121,6 @@ class StatusMap:
         handle._status = _DUE
         handle._since = now
         meter.scheduled -= 1
-        meter.queued += 1
         return True
 
     def start(self, handle: JobHandle, now: float, wall: float) -> None:
@@ -135,7 +130,6 @@ class StatusMap:
         handle._status = _STARTED
         handle._since = now
         handle._started = wall
-        meter.queued -= 1
         meter.processing += 1
 
     def complete(self, handle: JobHandle, result: object, now: float, wall: float) -> None:
@@ -192,9 +186,7 @@ class StatusMap:
                 meter.cancelled += 1
                 if before is Status.SCHEDULED:
                     meter.scheduled -= 1
-                elif before is Status.QUEUED:
-                    meter.queued -= 1
-                else:
+                elif before is Status.PROCESSING:
                     self._ended(handle, now)
 
     def requeue(self, letter: DeadLetter, handle: JobHandle) -> None:
@@ -206,7 +198,6 @@ class StatusMap:
         self.live[job._id] = handle
         del self.dead[job._id]
         meter.enqueued += 1
-        meter.queued += 1
 
     def bury_again(self, letter: DeadLetter, handle: JobHandle) -> None:
         """Undo `requeue`: its record could not be written."""
@@ -216,7 +207,6 @@ class StatusMap:
             handle._status = Status.FAILED
             self.bury(letter)
             meter.enqueued -= 1
-            meter.queued -= 1
             wake_waiters(handle)
 
     def remember(self, job_id: str, record: Finished) -> None:

@@ -14,7 +14,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from .job import JobContext, JobHandle
-from .mutex import acquire_in_turn, release_if_owned
+from .mutex import WORKER, acquire_in_turn, release_if_owned
 from .stop import StopRequest
 from .timer import tick_after
 
@@ -66,7 +66,10 @@ class Worker:
         result: object = None
         while True:
             try:
-                acquire_in_turn(mutex)
+                if mutex.acquire(False):
+                    mutex.claimant = WORKER
+                else:
+                    acquire_in_turn(mutex)
                 now, wall = monotonic(), time()
                 if done is not None:
                     outcomes.returned(self, done, result, now, wall)
@@ -74,19 +77,17 @@ class Worker:
                 handle = None if is_spare else scheduler.take_ready()
                 if handle is not None:
                     handler = self._start(handle, now, wall)
+                elif dispatch.quiet.watchers:
+                    dispatch.quiet.look()
             finally:
                 release_if_owned(mutex)
             done = result = None  # not under the mutex: their finalizers are the user's code
             if handle is None:
-                try:
-                    acquire_in_turn(mutex)
-                    handle = None if self._is_spare() else scheduler.take()
-                    if handle is None:
-                        self._pool.ended(self)
-                        return
-                    handler = self._start(handle, monotonic(), time())
-                finally:
-                    release_if_owned(mutex)
+                found = self._await_job()
+                if found is None:
+                    return
+                handle, handler = found
+                del found
             try:
                 if handle._stop is None:
                     result = handler.function(handle._job._payload)
@@ -97,6 +98,20 @@ class Worker:
                 outcomes.raised(self, handle, _without_own_frames(error))
             del handle
 
+    def _await_job(self) -> tuple[JobHandle, Handler] | None:
+        """Sleep until there is a job, and start it; `None` when the thread is to end."""
+        dispatch = self._dispatch
+        mutex, clock = dispatch.mutex, dispatch.clock
+        try:
+            acquire_in_turn(mutex)
+            handle = None if self._is_spare() else dispatch.scheduler.take()
+            if handle is None:
+                self._pool.ended(self)
+                return None
+            return handle, self._start(handle, clock.monotonic(), clock.time())
+        finally:
+            release_if_owned(mutex)
+
     def _is_spare(self) -> bool:
         """With the mutex: another one has taken this one's place for good."""
         return self.replaced and not self._pool.keeps(self)
@@ -104,7 +119,7 @@ class Worker:
     def _start(self, handle: JobHandle, now: float, wall: float) -> Handler:
         """With the mutex: the job just taken is being processed."""
         dispatch = self._dispatch
-        handler = handle._call or dispatch.registry.find(handle._job._handler)
+        handler = handle._call
         assert handler is not None  # only jobs whose handler is known are in the lanes
         dispatch.status.start(handle, now, wall)
         self.handle = handle

@@ -223,9 +223,8 @@ def test_a_plain_append_never_fits_without_a_system_call(tmp_path: Path) -> None
     appender = open_segment(Files(), tmp_path, mapped=False)
     assert isinstance(appender, PlainAppender)
     assert not appender.fits(0)
-    assert not appender.low()
-    with pytest.raises(ValueError, match="map"):
-        appender.window()
+    assert not appender.mapped
+    assert appender.place(0) is None
     appender.finish()
 
 
@@ -260,18 +259,11 @@ def test_a_part_that_cannot_be_cut_off_is_the_end_of_the_segment(
 
 def test_a_mapped_segment_has_a_window_of_room_from_the_start(tmp_path: Path) -> None:
     appender = open_mapped(Files(), tmp_path)
+    assert appender.mapped
     assert appender.fits(WINDOW_BYTES)
+    assert appender.place(WINDOW_BYTES) is not None
     assert not appender.fits(2 * WINDOW_BYTES)
-    appender.finish()
-
-
-def test_the_window_is_low_when_less_than_half_of_it_is_left(tmp_path: Path) -> None:
-    appender = open_mapped(Files(), tmp_path)
-    assert not appender.low()
-    append(appender, b"x" * (WINDOW_BYTES // 2 + PAGE_BYTES))
-    assert appender.low()
-    appender.reserve(0)
-    assert not appender.low()
+    assert appender.place(2 * WINDOW_BYTES) is None
     appender.finish()
 
 
@@ -286,7 +278,9 @@ def test_appending_more_than_fits_is_refused(tmp_path: Path) -> None:
 def test_a_caller_may_copy_into_the_window_itself(tmp_path: Path) -> None:
     appender = open_mapped(Files(), tmp_path)
     for data in (b"one\n", b"two\n"):
-        window, start = appender.window()
+        place = appender.place(len(data))
+        assert place is not None
+        window, start = place
         window[start : start + len(data)] = data
         appender.position += len(data)
     appender.finish()

@@ -136,24 +136,22 @@ class Appender(Protocol):
     Attributes:
         path: the segment's file.
         position: length in bytes of what has been appended, header line included.
+        mapped: whether there is a map to copy into.
     """
 
     path: str
     position: int
+    mapped: bool
 
     def fits(self, size: int) -> bool:
         """Tell whether `size` bytes can be appended without a system call."""
         ...
 
-    def low(self) -> bool:
-        """Tell whether it is time to `reserve` again."""
-        ...
-
-    def window(self) -> tuple[Window, int]:
-        """Return the map and the index in it of `position`.
+    def place(self, size: int) -> tuple[Window, int] | None:
+        """Return the map and the index in it of `position`, where so many bytes fit.
 
         For a caller that must not be interrupted between the copy and its own bookkeeping: it
-        copies what `fits` and moves `position` on by itself.
+        copies them and moves `position` on by itself.
         """
         ...
 
@@ -190,6 +188,8 @@ class Appender(Protocol):
 class PlainAppender:
     """Appends with a system call each; see `Appender`."""
 
+    mapped = False
+
     def __init__(self, files: Files, path: str, fd: int, position: int) -> None:
         self.path = path
         self.position = position
@@ -200,13 +200,9 @@ class PlainAppender:
         """Never: each append is a system call."""
         return False
 
-    def low(self) -> bool:
-        """Never: there is nothing to reserve."""
-        return False
-
-    def window(self) -> tuple[Window, int]:
-        """There is none; nothing ever fits."""
-        raise ValueError("a plain segment has no map to copy into")
+    def place(self, size: int) -> tuple[Window, int] | None:
+        """There is none: nothing ever fits."""
+        return None
 
     def reserve(self, size: int) -> None:
         """Do nothing: whether there is room shows when it is written."""
@@ -255,6 +251,8 @@ class MappedAppender:
     assignment. The old one is unmapped when the last user lets go of it.
     """
 
+    mapped = True
+
     def __init__(self, files: Files, path: str, fd: int, position: int) -> None:
         """Raises `OSError` where the file cannot be allocated or mapped."""
         self.path = path
@@ -275,13 +273,11 @@ class MappedAppender:
         """Tell whether `size` bytes are left in the window."""
         return self.position + size <= self._view[1]
 
-    def low(self) -> bool:
-        """Tell whether less than half of the window is left."""
-        return self._view[1] - self.position < WINDOW_BYTES // 2
-
-    def window(self) -> tuple[Window, int]:
-        """Return the map, and where in it the next batch goes."""
-        base, _, window = self._view
+    def place(self, size: int) -> tuple[Window, int] | None:
+        """Return the map and where in it the next `size` bytes go, where they fit."""
+        base, end, window = self._view
+        if self.position + size > end:
+            return None
         return window, self.position - base
 
     def reserve(self, size: int) -> None:
@@ -290,9 +286,10 @@ class MappedAppender:
 
     def append(self, data: bytes) -> None:
         """Copy `data`, which must fit."""
-        if not self.fits(len(data)):
+        place = self.place(len(data))
+        if place is None:
             raise ValueError(f"{len(data)} bytes do not fit; reserve them first")
-        window, start = self.window()
+        window, start = place
         window[start : start + len(data)] = data
         self.position += len(data)
 

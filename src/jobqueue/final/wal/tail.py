@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from .record import Record
     from .segment import Appender
 
-INLINE_BYTES_MAX = 64 * 1024
+INLINE_BYTES_MAX = 256 * 1024
+"""A larger batch is the log's thread's: it would be encoded for a millisecond under the lock."""
 
 
 class Tail:
@@ -88,15 +89,16 @@ class Tail:
         Then the batch is empty again, and its records are in `copied`.
         """
         appender = self._appender
-        if self._is_sealed or not appender.fits(1):
+        if self._is_sealed or not appender.mapped:
             return False
         number = self.number + 1
         data = encode_batch(batch.records, number, self.synced)
         size = len(data)
         end = appender.position + size
-        if size > INLINE_BYTES_MAX or end > self._segment_bytes or not appender.fits(size):
+        place = appender.place(size)
+        if place is None or size > INLINE_BYTES_MAX or end > self._segment_bytes:
             return False
-        window, start = appender.window()
+        window, start = place
         stop = start + size
         count = len(batch.records)
         empty: list[Record] = []

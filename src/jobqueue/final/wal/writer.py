@@ -38,7 +38,8 @@ class LogWriter(LogThread):
         """Raises `LogWriteError` where a new job would not be taken."""
         if self.failure is not None:
             raise again(self.failure)
-        self.refuse_leader()
+        if self._leader is not None:
+            self.refuse_leader()
         if self._is_async and self.refusal is not None:
             raise again(self.refusal)
 
