@@ -23,7 +23,7 @@ LEVELS: dict[str, Durability | None] = {
     "write": "write",
     "fsync": "fsync",
 }
-JOBS_FSYNCED = {1: 300, 4: 800, 64: 6_400}
+JOBS_FSYNCED = {1: 1_500, 4: 3_000, 64: 6_400}
 """By producers: what is fsynced one by one is slow."""
 
 EXECUTOR = "ThreadPoolExecutor"

@@ -12,6 +12,7 @@ import logging
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -124,20 +125,24 @@ def restore(log: LockedLog, config: Config, owner: HandleOwner, dispatch: Dispat
         _remember_all(finished, dispatch.status)
         _bury(failed, config.max_dead_letters, dispatch.status, journal)
     live, dead = dispatch.status.live, dispatch.status.dead
-    journal.payload_bytes = sum([len(handle._job._payload) for handle in live.values()])
-    journal.payload_bytes += sum(len(letter.job._payload) for letter in dead.values())
+    journal.payload_bytes = sum(map(len, map(attrgetter("_job._payload"), live.values())))
+    journal.payload_bytes += sum(map(len, map(attrgetter("job._payload"), dead.values())))
 
 
 @contextmanager
 def _collector_at_rest() -> Iterator[None]:
     """Keep the garbage collector from going through many new objects that are all needed.
 
-    It would do so again and again, for half of the time that it takes to make them.
+    It would do so again and again, for half of the time that it takes to make them, and once more
+    in the end. So they pass for old then, as what is thawed does.
     """
     was_enabled = gc.isenabled()
     try:
         gc.disable()  # in here, since an interrupt may come right after it
         yield
+        if not gc.get_freeze_count():  # what the user froze stays so
+            gc.freeze()
+            gc.unfreeze()
     finally:
         if was_enabled:
             gc.enable()
