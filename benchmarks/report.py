@@ -85,6 +85,7 @@ def page(numbers: dict[str, Any]) -> Iterator[str]:
     yield from _peers(series["peers"])
     yield from _figures([Figure(**each) for each in numbers["figures"]])
     yield from _throughput(series)
+    yield from _costs(series["steps"], series["turns"])
     yield from _latency(series["latency"])
     yield GROWTH.format(**{name.split()[0]: v for name, v in series["bytes per job"].items()})
     yield REPLAY
@@ -173,6 +174,40 @@ def _throughput(series: dict[str, Any]) -> Iterator[str]:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:,.0f}"
+
+
+STEPS = """\
+## Where a job's time goes
+
+Processor time of each step by itself: nothing else runs meanwhile, so that no two threads take
+turns. What [limits the speed](limits.md) is read off these two tables.
+"""
+
+TURNS = """\
+From end to end: wall time, of it the processor's, how often the kernel changed threads, and
+fdatasyncs, all for one job.
+"""
+
+
+def _costs(steps: dict[str, dict[str, float]], turns: dict[str, dict[str, float]]) -> Iterator[str]:
+    yield STEPS
+    levels = list(steps)
+    yield from _table(
+        ["µs", *levels],
+        ([step, *(f"{steps[level][step]:.1f}" for level in levels)] for step in steps[levels[0]]),
+    )
+    yield TURNS
+    yield from _table(
+        ["a job", "µs", "processor µs", "changes of threads", "fdatasyncs"],
+        (
+            [
+                name,
+                *(f"{each[column]:.1f}" for column in ("µs", "processor µs")),
+                *(f"{each[column]:.2f}" for column in ("switches", "fsyncs")),
+            ]
+            for name, each in turns.items()
+        ),
+    )
 
 
 LATENCY = """\

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from benchmarks.measure import Findings
 
+from .costs import costs
 from .growth import backlog, memory, wheel
 from .latency import latency
 from .load import processes, questions, waiting
@@ -14,6 +15,7 @@ PARTS: tuple[Callable[[], Findings], ...] = (
     producers,
     batches,
     group_commit,
+    costs,
     latency,
     memory,
     backlog,

@@ -234,6 +234,7 @@ def test_a_suspect_that_is_cancelled_lets_the_others_run(store: Store, image: St
 
     assert other.wait(PATIENCE) is Status.COMPLETED
     assert jq.status("job") is Status.CANCELLED
+    assert not jq._dispatch.suspects
 
 
 def test_slots_of_garbage_blame_nobody(store: Store, image: Store) -> None:

@@ -85,20 +85,3 @@ def test_opening_a_log_leaves_the_garbage_collector_as_it_was(
         assert gc.isenabled() is enabled
     finally:
         (gc.enable if was_enabled else gc.disable)()
-
-
-def test_what_the_user_froze_for_the_collector_stays_frozen(log_store: Store) -> None:
-    log_store.open(start=False).close()
-    gc.freeze()
-    try:
-        frozen = gc.get_freeze_count()
-        log_store.open(start=False)
-        assert gc.get_freeze_count() > frozen / 2  # some may be gone
-    finally:
-        gc.unfreeze()
-
-
-def test_opening_a_log_leaves_nothing_frozen(log_store: Store) -> None:
-    log_store.open(start=False).close()
-    log_store.open(start=False)
-    assert gc.get_freeze_count() == 0

@@ -6,6 +6,7 @@ import gc
 import sys
 import time
 import weakref
+from collections.abc import Callable
 
 import pytest
 
@@ -214,6 +215,18 @@ def test_result_of_a_job_whose_handle_nobody_keeps_is_not_kept(store: Store) -> 
     jq.enqueue(Job())
     assert jq.join(PATIENCE)
     assert eventually(lambda: is_gone(things[0]))  # though the worker waits for its next job
+
+
+def test_what_the_handler_of_a_job_holds_is_not_kept(memory: Store) -> None:
+    def handler_with(thing: Thing) -> Callable[[bytes], str]:
+        return lambda payload: repr(thing)
+
+    thing = Thing()
+    jq = memory.open(len)
+    jq.enqueue_with_handler(Job(), handler_with(thing)).wait(PATIENCE)
+    watcher = weakref.ref(thing)
+    del thing
+    assert eventually(lambda: is_gone(watcher))
 
 
 def test_payload_of_a_completed_job_is_not_kept(memory: Store) -> None:

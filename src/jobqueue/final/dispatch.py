@@ -223,6 +223,7 @@ class Dispatch:
     def _take_out(self, handle: JobHandle, *, was_scheduled: bool) -> None:
         """Remove a cancelled job from wherever it waited."""
         try:
+            self.suspects.discard(handle)
             if handle._since == NOT_ARRIVED:
                 return  # it will not arrive
             if was_scheduled:

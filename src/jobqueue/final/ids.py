@@ -14,19 +14,26 @@ _DIGITS = 2 * _BYTES
 _VERSION = bytes(octet & 0x0F | 0x40 for octet in range(256))
 _VARIANT = bytes(octet & 0x3F | 0x80 for octet in range(256))
 
-_fresh: list[str] = []  # not given to anybody yet
+_stock: tuple[int, list[str]] = (0, [])
+"""A process, and ids that it has not given to anybody yet. Replaced as a whole."""
 
 
 def new_id() -> str:
     """An id that no other job has, here or in a forked child, and that nobody can guess.
 
-    Thread-safe without a lock: each step on the list is atomic.
+    Thread-safe: each step on the list is one call of the list's. A forked child leaves its
+    parent's ids, and never touches their list: another thread may have been at it.
     """
+    global _stock
     while True:
+        process, fresh = _stock
+        if process != os.getpid():
+            _stock = (os.getpid(), [])
+            continue
         try:
-            return _fresh.pop()
+            return fresh.pop()
         except IndexError:  # also where others were quicker
-            _fresh.extend(_make(_AT_ONCE))
+            fresh.extend(_make(_AT_ONCE))
 
 
 def _make(count: int) -> list[str]:
@@ -35,7 +42,3 @@ def _make(count: int) -> list[str]:
     octets[8::_BYTES] = octets[8::_BYTES].translate(_VARIANT)
     text = octets.hex()
     return [text[start : start + _DIGITS] for start in range(0, len(text), _DIGITS)]
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_fresh.clear)  # the parent will give them away

@@ -277,7 +277,7 @@ class JobHandle:
         self._stop: StopRequest | None = None
         """Made for attempts that can be told to stop, or were."""
         self._call: Handler | None = None
-        """The handler itself, where the job carries one."""
+        """What runs it: the handler that it carries, or its name's, from its arrival on."""
         self._failure: tuple[str, str] | None = None
         """Error and traceback of the last failed attempt, as text."""
         self._waiters: list[Lock] | None = None

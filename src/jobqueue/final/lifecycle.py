@@ -106,7 +106,8 @@ class Lifecycle:
                 self._shut_down(deadline, drain=drain)
         finally:
             self._release_claim()
-        return self._report or self._provisional_report()
+        with self._mutex:
+            return self._report or self._provisional_report()
 
     def _close_elsewhere(self, timeout: float | None, drain: bool | None) -> None:
         """On the timer's thread, which must go on while the queue drains."""

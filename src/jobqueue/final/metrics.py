@@ -198,7 +198,7 @@ class BusyMeter:
         self.second = int(now)
         self.next_second = self.second + 1
         self.busy = 0.0
-        self._past: dict[int, float] = {}  # second: busy time in it, oldest first
+        self._past: dict[int, float] = {}  # second: busy time in it
 
     def add(self, start: float, end: float) -> None:
         """An attempt ran from `start` to `end` (monotonic seconds)."""

@@ -79,9 +79,13 @@ def rlock_of(mutex: Mutex) -> threading.RLock:
     return cast("threading.RLock", mutex)
 
 
-_TRIES = 20
-_GIVE_WAY_SECONDS = 0.05 if getattr(sys, "_is_gil_enabled", lambda: True)() else 0.0
+def has_gil() -> bool:
+    """Whether threads take turns, as all of CPython's before 3.13 do."""
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
 
+
+_TRIES = 20
+_GIVE_WAY_SECONDS = 0.05 if has_gil() else 0.0
 
 WORKER = object()  # claims the mutex for whichever worker has it
 
@@ -111,7 +115,7 @@ def await_turn(mutex: Mutex) -> None:
     Callers who often take it claim it before, and take their claim back at the end, with the
     mutex, if it still is theirs. If it is not, somebody sleeps on the mutex and will be handed it:
     his claim then holds off those who come, and the convoy ends. Between a look at the claim and
-    `with`, CPython does not change threads where there is no call, so that hardly anybody sleeps.
+    `with`, the GIL is not let go of where there is no call, so that hardly anybody sleeps.
     """
     _give_way_until(lambda: mutex.claimant is None)
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from .clock import SystemClock
 from .errors import EnqueueTimeoutError, JobQueueError
+from .mutex import has_gil
 from .outcomes import report
 from .worker import Worker
 
@@ -134,8 +135,7 @@ class WorkerPool:
             report(logging.ERROR, "no worker could be started to stand in for a slow one", error)
 
     def _report_overrun(self, worker: Worker, handle: JobHandle) -> None:
-        frame = sys._current_frames().get(worker.thread.ident or 0)
-        stack = "".join(traceback.format_stack(frame)) if frame is not None else "  (it ended)\n"
+        stack = _stack_of(worker.thread)
         report(
             logging.WARNING,
             f"job {handle.id!r} runs longer than {self.job_timeout:g} s (job_timeout) and "
@@ -199,3 +199,14 @@ class WorkerPool:
         for thread in threads:
             if thread.is_alive():  # one that is only about to start cannot be waited for
                 thread.join(max(0.0, deadline - SystemClock.monotonic()))
+
+
+def _stack_of(thread: threading.Thread) -> str:
+    """Where a thread is, as text.
+
+    Without the GIL it runs on meanwhile, and CPython crashes when a frame is looked at that goes.
+    """
+    if not has_gil():
+        return "  (which cannot be told without the GIL)\n"
+    frame = sys._current_frames().get(thread.ident or 0)
+    return "  (it ended)\n" if frame is None else "".join(traceback.format_stack(frame))

@@ -133,16 +133,12 @@ def restore(log: LockedLog, config: Config, owner: HandleOwner, dispatch: Dispat
 def _collector_at_rest() -> Iterator[None]:
     """Keep the garbage collector from going through many new objects that are all needed.
 
-    It would do so again and again, for half of the time that it takes to make them, and once more
-    in the end. So they pass for old then, as what is thawed does.
+    It would do so again and again, for half of the time that it takes to make them.
     """
     was_enabled = gc.isenabled()
     try:
         gc.disable()  # in here, since an interrupt may come right after it
         yield
-        if not gc.get_freeze_count():  # what the user froze stays so
-            gc.freeze()
-            gc.unfreeze()
     finally:
         if was_enabled:
             gc.enable()

@@ -66,7 +66,7 @@ class Worker:
         result: object = None
         while True:
             try:
-                if mutex.acquire(False):
+                if mutex.acquire(False):  # mostly; a call for it would be dear
                     mutex.claimant = WORKER
                 else:
                     acquire_in_turn(mutex)
@@ -96,7 +96,7 @@ class Worker:
                 done = handle
             except BaseException as error:  # noqa: BLE001  # whatever a handler may raise
                 outcomes.raised(self, handle, _without_own_frames(error))
-            del handle
+            del handle, handler  # also what a job's own handler holds
 
     def _await_job(self) -> tuple[JobHandle, Handler] | None:
         """Sleep until there is a job, and start it; `None` when the thread is to end."""

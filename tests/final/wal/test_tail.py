@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from jobqueue.final.wal.batch import LogOptions
-from jobqueue.final.wal.tail import Tail
+from jobqueue.final.wal.batch import LogOptions, OpenBatch
+from jobqueue.final.wal.tail import INLINE_RECORDS_MAX, Tail
 from tests.support.faulty_files import FaultyFiles
-from tests.support.logs import LogDirectory, job
+from tests.support.logs import LogDirectory, done, job
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,11 +25,13 @@ def files() -> FaultyFiles:
     return FaultyFiles()
 
 
-def tail(files: FaultyFiles, path: Path, durability: Durability) -> Tail:
+def tail(
+    files: FaultyFiles, path: Path, durability: Durability, segment_bytes: int = SEGMENT_BYTES
+) -> Tail:
     options = LogOptions(
         durability=durability,
         fsync_interval=1.0,
-        segment_bytes=SEGMENT_BYTES,
+        segment_bytes=segment_bytes,
         segment=1,
         batch=0,
         bytes_before=0,
@@ -83,3 +85,15 @@ def test_records_go_on_in_the_next_segment_where_one_is_full(
     assert reading.records == [job(number) for number in range(1, 6)]
     assert reading.torn is None
     assert log.segment == reading.next_segment - 1 > 1
+
+
+def test_a_caller_does_not_copy_a_batch_that_takes_long_to_encode(
+    files: FaultyFiles, tmp_path: Path
+) -> None:
+    log = tail(files, tmp_path, "write", segment_bytes=1 << 24)
+    batch = OpenBatch()
+    batch.records = [done(number) for number in range(1, INLINE_RECORDS_MAX + 2)]
+    assert not log.copy(batch)
+    batch.records.pop()
+    assert log.copy(batch)
+    log.finish()

@@ -14,6 +14,7 @@ from traceback import walk_tb
 from typing import TYPE_CHECKING
 
 from ..errors import LogWriteError
+from ._struct import HAVE_MSGSPEC
 from .batch import LogStats
 from .codec import BATCH_BYTES_MAX, encode_batch, encode_header
 from .files import path_in
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from .segment import Appender
 
 INLINE_BYTES_MAX = 256 * 1024
-"""A larger batch is the log's thread's: it would be encoded for a millisecond under the lock."""
+INLINE_RECORDS_MAX = 2_000 if HAVE_MSGSPEC else 200
+"""A larger batch is the log's thread's: the lock is held for as long as one is encoded."""
 
 
 class Tail:
@@ -89,7 +91,7 @@ class Tail:
         Then the batch is empty again, and its records are in `copied`.
         """
         appender = self._appender
-        if self._is_sealed or not appender.mapped:
+        if self._is_sealed or not appender.mapped or len(batch.records) > INLINE_RECORDS_MAX:
             return False
         number = self.number + 1
         data = encode_batch(batch.records, number, self.synced)
