@@ -33,7 +33,6 @@ class Inspection:
         self._dispatch = dispatch
         self._mutex = dispatch.mutex
         self._status = dispatch.status
-        self._meters = dispatch.status.meters
         self._gate = gate
         self._pool = pool
         self._outcomes = outcomes
