@@ -517,6 +517,7 @@ def test_a_caller_that_is_interrupted_at_the_end_of_its_fsync_forgets_nobody(
     jq = _open(log)
     assert jq._dispatch.journal is not None
     writer = jq._dispatch.journal.writer
+    eventually(lambda: writer._asleep_until)  # where the log's thread is at work, nobody else leads
     files.hold("sync")
     leader = in_thread(jq.enqueue, Job(id="a"))
     files.await_held()

@@ -19,6 +19,8 @@ from tests.support.waiting import PATIENCE
 SEGMENT = "00000001.jsonl"
 CALLS = ("pwrite64", "fdatasync")
 AT_ONCE = 2
+TRIES = 3
+"""A run makes fewer calls than the one before where more jobs gather in a batch."""
 
 
 def _can_inject() -> str:
@@ -96,8 +98,11 @@ def test_sigkill_at_each_write_and_each_fsync_loses_no_acknowledged_job(
         shutil.rmtree(directory)
         return code != 0
 
+    def is_killed_at(moment: tuple[str, int]) -> bool:
+        return any(kill_at(moment) for _ in range(TRIES))
+
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        killed = sum(pool.map(kill_at, moments))
+        killed = sum(pool.map(is_killed_at, moments))
     assert killed >= 3
     assert killed > len(moments) / 2
 
