@@ -725,6 +725,42 @@ def test_second_of_two_workers_is_refused_while_the_first_waits_for_room(store: 
     assert jq.join(PATIENCE)
 
 
+def test_last_worker_does_not_wait_for_a_place_that_another_took_before_it_slept(
+    memory: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 1. A handler on the last worker finds the lane full. 2. A place becomes free. 3. A producer
+    # takes it. 4. The handler looks again: nobody is left to make room.
+    class Taken:
+        """The mutex, before which a producer takes the last place."""
+
+        def __enter__(self) -> None:
+            lane.room = 0
+            mutex.__enter__()
+
+        def __exit__(self, *error: Any) -> None:
+            mutex.__exit__(*error)
+
+    def free_a_place() -> object:
+        lane.room = 1
+        return current()
+
+    def handle(payload: bytes) -> None:
+        if payload == b"outer":
+            jq.enqueue(Job(b"fills the lane"))
+            monkeypatch.setattr(jq._pool, "current", free_a_place)
+            monkeypatch.setattr(jq._dispatch, "mutex", Taken())
+            jq.enqueue(Job(id="x"), timeout=1.0)
+
+    jq = memory.open(handle, num_workers=1, queue_size=1, max_retries=0, start=False)
+    lane, mutex, current = jq._dispatch.scheduler.lanes[MEDIUM], jq._mutex, jq._pool.current
+    outer = jq.enqueue(Job(b"outer"))
+    jq.start()
+    with pytest.raises(EnqueueTimeoutError, match="last worker"):
+        outer.result(PATIENCE)
+    monkeypatch.undo()
+    assert jq.join(PATIENCE)
+
+
 def test_handler_in_a_thread_of_its_own_waits_as_any_producer(store: Store) -> None:
     """Only the workers' own threads are told that they would wait for themselves."""
     jq = full(store)

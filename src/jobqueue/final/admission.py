@@ -170,7 +170,7 @@ class Admission:
 
     def _enqueue_when_room(self, handle: JobHandle, lane: Lane, wait: _Wait) -> OpenBatch | None:
         mutex = self._dispatch.mutex
-        blocked = self._pool.enter_wait(lane, handle._job)
+        worker = self._pool.current()
         alarm = threading.Lock()
         line_up = lane.producers.append
         try:
@@ -179,6 +179,8 @@ class Admission:
                     self._refuse(handle._job, handle._call)
                     if lane.room > 0:
                         return self._accept(handle, lane, 0.0)
+                    if worker is not None:  # each time: whoever could make room may wait by now
+                        self._pool.enter_wait(worker, handle._job)
                     wait.check(handle._job, lane)
                     if alarm not in lane.producers:
                         alarm.acquire(blocking=False)
@@ -190,7 +192,8 @@ class Admission:
                 if alarm in lane.producers:
                     lane.producers.remove(alarm)
                 lane.wake_producer()  # in case it was this one's turn and he left
-            self._pool.leave_wait(blocked)
+                if worker is not None:
+                    worker.waiting = False
 
     def enqueue_many(self, jobs: Iterable[Job], timeout: float | None) -> list[JobHandle]:
         """See `JobQueue.enqueue_many`."""

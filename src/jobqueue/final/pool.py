@@ -3,8 +3,8 @@
 Guarantees: an attempt that overruns its time is stood in for by another worker, at most
 `num_workers` of them; the one that overran ends with its attempt, unless it can stand in for one
 that nobody does.
-Relies on: the queue's mutex: held by the caller of `ended`, `keeps` and `busy`, taken by the other
-methods.
+Relies on: the queue's mutex: held by the caller of `ended`, `keeps`, `enter_wait` and `busy`, taken
+by the other methods.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from .config import Config
     from .job import Job, JobHandle
     from .outcomes import Outcomes
-    from .scheduler import Lane
     from .stop import StopRequest
 
 
@@ -144,36 +143,25 @@ class WorkerPool:
 
     # A handler that waits for room in a lane that only its own pool can empty.
 
-    def enter_wait(self, lane: Lane, job: Job) -> Worker | None:
-        """The caller is about to wait for room; returns its worker, for `leave_wait`.
+    def enter_wait(self, worker: Worker, job: Job) -> None:
+        """With the mutex: the worker is about to sleep, for the job's lane is full.
 
         Raises:
             EnqueueTimeoutError: it is the last worker that could make room.
         """
-        worker = self.current()
-        if worker is None:
-            return None
-        with self._mutex:
-            if worker.replaced:
-                return None
-            is_alone = worker.handle is self._outcomes.dispatch.scheduler.lone
-            others = not is_alone and any(
-                not (each.waiting or each.replaced) for each in self.workers if each is not worker
+        if worker.replaced:
+            return
+        is_alone = worker.handle is self._outcomes.dispatch.scheduler.lone
+        others = not is_alone and any(
+            not (each.waiting or each.replaced) for each in self.workers if each is not worker
+        )
+        if not others:
+            raise EnqueueTimeoutError(
+                f"job {job.id!r} was not accepted: the {job.priority.name} lane is full, and "
+                f"this handler holds the last worker that could make room in it"
             )
-            if not others and lane.room <= 0:
-                raise EnqueueTimeoutError(
-                    f"job {job.id!r} was not accepted: the {job.priority.name} lane is full, and "
-                    f"this handler holds the last worker that could make room in it"
-                )
-            worker.waiting = True
-            self._tell_of_suspects()
-        return worker
-
-    def leave_wait(self, worker: Worker | None) -> None:
-        """The wait that `enter_wait` announced is over."""
-        if worker is not None:
-            with self._mutex:
-                worker.waiting = False
+        worker.waiting = True
+        self._tell_of_suspects()
 
     # Looking at the pool.
 
