@@ -747,9 +747,10 @@ def test_last_worker_does_not_wait_for_a_place_that_another_took_before_it_slept
     def handle(payload: bytes) -> None:
         if payload == b"outer":
             jq.enqueue(Job(b"fills the lane"))
-            monkeypatch.setattr(jq._pool, "current", free_a_place)
-            monkeypatch.setattr(jq._dispatch, "mutex", Taken())
-            jq.enqueue(Job(id="x"), timeout=1.0)
+            with monkeypatch.context() as patch:  # not for what the worker does next
+                patch.setattr(jq._pool, "current", free_a_place)
+                patch.setattr(jq._dispatch, "mutex", Taken())
+                jq.enqueue(Job(id="x"), timeout=1.0)
 
     jq = memory.open(handle, num_workers=1, queue_size=1, max_retries=0, start=False)
     lane, mutex, current = jq._dispatch.scheduler.lanes[MEDIUM], jq._mutex, jq._pool.current
@@ -757,7 +758,6 @@ def test_last_worker_does_not_wait_for_a_place_that_another_took_before_it_slept
     jq.start()
     with pytest.raises(EnqueueTimeoutError, match="last worker"):
         outer.result(PATIENCE)
-    monkeypatch.undo()
     assert jq.join(PATIENCE)
 
 
