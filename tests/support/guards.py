@@ -461,6 +461,13 @@ RUNNING = (
         _final("lifecycle"),
     ),
     Guard(
+        "a worker asks whether anybody is left to make room",
+        "admission.py",
+        "                        self._pool.enter_wait(worker, handle._job)\n",
+        "                        pass\n",
+        _final("admission"),
+    ),
+    Guard(
         "setting of a job's slot",
         "worker.py",
         "            dispatch.slots.set(self.slot, handle._number)\n",
