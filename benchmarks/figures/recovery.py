@@ -109,6 +109,7 @@ def bytes_to_open(log: Path) -> float:
 # ── recovery ─────────────────────────────────────────────────────────────────────────────────
 
 UNFINISHED = 100_000
+NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 
 RESTARTED = """
 import os, sys
@@ -167,9 +168,12 @@ def enqueue_and_die(log: Path) -> None:
 
 
 def _seconds_to_first_job(log: Path) -> float:
+    # Modules are compiled but once, as where a package is installed: not in each process.
+    kept = {name: value for name, value in os.environ.items() if name != NO_BYTECODE}
+
     def restart() -> None:
         command = [sys.executable, "-c", RESTARTED, str(log)]
-        output = subprocess.run(command, check=True, capture_output=True).stdout
+        output = subprocess.run(command, check=True, capture_output=True, env=kept).stdout
         assert output.startswith(b"running")  # maybe of several workers
 
     return seconds(restart)
