@@ -16,6 +16,7 @@ from jobqueue.final.wal.batch import OpenBatch
 from tests.support.handlers import Blocker, Recorder, in_thread
 from tests.support.held_files import HeldFiles
 from tests.support.interrupts import each_place
+from tests.support.leading import left_to_callers
 from tests.support.waiting import PATIENCE, eventually
 
 LEVELS = ["async", "write", "fsync"]
@@ -515,9 +516,7 @@ def test_a_caller_that_is_interrupted_at_the_end_of_its_fsync_forgets_nobody(
     # 1. A caller leads. 2. Another one leaves its job to the log's thread, which waits for the
     # first. 3. That is interrupted before it can tell the thread.
     jq = _open(log)
-    assert jq._dispatch.journal is not None
-    writer = jq._dispatch.journal.writer
-    eventually(lambda: writer._asleep_until)  # where the log's thread is at work, nobody else leads
+    writer = left_to_callers(jq)
     files.hold("sync")
     leader = in_thread(jq.enqueue, Job(id="a"))
     files.await_held()

@@ -26,6 +26,7 @@ from jobqueue.final.clock import SystemClock
 from jobqueue.final.wal.files import Files
 from tests.support.children import Child, read_acks
 from tests.support.handlers import Blocker, Recorder, in_thread
+from tests.support.leading import left_to_callers
 from tests.support.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.usefixtures("no_tracer")
@@ -230,7 +231,9 @@ def led(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[JobQueue, Inte
     """A queue whose callers fsync by themselves where nobody else is at it."""
     files = InterruptingFiles()
     monkeypatch.setattr("jobqueue.final.recovery.Files", lambda: files)
-    return JobQueue(Config(persist_path=tmp_path / "log", durability="fsync"), handler=len), files
+    jq = JobQueue(Config(persist_path=tmp_path / "log", durability="fsync"), handler=len)
+    left_to_callers(jq)
+    return jq, files
 
 
 WAITING_CALLS: dict[str, Callable[[JobQueue], object]] = {
@@ -285,6 +288,7 @@ def test_an_os_error_of_a_handler_that_interrupted_an_fsync_is_no_failed_fsync(
         fdatasync(fd)
 
     with JobQueue(Config(persist_path=tmp_path / "log", durability="fsync"), handler=len) as jq:
+        left_to_callers(jq)
         monkeypatch.setattr(os, "fdatasync", interrupted)
         armed.set()
 
