@@ -168,12 +168,12 @@ def enqueue_and_die(log: Path) -> None:
 
 
 def _seconds_to_first_job(log: Path) -> float:
-    # Modules are compiled but once, as where a package is installed: not in each process.
-    kept = {name: value for name, value in os.environ.items() if name != NO_BYTECODE}
+    # The first process leaves its modules compiled, as installing a package does.
+    environment = {name: value for name, value in os.environ.items() if name != NO_BYTECODE}
 
     def restart() -> None:
         command = [sys.executable, "-c", RESTARTED, str(log)]
-        output = subprocess.run(command, check=True, capture_output=True, env=kept).stdout
+        output = subprocess.run(command, check=True, capture_output=True, env=environment).stdout
         assert output.startswith(b"running")  # maybe of several workers
 
     return seconds(restart)
