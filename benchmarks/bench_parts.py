@@ -22,7 +22,7 @@ from benchmarks.handlers import nothing
 from benchmarks.loads import PAYLOAD
 from jobqueue.final import Config, Job, JobContext, JobQueue
 from jobqueue.final.config import Durability
-from jobqueue.final.timer_wheel import TimerWheel
+from jobqueue.final.timing.timer_wheel import TimerWheel
 
 JOBS = 10_000
 

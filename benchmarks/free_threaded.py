@@ -18,7 +18,7 @@ from threading import Thread
 
 from jobqueue.final import Config, Job, JobQueue
 from jobqueue.final.config import Durability
-from jobqueue.final.wal._struct import HAVE_MSGSPEC
+from jobqueue.final.wal.format.base import HAVE_MSGSPEC
 
 from .handlers import compute_1_ms
 from .loads import PAYLOAD, config_for, drive

@@ -23,7 +23,7 @@ from benchmarks.measure import (
     in_fresh_process,
 )
 from jobqueue.final import Config, Job, JobQueue
-from jobqueue.final.timer_wheel import TimerWheel
+from jobqueue.final.timing.timer_wheel import TimerWheel
 
 # ── bytes per queued job ─────────────────────────────────────────────────────────────────────
 

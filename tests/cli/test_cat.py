@@ -4,8 +4,9 @@ import base64
 
 import pytest
 
+from jobqueue.final.wal.appender import LOCK_NAME
 from jobqueue.final.wal.files import Files
-from jobqueue.final.wal.record import (
+from jobqueue.final.wal.format.record import (
     Cancelled,
     Crashed,
     Enqueued,
@@ -14,7 +15,6 @@ from jobqueue.final.wal.record import (
     Requeued,
     Retried,
 )
-from jobqueue.final.wal.segment import LOCK_NAME
 from tests.support.commands import Command
 from tests.support.logs import Image, LogDirectory, done, job, nothing, segment
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from jobqueue.final import Config, Job, JobHandle, JobQueue, LogWriteError, Status, UnknownJobError
-from jobqueue.final.mutex import rlock_of
-from jobqueue.final.wal.batch import OpenBatch
+from jobqueue.final.runtime.mutex import rlock_of
+from jobqueue.final.wal.writing.batch import OpenBatch
 from tests.support.handlers import Blocker, Recorder, in_thread
 from tests.support.held_files import HeldFiles
 from tests.support.interrupts import each_place
@@ -26,7 +26,7 @@ LEVELS = ["async", "write", "fsync"]
 def files(monkeypatch: pytest.MonkeyPatch) -> HeldFiles:
     """What logs that are opened from here on are written through."""
     files = HeldFiles()
-    monkeypatch.setattr("jobqueue.final.recovery.Files", lambda: files)
+    monkeypatch.setattr("jobqueue.final.life.recovery.Files", lambda: files)
     return files
 
 
@@ -455,7 +455,7 @@ def test_a_segment_that_cannot_be_started_fails_its_callers_and_is_tried_again(
 def test_close_returns_although_the_disk_hangs_and_unlocks_once_it_does_not(
     log: str, files: HeldFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobqueue.final.lifecycle.LOG_SECONDS_MIN", 0.01)
+    monkeypatch.setattr("jobqueue.final.life.shutdown.LOG_SECONDS_MIN", 0.01)
     jq = _open(log, "write", fsync_interval=3600.0)
     jq.enqueue(Job(id="a"))
     files.hold("sync")

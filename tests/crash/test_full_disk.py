@@ -42,7 +42,7 @@ LARGE = b"x" * 400_000  # a few of these and the map must be moved on
 def files(monkeypatch: pytest.MonkeyPatch) -> HeldFiles:
     """What logs that are opened from here on are written through."""
     files = HeldFiles()
-    monkeypatch.setattr("jobqueue.final.recovery.Files", lambda: files)
+    monkeypatch.setattr("jobqueue.final.life.recovery.Files", lambda: files)
     return files
 
 

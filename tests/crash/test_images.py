@@ -20,13 +20,15 @@ from unittest.mock import patch
 
 import pytest
 
-from jobqueue.final.wal import compact, replay, scan, tail
-from jobqueue.final.wal.batch import OpenBatch
-from jobqueue.final.wal.codec import decode_crcs, encode_batch
-from jobqueue.final.wal.record import Record
+from jobqueue.final.wal.format.codec import decode_crcs, encode_batch
+from jobqueue.final.wal.format.record import Record
+from jobqueue.final.wal.maintenance import snapshot as compact
+from jobqueue.final.wal.reading import replay, scan
 from jobqueue.final.wal.slots import Slots
-from jobqueue.final.wal.tail import Tail
-from jobqueue.final.wal.writer import LogWriter
+from jobqueue.final.wal.writing import active_segment as tail
+from jobqueue.final.wal.writing.active_segment import Tail
+from jobqueue.final.wal.writing.batch import OpenBatch
+from jobqueue.final.wal.writing.writer import LogWriter
 from tests.support.crash_check import Revival
 from tests.support.crash_points import Point, points
 from tests.support.crash_runs import WAYS, CrashRun, Way, small_windows

@@ -14,15 +14,8 @@ from types import FrameType
 
 import pytest
 
-from jobqueue.final import (
-    Config,
-    Job,
-    JobQueue,
-    QueueClosedError,
-    ShutdownReport,
-    Status,
-)
-from jobqueue.final.clock import SystemClock
+from jobqueue.final import Config, Job, JobQueue, QueueClosedError, ShutdownReport, Status
+from jobqueue.final.runtime.clock import SystemClock
 from jobqueue.final.wal.files import Files
 from tests.support.children import Child, read_acks
 from tests.support.handlers import Blocker, Recorder, in_thread
@@ -230,7 +223,7 @@ class InterruptingFiles(Files):
 def led(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[JobQueue, InterruptingFiles]:
     """A queue whose callers fsync by themselves where nobody else is at it."""
     files = InterruptingFiles()
-    monkeypatch.setattr("jobqueue.final.recovery.Files", lambda: files)
+    monkeypatch.setattr("jobqueue.final.life.recovery.Files", lambda: files)
     jq = JobQueue(Config(persist_path=tmp_path / "log", durability="fsync"), handler=len)
     left_to_callers(jq)
     return jq, files

@@ -641,5 +641,5 @@ def test_whatever_is_done_the_queue_does_as_its_model(kind: str) -> None:
         stateful_step_count=50,
         suppress_health_check=list(HealthCheck),
     )
-    with patch("jobqueue.final.recovery.Files", HastyFiles):
+    with patch("jobqueue.final.life.recovery.Files", HastyFiles):
         run_state_machine_as_test(machine, settings=examples)

@@ -25,13 +25,13 @@ from jobqueue.final import (
     Status,
     UnknownJobError,
 )
-from jobqueue.final import recovery as recovery_module
-from jobqueue.final.admission import _Wait
-from jobqueue.final.journal import LARGE_PAYLOAD_BYTES
-from jobqueue.final.scheduler import Lane
+from jobqueue.final.callers.admission import _Wait
+from jobqueue.final.core.journal import LARGE_PAYLOAD_BYTES
+from jobqueue.final.core.scheduler import Lane
+from jobqueue.final.life import recovery as recovery_module
 from jobqueue.final.testing import ManualClock
-from jobqueue.final.wal import tail
-from jobqueue.final.wal.codec import encode_batch
+from jobqueue.final.wal.format.codec import encode_batch
+from jobqueue.final.wal.writing import active_segment as tail
 from tests.support.gil import is_gil_on
 from tests.support.handlers import Recorder, in_thread
 from tests.support.held_files import HeldFiles

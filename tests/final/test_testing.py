@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from jobqueue.final import Job, JobContext, JobQueue, Status, timer
+from jobqueue.final import Job, JobContext, JobQueue, Status
 from jobqueue.final.testing import ManualClock
-from jobqueue.final.timer import CHANGES_MAX, Timer
+from jobqueue.final.timing import timer
+from jobqueue.final.timing.timer import CHANGES_MAX, Timer
 from tests.support.handlers import Recorder, in_thread
 from tests.support.queues import Attempts, Store, until, until_retried
 from tests.support.waiting import PATIENCE, eventually

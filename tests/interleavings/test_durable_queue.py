@@ -15,9 +15,9 @@ from jobqueue.final import (
     LogWriteError,
     QueueClosedError,
     Status,
-    recovery,
 )
-from jobqueue.final.status import Finished
+from jobqueue.final.core.status_map import Finished
+from jobqueue.final.life import recovery
 from tests.support.disk_tree import Tree
 from tests.support.interleavings import explore, join, start
 from tests.support.recording_files import EMPTY_DISK, LOG, RecordingFiles

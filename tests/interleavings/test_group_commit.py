@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from jobqueue.final import LogWriteError
-from jobqueue.final.wal.batch import LogOptions, OpenBatch
-from jobqueue.final.wal.record import Completed, Enqueued, Record
-from jobqueue.final.wal.replay import replay
-from jobqueue.final.wal.writer import LogWriter
+from jobqueue.final.wal.format.record import Completed, Enqueued, Record
+from jobqueue.final.wal.reading.replay import replay
+from jobqueue.final.wal.writing.batch import LogOptions, OpenBatch
+from jobqueue.final.wal.writing.writer import LogWriter
 from tests.support.disk_tree import SyncBegan, Synced, SyncFailed, Tree, Written
 from tests.support.interleavings import Broken, ModelledMutex, explore, join, start
 from tests.support.logs import done, job

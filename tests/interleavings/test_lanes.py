@@ -9,9 +9,9 @@ from typing import cast
 import pytest
 
 from jobqueue.final import Job, Priority, Status
-from jobqueue.final.job import HandleOwner, JobHandle
-from jobqueue.final.mutex import Mutex
-from jobqueue.final.scheduler import FairScheduler
+from jobqueue.final.core.scheduler import FairScheduler
+from jobqueue.final.model.job import HandleOwner, JobHandle
+from jobqueue.final.runtime.mutex import Mutex
 from tests.support.interleavings import Deadlock, ModelledMutex, explore, join, start
 
 pytestmark = pytest.mark.slow

@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from jobqueue.final import timer as timer_module
-from jobqueue.final.clock import Clock, SystemClock
+from jobqueue.final.runtime.clock import Clock, SystemClock
 from jobqueue.final.testing import ManualClock
-from jobqueue.final.timer import Timer, tick_before
+from jobqueue.final.timing import timer as timer_module
+from jobqueue.final.timing.timer import Timer, tick_before
 from tests.support.interleavings import Broken, explore, join, start
 
 pytestmark = pytest.mark.slow

@@ -15,9 +15,9 @@ from jobqueue.final import (
     RejectJobError,
     ShutdownReport,
     Status,
-    assembly,
 )
-from jobqueue.final.quiet import Quiet, acquire_within
+from jobqueue.final.core.watchers import Quiet, acquire_within
+from jobqueue.final.life import wiring as assembly
 from tests.support.interleavings import Deadlock, explore, join, start
 
 pytestmark = pytest.mark.slow

@@ -108,7 +108,7 @@ def test_64_producers_share_fsyncs_and_lose_nothing_that_was_accepted(
 def test_handlers_that_enqueue_more_than_there_is_room_for_get_it_all_done(
     store: Store, rng: random.Random, num_workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobqueue.final.outcomes.report", lambda *_args: None)
+    monkeypatch.setattr("jobqueue.final.core.outcomes.report", lambda *_args: None)
     chains, length = 50, 20
     ran: Counter[str] = Counter()
 

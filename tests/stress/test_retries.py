@@ -46,7 +46,7 @@ def expected_attempts(failures: dict[str, int]) -> Counter[str]:
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty thousand records with tracebacks would be most of the work."""
-    monkeypatch.setattr("jobqueue.final.outcomes.report", lambda *_args: None)
+    monkeypatch.setattr("jobqueue.final.core.outcomes.report", lambda *_args: None)
 
 
 def test_20_000_jobs_are_each_tried_until_they_succeed_or_have_failed_for_good(

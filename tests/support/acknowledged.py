@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from jobqueue.final import Config, LogCorruptError
-from jobqueue.final.recovery import LockedLog, open_log
-from jobqueue.final.wal.state import CANCELLED, COMPLETED, FAILED, JobState
+from jobqueue.final.life.recovery import LockedLog, open_log
+from jobqueue.final.wal.reading.fold import CANCELLED, COMPLETED, FAILED, JobState
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

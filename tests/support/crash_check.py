@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
-from jobqueue.final import Config, Job, JobContext, JobQueue, LogCorruptError, Status, recovery
-from jobqueue.final.recovery import LockedLog, open_log
+from jobqueue.final import Config, Job, JobContext, JobQueue, LogCorruptError, Status
+from jobqueue.final.life import recovery
+from jobqueue.final.life.recovery import LockedLog, open_log
 from jobqueue.final.testing import ManualClock
-from jobqueue.final.wal.record import payload_bytes
-from jobqueue.final.wal.state import CANCELLED, COMPLETED, QUEUED, JobState
+from jobqueue.final.wal.format.record import payload_bytes
+from jobqueue.final.wal.reading.fold import CANCELLED, COMPLETED, QUEUED, JobState
 from tests.support.disk_tree import Image, SyncFailed, Tree
 from tests.support.ledger import Durability, Expected, Standing
 from tests.support.power_cut import Remains

@@ -23,8 +23,8 @@ from jobqueue.final import (
     UnknownJobError,
 )
 from jobqueue.final.testing import ManualClock
-from jobqueue.final.wal import segment
-from jobqueue.final.wal.state import CANCELLED, COMPLETED, FAILED, QUEUED
+from jobqueue.final.wal import appender as segment
+from jobqueue.final.wal.reading.fold import CANCELLED, COMPLETED, FAILED, QUEUED
 from tests.support.crash_check import RETENTION, WALL, on_disk
 from tests.support.disk_tree import Tree
 from tests.support.ledger import FRESH, NOT_THERE, Durability, Ledger, Standing, Step

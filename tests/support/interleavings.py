@@ -18,8 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobqueue.final import assembly, job_queue, mutex, timer
-from jobqueue.final.clock import SystemClock
+from jobqueue.final import job_queue
+from jobqueue.final.life import wiring as assembly
+from jobqueue.final.runtime import mutex
+from jobqueue.final.runtime.clock import SystemClock
+from jobqueue.final.timing import timer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

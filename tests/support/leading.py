@@ -8,7 +8,7 @@ from .waiting import eventually
 
 if TYPE_CHECKING:
     from jobqueue.final import JobQueue
-    from jobqueue.final.wal.writer import LogWriter
+    from jobqueue.final.wal.writing.writer import LogWriter
 
 
 def left_to_callers(jq: JobQueue) -> LogWriter:

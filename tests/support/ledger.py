@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
 from jobqueue.final import Job
-from jobqueue.final.wal.state import CANCELLED, COMPLETED, QUEUED, JobState
+from jobqueue.final.wal.reading.fold import CANCELLED, COMPLETED, QUEUED, JobState
 from tests.support.disk_tree import Made, SyncBegan, Synced, SyncFailed
 from tests.support.recording_files import RecordingFiles
 

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from ..final.errors import LogCorruptError, LogLockedError
-from ..final.wal.codec import VERSION, Header
+from ..final.wal.appender import LOCK_NAME, LogFile, list_present
 from ..final.wal.files import Files, Owner, path_in
-from ..final.wal.patience import blames_the_file
-from ..final.wal.scan import scan
-from ..final.wal.segment import LOCK_NAME, LogFile, list_present
+from ..final.wal.format.codec import VERSION, Header
+from ..final.wal.reading.bad_blocks import blames_the_file
+from ..final.wal.reading.scan import scan
 from .exits import CommandError, Exit
 from .live import LiveFiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ..final.wal.replay import Replay
+    from ..final.wal.reading.replay import Replay
 
 _T = TypeVar("_T")
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..final.wal.codec import encode_batch, encode_header
+from ..final.wal.appender import Appender, open_appender, segment_name
 from ..final.wal.files import path_in
-from ..final.wal.replay import Replay, recover
-from ..final.wal.segment import Appender, open_appender, segment_name
+from ..final.wal.format.codec import encode_batch, encode_header
+from ..final.wal.reading.replay import Replay, recover
 from .access import torn_note
 from .screen import complain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..final.wal.record import Record
+    from ..final.wal.format.record import Record
     from .access import Log
 
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from ..final.wal.compact import compact as replace_by_snapshot
-from ..final.wal.replay import distrust_memory, replay
-from ..final.wal.segment import list_present
+from ..final.wal.appender import list_present
+from ..final.wal.maintenance.snapshot import compact as replace_by_snapshot
+from ..final.wal.reading.replay import distrust_memory, replay
 from .access import Log, owned_log
 from .changes import make_ready, start_segment
 from .exits import Exit

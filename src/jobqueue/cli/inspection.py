@@ -11,11 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ..final.errors import LogCorruptError
-from ..final.wal.codec import encode_header
-from ..final.wal.compact import encode_snapshot
+from ..final.wal.appender import list_present
 from ..final.wal.files import path_in
-from ..final.wal.segment import list_present
-from ..final.wal.survey import FileSummary, Survey
+from ..final.wal.format.codec import encode_header
+from ..final.wal.maintenance.snapshot import encode_snapshot
+from ..final.wal.reading.survey import FileSummary, Survey
 from .access import owner_name, read_log, torn_note
 from .exits import Exit
 from .jobs import PRIORITIES, UNFINISHED, Entry, Jobs, Status

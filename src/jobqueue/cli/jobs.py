@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from ..final.clock import SystemClock
+from ..final.runtime.clock import SystemClock
 from ..final.wal.files import Files
-from ..final.wal.replay import Replay
+from ..final.wal.reading.fold import CANCELLED, COMPLETED, FAILED, QUEUED, JobState, LogState
+from ..final.wal.reading.replay import Replay
 from ..final.wal.slots import read_slots
-from ..final.wal.state import CANCELLED, COMPLETED, FAILED, QUEUED, JobState, LogState
 from .screen import payload_text, printable, time_text
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from ..final.wal.repair import Salvage
-from ..final.wal.repair import repair as salvage
+from ..final.wal.maintenance.repair import Salvage
+from ..final.wal.maintenance.repair import repair as salvage
 from .access import Log, owned_log
 from .examination import finding_as_json, finding_as_line
 from .exits import CommandError, Exit
@@ -17,7 +17,7 @@ from .screen import Screen, count_text, printable, size_text
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from ..final.wal.survey import Lost
+    from ..final.wal.reading.survey import Lost
 
 
 def repair(arguments: Namespace) -> Exit:

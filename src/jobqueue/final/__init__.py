@@ -44,11 +44,11 @@ from .errors import (
     UnknownJobError,
     WorkerProcessError,
 )
-from .job import Job, JobContext, JobHandle, JobInfo, Priority
 from .job_queue import JobQueue
-from .lifecycle import ShutdownReport
-from .metrics import LaneMetrics, LogMetrics, Metrics, Quantiles, WorkerMetrics
-from .transitions import Status
+from .life.shutdown import ShutdownReport
+from .model.job import Job, JobContext, JobHandle, JobInfo, Priority
+from .model.metrics import LaneMetrics, LogMetrics, Metrics, Quantiles, WorkerMetrics
+from .model.transitions import Status
 
 __all__ = [
     "Config",

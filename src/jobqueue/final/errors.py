@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .job import JobHandle
+    from .model.job import JobHandle
 
 
 class JobQueueError(Exception):

@@ -5,24 +5,24 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, TypeVar
 
-from .admission import check_seconds
-from .assembly import assemble, checked_config, closed_on_error, make_registry
-from .clock import Clock
+from .callers.admission import check_seconds
 from .config import Config
-from .exit import watch
-from .handlers import importable_name
-from .job import Job, JobHandle, JobInfo, check_text
-from .lifecycle import ShutdownReport
-from .mutex import check_reentry
-from .transitions import Status
+from .life.process_hooks import watch
+from .life.shutdown import ShutdownReport
+from .life.wiring import assemble, checked_config, closed_on_error, make_registry
+from .model.handlers import importable_name
+from .model.job import Job, JobHandle, JobInfo, check_text
+from .model.transitions import Status
+from .runtime.clock import Clock
+from .runtime.mutex import check_reentry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
     from .errors import JobQueueError
-    from .metrics import Metrics
-    from .wal.batch import OpenBatch
+    from .model.metrics import Metrics
+    from .wal.writing.batch import OpenBatch
 
 HandlerFunction = TypeVar("HandlerFunction", bound="Callable[..., object]")
 

@@ -15,7 +15,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from .clock import SystemClock
+from .runtime.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,7 +14,7 @@ from typing import Any
 
 from jobqueue.final import Config, Job, JobQueue
 from jobqueue.final.testing import ManualClock
-from jobqueue.final.timer import TICKS_PER_SECOND
+from jobqueue.final.timing.timer import TICKS_PER_SECOND
 
 from .drawing import BLACK, BLUE, GREEN, GREY, VERMILION, label, title
 from .experiment import Data, Experiment, Settings

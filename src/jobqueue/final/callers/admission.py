@@ -1,0 +1,317 @@
+"""`enqueue`: who is let in, who waits for room, and who is refused.
+
+Guarantees: a job whose call raised was not accepted and its id is free, but for an exception that
+came from outside (KeyboardInterrupt): then the status map tells. A lane never holds more than
+its size of new jobs. No producer sleeps while its lane has room.
+Relies on: the queue's mutex, taken here. A waiting producer sleeps on a lock of its own, outside
+of the mutex: an asynchronous exception during `Condition.wait` could come out without the mutex.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from ..core.watchers import acquire_within
+from ..errors import (
+    DuplicateJobError,
+    EnqueueCancelledError,
+    EnqueueTimeoutError,
+    JobQueueError,
+    UnknownHandlerError,
+)
+from ..model.job import NOT_ARRIVED, HandleOwner, Job, JobHandle
+from ..model.transitions import Status
+from ..runtime.clock import SystemClock
+from ..runtime.mutex import await_turn, check_reentry
+from ..timing.timer import tick_after
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..config import Config
+    from ..core.placement import Dispatch
+    from ..core.queue_state import Gate
+    from ..core.scheduler import Lane
+    from ..model.handlers import Handler
+    from ..wal.writing.batch import OpenBatch
+    from ..workers.pool import WorkerPool
+
+CANCEL_POLL_SECONDS = 0.02
+_QUEUED, _SCHEDULED = Status.QUEUED, Status.SCHEDULED
+
+
+class Admission:
+    """Accepts jobs. All methods are called by producers, without the mutex."""
+
+    def __init__(
+        self, owner: HandleOwner, config: Config, dispatch: Dispatch, gate: Gate, pool: WorkerPool
+    ) -> None:
+        self._owner = owner
+        self._dispatch = dispatch
+        self._mutex = dispatch.mutex
+        self._gate = gate
+        self._pool = pool
+        self._status = dispatch.status
+        self._registry = dispatch.registry
+        self._lanes = dispatch.scheduler.lanes
+        self._payload_bytes_max = config.max_payload_bytes
+        self._journal = dispatch.journal
+
+    def enqueue(
+        self,
+        job: Job,
+        timeout: float | None,
+        delay: float,
+        cancel: threading.Event | None,
+        call: Handler | None = None,
+    ) -> JobHandle:
+        """See `JobQueue.enqueue`; `call` is a handler that the job carries itself."""
+        if type(job) is not Job or len(job._payload) > self._payload_bytes_max:
+            self.check(job)
+        if timeout is not None:
+            check_seconds("timeout", timeout)
+        if delay:
+            check_seconds("delay", delay)
+        mutex = self._mutex
+        if mutex._is_owned():
+            check_reentry(mutex)
+        handle = JobHandle(self._owner, job, _SCHEDULED if delay else _QUEUED)
+        if call is not None:
+            handle._call = call
+        lane = self._lanes[job._priority]
+        if mutex.claimant is not None:
+            await_turn(mutex)
+        claim = mutex.claimant = job._id
+        with mutex:
+            try:
+                self._refuse(job, call)
+                has_room = delay or lane.room > 0
+                if has_room:
+                    batch = self._accept(handle, lane, delay)
+            finally:
+                if mutex.claimant is claim:
+                    mutex.claimant = None
+        if not has_room:
+            batch = self._enqueue_when_room(handle, lane, _Wait(timeout, cancel))
+        if batch is not None and self._journal is not None:
+            self._journal.writer.wait(batch)
+        if self._dispatch._unannounced:
+            self._dispatch.warn_missing()
+        return handle
+
+    def check(self, job: Job) -> None:
+        """Raises where this is no job, or one that no queue with these settings takes."""
+        if type(job) is not Job and not isinstance(job, Job):
+            raise TypeError(f"only a Job can be enqueued, not {type(job).__name__}: {job!r}")
+        if len(job._payload) > self._payload_bytes_max:
+            raise ValueError(
+                f"job {job._id!r} has a payload of {len(job._payload)} bytes; at most "
+                f"{self._payload_bytes_max} (max_payload_bytes) are accepted: "
+                f"store it elsewhere and enqueue where it is"
+            )
+
+    # ── with the mutex ───────────────────────────────────────────────────────────────────────
+
+    def _refuse(self, job: Job, call: Handler | None) -> None:
+        """Raises where the job cannot be accepted now, room apart."""
+        if self._gate.shut:
+            self._gate.check()
+        job_id, status = job._id, self._status
+        if job_id in status.live or job_id in status.finished or job_id in status.dead:
+            status.refuse_known(job_id)
+        if job._handler is None and call is None and self._registry.default is None:
+            raise UnknownHandlerError(
+                f"job {job._id!r} names no handler and the queue has no default handler; set "
+                f"Job(handler=...) or JobQueue(handler=...)"
+            )
+        if self._journal is not None:
+            self._journal.writer.check()
+
+    def _accept(self, handle: JobHandle, lane: Lane, delay: float) -> OpenBatch | None:
+        """Let the job in; returns the batch that its call must wait for."""
+        job = handle._job
+        if job._retries:
+            job._retries = 0  # it was another queue's
+        due = None
+        if delay:
+            now = self._dispatch.clock.monotonic()
+            handle._due_tick = tick_after(now + delay)
+            due = self._dispatch.clock.time() + delay
+        try:
+            self._status.accept(handle)
+            if not delay:
+                handle._has_room = True
+                lane.room -= 1
+            if self._journal is None:
+                self._dispatch.arrive(handle)
+                return None
+            self._journal.enqueued(handle, due, delay or None)
+            if self._journal.settles_early:
+                self._dispatch.arrive(handle)  # no need to go through the log for it
+                return None
+            return self._journal.commit(handle)
+        except BaseException:
+            self._repair(handle)
+            raise
+
+    def _repair(self, handle: JobHandle) -> None:
+        """Something interrupted `_accept`: undo it, unless the job is on its way."""
+        if handle._since != NOT_ARRIVED:
+            return
+        if self._journal is not None and self._journal.writer.holds(handle._number):
+            self._journal.writer.commit(inline=False)  # by the log's thread: this one is leaving
+        else:
+            self._dispatch.forget(handle)
+
+    # ── without the mutex ────────────────────────────────────────────────────────────────────
+
+    def _enqueue_when_room(self, handle: JobHandle, lane: Lane, wait: _Wait) -> OpenBatch | None:
+        mutex = self._dispatch.mutex
+        worker = self._pool.current()
+        alarm = threading.Lock()
+        line_up = lane.producers.append
+        try:
+            while True:
+                with mutex:
+                    self._refuse(handle._job, handle._call)
+                    if lane.room > 0:
+                        return self._accept(handle, lane, 0.0)
+                    if worker is not None:  # each time: whoever could make room may wait by now
+                        self._pool.enter_wait(worker, handle._job)
+                    wait.check(handle._job, lane)
+                    if alarm not in lane.producers:
+                        alarm.acquire(blocking=False)
+                        line_up(alarm)
+                        line_up = lane.producers.appendleft  # woken for nothing: keeps his place
+                wait.sleep(alarm)
+        finally:
+            with mutex:
+                if alarm in lane.producers:
+                    lane.producers.remove(alarm)
+                lane.wake_producer()  # in case it was this one's turn and he left
+                if worker is not None:
+                    worker.waiting = False
+
+    def enqueue_many(self, jobs: Iterable[Job], timeout: float | None) -> list[JobHandle]:
+        """See `JobQueue.enqueue_many`."""
+        batch_of_jobs = list(jobs)
+        for job in batch_of_jobs:
+            self.check(job)
+        if timeout is not None:
+            check_seconds("timeout", timeout)
+        check_reentry(self._dispatch.mutex)
+        self._refuse_repeated(batch_of_jobs)
+        accepted: list[JobHandle] = []
+        wait = _Wait(timeout, None)
+        try:
+            while len(accepted) < len(batch_of_jobs):
+                self._enqueue_some(batch_of_jobs, accepted, wait)
+        except JobQueueError as error:
+            error.accepted = tuple(accepted)
+            raise
+        if self._dispatch._unannounced:
+            self._dispatch.warn_missing()
+        return accepted
+
+    def _refuse_repeated(self, jobs: list[Job]) -> None:
+        seen: set[str] = set()
+        for job in jobs:
+            if job._id in seen:
+                raise DuplicateJobError(f"job {job._id!r} stands more than once in this call")
+            seen.add(job._id)
+        with self._dispatch.mutex:
+            for job in jobs:
+                self._refuse(job, None)
+
+    def _enqueue_some(self, jobs: list[Job], accepted: list[JobHandle], wait: _Wait) -> None:
+        """Accept as many of the jobs that are left as there is room for, in one log batch."""
+        mutex = self._dispatch.mutex
+        handles: list[JobHandle] = []
+        batch = None
+        with mutex:
+            for job in jobs[len(accepted) :]:
+                lane = self._lanes[job._priority]
+                if lane.room <= 0:
+                    break
+                try:
+                    self._refuse(job, None)
+                except JobQueueError:
+                    if handles:
+                        break  # these first; it is refused when they are accepted
+                    raise
+                handles.append(self._add(job, lane))
+            if self._journal is not None and handles:
+                batch = self._journal.writer.commit(
+                    inline=sum(len(handle._job._payload) for handle in handles) < 1 << 15
+                )
+        if batch is not None and self._journal is not None:
+            self._journal.writer.wait(batch)
+        accepted += handles
+        if not handles:
+            job = jobs[len(accepted)]
+            handle = JobHandle(self._owner, job, Status.QUEUED)
+            lane = self._lanes[job._priority]
+            batch = self._enqueue_when_room(handle, lane, wait)
+            if batch is not None and self._journal is not None:
+                self._journal.writer.wait(batch)
+            accepted.append(handle)
+
+    def _add(self, job: Job, lane: Lane) -> JobHandle:
+        """With the mutex: let one job of many in; its record is committed with the others."""
+        handle = JobHandle(self._owner, job, Status.QUEUED)
+        job._retries = 0
+        try:
+            self._status.accept(handle)
+            handle._has_room = True
+            lane.room -= 1
+            if self._journal is None:
+                self._dispatch.arrive(handle)
+            else:
+                self._journal.enqueued(handle)
+        except BaseException:
+            self._repair(handle)
+            raise
+        return handle
+
+
+class _Wait:
+    """How long one call waits for room, in real time."""
+
+    __slots__ = ("_cancel", "_deadline", "_timeout")
+
+    def __init__(self, timeout: float | None, cancel: threading.Event | None) -> None:
+        self._timeout = timeout
+        self._deadline = None if timeout is None else SystemClock.monotonic() + timeout
+        self._cancel = cancel
+
+    def check(self, job: Job, lane: Lane) -> None:
+        """Raises where the wait is over."""
+        if self._cancel is not None and self._cancel.is_set():
+            raise EnqueueCancelledError(
+                f"job {job._id!r} was not accepted: the wait for room was cancelled"
+            )
+        if self._deadline is not None and SystemClock.monotonic() >= self._deadline:
+            raise EnqueueTimeoutError(
+                f"job {job._id!r} was not accepted: the {job._priority.name} lane ({lane.maxsize} "
+                f"jobs) stayed full for {self._timeout:g} s; try again later, or raise queue_size"
+            )
+
+    def sleep(self, alarm: threading.Lock) -> None:
+        """Wait until woken, or until it is worth a look."""
+        seconds = None
+        if self._deadline is not None:
+            seconds = self._deadline - SystemClock.monotonic()
+        if self._cancel is not None:
+            seconds = min(CANCEL_POLL_SECONDS, math.inf if seconds is None else seconds)
+        acquire_within(alarm, seconds)
+
+
+def check_seconds(name: str, value: float) -> None:
+    """Raises where an argument is no finite number of seconds >= 0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+    if not 0 <= value <= sys.float_info.max:  # which an int can be above
+        raise ValueError(f"{name} must be a finite number of seconds >= 0, not {value!r}")

@@ -1,0 +1,168 @@
+"""What callers ask of the queue or wait for: metrics, the end of a job or of all of them.
+
+Relies on: the queue's mutex, taken here.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from ..core.status_map import unknown_job
+from ..core.watchers import acquire_within
+from ..errors import JobQueueError, QueueClosedError
+from ..model.job import NOT_ARRIVED, Priority
+from ..model.metrics import LogMetrics, Metrics, WorkerMetrics, snapshot
+from ..model.transitions import FINAL, Status
+from ..runtime.clock import SystemClock
+
+if TYPE_CHECKING:
+    from ..core.outcomes import Outcomes
+    from ..core.placement import Dispatch
+    from ..core.queue_state import Gate
+    from ..model.job import JobHandle
+    from ..workers.pool import WorkerPool
+
+
+class Inspection:
+    """Reads; changes nothing but the list of those who wait."""
+
+    def __init__(
+        self, dispatch: Dispatch, gate: Gate, pool: WorkerPool, outcomes: Outcomes
+    ) -> None:
+        self._dispatch = dispatch
+        self._mutex = dispatch.mutex
+        self._status = dispatch.status
+        self._gate = gate
+        self._pool = pool
+        self._outcomes = outcomes
+
+    def metrics(self) -> Metrics:
+        """See `JobQueue.metrics`. What takes time is done without the mutex."""
+        with self._mutex:
+            now = self._dispatch.clock.monotonic()
+            meters = {each: self._status.meters[each].copy() for each in Priority}
+            oldest = self._oldest_waits(now)
+            workers = self._workers(now)
+            log = self._log()
+        return snapshot(meters, oldest, workers, log)
+
+    def _oldest_waits(self, now: float) -> dict[Priority, float]:
+        lanes = self._dispatch.scheduler.lanes
+        waits = dict.fromkeys(Priority, 0.0)
+        heads = [handle for lane in lanes if (handle := lane.oldest())]
+        for handle in (*heads, *self._dispatch.registry.parked()):
+            if handle._since != NOT_ARRIVED:
+                priority = handle._job._priority
+                waits[priority] = max(waits[priority], now - handle._since)
+        return waits
+
+    def _workers(self, now: float) -> WorkerMetrics:
+        busy = self._pool.busy()
+        since = [worker.handle._since for worker in busy if worker.handle is not None]
+        utilization = self._outcomes.busy.utilization(now, since, self._pool.size)
+        return WorkerMetrics(len(self._pool.workers), len(busy), utilization)
+
+    def _log(self) -> LogMetrics | None:
+        journal = self._dispatch.journal
+        if journal is None:
+            return None
+        stats = journal.writer.stats()
+        return LogMetrics(
+            bytes=stats.bytes,
+            batches=stats.batches,
+            fsyncs=stats.fsyncs,
+            last_fsync_seconds=stats.last_fsync_seconds,
+            lag_records=stats.lag_records,
+            error=stats.error,
+        )
+
+    # The end of all jobs.
+
+    def join(self, timeout: float | None) -> bool:
+        """See `JobQueue.join`."""
+        if self._pool.current() is not None:
+            raise RuntimeError("a handler cannot join its own queue: it would wait for itself")
+        was_idle = False  # it may be busy again before this thread can look
+
+        def is_done() -> bool:
+            nonlocal was_idle
+            was_idle = self._is_idle()
+            return was_idle or self._is_over()
+
+        self._dispatch.quiet.wait(is_done, timeout)
+        with self._mutex:
+            if was_idle or self._is_idle():
+                return True
+            if self._gate.fault is not None:
+                raise self._gate.fault_error(self._gate.fault)
+            return False
+
+    def _is_idle(self) -> bool:
+        """With the mutex: nothing is left that could run by itself."""
+        return len(self._status.live) == self._dispatch.registry.parked_count
+
+    def _is_over(self) -> bool:
+        """With the mutex: nothing will change any more."""
+        return self._gate.abandoned or self._gate.fault is not None
+
+    # The end of one job.
+
+    def status_of(self, handle: JobHandle) -> Status:
+        """The present status of the job that a handle stands for."""
+        with self._mutex:
+            return self._status.current(handle)._status
+
+    def wait_for(self, handle: JobHandle, timeout: float | None) -> JobHandle:
+        """Wait for the end of a job, or of the queue; returns the handle that stands for the job.
+
+        The caller sleeps on a lock of its own, not on a `Condition`: it may be interrupted.
+        """
+        deadline = None if timeout is None else SystemClock.monotonic() + timeout
+        while True:
+            alarm = threading.Lock()
+            alarm.acquire()
+            with self._mutex:
+                current = self._status.current(handle)
+                if current._status in FINAL or self._is_over() or self._is_gone(current):
+                    return self._unless_failed(current)
+                if deadline is not None and SystemClock.monotonic() >= deadline:
+                    return current
+                waiters = current._waiters or []
+                waiters.append(alarm)
+                current._waiters = waiters
+            seconds = None if deadline is None else deadline - SystemClock.monotonic()
+            try:
+                acquire_within(alarm, seconds)
+            finally:
+                with self._mutex:
+                    if alarm in (current._waiters or ()):
+                        waiters.remove(alarm)
+
+    def _is_gone(self, handle: JobHandle) -> bool:
+        """With the mutex: a job that has not ended is not there, since the log did not take it."""
+        return self._status.live.get(handle._job._id) is not handle
+
+    def _unless_failed(self, handle: JobHandle) -> JobHandle:
+        """With the mutex: the handle, unless its job's end will never come for a fault."""
+        if handle._status not in FINAL and self._gate.fault is not None and not self._gate.closed:
+            raise self._gate.fault_error(self._gate.fault)
+        return handle
+
+    def missing_result(self, handle: JobHandle) -> JobQueueError | TimeoutError:
+        """Why a job has no result to give."""
+        with self._mutex:
+            state = handle._status.value
+            if handle._status in FINAL:
+                error = f": {handle._failure[0]}" if handle._failure is not None else ""
+                return JobQueueError(
+                    f"job {handle.id!r} is {state}{error}; its result is not in memory, since it "
+                    f"was finished before this handle was made"
+                )
+            if self._gate.abandoned:
+                return QueueClosedError(
+                    f"the queue closed before job {handle.id!r} was finished ({state})"
+                )
+            if self._is_gone(handle):
+                return unknown_job(handle.id)
+        return TimeoutError(f"job {handle.id!r} is not finished yet ({state})")

@@ -1,0 +1,138 @@
+"""What happened to jobs, told to the log.
+
+Relies on: the queue's mutex, held by the caller of every method.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..model.job import NO_HEADERS
+from ..wal.format.record import (
+    Cancelled,
+    Completed,
+    Crashed,
+    Discarded,
+    Enqueued,
+    Failed,
+    Requeued,
+    Retried,
+    payload_fields,
+)
+
+if TYPE_CHECKING:
+    from ..model.job import JobHandle
+    from ..wal.writing.batch import OpenBatch
+    from ..wal.writing.writer import LogWriter
+    from .status_map import DeadLetter, Failure
+
+LARGE_PAYLOAD_BYTES = 32 * 1024
+_NO_HEADERS: dict[str, str] = {}  # one for all: nobody changes a record
+
+
+class Journal:
+    """Turns changes of jobs into records.
+
+    Args:
+        writer: the log.
+        next_number: the number of the next new job.
+    """
+
+    def __init__(self, writer: LogWriter, next_number: int) -> None:
+        self.writer = writer
+        self.settles_early = writer.settles_early
+        """Whether a job may run as soon as its record is in the open batch."""
+        self._next_number = next_number
+        self.payload_bytes = 0
+        """Of the jobs that are unfinished or failed."""
+
+    def enqueued(
+        self, handle: JobHandle, due: float | None = None, delay: float | None = None
+    ) -> None:
+        """A job was accepted; `due` is the Unix time before which it must not run."""
+        job = handle._job
+        text, binary = payload_fields(job._payload)
+        number = self._next_number
+        record = Enqueued(
+            number,
+            job._id,
+            job._priority._value_,
+            job._created,
+            job._handler,
+            job._max_retries,
+            _NO_HEADERS if job._headers is NO_HEADERS else dict(job._headers),
+            text,
+            binary,
+            due,
+            delay,
+        )
+        self._next_number = number + 1
+        self.payload_bytes += len(job._payload)
+        handle._number = number
+        self.writer.add(record)
+
+    def commit(self, handle: JobHandle) -> OpenBatch | None:
+        """Bring the last record to its level; returns the batch to wait for, if there is one."""
+        return self.writer.commit(inline=len(handle._job._payload) < LARGE_PAYLOAD_BYTES)
+
+    def completed(self, handle: JobHandle, wall: float) -> None:
+        """Its handler returned."""
+        self.payload_bytes -= len(handle._job._payload)
+        started = handle._started
+        self.writer.add(
+            Completed(
+                handle._number, wall, wall if started is None else started, handle._job._retries
+            )
+        )
+
+    def retried(
+        self, handle: JobHandle, failure: Failure, wall: float, due: float, delay: float
+    ) -> None:
+        """An attempt failed; the next is due at a Unix time."""
+        started = handle._started
+        self.writer.add(
+            Retried(
+                handle._number,
+                wall,
+                wall if started is None else started,
+                handle._job._retries,
+                due,
+                delay,
+                *failure,
+            )
+        )
+
+    def failed(self, handle: JobHandle, failure: Failure, wall: float) -> None:
+        """It failed for good."""
+        self.writer.add(
+            Failed(handle._number, wall, handle._started, handle._job._retries, *failure)
+        )
+
+    def cancelled(
+        self, handle: JobHandle, wall: float, failure: Failure | tuple[None, None] = (None, None)
+    ) -> None:
+        """It was cancelled; `failure` is what its handler raised when it was asked to stop."""
+        self.payload_bytes -= len(handle._job._payload)
+        retries = handle._job._retries
+        self.writer.add(Cancelled(handle._number, wall, handle._started, retries, *failure))
+
+    def crashed(self, number: int, crashes: int, run: int) -> None:
+        """The process died while it ran."""
+        self.writer.add(Crashed(number, crashes, run))
+
+    def poisoned(self, number: int, error: str, wall: float, retries: int) -> None:
+        """It is given up because the process keeps dying while it runs."""
+        self.writer.add(Failed(number, wall, None, retries, error, ""))
+
+    def requeued(self, letter: DeadLetter, wall: float) -> None:
+        """A dead letter was queued again."""
+        self.writer.add(Requeued(letter.number, wall))
+
+    def discarded(self, letter: DeadLetter) -> None:
+        """A dead letter was dropped."""
+        self.payload_bytes -= len(letter.job._payload)
+        self.dropped(letter.number)
+
+    def dropped(self, number: int) -> None:
+        """A failed job that was never counted in here was dropped."""
+        self.writer.add(Discarded(number))

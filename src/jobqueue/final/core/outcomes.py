@@ -1,0 +1,199 @@
+"""What comes of an attempt: completed, retried later, failed for good, or cancelled.
+
+Guarantees: every attempt that ends while the queue lives changes its job's status exactly once.
+Relies on: the queue's mutex: held by the caller of `returned`, taken by `raised`. No user code and
+no logging under it.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import sys
+import traceback
+from typing import TYPE_CHECKING
+
+from ..errors import RejectJobError, RetryJobError
+from ..model.metrics import BusyMeter
+from ..timing.backoff import backoff_seconds
+from ..timing.timer import tick_after
+
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..model.job import JobHandle
+    from ..workers.worker import Worker
+    from .placement import Dispatch
+    from .queue_state import Gate
+    from .status_map import DeadLetter, Failure
+
+ERROR_CHARACTERS_MAX = 2 * 1024
+TRACEBACK_BYTES_MAX = 8 * 1024
+logger = logging.getLogger("jobqueue")
+
+
+class Outcomes:
+    """Settles attempts."""
+
+    def __init__(self, config: Config, dispatch: Dispatch, gate: Gate) -> None:
+        self.dispatch = dispatch
+        self.gate = gate
+        self.busy = BusyMeter(dispatch.clock.monotonic())
+        self._config = config
+        self._status = dispatch.status
+        self._clock = dispatch.clock
+        self._quiet = dispatch.quiet
+        self._scheduler = dispatch.scheduler
+        self._random = random.Random().random
+
+    def returned(
+        self, worker: Worker, handle: JobHandle, result: object, now: float, wall: float
+    ) -> None:
+        """The handler returned. With the mutex.
+
+        All may be at rest now: the worker sees to that where it finds nothing more to take.
+        """
+        if self.gate.abandoned:
+            return
+        self._end_attempt(worker, handle, now)
+        self._status.complete(handle, result, now, wall)
+        if self.dispatch.journal is not None:
+            self.dispatch.journal.completed(handle, wall)
+
+    def raised(self, worker: Worker, handle: JobHandle, error: BaseException) -> None:
+        """The attempt failed. Without the mutex."""
+        failure = describe(error)
+        delay = self._delay(handle, error)
+        evicted: DeadLetter | None = None
+        attempt = handle._job._retries
+        with self.dispatch.mutex:
+            if self.gate.abandoned:
+                return
+            now = self._clock.monotonic()
+            self._end_attempt(worker, handle, now)
+            if handle._stop is not None and handle._stop.cancelled:
+                verdict = "it was cancelled"
+                self._cancelled(handle, failure, now)
+            elif delay is None:
+                verdict = "it is kept as a dead letter"
+                evicted = self._failed(handle, failure, error, now)
+            else:
+                verdict = f"it is tried again in {delay:.3g} s"
+                self._retried(handle, failure, delay, now)
+            if self._quiet.watchers:
+                self._quiet.look()
+        report(
+            logging.WARNING if delay is not None else logging.ERROR,
+            f"job {handle.id!r}, attempt {attempt + 1}, failed: {failure[0]}; {verdict}",
+            error,
+        )
+        if evicted is not None:
+            report(
+                logging.WARNING,
+                f"dead letter {evicted.job.id!r} was dropped: there are more than "
+                f"{self._config.max_dead_letters} (max_dead_letters)",
+            )
+
+    def _end_attempt(self, worker: Worker, handle: JobHandle, now: float) -> None:
+        worker.handle = None
+        if self.dispatch.slots is not None:
+            self.dispatch.slots.clear(worker.slot)
+        if handle is self._scheduler.lone:
+            self.dispatch.suspects.discard(handle)
+            self._scheduler.lone_ended()
+        busy, since = self.busy, handle._since
+        if busy.second <= since and now < busy.next_second:
+            busy.busy += now - since
+        else:
+            busy.add(since, now)
+        if worker.overrunning:
+            worker.overrunning = False
+            self._status.meters[handle._job._priority].overrunning -= 1
+
+    def _delay(self, handle: JobHandle, error: BaseException) -> float | None:
+        """Seconds until the next attempt; `None` where there is none."""
+        job, config = handle._job, self._config
+        retries_max = config.max_retries if job._max_retries is None else job._max_retries
+        if isinstance(error, RejectJobError) or job._retries >= retries_max:
+            return None
+        asked = _asked_delay(error)
+        if asked is not None:
+            return asked
+        return backoff_seconds(
+            job._retries,
+            base_delay=config.base_delay,
+            max_delay=config.max_delay,
+            jitter=config.jitter,
+            random=self._random,
+        )
+
+    def _cancelled(self, handle: JobHandle, failure: Failure, now: float) -> None:
+        wall = self._clock.time()
+        handle._failure = failure
+        self._status.cancel(handle, now, wall)
+        if self.dispatch.journal is not None:
+            self.dispatch.journal.cancelled(handle, wall, failure)
+
+    def _failed(
+        self, handle: JobHandle, failure: Failure, error: BaseException, now: float
+    ) -> DeadLetter | None:
+        wall = self._clock.time()
+        evicted = self._status.fail(handle, failure, error, now, wall)
+        journal = self.dispatch.journal
+        if journal is not None:
+            journal.failed(handle, failure, wall)
+            if evicted is not None:
+                journal.discarded(evicted)
+        return evicted
+
+    def _retried(self, handle: JobHandle, failure: Failure, delay: float, now: float) -> None:
+        self._status.retry(handle, failure, now)
+        handle._stop = None
+        handle._since = now
+        handle._due_tick = tick_after(now + delay)
+        self.dispatch.timer.schedule(handle, handle._due_tick)
+        if self.dispatch.journal is not None:
+            wall = self._clock.time()
+            self.dispatch.journal.retried(handle, failure, wall, wall + delay, delay)
+
+
+def _asked_delay(error: BaseException) -> float | None:
+    """The delay that a `RetryJobError` asks for; `None` where a subclass lacks or broke it."""
+    if not isinstance(error, RetryJobError):
+        return None
+    try:
+        delay = float(error.delay)
+    except Exception:  # noqa: BLE001  # whatever a subclass made of it
+        return None
+    return delay if 0 <= delay < float("inf") else None
+
+
+def describe(error: BaseException) -> Failure:
+    """Error and traceback as text that any log can hold.
+
+    The text comes from the handler's world, so its own `str` may fail, or hold what UTF-8 cannot.
+    """
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except BaseException as inner:  # noqa: BLE001  # the error's own __str__ is broken; say so in its place
+        text = f"<its text cannot be had: {type(inner).__name__}>"
+    try:
+        trace = "".join(traceback.format_exception(error))
+    except BaseException as inner:  # noqa: BLE001  # as above: one of its causes' __str__ is broken
+        trace = f"<no traceback: {type(inner).__name__}>"
+    summary = (f"{name}: {text}" if text else name)[:ERROR_CHARACTERS_MAX]
+    end = trace.encode("utf-8", "backslashreplace")[-TRACEBACK_BYTES_MAX:]
+    return _encodable(summary), end.decode(errors="ignore")  # it may begin within a character
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def report(level: int, message: str, error: BaseException | None = None) -> None:
+    """A log record, whatever the user's log handlers make of it. Without any lock."""
+    try:
+        logger.log(level, message, exc_info=error)
+    except Exception:  # noqa: BLE001  # a filter or handler of the user's is broken; the queue goes on
+        if logging.raiseExceptions:
+            traceback.print_exc(file=sys.stderr)

@@ -1,0 +1,252 @@
+"""Which job runs next: one lane per priority, strict order, and tokens so that nothing starves.
+
+Guarantees: while a lower lane has work, at most `fairness` jobs of higher lanes are taken between
+two of its own, plus at most one turn of another lower lane. First in, first out inside a lane.
+No wake-up is lost, and at most one is in flight.
+Relies on: the queue's mutex, held by the caller of every method unless it says otherwise. Only
+worker threads, which never see signals, wait here.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections import deque
+from typing import TYPE_CHECKING
+
+from ..model.context import ring
+from ..model.job import Priority
+from ..model.transitions import Status
+from ..runtime.mutex import WorkerCondition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from threading import Lock
+
+    from ..model.job import JobHandle
+    from ..runtime.mutex import Mutex
+
+_QUEUED = Status.QUEUED  # an enumeration is slow to look into
+
+
+class Lane(queue.Queue["JobHandle"]):
+    """The jobs of one priority that can run now.
+
+    A `queue.Queue` whose mutex and not-empty condition are those of all lanes, so that a worker
+    waits for all of them at once. The room that producers wait for is counted apart from the
+    length: retries, replayed and requeued jobs take none.
+    """
+
+    def __init__(self, size: int, mutex: Mutex, not_empty: WorkerCondition) -> None:
+        super().__init__(size)
+        self.queue: deque[JobHandle]
+        self.mutex = mutex  # type: ignore[assignment]  # typeshed wants a plain lock
+        self.not_empty = not_empty  # type: ignore[assignment]  # and a Condition of one
+        self.room = size
+        """Places left for new jobs; below 0 never."""
+        self.tokens = 0
+        """How many more jobs of higher lanes may overtake this one."""
+        self._stale = 0
+        """How many of its entries have been cancelled and are only passed over."""
+        self.producers: deque[Lock] = deque()
+        """Locks of the producers that wait for room, in order; released to wake them."""
+
+    def put(self, item: JobHandle, block: bool = True, timeout: float | None = None) -> None:
+        """Add a job at the back and wake a worker; never blocks: room is its caller's concern."""
+        del block, timeout
+        with self.mutex:
+            self.queue.append(item)
+            self.not_empty.notify()
+
+    def get(self, block: bool = True, timeout: float | None = None) -> JobHandle:
+        """Take the job at the front; workers take theirs by `FairScheduler.take` instead.
+
+        Raises:
+            queue.Empty: there is none; this does not wait.
+        """
+        del block, timeout
+        with self.mutex:
+            if not self.has_work():
+                raise queue.Empty
+            return self.queue.popleft()
+
+    def has_work(self) -> bool:
+        """Whether a job waits; drops cancelled ones from the front."""
+        jobs = self.queue
+        while jobs:
+            if jobs[0]._status is _QUEUED:
+                return True
+            jobs.popleft()
+            self._stale -= 1
+        return False
+
+    def cancelled_one(self) -> None:
+        """One of the jobs in here was cancelled: pass over it, and sweep when they are many."""
+        self._stale += 1
+        if self._stale * 2 > len(self.queue):
+            self.queue = deque(job for job in self.queue if job._status is Status.QUEUED)
+            self._stale = 0
+
+    def wake_producer(self) -> None:
+        """Have the first producer that waits look whether there is room."""
+        if self.room > 0 and self.producers:
+            ring(self.producers[0])  # before he is taken out, so that no interrupt forgets him
+            self.producers.popleft()
+
+    def wake_producers(self) -> None:
+        """Have all producers that wait look whether the queue still takes jobs."""
+        for alarm in self.producers:
+            ring(alarm)
+        self.producers.clear()
+
+    def oldest(self) -> JobHandle | None:
+        """The job that has waited longest."""
+        return self.queue[0] if self.has_work() else None
+
+
+class FairScheduler:
+    """The lanes and the choice between them.
+
+    The bound comes from tokens: each lower lane that has work pays one for every job that
+    overtakes it, and is served when they are spent, which refills them.
+
+    Args:
+        mutex: the queue's mutex.
+        size: places in each lane.
+        fairness: tokens.
+    """
+
+    def __init__(self, mutex: Mutex, *, size: int, fairness: int) -> None:
+        self.mutex = mutex
+        self.not_empty = WorkerCondition(mutex)
+        """Notified by whoever adds work, and by `stop`, `resume` and the end of a lone job."""
+        self.lanes = tuple(Lane(size, mutex, self.not_empty) for _ in Priority)
+        self.high, self.medium, self.low = self.lanes
+        self.medium.tokens = self.low.tokens = fairness
+        self.fairness = fairness
+        self.suspects: deque[JobHandle] = deque()
+        """Jobs that may have killed the process: each runs alone, before all others."""
+        self.lone: JobHandle | None = None
+        """The one of them that runs now."""
+        self.count_running: Callable[[], int] = int
+        """How many attempts go on, those that wait for room apart; set by the workers' owner."""
+        self.paused = False
+        self.stopped = False
+        self._idle = 0  # workers that wait
+        self._waking = False  # whether one of them has been woken and has not looked yet
+
+    def push(self, handle: JobHandle, now: float) -> None:
+        """Put a job at the back of its lane and wake a worker where one waits."""
+        append = self.lanes[handle._job._priority].queue.append
+        try:
+            handle._since = now  # no call between this and the append, so that both are done
+            append(handle)
+            if self._idle and not self._waking:
+                self._wake()
+        except BaseException:  # asynchronous: a wake-up too many does no harm
+            self.not_empty.notify()
+            raise
+
+    def push_suspect(self, handle: JobHandle, now: float) -> None:
+        """Queue a job that is to run alone."""
+        handle._since = now
+        self.suspects.append(handle)
+        if self._idle:
+            self._wake()
+
+    def look_at_suspects(self) -> None:
+        """There may be one less, or nothing else that runs: have the workers look again."""
+        self.not_empty.notify_all()
+
+    def lone_ended(self) -> None:
+        """The job that ran alone has ended its attempt: the others may go on."""
+        self.lone = None
+        self.not_empty.notify_all()
+
+    def _wake(self) -> None:
+        self.not_empty.notify()
+        self._waking = True
+
+    def take(self) -> JobHandle | None:
+        """The next job, waiting for it; `None` when the workers are to end. Worker threads only."""
+        while not self.stopped:
+            handle = self.take_ready()
+            if handle is not None:
+                return handle
+            self._idle += 1
+            self.not_empty.wait()
+            self._idle -= 1
+            self._waking = False
+        return None
+
+    def take_ready(self) -> JobHandle | None:
+        """The next job, where there is one that may run now."""
+        if self.paused or self.stopped:
+            return None
+        handle = self._choose()
+        if handle is not None and self._idle and not self._waking and self._has_more():
+            self._wake()
+        return handle
+
+    def _choose(self) -> JobHandle | None:
+        if self.suspects or self.lone is not None:
+            return self._choose_suspect()
+        high, medium, low = self.lanes
+        # A lane's deque is looked at first: has_work is for the entries in it.
+        medium_waits = medium.queue and medium.has_work()
+        low_waits = low.queue and low.has_work()
+        if medium_waits and medium.tokens <= 0:
+            return self._serve(medium, low if low_waits else None)
+        if low_waits and low.tokens <= 0:
+            return self._serve(low, None)
+        if high.queue and high.has_work():
+            if medium_waits:
+                medium.tokens -= 1
+            if low_waits:
+                low.tokens -= 1
+            return high.queue.popleft()
+        if medium_waits:
+            return self._serve(medium, low if low_waits else None)
+        if low_waits:
+            return self._serve(low, None)
+        return None
+
+    def _choose_suspect(self) -> JobHandle | None:
+        """The next job that runs alone, once nothing else runs."""
+        if self.lone is None and self.count_running() == 0:
+            self.lone = self.suspects.popleft()
+            return self.lone
+        return None
+
+    def _serve(self, lane: Lane, overtaken: Lane | None) -> JobHandle:
+        lane.tokens = self.fairness
+        if overtaken is not None:
+            overtaken.tokens -= 1
+        return lane.queue.popleft()
+
+    def _has_more(self) -> bool:
+        if self.lone is not None:
+            return False
+        return any(lane.queue for lane in self.lanes)
+
+    def pause(self) -> None:
+        """Give out no more jobs until `resume`."""
+        self.paused = True
+
+    def resume(self) -> None:
+        """Give out jobs again."""
+        self.paused = False
+        self.not_empty.notify_all()
+
+    def stop(self) -> None:
+        """Give out no more jobs, ever: `take` returns `None`."""
+        self.stopped = True
+        self.not_empty.notify_all()
+
+    def _check(self) -> None:
+        """Assert the invariants; used by randomised tests."""
+        for lane in self.lanes:
+            stale = sum(job._status is not Status.QUEUED for job in lane.queue)
+            assert stale == lane._stale, (stale, lane._stale)
+            assert 0 <= lane.room <= lane.maxsize
+        for lane in (self.medium, self.low):
+            assert -1 <= lane.tokens <= self.fairness

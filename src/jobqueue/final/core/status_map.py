@@ -1,0 +1,375 @@
+"""The status map: every job that the queue knows, and the only place that changes a status.
+
+Guarantees: a status changes only as `transitions.py` allows; counters change in the same step.
+Relies on: the queue's mutex, held by the caller of every method. Each method that a caller's
+thread may run does its calls first and its stores last, so that an asynchronous exception finds
+either none or all of a change done.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..errors import DuplicateJobError, UnknownJobError
+from ..model.context import ring
+from ..model.job import NO_RESULT, Job, JobHandle, JobInfo, Priority
+from ..model.metrics import LaneMeter
+from ..model.transitions import Event, Status, after
+from ..wal.format.base import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..model.handlers import Handler
+    from ..model.job import HandleOwner
+
+_QUEUED = Status.QUEUED
+_DUE = after(Status.SCHEDULED, Event.DUE)
+_STARTED = after(Status.QUEUED, Event.START)
+_RETURNED = after(Status.PROCESSING, Event.RETURN)
+_RETRIED = after(Status.PROCESSING, Event.RETRY)
+_FAILED = after(Status.PROCESSING, Event.FAIL)
+_REQUEUED = after(Status.FAILED, Event.REQUEUE)
+
+Failure = tuple[str, str]
+"""Error and traceback, as text."""
+
+
+class Finished(Struct, frozen=True, gc=False):
+    """What is remembered of a completed or cancelled job: all but payload and result.
+
+    `gc=False`: none of it can be part of a cycle, and there may be very many.
+    """
+
+    status: Status
+    priority: Priority
+    handler: str | None
+    headers: Mapping[str, str]
+    retries: int
+    failure: Failure | None
+    created: float
+    started: float | None
+    finished: float
+
+
+@dataclass(slots=True)
+class DeadLetter:
+    """A failed job, kept with its payload until it is requeued or discarded."""
+
+    job: Job
+    number: int
+    call: Handler | None
+    failure: Failure | None
+    started: float | None
+    finished: float
+    retries: int
+
+
+class StatusMap:
+    """Jobs by id: live ones, finished ones within retention, dead letters.
+
+    Args:
+        retention: how many finished jobs are remembered.
+        dead_letters_max: how many dead letters are kept.
+    """
+
+    def __init__(self, *, retention: int, dead_letters_max: int) -> None:
+        self.live: dict[str, JobHandle] = {}
+        self.finished: dict[str, Finished] = {}
+        self.dead: dict[str, DeadLetter] = {}
+        self.meters = tuple(LaneMeter() for _ in Priority)
+        self._finished_order: deque[str] = deque()
+        self._retention = retention
+        self._dead_letters_max = dead_letters_max
+
+    def __contains__(self, job_id: str) -> bool:
+        return job_id in self.live or job_id in self.finished or job_id in self.dead
+
+    def refuse_known(self, job_id: str) -> None:
+        """Raises `DuplicateJobError` where the id is known."""
+        if job_id in self:
+            raise DuplicateJobError(
+                f"job {job_id!r} is already known ({self.status(job_id).value}); "
+                f"give each job an id of its own"
+            )
+
+    def accept(self, handle: JobHandle) -> None:
+        """A new job, queued or scheduled; its id is not known yet."""
+        meter = self.meters[handle._job._priority]
+        self.live[handle._job._id] = handle
+        meter.enqueued += 1
+        if handle._status is not _QUEUED:
+            meter.scheduled += 1
+
+    def forget(self, handle: JobHandle) -> None:
+        """Undo `accept`: the job's record could not be written."""
+        meter = self.meters[handle._job._priority]
+        if self.live.pop(handle._job._id, None) is None:
+            return
+        meter.enqueued -= 1
+        if handle._status is not Status.QUEUED:
+            meter.scheduled -= 1
+        wake_waiters(handle)
+
+    def due(self, handle: JobHandle, now: float) -> bool:
+        """A scheduled job's time has come; `False` where it is not scheduled any more."""
+        if handle._status is not Status.SCHEDULED:
+            return False
+        meter = self.meters[handle._job._priority]
+        handle._status = _DUE
+        handle._since = now
+        meter.scheduled -= 1
+        return True
+
+    def start(self, handle: JobHandle, now: float, wall: float) -> None:
+        """A worker took a queued job."""
+        meter = self.meters[handle._job._priority]
+        meter.queue_waits.append(now - handle._since)
+        handle._status = _STARTED
+        handle._since = now
+        handle._started = wall
+        meter.processing += 1
+
+    def complete(self, handle: JobHandle, result: object, now: float, wall: float) -> None:
+        """A handler returned."""
+        job = handle._job
+        meter = self.meters[job._priority]
+        meter.run_times.append(now - handle._since)
+        meter.processing -= 1
+        meter.completed += 1
+        self._finish(handle, _RETURNED, result, wall)
+
+    def retry(self, handle: JobHandle, failure: Failure, now: float) -> None:
+        """An attempt failed and the job has retries left."""
+        meter = self._ended(handle, now)
+        handle._job._retries += 1
+        handle._failure = failure
+        handle._status = _RETRIED
+        meter.scheduled += 1
+        meter.retried += 1
+
+    def fail(
+        self, handle: JobHandle, failure: Failure, error: BaseException, now: float, wall: float
+    ) -> DeadLetter | None:
+        """An attempt failed for good. Returns the dead letter that had to go for it."""
+        meter = self._ended(handle, now)
+        meter.failed += 1
+        handle._failure = failure
+        handle._status = _FAILED
+        handle._outcome = error
+        del self.live[handle._job._id]
+        job = handle._job
+        self.bury(
+            DeadLetter(
+                job, handle._number, handle._call, failure, handle._started, wall, job._retries
+            )
+        )
+        wake_waiters(handle)
+        if len(self.dead) > self._dead_letters_max:
+            return self.dead.pop(next(iter(self.dead)))
+        return None
+
+    def bury(self, letter: DeadLetter) -> None:
+        """Keep a failed job."""
+        self.dead[letter.job._id] = letter
+
+    def cancel(self, handle: JobHandle, now: float, wall: float) -> None:
+        """A job was cancelled: before it ran, or because its handler gave up when asked to."""
+        before, status = handle._status, after(handle._status, Event.CANCEL)
+        meter = self.meters[handle._job._priority]
+        try:
+            self._finish(handle, status, None, wall)
+        finally:
+            if handle._status is status:  # an asynchronous exception may have come before it was
+                meter.cancelled += 1
+                if before is Status.SCHEDULED:
+                    meter.scheduled -= 1
+                elif before is Status.PROCESSING:
+                    self._ended(handle, now)
+
+    def requeue(self, letter: DeadLetter, handle: JobHandle) -> None:
+        """A dead letter becomes a queued job again, as if new; `handle` is a new one."""
+        job = letter.job
+        meter = self.meters[job._priority]
+        handle._status = _REQUEUED
+        job._retries = 0
+        self.live[job._id] = handle
+        del self.dead[job._id]
+        meter.enqueued += 1
+
+    def bury_again(self, letter: DeadLetter, handle: JobHandle) -> None:
+        """Undo `requeue`: its record could not be written."""
+        meter = self.meters[letter.job._priority]
+        if self.live.pop(letter.job._id, None) is handle:
+            letter.job._retries = letter.retries
+            handle._status = Status.FAILED
+            self.bury(letter)
+            meter.enqueued -= 1
+            wake_waiters(handle)
+
+    def remember(self, job_id: str, record: Finished) -> None:
+        """Keep a finished job; the oldest goes where there are too many."""
+        self.finished[job_id] = record
+        self._finished_order.append(job_id)
+        if len(self._finished_order) > self._retention:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        self.finished.pop(self._finished_order.popleft(), None)
+
+    def _finish(self, handle: JobHandle, status: Status, outcome: object, wall: float) -> None:
+        job = handle._job
+        record = Finished(
+            status,
+            job._priority,
+            job._handler,
+            job._headers,
+            job._retries,
+            handle._failure,
+            job._created,
+            handle._started,
+            wall,
+        )
+        handle._outcome = outcome
+        handle._status = status
+        job_id = job._id
+        self.finished[job_id] = record
+        del self.live[job_id]
+        try:
+            self._finished_order.append(job_id)
+            if len(self._finished_order) > self._retention:
+                self._forget_oldest()
+        finally:
+            if handle._waiters:
+                wake_waiters(handle)
+
+    def _ended(self, handle: JobHandle, now: float) -> LaneMeter:
+        meter = self.meters[handle._job._priority]
+        meter.run_times.append(now - handle._since)
+        meter.processing -= 1
+        return meter
+
+    # What callers ask.
+
+    def status(self, job_id: str) -> Status:
+        """Raises `UnknownJobError`."""
+        handle = self.live.get(job_id)
+        if handle is not None:
+            return handle._status
+        finished = self.finished.get(job_id)
+        if finished is not None:
+            return finished.status
+        if job_id in self.dead:
+            return Status.FAILED
+        raise unknown_job(job_id)
+
+    def current(self, handle: JobHandle) -> JobHandle:
+        """The handle that stands for the job now: another one where it was requeued."""
+        if handle._status is not Status.FAILED:
+            return handle
+        job = handle._job
+        live = self.live.get(job._id)
+        if live is not None and live._job is job:
+            return live
+        record = self.finished.get(job._id)  # of this job, or of a later one with its id
+        if record is not None and record.created == job._created:
+            return self.handle(handle._owner, job._id)
+        return handle
+
+    def handle(self, owner: HandleOwner, job_id: str) -> JobHandle:
+        """The handle of a known job; a new one, without result, where it has finished."""
+        live = self.live.get(job_id)
+        if live is not None:
+            return live
+        letter = self.dead.get(job_id)
+        if letter is not None:
+            handle = JobHandle(owner, letter.job, Status.FAILED, letter.number)
+            handle._failure = letter.failure
+        elif job_id in self.finished:
+            record = self.finished[job_id]
+            job = Job(id=job_id, priority=record.priority, _created=record.created)
+            handle = JobHandle(owner, job, record.status)
+        else:
+            raise unknown_job(job_id)
+        handle._outcome = NO_RESULT
+        return handle
+
+    def info(self, job_id: str) -> JobInfo:
+        """Raises `UnknownJobError`."""
+        live = self.live.get(job_id)
+        if live is not None:
+            return _info(live._job, live._status, live._failure, live._started, None)
+        letter = self.dead.get(job_id)
+        if letter is not None:
+            return self.letter_info(letter)
+        record = self.finished.get(job_id)
+        if record is None:
+            raise unknown_job(job_id)
+        error, trace = record.failure or (None, None)
+        return JobInfo(
+            job_id,
+            record.status,
+            record.priority,
+            record.handler,
+            record.headers,
+            record.retries,
+            error,
+            trace,
+            record.created,
+            record.started,
+            record.finished,
+        )
+
+    def letter(self, job_id: str) -> DeadLetter:
+        """A dead letter; raises `UnknownJobError`, or `ValueError` where the job has not failed."""
+        letter = self.dead.get(job_id)
+        if letter is None:
+            status = self.status(job_id)
+            raise ValueError(
+                f"job {job_id!r} is {status.value}; only a failed job is kept for this"
+            )
+        return letter
+
+    @staticmethod
+    def letter_info(letter: DeadLetter) -> JobInfo:
+        """What is known of a dead letter."""
+        return _info(letter.job, Status.FAILED, letter.failure, letter.started, letter.finished)
+
+
+def _info(
+    job: Job,
+    status: Status,
+    failure: Failure | None,
+    started: float | None,
+    finished: float | None,
+) -> JobInfo:
+    error, trace = failure or (None, None)
+    return JobInfo(
+        job._id,
+        status,
+        job._priority,
+        job._handler,
+        job._headers,
+        job._retries,
+        error,
+        trace,
+        job._created,
+        started,
+        finished,
+    )
+
+
+def wake_waiters(handle: JobHandle) -> None:
+    """Wake those who wait for this job."""
+    waiters = handle._waiters
+    while waiters:
+        ring(waiters[-1])  # before it is taken out, so that an interruption forgets nobody
+        waiters.pop()
+    handle._waiters = None
+
+
+def unknown_job(job_id: str) -> UnknownJobError:
+    """The error for an id that the queue does not know."""
+    return UnknownJobError(f"no job {job_id!r} is known: it never was, or has been forgotten")

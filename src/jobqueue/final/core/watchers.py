@@ -1,0 +1,65 @@
+"""Waiting until a queue has come to rest: for `join` and `close`.
+
+Relies on: the queue's mutex, held by the caller of `look` and `break_off`, not of `wait`. Whoever
+changes what a condition is about calls `look`.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from ..model.context import ring
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..runtime.mutex import Mutex
+
+
+class Quiet:
+    """Callers that wait for a condition over the queue's state.
+
+    A caller waits on a lock of its own and not on a `Condition`, since an asynchronous exception
+    may hit it: `Condition.wait` could then come out without its lock.
+    """
+
+    def __init__(self, mutex: Mutex) -> None:
+        self._mutex = mutex
+        self.watchers: list[tuple[Callable[[], bool], threading.Lock]] = []
+        """Looked at before `look` is called at all, in the hot path."""
+
+    def look(self) -> None:
+        """Wake those whose condition holds now."""
+        for watcher in list(self.watchers):
+            condition, alarm = watcher
+            if condition():
+                ring(alarm)
+                self.watchers.remove(watcher)
+
+    def wait(self, condition: Callable[[], bool], timeout: float | None) -> bool:
+        """Wait until `condition`, which is called with the mutex, holds. Not with the mutex.
+
+        Args:
+            timeout: seconds of real time; `None` waits for ever.
+        """
+        alarm = threading.Lock()
+        alarm.acquire()
+        watcher = (condition, alarm)
+        try:
+            with self._mutex:
+                if condition():
+                    return True
+                self.watchers.append(watcher)
+            return acquire_within(alarm, timeout)
+        finally:
+            with self._mutex:
+                if watcher in self.watchers:
+                    self.watchers.remove(watcher)
+
+
+def acquire_within(alarm: threading.Lock, timeout: float | None) -> bool:
+    """Acquire a lock that somebody will release, within so many seconds; `None` for ever."""
+    if timeout is None:
+        return alarm.acquire()
+    return alarm.acquire(timeout=min(max(timeout, 0.0), threading.TIMEOUT_MAX))

@@ -1,0 +1,1 @@
+"""How a queue is made, restored, drained and stopped; forks and the interpreter's exit."""

@@ -1,0 +1,311 @@
+"""Opens a log and brings what it holds back into the queue.
+
+Guarantees: every job that is not finished is there again, once, with its retries; nothing is
+imported by name. When opening fails, the log is unlocked and no thread has been started.
+Relies on: being called before any other thread knows the queue; so no lock is taken.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from operator import attrgetter
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from ..core.outcomes import report
+from ..core.status_map import DeadLetter, Finished, StatusMap
+from ..model.job import NO_HEADERS, Job, JobHandle, Priority
+from ..model.transitions import Status
+from ..timing.timer import tick_after
+from ..wal.appender import LOCK_NAME, list_log
+from ..wal.files import Files
+from ..wal.format.record import Enqueued
+from ..wal.reading.fold import CANCELLED, COMPLETED, FAILED, QUEUED, JobState, LogState
+from ..wal.reading.replay import distrust_memory, recover, replay
+from ..wal.slots import Interrupted, read_slots
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..config import Config
+    from ..core.journal import Journal
+    from ..core.placement import Dispatch
+    from ..model.job import HandleOwner
+    from ..runtime.clock import Clock
+
+_PRIORITIES = tuple(Priority)
+_QUEUED, _SCHEDULED = Status.QUEUED, Status.SCHEDULED  # an enumeration is slow to look into
+
+
+@dataclass(frozen=True, slots=True)
+class LockedLog:
+    """A log that this process owns, as replay left it.
+
+    Attributes:
+        directory: absolute path.
+        lock: descriptor of the lock.
+        state: the jobs.
+        last_batch: number of its last batch.
+        next_segment: number of the segment to start.
+        bytes: size of its files.
+        file_count: how many they are.
+        interrupted: the jobs that were running when the last process died.
+    """
+
+    files: Files
+    directory: str
+    lock: int
+    state: LogState
+    last_batch: int
+    next_segment: int
+    bytes: int
+    file_count: int
+    interrupted: Interrupted
+
+
+def open_log(path: str | os.PathLike[str], config: Config, files: Files | None = None) -> LockedLog:
+    """Lock, replay and, where its tail is torn, repair a log.
+
+    Raises:
+        LogLockedError: somebody else has it open.
+        LogCorruptError: it is damaged; nothing was changed.
+        OSError: the directory cannot be made, read or written; the error names it.
+    """
+    files = Files() if files is None else files
+    directory = os.path.abspath(os.fspath(path))
+    files.make_directory(directory)
+    lock = files.lock(os.path.join(directory, LOCK_NAME))
+    try:
+        return _read(files, directory, lock, config.status_retention)
+    except BaseException:
+        files.unlock(lock)
+        raise
+
+
+def _read(files: Files, directory: str, lock: int, retention: int) -> LockedLog:
+    state = LogState(retention)
+    distrust_memory(files, directory)
+    reading = replay(files, directory)
+    for records in reading:
+        state.apply_all(records)
+    torn = reading.torn
+    copies = recover(files, directory, torn)
+    if copies and torn is not None:
+        report(
+            logging.WARNING,
+            f"the log {directory} ended in a torn batch ({torn.problem}), as after a power cut; it "
+            f"was cut off and kept in {', '.join(copies)}. No acknowledged job is lost",
+        )
+    log_files = list_log(files, directory).files
+    return LockedLog(
+        files=files,
+        directory=directory,
+        lock=lock,
+        state=state,
+        last_batch=reading.last,
+        next_segment=reading.next_segment,
+        bytes=sum(files.size_of(file.path) for file in log_files),
+        file_count=len(log_files),
+        interrupted=read_slots(files, directory),
+    )
+
+
+def restore(log: LockedLog, config: Config, owner: HandleOwner, dispatch: Dispatch) -> None:
+    """Put the jobs of a log into the queue: unfinished ones are queued or scheduled again."""
+    journal = dispatch.journal
+    assert journal is not None  # there is a log
+    _count_crashes(log, config.max_crashes, journal, dispatch.clock)
+    unfinished, finished, failed = _by_status(log.state)
+    with _collector_at_rest():
+        _queue_again(unfinished, owner, dispatch, crashes_max=config.max_crashes)
+        _remember_all(finished, dispatch.status)
+        _bury(failed, config.max_dead_letters, dispatch.status, journal)
+    live, dead = dispatch.status.live, dispatch.status.dead
+    journal.payload_bytes = sum(map(len, map(attrgetter("_job._payload"), live.values())))
+    journal.payload_bytes += sum(map(len, map(attrgetter("job._payload"), dead.values())))
+
+
+@contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """Keep the garbage collector from going through many new objects that are all needed.
+
+    It would do so again and again, for half of the time that it takes to make them.
+    """
+    was_enabled = gc.isenabled()
+    try:
+        gc.disable()  # in here, since an interrupt may come right after it
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _by_status(state: LogState) -> tuple[list[JobState], list[JobState], list[JobState]]:
+    """Jobs that are unfinished, finished or failed; those that ended by when they did."""
+    unfinished: list[JobState] = []
+    finished: list[JobState] = []
+    failed: list[JobState] = []
+    lists = {QUEUED: unfinished, COMPLETED: finished, CANCELLED: finished, FAILED: failed}
+    for each in state.jobs.values():
+        lists[each.status].append(each)
+    state.jobs.clear()
+    finished.sort(key=_end)
+    failed.sort(key=_end)
+    return unfinished, finished, failed
+
+
+def _end(each: JobState) -> float:
+    return each.finished or 0.0
+
+
+def _count_crashes(log: LockedLog, crashes_max: int, journal: Journal, clock: Clock) -> None:
+    """Each job that was running when the process died has one more crash to its name."""
+    for number in sorted(log.interrupted.jobs):
+        each = log.state.jobs.get(number)
+        if each is None or each.status != QUEUED or each.crashed_run == log.interrupted.run:
+            continue
+        each.crashes += 1
+        journal.crashed(number, each.crashes, log.interrupted.run)
+        if each.crashes >= crashes_max:
+            _fail_poisonous(each, journal, clock.time())
+
+
+def _fail_poisonous(each: JobState, journal: Journal, wall: float) -> None:
+    error = (
+        f"the process died {each.crashes} times in a row while this job was running "
+        f"(max_crashes); it is not run again by itself"
+    )
+    journal.poisoned(each.enqueued.job, error, wall, each.retries)
+    each.status, each.error, each.traceback, each.finished = FAILED, error, "", wall
+    report(logging.ERROR, f"job {each.enqueued.id!r} failed: {error}")
+
+
+def _job(enqueued: Enqueued, retries: int) -> Job:
+    """The job as it was accepted; what `Job` checks, it checked then, and the codec again now."""
+    job = Job.__new__(Job)
+    headers = enqueued.headers
+    job._payload = enqueued.binary or enqueued.payload.encode()
+    job._id = enqueued.id
+    job._priority = _PRIORITIES[enqueued.priority]
+    job._handler = enqueued.handler
+    job._max_retries = enqueued.max_retries
+    job._headers = MappingProxyType(headers) if headers else NO_HEADERS
+    job._retries = retries
+    job._created = enqueued.created
+    return job
+
+
+def _failure(each: JobState) -> tuple[str, str] | None:
+    return None if each.error is None else (each.error, each.traceback or "")
+
+
+def _letter(each: JobState) -> DeadLetter:
+    return DeadLetter(
+        _job(each.enqueued, each.retries),
+        each.enqueued.job,
+        None,
+        _failure(each),
+        each.started,
+        each.finished or 0.0,
+        each.retries,
+    )
+
+
+def _bury(failed: list[JobState], letters_max: int, status: StatusMap, journal: Journal) -> None:
+    """Keep the youngest of the failed jobs; the limit may be smaller than it was."""
+    count = max(0, len(failed) - letters_max)
+    for each in failed[:count]:
+        journal.dropped(each.enqueued.job)
+    for each in failed[count:]:
+        status.bury(_letter(each))
+    if count:
+        report(
+            logging.WARNING,
+            f"{count} dead letters were dropped, {failed[0].enqueued.id!r} first: there were more "
+            f"than {letters_max} (max_dead_letters)",
+        )
+
+
+def _remember_all(finished: list[JobState], status: StatusMap) -> None:
+    """Remember finished jobs, oldest first.
+
+    An id that was used again after it had been forgotten stands for its last job: where more are
+    retained now than then, the log still has the earlier one.
+    """
+    last = {each.enqueued.id: each for each in finished if each.enqueued.id not in status.live}
+    for each in finished:
+        if last.get(each.enqueued.id) is each:
+            _remember(each, status)
+
+
+def _remember(each: JobState, status: StatusMap) -> None:
+    was = each.enqueued
+    record = Finished(
+        Status.COMPLETED if each.status == COMPLETED else Status.CANCELLED,
+        Priority(was.priority),
+        was.handler,
+        MappingProxyType(was.headers) if was.headers else NO_HEADERS,
+        each.retries,
+        _failure(each),
+        was.created,
+        each.started,
+        each.finished or 0.0,
+    )
+    status.remember(was.id, record)
+
+
+def _queue_again(
+    unfinished: list[JobState], owner: HandleOwner, dispatch: Dispatch, *, crashes_max: int
+) -> None:
+    """Jobs that were queued, scheduled or running when their process ended.
+
+    For those that are ready it does at once what `StatusMap.accept` and `Dispatch.arrive` do for
+    each of the others, in half of the time: a hundred thousand of them may be waited for.
+    """
+    live, find, now = dispatch.status.live, dispatch.registry.find, dispatch.clock.monotonic()
+    lanes = [lane.queue for lane in dispatch.scheduler.lanes]
+    others: list[JobHandle] = []
+    unfinished.reverse()
+    while unfinished:
+        each = unfinished.pop()  # whose memory the next handle may take
+        handle = _handle(each, owner, dispatch.clock)
+        job = handle._job
+        live[job._id] = handle
+        if each.crashes >= crashes_max - 1:
+            dispatch.suspects.add(handle)
+            others.append(handle)
+        elif handle._status is _QUEUED and (call := find(job._handler)) is not None:
+            handle._call = call
+            handle._since = now  # as `FairScheduler.push` does; no worker waits yet
+            lanes[job._priority].append(handle)
+        else:
+            others.append(handle)
+    for lane, meter in zip(lanes, dispatch.status.meters, strict=True):
+        meter.enqueued += len(lane)
+    for handle in others:
+        dispatch.status.accept(handle)
+        dispatch.arrive(handle)
+
+
+def _handle(each: JobState, owner: HandleOwner, clock: Clock) -> JobHandle:
+    enqueued = each.enqueued
+    job = _job(enqueued, each.retries)
+    if each.due is None and each.started is None:  # mostly; it has not failed either, then
+        return JobHandle(owner, job, _QUEUED, enqueued.job)
+    seconds = 0.0 if each.due is None else _seconds_left(each.due, each.delay, clock)
+    status = _SCHEDULED if seconds > 0 else _QUEUED
+    handle = JobHandle(owner, job, status, enqueued.job)
+    handle._started = each.started
+    handle._failure = _failure(each)
+    if status is _SCHEDULED:
+        handle._due_tick = tick_after(clock.monotonic() + seconds)
+    return handle
+
+
+def _seconds_left(due: float, delay: float, clock: Clock) -> float:
+    """What is left of a delay; never more than was asked for, should the wall clock have jumped."""
+    return min(max(0.0, due - clock.time()), delay)

@@ -1,0 +1,255 @@
+"""Start, drain, stop; what happens at a fork and at the interpreter's exit.
+
+Guarantees: `close` is idempotent, may be called from any thread, also several at once, returns by
+its deadline, and starts no thread. A `close` that is interrupted can be taken up by another.
+Relies on: the queue's mutex, taken here.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..core.status_map import wake_waiters
+from ..core.watchers import acquire_within
+from ..errors import JobQueueError
+from ..model.context import ring
+from ..model.transitions import Status
+from ..runtime.clock import SystemClock
+from ..timing.timer import tick_before
+
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..core.placement import Dispatch
+    from ..core.queue_state import Gate
+    from ..processes.executor import Processes
+    from ..workers.pool import WorkerPool
+    from .recovery import LockedLog
+
+LOG_SECONDS_MIN = 2.0
+"""What the log gets for its last write where the deadline has passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShutdownReport:
+    """What `close` left behind.
+
+    Attributes:
+        completed: jobs that finished since `close` began.
+        unfinished: ids of the jobs whose handlers are still running.
+        remaining: jobs left in the queue. With a log these and the unfinished ones run again
+            after a restart.
+    """
+
+    completed: int
+    unfinished: tuple[str, ...]
+    remaining: int
+
+
+class Lifecycle:
+    """The life of one queue after it was put together."""
+
+    def __init__(
+        self,
+        config: Config,
+        dispatch: Dispatch,
+        gate: Gate,
+        pool: WorkerPool,
+        log: LockedLog | None,
+        processes: Processes | None,
+    ) -> None:
+        self._processes = processes
+        self._timeout = config.shutdown_timeout
+        self._dispatch = dispatch
+        self._mutex = dispatch.mutex
+        self._gate = gate
+        self._pool = pool
+        self._log = log
+        self._lock = None if log is None else log.lock  # until the log is unlocked
+        self._started = False
+        self._closer: int | None = None  # the thread that carries out `close`
+        self._waiting_closers: list[threading.Lock] = []
+        self._finished_before: int | None = None  # jobs finished when `close` began
+        self._report: ShutdownReport | None = None
+
+    def start(self) -> None:
+        """Start the workers, once."""
+        with self._mutex:
+            if self._gate.closed:
+                raise self._gate.closed_error()
+            if self._started:
+                return
+            self._started = True
+        self._pool.start()
+
+    # ── close ────────────────────────────────────────────────────────────────────────────────
+
+    def close(self, timeout: float | None, *, drain: bool | None) -> ShutdownReport:
+        """See `JobQueue.close`."""
+        if self._gate.forked:
+            return ShutdownReport(0, (), 0)
+        if self._pool.current() is not None:
+            raise RuntimeError("a handler cannot close its own queue: it would wait for itself")
+        journal = self._dispatch.journal
+        leads = journal is not None and journal.writer.leads()
+        if leads or self._mutex._is_owned():  # a signal handler interrupted the queue's own code
+            self._dispatch.timer.call_soon(lambda: self._close_elsewhere(timeout, drain))
+            return self._provisional_report()
+        if self._closer == threading.get_ident():  # a signal handler interrupted `close`
+            return self._report or self._provisional_report()
+        deadline = SystemClock.monotonic() + (self._timeout if timeout is None else timeout)
+        if drain is None:
+            drain = self._log is None
+        try:
+            if self._claim(deadline):
+                self._shut_down(deadline, drain=drain)
+        finally:
+            self._release_claim()
+        with self._mutex:
+            return self._report or self._provisional_report()
+
+    def _close_elsewhere(self, timeout: float | None, drain: bool | None) -> None:
+        """On the timer's thread, which must go on while the queue drains."""
+        thread = threading.Thread(
+            target=self.close, args=(timeout,), kwargs={"drain": drain}, name="jobqueue-close"
+        )
+        thread.start()
+
+    def _claim(self, deadline: float) -> bool:
+        """Become the one who closes; `False` where that is done, or was not to be in time."""
+        while True:
+            alarm = threading.Lock()
+            alarm.acquire()
+            with self._mutex:
+                if self._report is not None:
+                    return False
+                if self._closer is None:
+                    self._closer = threading.get_ident()
+                    return True
+                self._waiting_closers.append(alarm)
+            if not acquire_within(alarm, deadline - SystemClock.monotonic()):
+                return False
+
+    def _release_claim(self) -> None:
+        with self._mutex:
+            if self._closer == threading.get_ident():
+                self._closer = None
+                for alarm in self._waiting_closers:
+                    ring(alarm)
+                self._waiting_closers.clear()
+
+    def _shut_down(self, deadline: float, *, drain: bool) -> None:
+        with self._mutex:
+            self._gate.closed = self._gate.shut = True
+            if self._finished_before is None:
+                self._finished_before = self._finished()
+            if not drain:
+                self._dispatch.scheduler.stop()
+            for lane in self._dispatch.scheduler.lanes:
+                lane.wake_producers()
+        tick = tick_before(self._dispatch.clock.monotonic() + deadline - SystemClock.monotonic())
+        rested = (lambda: self._has_drained(tick)) if drain else self._is_still
+        self._dispatch.quiet.wait(rested, deadline - SystemClock.monotonic())
+        report = self._abandon()
+        self._stop_threads(deadline)
+        self._report = report
+
+    def _is_still(self) -> bool:
+        """With the mutex: no handler runs."""
+        return self._count("processing") == 0
+
+    def _has_drained(self, deadline_tick: int) -> bool:
+        """With the mutex: see `_is_drained`; once it is so, no `resume` starts a job any more."""
+        if not self._is_drained(deadline_tick):
+            return False
+        self._dispatch.scheduler.stop()
+        return True
+
+    def _is_drained(self, deadline_tick: int) -> bool:
+        """With the mutex: nothing is left that could run before the deadline."""
+        if self._gate.fault is not None:
+            return self._is_still()
+        scheduler = self._dispatch.scheduler
+        can_run = self._started and not (scheduler.paused or scheduler.stopped)
+        queued = self._count("queued") - self._dispatch.registry.parked_count
+        if self._count("processing") or (can_run and queued):
+            return False
+        if self._dispatch.clock.manual or not can_run:
+            return True
+        return not any(
+            handle._status is Status.SCHEDULED and handle._due_tick <= deadline_tick
+            for handle in self._dispatch.status.live.values()
+        )
+
+    def _count(self, name: str) -> int:
+        total: int = sum(getattr(meter, name) for meter in self._dispatch.status.meters)
+        return total
+
+    def _finished(self) -> int:
+        return self._count("completed") + self._count("failed") + self._count("cancelled")
+
+    def _abandon(self) -> ShutdownReport:
+        """Draw the line: what still runs touches nothing from here on; who waits is told."""
+        with self._mutex:
+            self._dispatch.scheduler.stop()
+            self._gate.abandoned = True
+            if self._dispatch.slots is not None:
+                self._dispatch.slots.clear_all()  # giving up on a handler is no crash of its job
+            report = self._provisional_report()
+            for handle in self._dispatch.status.live.values():
+                wake_waiters(handle)
+            self._dispatch.quiet.look()
+            return report
+
+    def _provisional_report(self) -> ShutdownReport:
+        finished = self._finished()
+        before = finished if self._finished_before is None else self._finished_before
+        unfinished = tuple(
+            worker.handle.id for worker in tuple(self._pool.workers) if worker.handle is not None
+        )
+        remaining = self._count("queued") + self._count("scheduled")
+        return ShutdownReport(finished - before, unfinished, remaining)
+
+    def _stop_threads(self, deadline: float) -> None:
+        self._dispatch.timer.stop()
+        if self._processes is not None:
+            self._processes.close(deadline - SystemClock.monotonic())
+        if self._dispatch.journal is not None:
+            seconds = max(deadline - SystemClock.monotonic(), LOG_SECONDS_MIN)
+            self._dispatch.journal.writer.close(seconds)
+        seconds = max(deadline - SystemClock.monotonic(), 0.1)
+        self._pool.join(seconds)
+        self._dispatch.timer.join(seconds)
+
+    def unlock(self) -> None:
+        """Nothing touches the log any more; called by its thread, which no signal interrupts."""
+        lock, self._lock = self._lock, None
+        if lock is not None and self._log is not None:
+            self._log.files.unlock(lock)
+
+    # ── faults, forks ────────────────────────────────────────────────────────────────────────
+
+    def fail(self, fault: JobQueueError) -> None:
+        """The log failed, or a thread died: nothing runs any more, and whoever waits is told."""
+        with self._mutex:
+            if self._gate.fault is not None:
+                return
+            self._gate.fault = fault
+            self._gate.shut = True
+            self._dispatch.scheduler.stop()
+            for lane in self._dispatch.scheduler.lanes:
+                lane.wake_producers()
+            for handle in self._dispatch.status.live.values():
+                wake_waiters(handle)
+            self._dispatch.quiet.look()
+
+    def forked(self) -> None:
+        """This is a forked child: the queue and its log are the parent's. Takes no lock."""
+        self._mutex._at_fork_reinit()  # it may have been held by a thread that is not here
+        self._gate.forked = self._gate.closed = self._gate.shut = self._gate.abandoned = True
+        self._dispatch.scheduler.stopped = True  # where a handler forked: its worker goes home
+        if self._lock is not None and self._log is not None:
+            self._log.files.close(self._lock)  # an inherited copy would keep the log locked
+        if self._processes is not None:
+            self._processes.forked()

@@ -1,0 +1,241 @@
+"""Puts the parts of a queue together, in the order in which they need each other.
+
+When it fails, nothing is left: no thread has been started and the log is unlocked.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ..callers.admission import Admission
+from ..callers.queries import Inspection
+from ..config import Config
+from ..core.journal import Journal
+from ..core.outcomes import Outcomes, report
+from ..core.placement import Dispatch
+from ..core.queue_state import Gate
+from ..core.scheduler import FairScheduler
+from ..core.status_map import StatusMap
+from ..core.watchers import Quiet
+from ..errors import JobQueueError, LogWriteError
+from ..model.handlers import HandlerRegistry
+from ..model.job import check_text
+from ..runtime.clock import Clock, SystemClock
+from ..runtime.mutex import make_mutex, rlock_of
+from ..timing.timer import Timer
+from ..wal.slots import Slots
+from ..wal.writing.batch import LogOptions
+from ..wal.writing.writer import LogWriter
+from ..workers.pool import WorkerPool
+from .recovery import LockedLog, open_log, restore
+from .shutdown import Lifecycle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from ..model.job import HandleOwner
+    from ..processes.executor import Processes
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts that a `JobQueue` is the door to."""
+
+    dispatch: Dispatch
+    gate: Gate
+    pool: WorkerPool
+    admission: Admission
+    life: Lifecycle
+    inspection: Inspection
+
+
+def assemble(
+    owner: HandleOwner, config: Config, registry: HandlerRegistry, clock: Clock | None
+) -> Parts:
+    """Make the parts and open the log; starts the timer and the log, but no worker.
+
+    Raises:
+        LogLockedError, LogCorruptError, OSError: the log cannot be opened.
+    """
+    clock = SystemClock() if clock is None else clock
+    mutex = make_mutex()
+    dispatch = Dispatch(
+        mutex=mutex,
+        clock=clock,
+        status=StatusMap(
+            retention=config.status_retention, dead_letters_max=config.max_dead_letters
+        ),
+        scheduler=FairScheduler(mutex, size=config.queue_size, fairness=config.fairness),
+        registry=registry,
+        quiet=Quiet(mutex),
+    )
+    gate = Gate()
+    outcomes = Outcomes(config, dispatch, gate)
+
+    def fail(fault: JobQueueError) -> None:
+        life.fail(fault)  # which is there before anything runs that could fail
+
+    def log_ended() -> None:
+        life.unlock()
+        if dispatch.journal is not None and dispatch.journal.writer.failure is not None:
+            _report_aside(dispatch.journal.writer.failure)
+
+    processes = registry.processes
+    # A process whose attempt is past its time is killed: nothing overruns that needs a stand-in.
+    pool = WorkerPool(
+        config if processes is None else replace(config, job_timeout=None), outcomes, fail
+    )
+    with _path_in_errors(config):
+        log = _open_log(config, dispatch, fail, log_ended)
+    dispatch.timer = Timer(clock, dispatch.fire, lambda error: fail(_timer_died(error)))
+    if processes is not None:
+        processes.clock, processes.timer = clock, dispatch.timer
+    life = Lifecycle(config, dispatch, gate, pool, log, processes)
+    with closed_on_error(life), _path_in_errors(config):
+        if log is not None:
+            restore(log, config, owner, dispatch)
+        dispatch.timer.start()
+        if log is not None:
+            _start_log(log, config, dispatch)
+        dispatch.warn_missing()
+    return Parts(
+        dispatch,
+        gate,
+        pool,
+        Admission(owner, config, dispatch, gate, pool),
+        life,
+        Inspection(dispatch, gate, pool, outcomes),
+    )
+
+
+@contextmanager
+def closed_on_error(life: Lifecycle) -> Iterator[None]:
+    """Close a queue again that could not be made, so that no thread and no lock is left."""
+    try:
+        yield
+    except BaseException:
+        life.close(0.0, drain=False)
+        raise
+
+
+@contextmanager
+def _path_in_errors(config: Config) -> Iterator[None]:
+    """Name the log's directory where an error names no file, as those of a write do."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and config.persist_path is not None:
+            error.filename = os.fspath(config.persist_path)
+        raise
+
+
+def _open_log(
+    config: Config,
+    dispatch: Dispatch,
+    failed: Callable[[JobQueueError], None],
+    ended: Callable[[], None],
+) -> LockedLog | None:
+    if config.persist_path is None:
+        return None
+    log = open_log(config.persist_path, config)
+    options = LogOptions(
+        durability=config.durability,
+        fsync_interval=config.fsync_interval,
+        segment_bytes=config.segment_bytes,
+        segment=log.next_segment,
+        batch=log.last_batch,
+        bytes_before=log.bytes,
+        files_before=log.file_count,
+        status_retention=config.status_retention,
+    )
+    try:
+        writer = LogWriter(
+            log.files,
+            log.directory,
+            options,
+            lock=rlock_of(dispatch.mutex),
+            settle=dispatch.settle,
+            failed=failed,
+            ended=ended,
+            needed=dispatch.needed_bytes,
+            report=_report_compaction,
+            monotonic=SystemClock.monotonic,
+        )
+    except BaseException:
+        log.files.unlock(log.lock)
+        raise
+    dispatch.journal = Journal(writer, log.state.next_number)
+    return log
+
+
+def _report_aside(error: LogWriteError) -> None:
+    """Not on the log's thread: a log handler may close the queue, which waits for that thread."""
+    thread = threading.Thread(target=_report_failure, args=(error,), name="jobqueue-report")
+    try:
+        thread.start()
+    except RuntimeError:  # there are no more threads, or the interpreter ends
+        _report_failure(error)
+
+
+def _report_failure(error: LogWriteError) -> None:
+    report(
+        logging.ERROR,
+        f"nothing runs any more, for the log has failed: {error}; jobs that were accepted are in "
+        f"it: mend the cause, and start the queue again",
+        error,
+    )
+
+
+def _report_compaction(error: BaseException) -> None:
+    report(logging.WARNING, f"the log could not be compacted: {error}", error)
+
+
+def _start_log(log: LockedLog, config: Config, dispatch: Dispatch) -> None:
+    """Start the log's thread, and slots of this run's own once the last run's are accounted for."""
+    assert dispatch.journal is not None  # `_open_log` made it
+    dispatch.journal.writer.start()
+    if log.interrupted.jobs:
+        dispatch.journal.writer.flush()
+    dispatch.slots = Slots(log.files, log.directory, log.next_segment, 2 * config.num_workers)
+
+
+def _timer_died(error: BaseException) -> JobQueueError:
+    fault = JobQueueError(f"the timer thread died: {type(error).__name__}: {error}")
+    fault.__cause__ = error
+    return fault
+
+
+def checked_config(config: Config | None) -> Config:
+    """The settings to use; raises where they are none, or ask for what is not there."""
+    if config is None:
+        return Config()
+    if not isinstance(config, Config):
+        raise TypeError(f"config must be a Config or None, not {config!r}")
+    return config
+
+
+def make_registry(
+    config: Config,
+    default: Callable[..., object] | None,
+    handlers: Mapping[str, Callable[..., object]] | None,
+) -> HandlerRegistry:
+    """The registry with the handlers that a queue is made with."""
+    registry = HandlerRegistry(default, _make_processes(config))
+    for name, function in (handlers or {}).items():
+        check_text("handler name", name)
+        registry.register(name, registry.make(function))
+    return registry
+
+
+def _make_processes(config: Config) -> Processes | None:
+    """What runs the handlers, where that is not the worker threads; starts none yet."""
+    if config.executor == "thread":
+        return None
+    from ..processes.executor import Processes  # which most queues do without
+
+    return Processes(config)

@@ -1,0 +1,186 @@
+"""Handlers: which function a job names, how it is called, and the jobs that wait for their name."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..processes.executor import Processes
+    from .job import JobContext, JobHandle
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class Handler:
+    """A function and the form in which it is called.
+
+    Args:
+        function: `fn(payload)` or `fn(payload, context)`.
+
+    Raises:
+        TypeError: it cannot be called in either form.
+    """
+
+    __slots__ = ("by_keyword", "function", "wants_context")
+
+    def __init__(self, function: Callable[..., object]) -> None:
+        if not callable(function):
+            raise TypeError(f"a handler must be callable, not {function!r}")
+        self.function = function
+        self.wants_context, self.by_keyword = _form(function)
+
+    def __call__(self, payload: bytes, context: JobContext) -> object:
+        """Call it; only where it wants the context."""
+        if self.by_keyword:
+            return self.function(payload, context=context)
+        return self.function(payload, context)
+
+
+def _form(function: Callable[..., object]) -> tuple[bool, bool]:
+    """Whether the function takes the context, and whether by keyword."""
+    if inspect.iscoroutinefunction(function):
+        raise TypeError(
+            f"handler {name_of(function)} is a coroutine function, which a worker thread does not "
+            f"await; register a plain function, for example one that calls asyncio.run"
+        )
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (ValueError, TypeError):  # a built-in without a readable signature
+        return False, False
+    positional = [p for p in parameters if p.kind in _POSITIONAL]
+    any_number = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    required = [p for p in positional if p.default is p.empty]
+    keywords = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if not positional and not any_number:
+        raise _wrong_shape(function)
+    context = next((p for p in parameters if p.name == "context" and p is not parameters[0]), None)
+    if len(required) == 2 and not keywords:
+        return True, False
+    if context is not None and len(required) <= 1 and not set(keywords) - {"context"}:
+        return _takes(context, positional, function)
+    if len(required) <= 1 and not keywords:
+        return False, False
+    raise _wrong_shape(function)
+
+
+def _takes(
+    context: inspect.Parameter,
+    positional: list[inspect.Parameter],
+    function: Callable[..., object],
+) -> tuple[bool, bool]:
+    """How a parameter named `context` that need not be the second one is passed."""
+    if context.kind in (context.POSITIONAL_OR_KEYWORD, context.KEYWORD_ONLY):
+        return True, True
+    if context.kind is context.POSITIONAL_ONLY and positional.index(context) == 1:
+        return True, False
+    raise _wrong_shape(function)
+
+
+def _wrong_shape(function: Callable[..., object]) -> TypeError:
+    return TypeError(
+        f"handler {name_of(function)} must take fn(payload) or fn(payload, context), "
+        f"not {inspect.signature(function)}"
+    )
+
+
+def name_of(function: Callable[..., object]) -> str:
+    """What to call a function in messages."""
+    return getattr(function, "__qualname__", None) or repr(function)
+
+
+def importable_name(function: Callable[..., object]) -> str:
+    """The name under which a function can be found again, `module.qualname`.
+
+    Raises:
+        ValueError: it could not be found again: a lambda, a local function, an object.
+    """
+    module = getattr(function, "__module__", None)
+    qualname = getattr(function, "__qualname__", None)
+    found: object = sys.modules.get(module or "")
+    for part in (qualname or "").split("."):
+        found = getattr(found, part, None)
+    if found is not function:
+        raise ValueError(
+            f"handler {name_of(function)} is a lambda, a local function or an object, which a "
+            f"queue with a log could not find again after a restart; use a function of a module, "
+            f"or register it by name and set Job(handler=...)"
+        )
+    return f"{module}.{qualname}"
+
+
+class HandlerRegistry:
+    """The handlers by name, and the queued jobs whose handler is not registered yet.
+
+    Relies on: the queue's mutex, held by the caller of every method but `__init__`.
+
+    Args:
+        default: the handler of jobs that name none.
+        processes: where the handlers are to run; `None` means in the worker threads.
+
+    Attributes:
+        make: makes a handler of a function; raises as `Handler` does, and `ValueError` where a
+            process could not import it by name.
+    """
+
+    def __init__(
+        self, default: Callable[..., object] | None, processes: Processes | None = None
+    ) -> None:
+        self.processes = processes
+        self.make = Handler if processes is None else processes.handler
+        self.default = None if default is None else self.make(default)
+        self._handlers: dict[str | None, Handler] = {}
+        if self.default is not None:
+            self._handlers[None] = self.default
+        self.find: Callable[[str | None], Handler | None] = self._handlers.get
+        """The handler of this name."""
+        self._parked: dict[str | None, dict[JobHandle, None]] = {}
+
+    def register(self, name: str, handler: Handler) -> list[JobHandle]:
+        """Add a handler; returns the jobs that waited for it, which are not parked any more.
+
+        Raises:
+            ValueError: another function has this name.
+        """
+        known = self._handlers.get(name)
+        if known is not None and known.function != handler.function:
+            raise ValueError(
+                f"handler name {name!r} is taken by {name_of(known.function)}; "
+                f"choose another name for {name_of(handler.function)}"
+            )
+        self._handlers[name] = handler
+        return list(self._parked.pop(name, ()))
+
+    def park(self, handle: JobHandle, now: float) -> bool:
+        """Keep a job until its handler is registered; `True` for the first of its name."""
+        name = handle._job._handler
+        is_first = name not in self._parked
+        jobs = self._parked.setdefault(name, {})
+        handle._since = now  # no call between this and the store, so that both are done
+        jobs[handle] = None
+        return is_first
+
+    def unpark(self, handle: JobHandle) -> bool:
+        """Take out a job that is cancelled; `False` where it was not parked."""
+        jobs = self._parked.get(handle._job._handler, {})
+        if handle not in jobs:
+            return False
+        del jobs[handle]
+        return True
+
+    @property
+    def parked_count(self) -> int:
+        """How many jobs wait for a handler."""
+        return sum(len(jobs) for jobs in self._parked.values())
+
+    def parked(self) -> list[JobHandle]:
+        """All parked jobs."""
+        return [handle for jobs in self._parked.values() for handle in jobs]
+
+    def missing(self) -> list[str]:
+        """The names that jobs wait for."""
+        names = (name for name, jobs in self._parked.items() if jobs)
+        return sorted("(default)" if name is None else name for name in names)

@@ -1,0 +1,270 @@
+"""What runs in a process of `executor="process"`: one attempt after another, as it is told.
+
+Guarantees: it ends when the process that owns it does, however that ends; Ctrl-C and SIGTERM,
+which reach a whole process group, are left to the owner to act on.
+Relies on: nothing of the queue. It runs one attempt at a time, on its main thread.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import itertools
+import os
+import pickle
+import signal
+import socket
+import sys
+import threading
+from multiprocessing import spawn
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from ..core.outcomes import describe
+from ..errors import RejectJobError, RetryJobError
+from ..model.context import StopRequest, ring
+from ..model.handlers import Handler
+from ..model.job import Job, JobContext
+from . import wire
+from .wire import Assignment, Reference, RemoteError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType, TracebackType
+
+_F_SETSIG = 10  # Linux: fcntl has no name for it
+_SIGNALS: dict[signal.Signals, Callable[[int, FrameType | None], object] | signal.Handlers] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+}
+_mask = threading.local()
+_ORPHANED = 1  # exit code that nobody is left to read
+
+
+def main(work: int, orders: int, lifeline: int) -> None:
+    """Serve the owner at the other end of these file descriptors, until told to exit."""
+    _leave_signals_to_owner()
+    _die_with_owner(lifeline)
+    sockets = socket.socket(fileno=work), socket.socket(fileno=orders)
+    os.register_at_fork(after_in_child=lambda: _let_go(sockets, lifeline))
+    server = _Server(*sockets)
+    threading.Thread(target=server.take_orders, name="jobqueue-orders", daemon=True).start()
+    server.serve()
+
+
+def _leave_signals_to_owner() -> None:
+    """Take no notice of them here; programs that a handler starts, or forks, take notice."""
+    for number in _SIGNALS:
+        signal.signal(number, _take_no_notice)
+    os.register_at_fork(
+        before=_block_signals, after_in_parent=_unblock_signals, after_in_child=_notice_again
+    )
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+
+def _take_no_notice(number: int, frame: FrameType | None) -> None:
+    del number, frame
+
+
+def _block_signals() -> None:
+    """For as long as a fork has not taken notice of them yet."""
+    _mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def _unblock_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _mask.before)
+
+
+def _notice_again() -> None:
+    for number, usual in _SIGNALS.items():
+        if signal.getsignal(number) is _take_no_notice:
+            signal.signal(number, usual)
+    _unblock_signals()
+
+
+def _die_with_owner(lifeline: int) -> None:
+    """Have the kernel kill this process when the owner is gone, even amid a long call of C code."""
+    if sys.platform == "linux":
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(lifeline, _F_SETSIG, signal.SIGKILL)
+        flags = fcntl.fcntl(lifeline, fcntl.F_GETFL)
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
+
+
+def _let_go(sockets: tuple[socket.socket, ...], lifeline: int) -> None:
+    """In a fork that a handler made: whoever waits for the end of its process is not to wait."""
+    for each in sockets:
+        each.close()
+    os.close(lifeline)
+
+
+class _Server:
+    """The one that does as told."""
+
+    def __init__(self, work: socket.socket, orders: socket.socket) -> None:
+        self._work = wire.Channel(work)
+        self._orders = orders
+        self._handlers: dict[int, Handler] = {}
+        self._importer = _Importer()
+        self._lock = threading.Lock()  # guards the four below
+        self._number = 0
+        self._stop: StopRequest | None = None
+        self._stopped = 0  # the last attempt that was told to stop; it may not have begun yet
+        self._sleepers: dict[int, threading.Lock] = {}
+        self._sleep_numbers = itertools.count()
+
+    # ── the main thread ──────────────────────────────────────────────────────────────────────
+
+    def serve(self) -> None:
+        """Do what the frames say, until one says to exit."""
+        while True:
+            try:
+                kind, number, body = self._work.receive()
+            except EOFError:
+                os._exit(_ORPHANED)
+            if kind == wire.EXIT:
+                return
+            self._answer(*self._do(kind, number, body))
+
+    def _answer(self, kind: int, body: bytes) -> None:
+        try:
+            self._work.send(kind, 0, body)
+        except OSError:
+            os._exit(_ORPHANED)
+
+    def _do(self, kind: int, number: int, body: bytes) -> tuple[int, bytes]:
+        """Never raises, whatever the user's code does."""
+        try:
+            if kind == wire.LOAD:
+                self._handlers[number] = self._importer.load(pickle.loads(body))
+                return wire.LOADED, b""
+            if kind == wire.RUN:
+                result = self._handlers[number].function(body)
+            else:
+                result = self._run_with_context(self._handlers[number], pickle.loads(body))
+        except BaseException as error:  # noqa: BLE001  # whatever a handler may raise
+            return wire.RAISED, _pack(error)
+        if result is None:
+            return wire.RETURNED_NONE, b""
+        try:
+            return wire.RETURNED, pickle.dumps(result)
+        except BaseException as error:  # noqa: BLE001  # its __reduce__ is the user's code
+            return wire.RAISED, _pack_unpicklable(result, error)
+
+    def _run_with_context(self, handler: Handler, assignment: Assignment) -> object:
+        job = _made(assignment.job)
+        stop = StopRequest(self._sleep_on_owners_clock if assignment.manual else _sleep)
+        with self._lock:
+            self._number, self._stop = assignment.number, stop
+            if self._stopped >= assignment.number:
+                stop.cancel()
+        try:
+            context = JobContext(job, assignment.attempt, assignment.deadline, stop)
+            return handler(job.payload, context)
+        finally:
+            with self._lock:
+                self._stop = None
+
+    def _sleep_on_owners_clock(self, alarm: threading.Lock, seconds: float) -> None:
+        with self._lock:
+            number = next(self._sleep_numbers)
+            self._sleepers[number] = alarm
+        self._work.send(wire.SLEEP, number, wire.SECONDS.pack(seconds))
+        alarm.acquire()
+        with self._lock:
+            self._sleepers.pop(number, None)
+
+    # ── the thread that takes orders ─────────────────────────────────────────────────────────
+
+    def take_orders(self) -> None:
+        """Stop attempts and end sleeps as told; end the process with the owner's."""
+        while True:
+            order = self._orders.recv(wire.ORDER.size, socket.MSG_WAITALL)
+            if len(order) < wire.ORDER.size:
+                os._exit(_ORPHANED)
+            what, number = wire.ORDER.unpack(order)
+            with self._lock:
+                if what == wire.WAKE:
+                    alarm = self._sleepers.pop(number, None)
+                    if alarm is not None:
+                        ring(alarm)
+                else:
+                    self._stopped = number
+                    if self._stop is not None and self._number == number:
+                        self._stop.cancel()
+
+
+def _sleep(alarm: threading.Lock, seconds: float) -> None:
+    alarm.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
+
+
+def _made(slots: dict[str, object]) -> Job:
+    job = Job.__new__(Job)
+    for slot, value in slots.items():
+        setattr(job, slot, MappingProxyType(value) if isinstance(value, dict) else value)
+    return job
+
+
+class _Importer:
+    """Imports handlers, the owner's main module included."""
+
+    def __init__(self) -> None:
+        self._has_main = False
+
+    def load(self, reference: Reference) -> Handler:
+        """Import a handler's module, and find it there."""
+        sys.argv[:] = reference.argv
+        wire.is_importing = True
+        try:
+            if reference.module == "__main__":
+                self._make_main(reference.main)
+            found: object = importlib.import_module(reference.module)
+            for part in reference.qualname.split("."):
+                found = getattr(found, part)
+        finally:
+            wire.is_importing = False
+        if not callable(found):
+            raise TypeError(f"{reference.module}.{reference.qualname} is no function there")
+        return Handler(found)
+
+    def _make_main(self, data: dict[str, str]) -> None:
+        if not self._has_main:
+            spawn.prepare(dict(data))
+            self._has_main = True
+
+
+# ── what is raised ───────────────────────────────────────────────────────────────────────────────
+
+
+def _pack(error: BaseException) -> bytes:
+    error.__traceback__ = _without_own_frames(error.__traceback__)
+    summary, trace = describe(error)
+    pickled, problem = None, ""
+    try:
+        pickled = pickle.dumps(error)
+    except BaseException as inner:  # noqa: BLE001  # its __reduce__ is the user's code
+        problem = describe(inner)[0]
+    rejects = isinstance(error, RejectJobError)
+    return pickle.dumps(RemoteError(summary, trace, pickled, problem, rejects, _delay(error)))
+
+
+def _delay(error: BaseException) -> float | None:
+    """What a `RetryJobError` asks for; `None` where a subclass lacks or broke it."""
+    try:
+        return RetryJobError(delay=error.delay).delay if isinstance(error, RetryJobError) else None
+    except Exception:  # noqa: BLE001  # whatever a subclass made of it
+        return None
+
+
+def _pack_unpicklable(result: object, error: BaseException) -> bytes:
+    summary, trace = describe(error)
+    problem = f"the handler returned {type(result).__name__}, which cannot be pickled ({summary})"
+    return pickle.dumps(RemoteError("", trace, None, problem, False, None))
+
+
+def _without_own_frames(trace: TracebackType | None) -> TracebackType | None:
+    """A traceback that begins in the handler, where it got that far."""
+    whole = trace
+    while trace is not None and trace.tb_frame.f_globals is globals():
+        trace = trace.tb_next
+    return trace or whole

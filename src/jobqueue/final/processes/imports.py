@@ -1,0 +1,65 @@
+"""Which handlers another process can import by name, and what it has to know for that."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from ..model.handlers import name_of
+from .wire import Reference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+_ADVICE = "define it at the top level of a module that can be imported, or use executor='thread'"
+
+
+def reference_to(function: Callable[..., object]) -> Reference:
+    """Where another process finds a function.
+
+    Raises:
+        ValueError: it would not find it.
+    """
+    name = getattr(function, "__module__", None)
+    qualname = getattr(function, "__qualname__", None)
+    module = sys.modules.get(name or "")
+    if name is None or qualname is None or module is None or "<" in qualname:
+        raise _refused(function, "is a lambda, a local function or an object")
+    if name == "__mp_main__":
+        raise ValueError(
+            f"handler {name_of(function)} is in a main module that a process (executor='process') "
+            f"has imported again; make the queue under: if __name__ == '__main__'"
+        )
+    found: object = module
+    for part in qualname.split("."):
+        found = getattr(found, part, None)
+    # A decorator that registers a function comes before the module has it.
+    if found is not function and not (found is None and hasattr(function, "__code__")):
+        raise _refused(function, f"is not what {name}.{qualname} is")
+    if name == "__main__":
+        return Reference(name, qualname, _main_module(function, module), sys.argv)
+    if getattr(module, "__spec__", None) is None:
+        raise _refused(function, f"is in {name!r}, which was not imported from anywhere")
+    return Reference(name, qualname, {}, sys.argv)
+
+
+def _refused(function: Callable[..., object], reason: str) -> ValueError:
+    return ValueError(
+        f"handler {name_of(function)} {reason}, so a process (executor='process') could not "
+        f"import it by name; {_ADVICE}"
+    )
+
+
+def _main_module(function: Callable[..., object], module: ModuleType) -> dict[str, str]:
+    """How to import the program's main module, in the words of `multiprocessing`."""
+    spec = getattr(module, "__spec__", None)
+    if spec is not None and spec.name is not None:
+        if spec.name.rpartition(".")[2] == "__main__":
+            raise _refused(function, f"is in {spec.name!r}, which does its work when imported")
+        return {"init_main_from_name": spec.name}
+    path = getattr(module, "__file__", None)
+    if path is None or not os.path.isfile(path):
+        raise _refused(function, "is in the main module, which came from no file")
+    return {"init_main_from_path": os.path.abspath(path)}

@@ -1,0 +1,172 @@
+"""One process that runs handlers, as the queue that owns it sees it: start, talk, kill, end.
+
+It is started anew (not forked), so it inherits neither locks nor files; only what is imported in
+it is there. It is no child of `multiprocessing`'s, whose exit and forks know nothing of threads
+that are still at work, and whose daemons may have no children.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import ExitStack
+from multiprocessing import spawn
+
+from . import wire
+
+_no_fork = threading.Lock()
+"""Held while a process is started: a fork in between would keep copies of what is to be closed."""
+os.register_at_fork(
+    before=_no_fork.acquire, after_in_parent=_no_fork.release, after_in_child=_no_fork.release
+)
+
+_EXIT_SECONDS_MAX = 1.0
+"""How long a process that hung up may take to end by itself."""
+_KILLED_SECONDS_MAX = 5.0
+"""How long a killed one may take: as long as the kernel is busy with it."""
+
+
+class Ended(Exception):  # noqa: N818  # no error of anybody's: it is told apart at once
+    """The process is gone, or as good as gone."""
+
+
+class WorkerProcess:
+    """A process and the connections to it. One thread talks to it at a time; any may kill it.
+
+    Args:
+        known: where it adds itself, so that any fork that could copy its files knows of it.
+
+    Raises:
+        OSError: it could not be started.
+    """
+
+    def __init__(self, known: set[WorkerProcess]) -> None:
+        self.loaded: set[int] = set()
+        """The handlers it has imported."""
+        self.attempts = 0
+        """How many attempts that can be told to stop it was given."""
+        with ExitStack() as opened, _no_fork, ExitStack() as its:
+            work, its_work = _pair(opened, its)
+            self._orders, its_orders = _pair(opened, its)
+            lifeline, our_end = os.pipe()
+            opened.callback(os.close, our_end)
+            its.callback(os.close, lifeline)
+            self._process = _start(its_work.fileno(), its_orders.fileno(), lifeline)
+            self._orders.setblocking(False)
+            self._channel = wire.Channel(work, lambda: not self.is_alive())
+            self._opened = opened.pop_all()
+            known.add(self)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def is_alive(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.poll() is None
+
+    def call(self, kind: int, number: int, body: bytes) -> tuple[int, int, bytes]:
+        """Send a frame and wait for what it answers.
+
+        Raises:
+            Ended: it is gone.
+        """
+        try:
+            self._channel.send(kind, number, body)
+        except OSError:
+            pass  # what it sent before it died is still to be had
+        return self.receive()
+
+    def receive(self) -> tuple[int, int, bytes]:
+        """Wait for a frame from it; raises `Ended` as `call` does."""
+        try:
+            return self._channel.receive()
+        except EOFError:
+            raise Ended from None
+
+    def order(self, what: int, number: int) -> None:
+        """Tell it something in the middle of an attempt. Any thread; never blocks."""
+        try:
+            self._orders.send(wire.ORDER.pack(what, number))
+        except OSError:  # it is gone, or was stopped and has thousands of orders left unread
+            pass
+
+    def kill(self) -> None:
+        """Have it end at once. Any thread."""
+        self._process.kill()
+
+    def ask_to_exit(self) -> None:
+        """Have it end by itself. Only while it has nothing to do."""
+        try:
+            self._channel.send(wire.EXIT, 0)
+        except OSError:
+            pass
+
+    def wait(self, seconds: float = _KILLED_SECONDS_MAX) -> bool:
+        """Wait so long for its end; whether it came. Any thread."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def reap(self, seconds: float = _EXIT_SECONDS_MAX) -> str:
+        """Wait so long for its end, then kill it; returns how it ended."""
+        if not self.wait(seconds):
+            self._process.kill()
+            self.wait(_KILLED_SECONDS_MAX)
+        self._opened.close()
+        code = self._process.returncode
+        if code is None:
+            return "was killed and does not end"
+        if code >= 0:
+            return f"exited with code {code}"
+        return f"was ended by {_signal_name(-code)}"
+
+    def forked(self) -> None:
+        """This is a forked child: the process is the parent's, and has to notice its end."""
+        self._opened.close()
+        self._process.returncode = 0  # nobody here can wait for it
+
+
+def _pair(opened: ExitStack, its: ExitStack) -> tuple[socket.socket, socket.socket]:
+    ours, theirs = socket.socketpair()
+    return opened.enter_context(ours), its.enter_context(theirs)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _start(work: int, orders: int, lifeline: int) -> subprocess.Popen[bytes]:
+    """Start a Python that has this one's import path, and serves these file descriptors."""
+    path = [each or os.getcwd() for each in sys.path]
+    code = (
+        f"import sys; sys.path[:] = {path!r}; from {__package__}.child import main; "
+        f"main({work}, {orders}, {lifeline})"
+    )
+    # Signals to the whole group are the owner's to act on, also until it says so itself.
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        return subprocess.Popen(
+            [os.fsdecode(spawn.get_executable()), *_interpreter_flags(), "-c", code],
+            pass_fds=(work, orders, lifeline),
+            stdin=subprocess.DEVNULL,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _interpreter_flags() -> list[str]:
+    """The flags that this interpreter was started with."""
+    flags: list[str] = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]  # as multiprocessing does
+    return flags

@@ -1,0 +1,1 @@
+"""Time, locking, sleeping and reporting."""

@@ -1,0 +1,173 @@
+"""The queue's one mutex: who is not to take it twice, and how it is taken without a convoy.
+
+A thread that sleeps on a lock is handed it before it has the interpreter's own lock, the GIL.
+Whoever has that runs into the mutex at once, sleeps, and is handed it in the same way: each step
+of each thread then costs a switch, as long as there is something to do (Blasgen et al., "The
+convoy phenomenon", 1979). So nobody sleeps on it at first where it is often taken: he lets go of
+the GIL, which is all that the mutex's holder should be waiting for, and looks again. He sleeps
+after a while, for where handlers compute each look takes a turn of all of them, and after some
+looks, for those who only hold the mutex for a moment do not say so. Without a GIL he sleeps at
+once.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING, Protocol, cast
+
+from ..errors import reentered
+from ..model.context import ring
+from .clock import SystemClock, give_way
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+
+class Mutex(Protocol):
+    """A reentrant lock of the standard library, with those of its methods that are used here.
+
+    Callers' threads enter it by `with` only, which is C code: an asynchronous exception finds it
+    taken or not, never half. Workers, which see no signals, use `acquire_in_turn`. It is reentrant
+    so that a signal handler that interrupts its owner can be told from another thread (a plain lock
+    would hang); nothing else enters it twice.
+
+    Attributes:
+        claimant: who came up to it last and is not through, if he said so: advice, which is wrong
+            for a while where he was interrupted.
+    """
+
+    claimant: object
+
+    def acquire(self, blocking: bool = True) -> bool:
+        """Whether it was taken; it always is where this may block."""
+
+    def release(self) -> None:
+        """Let go of it."""
+
+    def __enter__(self) -> bool: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None: ...
+
+    def _is_owned(self) -> bool:
+        """Whether the calling thread holds it."""
+
+    def _at_fork_reinit(self) -> None:
+        """Make it free in a forked child, whoever held it."""
+
+
+class _ClaimedRLock(type(threading.RLock())):  # type: ignore[misc]  # a function, for typeshed
+    __slots__ = ("claimant",)
+
+
+def make_mutex() -> Mutex:
+    """A new mutex."""
+    mutex = _ClaimedRLock()
+    mutex.claimant = None
+    return cast("Mutex", mutex)
+
+
+def rlock_of(mutex: Mutex) -> threading.RLock:
+    """The mutex under the name of its type, for code that knows only the standard library's."""
+    return cast("threading.RLock", mutex)
+
+
+def has_gil() -> bool:
+    """Whether threads take turns, as all of CPython's before 3.13 do."""
+    return bool(getattr(sys, "_is_gil_enabled", lambda: True)())
+
+
+_TRIES = 20
+_GIVE_WAY_SECONDS = 0.05 if has_gil() else 0.0
+
+WORKER = object()  # claims the mutex for whichever worker has it
+
+
+def acquire_in_turn(mutex: Mutex) -> None:
+    """Take the mutex without joining a convoy; for worker threads only, in a `try`.
+
+    An exception that is raised in this thread from outside may come out of this with the mutex
+    taken: see `release_if_owned`.
+    """
+    if not mutex.acquire(False) and not _give_way_until(lambda: mutex.acquire(False)):
+        mutex.acquire()
+    mutex.claimant = WORKER
+
+
+def release_if_owned(mutex: Mutex) -> None:
+    """For the `finally` after `acquire_in_turn`, wherever that was broken off."""
+    if mutex._is_owned():
+        if mutex.claimant is WORKER:
+            mutex.claimant = None
+        mutex.release()
+
+
+def await_turn(mutex: Mutex) -> None:
+    """Before `with mutex`: let him through who has claimed it.
+
+    Callers who often take it claim it before, and take their claim back at the end, with the
+    mutex, if it still is theirs. If it is not, somebody sleeps on the mutex and will be handed it:
+    his claim then holds off those who come, and the convoy ends. Between a look at the claim and
+    `with`, the GIL is not let go of where there is no call, so that hardly anybody sleeps.
+    """
+    _give_way_until(lambda: mutex.claimant is None)
+
+
+def _give_way_until(is_done: Callable[[], bool]) -> bool:
+    """Let others run until it is done, or no longer worth waiting; returns whether it is done."""
+    until = SystemClock.monotonic() + _GIVE_WAY_SECONDS
+    for _ in range(_TRIES):
+        if SystemClock.monotonic() >= until:
+            break
+        give_way()
+        if is_done():
+            return True
+    return False
+
+
+class WorkerCondition:
+    """What workers that have nothing to do wait for. All methods are called with the mutex.
+
+    As a `threading.Condition`, but that they come back by `acquire_in_turn`, and that whoever fell
+    asleep last is woken first: the others may sleep on.
+    """
+
+    def __init__(self, mutex: Mutex) -> None:
+        self._mutex = mutex
+        # Each has a lock of its own, which is released to wake it. Guarded by the mutex.
+        self._sleepers: list[threading.Lock] = []
+
+    def wait(self) -> None:
+        """Sleep until woken; the mutex, held once, is free meanwhile. Worker threads only."""
+        alarm = threading.Lock()
+        alarm.acquire()
+        self._sleepers.append(alarm)
+        release_if_owned(self._mutex)
+        alarm.acquire()
+        acquire_in_turn(self._mutex)
+        if alarm in self._sleepers:  # whoever woke this one was interrupted
+            self._sleepers.remove(alarm)
+
+    def notify(self) -> None:
+        """Wake one of those who sleep, if any does. Any thread."""
+        if self._sleepers:
+            ring(self._sleepers[-1])  # first, so that an interrupt between leaves no sleeper out
+            self._sleepers.pop()
+
+    def notify_all(self) -> None:
+        """Wake all who sleep. Any thread."""
+        while self._sleepers:
+            self.notify()
+
+
+def check_reentry(mutex: Mutex) -> None:
+    """Raises `RuntimeError` where this thread is inside of the queue's own code already."""
+    if mutex._is_owned():
+        raise reentered()

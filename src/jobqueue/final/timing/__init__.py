@@ -1,0 +1,1 @@
+"""When: the timer, its wheel, and backoff."""

@@ -1,0 +1,186 @@
+"""The timer: puts jobs into their lanes when they are due, and calls what else waits for a time.
+
+Guarantees: nothing fires early, or later than the next tick (1 ms) plus what the machine needs to
+run a thread. `advance` of a manual clock returns when all that came due has been dealt with.
+Relies on: `fire`, which takes the queue's mutex; the lock order is timer, then mutex. Nobody else
+waits for the timer's lock, so a caller that is interrupted cannot harm the wheel: callers only
+append to `_changes`, a deque, whose `append` and `popleft` are atomic.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from ..core.watchers import acquire_within
+from ..model.context import ring
+from .timer_wheel import TimerWheel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ..runtime.clock import Clock
+
+TICKS_PER_SECOND = 1000
+CHANGES_MAX = 1024
+"""How many changes pile up, about, before the thread is woken to apply them: they hold jobs."""
+_NEVER = float("inf")
+_ROUNDED_DIGITS = 6  # of a tick: sums of floats that should be whole ticks are
+_SECONDS_MAX = 2.0**52  # a hundred million years; a longer delay is this one
+
+
+class Timer:
+    """A timer wheel, its lock and its thread.
+
+    Args:
+        clock: whose monotonic time counts.
+        fire: called with the items that are due, in order, by the timer's thread or by the one
+            that moves a manual clock, and with the timer's lock; may return what is to be called
+            without it, since it is slow or the user's.
+        failed: called where the thread has to end because of an error.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        fire: Callable[[list[object]], Iterable[Callable[[], object]] | None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._clock = clock
+        self._fire = fire
+        self._failed = failed
+        self._lock = threading.Lock()  # guards the wheel; taken by the two threads of `fire` only
+        self._wheel: TimerWheel[object] = TimerWheel(tick_before(clock.monotonic()))
+        self._changes: deque[tuple[int, object, bool]] = deque()  # to insert (True) or to remove
+        self._mailbox: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        # `put` of a SimpleQueue may interrupt itself, so a signal handler can use it too. Nobody
+        # waits in its `get`: before Python 3.13 a short timeout may be taken for none.
+        self._alarm = threading.Lock()  # free when the thread has something to look at
+        self._alarm.acquire()
+        self._asleep_until: float = -1  # tick; -1 while awake
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name="jobqueue-timer", daemon=True)
+        self._unsubscribe = clock.subscribe(self.expire)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    # ── any thread, with or without the queue's mutex ────────────────────────────────────────
+
+    def schedule(self, item: object, tick: int) -> None:
+        """Have `item` fired at a tick, see `tick_after`."""
+        try:
+            self._changes.append((tick, item, True))
+        finally:
+            if tick < self._asleep_until or len(self._changes) % CHANGES_MAX == 0:
+                try:
+                    self._alarm.release()  # and not by `ring`, where an interruption may come first
+                except RuntimeError:  # it is free already
+                    pass
+
+    def remove(self, item: object, tick: int) -> None:
+        """Have `item` not fired, if it has not been yet."""
+        self._changes.append((tick, item, False))
+        if len(self._changes) % CHANGES_MAX == 0:
+            ring(self._alarm)
+
+    def call_soon(self, function: Callable[[], object]) -> None:
+        """Have the timer's thread call `function`. Safe in a signal handler."""
+        self._mailbox.put(function)
+        ring(self._alarm)
+
+    def sleep(self, alarm: threading.Lock, seconds: float) -> None:
+        """Acquire `alarm`, which somebody may release, within so many seconds of the clock."""
+        if not self._clock.manual:
+            alarm.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
+            return
+        wake = _Wake(alarm)
+        tick = tick_after(self._clock.monotonic() + seconds)
+        self.schedule(wake, tick)
+        alarm.acquire()
+        self.remove(wake, tick)
+
+    def stop(self) -> None:
+        """End the thread. Nothing fires any more."""
+        self._unsubscribe()
+        self._stopped = True
+        ring(self._alarm)
+
+    def join(self, timeout: float) -> None:
+        """Wait for the thread's end, where it has been started and is another one."""
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+
+    # ── the timer's thread, and `expire` also whoever moves a manual clock ───────────────────
+
+    def expire(self) -> None:
+        """Fire what is due."""
+        with self._lock:
+            self._apply_changes()
+            due = self._wheel.advance(tick_before(self._clock.monotonic()))
+            later = self._fire(due) if due and not self._stopped else None
+        for function in later or ():
+            function()
+
+    def _apply_changes(self) -> None:
+        changes = self._changes
+        while changes:
+            tick, item, is_insertion = changes.popleft()
+            if is_insertion:
+                self._wheel.insert(tick, item)
+            else:
+                self._wheel.remove(tick, item)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopped:
+                self._wait()
+                self.expire()
+        except BaseException as error:
+            self._failed(error)
+            raise
+
+    def _wait(self) -> None:
+        acquire_within(self._alarm, self._seconds_to_sleep())
+        self._asleep_until = -1
+        while not self._mailbox.empty():
+            self._mailbox.get_nowait()()
+
+    def _seconds_to_sleep(self) -> float | None:
+        """How long there is nothing to do; from here on `schedule` wakes the thread."""
+        self._asleep_until = _NEVER  # before looking, so that no change is missed
+        with self._lock:
+            self._apply_changes()
+            tick = self._wheel.next_tick()
+        if tick is None:
+            return None
+        if self._clock.manual:  # what is due already came while the thread was awake
+            return 0.0 if tick <= tick_before(self._clock.monotonic()) else None
+        self._asleep_until = tick
+        return tick / TICKS_PER_SECOND - self._clock.monotonic()
+
+
+def tick_after(seconds: float) -> int:
+    """The first tick that is not before this time."""
+    return math.ceil(round(min(seconds, _SECONDS_MAX) * TICKS_PER_SECOND, _ROUNDED_DIGITS))
+
+
+def tick_before(seconds: float) -> int:
+    """The last tick that is not after this time."""
+    return math.floor(round(min(seconds, _SECONDS_MAX) * TICKS_PER_SECOND, _ROUNDED_DIGITS))
+
+
+class _Wake:
+    """Ends a `sleep` on a manual clock."""
+
+    __slots__ = ("_alarm",)
+
+    def __init__(self, alarm: threading.Lock) -> None:
+        self._alarm = alarm
+
+    def __call__(self) -> None:
+        ring(self._alarm)

@@ -1,0 +1,1 @@
+"""What the log's lines say: records, and how they are encoded."""

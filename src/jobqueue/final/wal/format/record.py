@@ -1,0 +1,152 @@
+"""The record types of the log: what happened to a job, one JSON object a line.
+
+A record names its job by number, which is unique in a log; only `Enqueued` carries the job
+itself. Times are Unix times in seconds, delays are seconds. Fields at their default are left out
+of the line; unknown fields are ignored, so that a later version may add some.
+
+Records are cheap to make (they are made for each job) and must not be changed once they have
+been handed to the log. All floats must be finite.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+from .base import Meta, Struct
+
+__all__ = [
+    "Cancelled",
+    "Completed",
+    "Crashed",
+    "Discarded",
+    "Enqueued",
+    "Failed",
+    "Record",
+    "Requeued",
+    "Retried",
+    "payload_bytes",
+    "payload_fields",
+]
+
+_COUNT_MAX = 2**63 - 1
+_FLOAT_MAX = 1.7976931348623157e308
+
+JobNumber: TypeAlias = Annotated[int, Meta(ge=1, le=_COUNT_MAX)]
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=_COUNT_MAX)]
+Level: TypeAlias = Annotated[int, Meta(ge=0, le=2)]
+JobId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255)]
+Time: TypeAlias = Annotated[float, Meta(ge=-_FLOAT_MAX, le=_FLOAT_MAX)]
+Delay: TypeAlias = Annotated[float, Meta(ge=0, le=_FLOAT_MAX)]
+
+
+class _Record(Struct, tag_field="op", omit_defaults=True, gc=False):
+    """Base of the records. `gc=False`: they hold text and numbers, never a cycle."""
+
+
+class Enqueued(_Record, tag="enqueued"):
+    """A job was accepted. `payload` holds it where it is UTF-8, else `binary`; see below.
+
+    `due` is the Unix time of a delayed job, `delay` what was asked for, to clamp it; both are
+    `None` for any other job.
+    """
+
+    job: JobNumber
+    id: JobId
+    priority: Level
+    created: Time
+    handler: str | None = None
+    max_retries: Count | None = None
+    headers: dict[str, str] = {}  # noqa: RUF012  # a struct gives each instance a new one
+    payload: str = ""
+    binary: bytes = b""
+    due: Time | None = None
+    delay: Delay | None = None
+
+
+class Retried(_Record, tag="retried"):
+    """An attempt failed and another one follows; `retries` counts this failure in."""
+
+    job: JobNumber
+    at: Time
+    started: Time
+    retries: Count
+    due: Time
+    delay: Delay
+    error: str
+    traceback: str
+
+
+class Completed(_Record, tag="completed"):
+    """The handler returned."""
+
+    job: JobNumber
+    at: Time
+    started: Time
+    retries: Count
+
+
+class Failed(_Record, tag="failed"):
+    """The job failed for good and is kept as a dead letter; `started` is of the last attempt."""
+
+    job: JobNumber
+    at: Time
+    started: Time | None
+    retries: Count
+    error: str
+    traceback: str
+
+
+class Cancelled(_Record, tag="cancelled"):
+    """The job was cancelled; `started` is `None` where it had never run.
+
+    `error` and `traceback` are what its handler raised when it was asked to stop.
+    """
+
+    job: JobNumber
+    at: Time
+    started: Time | None = None
+    retries: Count = 0
+    error: str | None = None
+    traceback: str | None = None
+
+
+class Requeued(_Record, tag="requeued"):
+    """A dead letter was queued again, its retries back at 0."""
+
+    job: JobNumber
+    at: Time
+
+
+class Discarded(_Record, tag="discarded"):
+    """A dead letter was dropped; its id is unknown from here on."""
+
+    job: JobNumber
+
+
+class Crashed(_Record, tag="crashed"):
+    """The process died while the job was running, `crashes` times in a row by now.
+
+    `run` names the run that died, by its first segment, so that none is counted twice.
+    """
+
+    job: JobNumber
+    crashes: Count
+    run: Count = 0
+
+
+Record: TypeAlias = (
+    Enqueued | Retried | Completed | Failed | Cancelled | Requeued | Discarded | Crashed
+)
+
+
+def payload_fields(payload: bytes) -> tuple[str, bytes]:
+    """Return `payload` and `binary` of an `Enqueued`: text where it is valid UTF-8, else bytes."""
+    try:
+        return payload.decode(), b""
+    except UnicodeDecodeError:
+        return "", payload
+
+
+def payload_bytes(record: Enqueued) -> bytes:
+    """Return the payload's bytes, exactly as `payload_fields` was given them."""
+    return record.binary or record.payload.encode()

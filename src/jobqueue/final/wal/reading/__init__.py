@@ -1,0 +1,1 @@
+"""How a log is read: batches, their order, damage, and the jobs that they tell of."""

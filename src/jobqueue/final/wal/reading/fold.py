@@ -1,0 +1,233 @@
+"""Folds records into jobs: what a replay leaves, and what a snapshot must hold.
+
+The fold is forgiving. A record about a job that is not known, or one that does not follow from
+the job's status (completed after cancelled, an accepted job accepted again), changes nothing. So
+a finished job never runs again and each job is there once, whatever was repeated.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from ..format.base import Struct
+from ..format.record import (
+    Cancelled,
+    Completed,
+    Crashed,
+    Discarded,
+    Enqueued,
+    Failed,
+    Record,
+    Requeued,
+    Retried,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+__all__ = ["CANCELLED", "COMPLETED", "FAILED", "QUEUED", "JobState", "LogState"]
+
+QUEUED: Final = "queued"
+COMPLETED: Final = "completed"
+FAILED: Final = "failed"
+CANCELLED: Final = "cancelled"
+
+
+class JobState(Struct, gc=False):
+    """What the log knows of one job.
+
+    Attributes:
+        enqueued: how it was accepted; without its payload once it is completed or cancelled.
+        status: `QUEUED` (waiting, scheduled or interrupted), `COMPLETED`, `FAILED`, `CANCELLED`.
+        retries: failed attempts that were followed by another one; of a failed job, all of them.
+        due: Unix time before which it must not run, or `None`.
+        delay: the delay in seconds that `due` came from, to clamp it.
+        crashes: process deaths in a row while it was running.
+        crashed_run: the run whose death was counted last.
+        error, traceback: of the last failed attempt, or `None`.
+        started: Unix time of the last attempt that ended, or `None`.
+        finished: Unix time at which it was completed, failed or cancelled, or `None`.
+    """
+
+    enqueued: Enqueued
+    due: float | None = None
+    delay: float = 0.0
+    status: str = QUEUED
+    retries: int = 0
+    crashes: int = 0
+    crashed_run: int = 0
+    error: str | None = None
+    traceback: str | None = None
+    started: float | None = None
+    finished: float | None = None
+
+
+class LogState:
+    """The jobs of a log, by number, in the order in which they were accepted.
+
+    Memory is that of the unfinished and failed jobs and of the `status_retention` last finished
+    ones. Not thread-safe.
+
+    Attributes:
+        jobs: all jobs that are not forgotten, by number.
+        next_number: above all numbers seen; the number of the next new job.
+    """
+
+    def __init__(self, status_retention: int) -> None:
+        self.jobs: dict[int, JobState] = {}
+        self._retention = status_retention
+        self._finished: deque[int] = deque()  # completed and cancelled jobs, oldest first
+        self.next_number = 1
+        # Numbers below that were not seen, as ranges: where each begins and ends. What is neither
+        # there nor in `jobs` is forgotten. Jobs come in order, so there are few.
+        self._gap_starts = array("Q")
+        self._gap_ends = array("Q")
+
+    def apply(self, record: Record) -> None:
+        """Fold one record in, and take it over: it may be changed later."""
+        self.apply_all((record,))
+
+    def apply_all(self, records: Iterable[Record]) -> None:
+        """Fold records in, in order, and take them over."""
+        jobs = self.jobs
+        for record in records:
+            number = record.job
+            if type(record) is Enqueued:
+                if number == self.next_number:
+                    self.next_number = number + 1
+                elif not self._is_new(number):
+                    continue
+                jobs[number] = JobState(record, record.due, record.delay or 0.0)
+            elif (state := jobs.get(number)) is not None:
+                _APPLY[type(record)](self, state, record)
+
+    def _is_new(self, number: int) -> bool:
+        """Note a number that did not come in order; tell whether it is seen for the first time."""
+        if number >= self.next_number:
+            self._add_gap(self.next_number, number)
+            self.next_number = number + 1
+            return True
+        index = bisect_right(self._gap_starts, number) - 1
+        if index < 0 or number >= self._gap_ends[index]:
+            return False
+        start, end = self._gap_starts.pop(index), self._gap_ends.pop(index)
+        self._add_gap(number + 1, end, index)
+        self._add_gap(start, number, index)
+        return True
+
+    def _add_gap(self, start: int, end: int, index: int | None = None) -> None:
+        if start < end:
+            where = len(self._gap_starts) if index is None else index
+            self._gap_starts.insert(where, start)
+            self._gap_ends.insert(where, end)
+
+    def _finish(self, state: JobState, record: Completed | Cancelled) -> None:
+        """End a job: its payload goes, and the oldest job that ended is forgotten."""
+        if state.status != QUEUED:
+            return
+        if isinstance(record, Completed):
+            state.status = COMPLETED
+        else:
+            state.status = CANCELLED
+            if record.error is not None:
+                state.error, state.traceback = record.error, record.traceback
+        state.started = record.started
+        state.retries = record.retries
+        state.finished = record.at
+        enqueued = state.enqueued
+        enqueued.payload = ""
+        if enqueued.binary:
+            enqueued.binary = b""
+        if state.due is not None:
+            state.due = None
+            state.delay = 0.0
+        if state.crashes:
+            state.crashes = state.crashed_run = 0
+        finished = self._finished
+        finished.append(record.job)
+        if len(finished) > self._retention:
+            del self.jobs[finished.popleft()]
+
+    def _retried(self, state: JobState, record: Retried) -> None:
+        if state.status == QUEUED:
+            state.retries = record.retries
+            state.due = record.due
+            state.delay = record.delay
+            state.error = record.error
+            state.traceback = record.traceback
+            state.started = record.started
+            state.crashes = state.crashed_run = 0
+
+    def _failed(self, state: JobState, record: Failed) -> None:
+        if state.status == QUEUED:
+            state.status = FAILED
+            state.retries = record.retries
+            state.due = None
+            state.delay = 0.0
+            state.error = record.error
+            state.traceback = record.traceback
+            state.started = record.started
+            state.finished = record.at
+            state.crashes = state.crashed_run = 0
+
+    def _requeued(self, state: JobState, record: Requeued) -> None:
+        if state.status == FAILED:
+            enqueued = state.enqueued
+            enqueued.due = enqueued.delay = None
+            self.jobs[record.job] = JobState(enqueued)
+
+    def _discarded(self, state: JobState, record: Discarded) -> None:
+        if state.status == FAILED:
+            del self.jobs[record.job]
+
+    def _crashed(self, state: JobState, record: Crashed) -> None:
+        if state.status == QUEUED:
+            state.crashes = record.crashes
+            state.crashed_run = record.run
+
+    def records(self) -> Iterator[Record]:
+        """Yield records that would rebuild this state; those of type `Enqueued` are its own.
+
+        Jobs come in their order, and what ended in the order in which it did.
+        """
+        for state in self.jobs.values():
+            yield from _rebuild(state)
+        for number in self._finished:
+            yield _end(self.jobs[number])
+
+
+_APPLY: Final[dict[type[Any], Callable[[LogState, JobState, Any], None]]] = {
+    Retried: LogState._retried,
+    Completed: LogState._finish,
+    Failed: LogState._failed,
+    Cancelled: LogState._finish,
+    Requeued: LogState._requeued,
+    Discarded: LogState._discarded,
+    Crashed: LogState._crashed,
+}
+
+
+def _rebuild(state: JobState) -> Iterator[Record]:
+    """Yield the records from which `LogState` makes an equal state, but for a job's end."""
+    yield state.enqueued
+    error, trace = state.error or "", state.traceback or ""
+    job, retries, started = state.enqueued.job, state.retries, state.started
+    if state.status == FAILED:
+        yield Failed(job, state.finished or 0.0, started, retries, error, trace)
+    elif state.error is not None:
+        began = started or 0.0
+        due = began if state.due is None else state.due
+        yield Retried(job, began, began, retries, due, state.delay, error, trace)
+    if state.crashes:
+        yield Crashed(job, state.crashes, state.crashed_run)
+
+
+def _end(state: JobState) -> Record:
+    """Return the record that ended a completed or cancelled job."""
+    job, at, retries = state.enqueued.job, state.finished or 0.0, state.retries
+    if state.status == COMPLETED:
+        return Completed(job, at, state.started or 0.0, retries)
+    return Cancelled(job, at, state.started, retries)

@@ -1,0 +1,276 @@
+"""Walks one log file from start to end and tells whole batches from damage.
+
+It knows nothing of the order of batches and never raises on damage: after some it finds the next
+whole batch again, by the commit line that says how many lines before it belong to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+from ..format.codec import (
+    BATCH_BYTES_MAX,
+    BATCH_END,
+    COMMIT_LINE,
+    VERSION,
+    Header,
+    decode_crcs,
+    decode_heads,
+    parse_header,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+
+    from ..appender import LogFile
+    from ..files import Files
+
+__all__ = ["Batches", "Damage", "scan"]
+
+_CHUNK_BYTES = 1 << 18
+_HEADER_BYTES_MAX = 512
+_KEPT_BYTES = 4096
+"""When too much that is no batch has piled up, this much of it is looked at again."""
+
+_RECORD_START = b'{"op":'
+
+
+@dataclass(slots=True)
+class Batches:
+    """Whole batches that follow each other without a gap between their bytes.
+
+    The lists have one entry for each batch: its number, its number of records, its `synced`, its
+    CRC, the bytes that the CRC covers, and its record lines without the last newline.
+    """
+
+    file: LogFile
+    offset: int
+    numbers: list[int]
+    counts: list[int]
+    synced: list[int]
+    crcs: list[int]
+    covered: Sequence[bytes]
+    texts: Sequence[bytes]
+    _offsets: list[int] = field(default_factory=list)  # filled when first asked for
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def offset_of(self, index: int) -> int:
+        """Return where in the file a batch begins; `len(self)` gives the end of the last one."""
+        if not self._offsets:
+            columns = zip(self.covered, self.crcs, strict=True)
+            sizes = (len(covered) + len(b',"crc":%d}\n' % crc) for covered, crc in columns)
+            self._offsets = list(accumulate(sizes, initial=self.offset))
+        return self._offsets[index]
+
+    def part(self, start: int, stop: int) -> Batches:
+        """Return some of the batches."""
+        if start == 0 and stop == len(self):
+            return self
+        where = slice(start, stop)
+        return Batches(
+            self.file,
+            self.offset_of(start),
+            self.numbers[where],
+            self.counts[where],
+            self.synced[where],
+            self.crcs[where],
+            self.covered[where],
+            self.texts[where],
+        )
+
+
+@dataclass(slots=True)
+class Damage:
+    """Bytes that belong to no whole batch; `nuls` where they are nothing but NULs."""
+
+    file: LogFile
+    offset: int
+    end: int
+    problem: str
+    nuls: bool
+
+
+def scan(files: Files, file: LogFile) -> Generator[Header | Batches | Damage, None, None]:
+    """Walk a file in bounded memory: its header if it is sound, then batches and damage in order.
+
+    A header line that is repeated later (the file was concatenated with itself) is passed over.
+    Damage never touches damage. A file of another version yields its header alone. The file is
+    open until the end, or until the generator is closed.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    fd = files.open_read(file.path)
+    try:
+        yield from _Scanner(files, file, fd).items()
+    finally:
+        files.close(fd)
+
+
+class _Scanner:
+    """One walk through one file."""
+
+    def __init__(self, files: Files, file: LogFile, fd: int) -> None:
+        self._files = files
+        self._file = file
+        self._fd = fd
+        self._header = b""
+        self._offset = 0  # where in the file `_rest` begins
+        self._rest = b""  # what has been read and not told of
+        self._damage: Damage | None = None  # not told of yet: it may still grow
+
+    def items(self) -> Iterator[Header | Batches | Damage]:
+        header = self._read_header()
+        if header is not None:
+            yield header
+            if header.version != VERSION:
+                return
+        while self._read_more():
+            whole = self._take_whole()
+            if whole is None:
+                yield from self._take_damaged()
+            elif whole:
+                yield from self._told_damage()
+                yield whole
+            self._skip_hopeless()
+        yield from self._tail()
+
+    def _read_header(self) -> Header | None:
+        start = self._files.read(self._fd, _HEADER_BYTES_MAX, 0)
+        line = start[: start.find(b"\n") + 1]
+        header = parse_header(line)
+        if header is not None:
+            self._header = line
+            self._offset = len(line)
+        return header
+
+    def _read_more(self) -> bool:
+        # Reading as much as is left over keeps the cost of a huge batch linear.
+        size = max(_CHUNK_BYTES, len(self._rest))
+        chunk = self._files.read(self._fd, size, self._offset + len(self._rest))
+        self._rest += chunk
+        return bool(chunk)
+
+    def _drop(self, size: int) -> None:
+        self._offset += size
+        self._rest = self._rest[size:]
+
+    def _take_whole(self) -> Batches | None:
+        """Take all batches off the rest, all at once; `None` where anything is unusual."""
+        parts = BATCH_END.split(self._rest)
+        covered = parts[:-1:2]
+        try:
+            crcs = decode_crcs(parts[1::2])
+            if list(map(crc32, covered)) != crcs:
+                return None
+            split = [data.rpartition(b"\n") for data in covered]
+            numbers = decode_heads([head for _, _, head in split])
+        except ValueError:
+            return None
+        texts = [text for text, _, _ in split]
+        found = Batches(self._file, self._offset, *numbers, crcs, covered, texts)
+        self._drop(len(self._rest) - len(parts[-1]))
+        return found
+
+    def _take_damaged(self) -> Iterator[Batches | Damage]:
+        """Take what ends in commit lines off the rest, one by one."""
+        parts = COMMIT_LINE.split(self._rest)
+        for before, head, digits in zip(parts[:-1:3], parts[1::3], parts[2::3], strict=True):
+            before = self._skip_headers(before)
+            end = self._offset + len(before) + len(head) + len(b',"crc":%b}\n' % digits)
+            start = _find_start(before, head, int(digits))
+            if start is None:
+                self._add_damage(before + head, end, "a batch whose checksum is wrong")
+            else:
+                if start:
+                    skipped = before[:start]
+                    self._add_damage(skipped, self._offset + start, "bytes that are no batch")
+                self._offset += start
+                yield from self._told_damage()
+                yield self._one_batch(before[start:], head, int(digits))
+            self._offset = end
+        self._rest = parts[-1]
+
+    def _one_batch(self, body: bytes, head: bytes, crc: int) -> Batches:
+        return Batches(
+            self._file,
+            self._offset,
+            *decode_heads([head]),
+            [crc],
+            [body + head],
+            [body[:-1]],
+        )
+
+    def _skip_headers(self, data: bytes) -> bytes:
+        """Leave out header lines that come again: the file was concatenated with itself."""
+        size = 0
+        while self._header and data.startswith(self._header, size):
+            size += len(self._header)
+        self._offset += size
+        return data[size:]
+
+    def _skip_hopeless(self) -> None:
+        """Take bytes off the rest in which no batch can end any more."""
+        size = len(self._rest)
+        if self._rest.strip(b"\0"):
+            size = size - _KEPT_BYTES if size > BATCH_BYTES_MAX else 0
+        if size:
+            self._add_damage(self._rest[:size], self._offset + size, "bytes that are no batch")
+            self._drop(size)
+
+    def _tail(self) -> Iterator[Damage]:
+        rest = self._skip_headers(self._rest)
+        end = self._offset + len(rest)
+        if rest:
+            self._add_damage(rest, end, "a batch that was cut short")
+        elif end == 0:
+            self._damage = Damage(self._file, 0, 0, "the file is empty", nuls=False)
+        yield from self._told_damage()
+
+    def _add_damage(self, data: bytes, end: int, problem: str) -> None:
+        """Note that `data`, which starts at the present offset, belongs to no batch."""
+        nuls = not data.strip(b"\0")
+        if self._damage is None:
+            problem = "NULs where a batch should be" if nuls else problem
+            self._damage = Damage(self._file, self._offset, end, problem, nuls)
+        else:
+            self._damage.end = end
+            self._damage.nuls = self._damage.nuls and nuls
+
+    def _told_damage(self) -> Iterator[Damage]:
+        damage, self._damage = self._damage, None
+        if damage is not None:
+            yield damage
+
+
+def _find_start(before: bytes, head: bytes, crc: int) -> int | None:
+    """Find where in the bytes before its commit line a batch starts; `None`: it is damaged."""
+    _, (count,), _ = decode_heads([head])
+    line = _start_of_lines(before, count)
+    if line is None:
+        return None
+    candidates = [line]
+    if line < len(before):
+        # The line may be glued to what came before it, when that lost its newline.
+        candidates.append(before.rfind(_RECORD_START, line, before.find(b"\n", line)))
+    for start in candidates:
+        if start >= 0 and crc32(head, crc32(before[start:])) == crc:
+            return start
+    return None
+
+
+def _start_of_lines(data: bytes, count: int) -> int | None:
+    """Return where the last `count` lines of `data` start."""
+    start = len(data)
+    if count and not data.endswith(b"\n"):
+        return None
+    for _ in range(count):
+        if start == 0:
+            return None
+        start = data.rfind(b"\n", 0, start - 1) + 1
+    return start

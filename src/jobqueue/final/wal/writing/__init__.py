@@ -1,0 +1,1 @@
+"""How a log is written: batches, the log's thread, the active segment."""

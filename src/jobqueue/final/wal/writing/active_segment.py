@@ -1,0 +1,261 @@
+"""The end of the log: the active segment, and how far it is written and fsynced.
+
+Guarantees: `number` and `synced` tell the truth whenever the lock is free. Numbers go up by one a
+batch, across segments.
+Relies on: `lock` of the writer. It is held for `copy`; everything else is called without it, by
+one thread at a time, and makes system calls: the log's, or for `sync` a caller that leads. While
+that thread appends, nobody calls `copy`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from traceback import walk_tb
+from typing import TYPE_CHECKING
+
+from ...errors import LogWriteError
+from ..appender import MappedAppender, open_appender, segment_name
+from ..files import path_in
+from ..format.base import HAVE_MSGSPEC
+from ..format.codec import BATCH_BYTES_MAX, encode_batch, encode_header
+from .batch import LogStats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from threading import RLock
+
+    from ..appender import Appender
+    from ..files import Files
+    from ..format.record import Record
+    from ..maintenance.snapshot import Compaction
+    from .batch import LogOptions, OpenBatch
+
+INLINE_BYTES_MAX = 256 * 1024
+INLINE_RECORDS_MAX = 2_000 if HAVE_MSGSPEC else 200
+"""A larger batch is the log's thread's: the lock is held for as long as one is encoded."""
+
+
+class Tail:
+    """Where batches go.
+
+    Raises:
+        OSError: the first segment cannot be started.
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        directory: str,
+        options: LogOptions,
+        lock: RLock,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._files = files
+        self._directory = directory
+        self._lock = lock
+        self._monotonic = monotonic
+        self._segment_bytes = options.segment_bytes
+        self._mapped = options.durability != "async"  # which has large batches, and no hurry
+        self.segment = options.segment
+        """Number of the active segment."""
+        self.sealed_bytes = options.bytes_before
+        self.sealed_files = options.files_before
+        self._is_sealed = False  # the active segment, while the next one cannot be started
+        self.number = options.batch
+        """Of the last batch written."""
+        self.synced = options.batch
+        """Of the last batch known to be fsynced."""
+        self.unsynced_records = 0
+        self.batches = 0
+        self.fsyncs = 0
+        self.last_fsync_seconds = 0.0
+        self.fsync_failure: OSError | None = None
+        """Why an fsync failed; the kernel would not tell of it twice."""
+        self._appender: Appender = self._start(self.segment)
+        self._header_bytes = self._appender.position
+
+    def stats(self, waiting_records: int, error: LogWriteError | None) -> LogStats:
+        """Figures for the metrics; `waiting_records` have not been written yet."""
+        return LogStats(
+            bytes=self.sealed_bytes + self._appender.position,
+            batches=self.batches,
+            fsyncs=self.fsyncs,
+            last_fsync_seconds=self.last_fsync_seconds,
+            lag_records=self.unsynced_records + waiting_records,
+            error=None if error is None else str(error),
+        )
+
+    def copy(self, batch: OpenBatch) -> bool:
+        """With the lock: copy the batch into the segment's map, if that needs no system call.
+
+        Then the batch is empty again, and its records are in `copied`.
+        """
+        appender = self._appender
+        if self._is_sealed or not appender.mapped or len(batch.records) > INLINE_RECORDS_MAX:
+            return False
+        number = self.number + 1
+        data = encode_batch(batch.records, number, self.synced)
+        size = len(data)
+        end = appender.position + size
+        place = appender.place(size)
+        if place is None or size > INLINE_BYTES_MAX or end > self._segment_bytes:
+            return False
+        window, start = place
+        stop = start + size
+        count = len(batch.records)
+        empty: list[Record] = []
+        # No call from here on: an asynchronous exception finds the batch in the log, with all
+        # that tells of it, or not there, and nothing between.
+        window[start:stop] = data
+        appender.position = end
+        self.number = number
+        self.batches += 1
+        self.unsynced_records += count
+        self.copied = batch.records
+        batch.records = empty
+        return True
+
+    copied: Sequence[Record] = ()
+    """What `copy` copied last and its caller has not settled yet."""
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Append a batch, in a new segment where this one is full.
+
+        Records that are more than any reader takes for one batch become several.
+
+        Raises:
+            OSError: as on a full disk; nothing of the batch is left.
+            LogWriteError: some of it may be left, or an fsync failed: the end of this log.
+        """
+        data = encode_batch(records, self.number + 1, self.synced)
+        if len(data) > BATCH_BYTES_MAX and len(records) > 1:
+            self._write_halves(records)
+            return
+        end = self._appender.position + len(data)
+        is_full = end > self._segment_bytes and self._appender.position > self._header_bytes
+        if is_full or self._is_sealed:
+            self._next_segment()
+            data = encode_batch(records, self.number + 1, self.synced)
+        self._append(data, len(records))
+
+    def _write_halves(self, records: Sequence[Record]) -> None:
+        middle = len(records) // 2
+        self.write(records[:middle])
+        try:
+            self.write(records[middle:])
+        except LogWriteError:
+            raise
+        except OSError as error:
+            raise LogWriteError(
+                error.errno, f"half of a large batch could not be written: {error}", self._directory
+            ) from error
+
+    def _append(self, data: bytes, records: int) -> None:
+        if not self._appender.fits(len(data)):
+            self._appender.reserve(len(data))
+        self._appender.append(data)
+        with self._lock:
+            self.number += 1
+            self.batches += 1
+            self.unsynced_records += records
+
+    def sync(self) -> None:
+        """Fsync what is written.
+
+        Raises:
+            FsyncError: it failed, or one before did, so that nobody can tell what is on the disk.
+            InterruptedSyncError: a signal's handler raised an `OSError` meanwhile.
+        """
+        if self.fsync_failure is not None:
+            raise FsyncError(self.fsync_failure) from self.fsync_failure
+        with self._lock:
+            number, records = self.number, self.unsynced_records
+        start = self._monotonic()
+        try:
+            self._appender.sync()
+        except OSError as error:
+            self.fsync_failure = error  # before any call: no interruption of a caller hides it
+            if self._is_foreign(error):
+                self.fsync_failure = None
+                raise InterruptedSyncError(error) from error
+            raise FsyncError(error) from error
+        seconds = self._monotonic() - start
+        with self._lock:
+            self.synced = number
+            self.unsynced_records -= records
+            self.fsyncs += 1
+            self.last_fsync_seconds = seconds
+
+    def _is_foreign(self, error: OSError) -> bool:
+        """Whether it is not the disk's: it has no number, or comes from a frame of other code."""
+        own = {each.__module__ for each in (Tail, MappedAppender, *type(self._files).__mro__)}
+        modules = {frame.f_globals.get("__name__") for frame, _ in walk_tb(error.__traceback__)}
+        return error.errno is None or not modules <= own
+
+    def _next_segment(self) -> None:
+        """Seal the active segment and start another.
+
+        The header of the new one says that all before it is on the disk; that is so by then. It
+        may be on the disk too, also where it could not be started and was unlinked: so a sealed
+        segment takes no more batches.
+        """
+        self.seal()
+        sealed = self._appender
+        appender = self._start(self.segment + 1)
+        with self._lock:
+            self._is_sealed = False
+            self.segment += 1
+            self.sealed_bytes += sealed.position
+            self.sealed_files += 1
+            self._appender = appender
+        sealed.finish()
+
+    def _start(self, segment: int) -> Appender:
+        header = encode_header(segment, self.number + 1)
+        return open_appender(self._files, self._path_of(segment), header, self._mapped)
+
+    def _path_of(self, segment: int) -> str:
+        return path_in(self._directory, segment_name(segment))
+
+    def seal(self) -> None:
+        """Fsync all, and write that down in a batch of its own."""
+        if self._is_sealed:
+            with contextlib.suppress(FileNotFoundError):  # what the last attempt may have left
+                self._files.unlink(self._path_of(self.segment + 1))
+            return
+        self.sync()
+        self._append(encode_batch((), self.number + 1, self.synced), 0)
+        self.sync()
+        self._is_sealed = True
+
+    def compacted(self, result: Compaction) -> None:
+        """A snapshot has replaced sealed files."""
+        with self._lock:
+            self.sealed_bytes += result.bytes_after - result.bytes_before
+            self.sealed_files += 1 - result.files
+
+    def finish(self) -> None:
+        """Cut the active segment to its length, fsync and close it. Nothing may follow."""
+        self._appender.finish()
+
+    def abandon(self) -> None:
+        """Close the active segment as it is. Nothing may follow."""
+        self._appender.abandon()
+
+
+class InterruptedSyncError(BaseException):
+    """An `OSError` out of an fsync that is none of the disk's: `TimeoutError` at an alarm, say.
+
+    No `Exception`, so that nobody takes it for a failed fsync.
+
+    Attributes:
+        error: what was raised.
+    """
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+class FsyncError(Exception):
+    """An fsync failed; its cause is the `OSError`."""

@@ -1,0 +1,137 @@
+"""What callers, the writer and its owner hand to each other."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from ...errors import LogWriteError
+from ..format.record import Enqueued, Requeued
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..format.record import Record
+
+_CALLS = (Enqueued, Requeued)
+"""Records of calls that are undone when their batch cannot be written."""
+
+
+class Settle(Protocol):
+    """What the owner does when records have reached their level. Called with the lock held.
+
+    Without an error they are there. With one, `written` tells whether they may be on the disk all
+    the same (a failed fsync), or certainly are not (a full disk). Records may come twice.
+    """
+
+    def __call__(
+        self, records: Sequence[Record], error: LogWriteError | None, written: bool, /
+    ) -> None:
+        """Do it; takes no time and raises nothing."""
+
+
+class OpenBatch:
+    """The records that are written together, and who waits for them."""
+
+    __slots__ = ("awaited", "done", "error", "records", "settled", "urgent", "waiters")
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.settled = 0
+        """How many of them have been settled before they are written (under "async")."""
+        self.awaited = False
+        """Whether a call waits for its fsync (under "fsync")."""
+        self.urgent = False
+        """Whether it is the thread's to write, at once."""
+        self.waiters: list[threading.Lock] = []
+        self.done = False
+        self.error: LogWriteError | None = None
+
+    def has_calls(self) -> bool:
+        """Whether it holds more than outcomes."""
+        return any(isinstance(record, _CALLS) for record in self.records)
+
+    def outcomes(self) -> list[Record]:
+        """The records that nobody waits for."""
+        return [record for record in self.records if not isinstance(record, _CALLS)]
+
+    def end(self, error: LogWriteError | None) -> None:
+        """With the lock: wake those who wait. Twice does no harm."""
+        self.error = error
+        self.done = True
+        for waiter in self.waiters:
+            with contextlib.suppress(RuntimeError):  # it was woken before
+                waiter.release()
+
+    def wait(self, lock: threading.RLock, timeout: float | None = None) -> None:
+        """Wait until the batch is done, at most so many seconds. Without the lock, which guards it.
+
+        Raises:
+            LogWriteError: it could not be brought to its level of durability.
+        """
+        alarm = threading.Lock()
+        alarm.acquire()
+        with lock:
+            if not self.done:
+                self.waiters.append(alarm)
+            else:
+                alarm.release()
+        alarm.acquire(timeout=-1 if timeout is None else timeout)
+        if self.error is not None:
+            raise again(self.error)
+
+
+@dataclass(frozen=True, slots=True)
+class LogStats:
+    """What `JobQueue.metrics` shows of the log."""
+
+    bytes: int
+    batches: int
+    fsyncs: int
+    last_fsync_seconds: float
+    lag_records: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogOptions:
+    """How to write, as in `Config`, and where the log stands.
+
+    Attributes:
+        segment: number of the segment to start.
+        batch: number of the last batch in the log.
+        bytes_before: size of the files that are there already.
+        files_before: how many they are.
+        status_retention: how many finished jobs compaction keeps.
+    """
+
+    durability: Literal["async", "write", "fsync"]
+    fsync_interval: float
+    segment_bytes: int
+    segment: int
+    batch: int
+    bytes_before: int
+    files_before: int
+    status_retention: int
+
+
+def as_write_error(error: BaseException, directory: str) -> LogWriteError:
+    """The error that callers see for whatever went wrong with a write."""
+    if isinstance(error, LogWriteError):
+        return error
+    number = error.errno if isinstance(error, OSError) else None
+    wrapped = LogWriteError(
+        number or errno.EIO, f"the log could not be written: {error}", directory
+    )
+    wrapped.__cause__ = error
+    return wrapped
+
+
+def again(error: LogWriteError) -> LogWriteError:
+    """The same error for one more caller, who may raise it as his own."""
+    copy = LogWriteError(error.errno, error.strerror, error.filename)
+    copy.__cause__ = error
+    return copy

@@ -1,0 +1,193 @@
+"""Group commit: records gather in the open batch, and one write carries them all.
+
+A record is added under the same lock that guards the change it tells of, so that the log's order
+is the order of the changes. Where the segment is a shared map, a caller's thread then copies the
+batch into it by itself: no system call, so nothing to wait for. Under "fsync" a caller that finds
+nobody at it leads: he copies the open batch and fsyncs it on his own thread, which saves two
+hand-overs between threads. Everything else (writes, most fsyncs, sealing, reserving room) is done
+by one thread, which never sees a signal.
+
+Guarantees: records are settled once they have reached the level of durability. A caller that is
+interrupted anywhere loses nothing: what it left in the open batch, or unsettled, is carried on by
+whoever comes next. After a failed fsync nothing is written any more.
+Relies on: `lock`, an RLock of the owner's, held by the caller of every method unless it says
+otherwise; `settle` does nothing for a record that it has settled before.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from ...errors import reentered
+from ..format.record import Enqueued
+from .active_segment import FsyncError, InterruptedSyncError
+from .batch import LogStats, OpenBatch, again
+from .log_thread import NEVER, LogThread
+
+if TYPE_CHECKING:
+    from ..format.record import Record
+
+
+class LogWriter(LogThread):
+    """What callers do with the log: add records, bring them to their level, wait for that."""
+
+    # ── callers' threads, with the lock ──────────────────────────────────────────────────────
+
+    def check(self) -> None:
+        """Raises `LogWriteError` where a new job would not be taken."""
+        if self.failure is not None:
+            raise again(self.failure)
+        if self._leader is not None:
+            self.refuse_leader()
+        if self._is_async and self.refusal is not None:
+            raise again(self.refusal)
+
+    def leads(self) -> bool:
+        """Whether the calling thread leads: it was interrupted in `wait`. No lock needed."""
+        return self._leader == threading.get_ident()
+
+    def refuse_leader(self) -> None:
+        """Raises `RuntimeError` where the calling thread leads. No lock needed."""
+        if self.leads():
+            raise reentered()
+
+    def add(self, record: Record) -> None:
+        """Add a record. Where the log has failed it goes nowhere."""
+        if self.failure is None:
+            self._open.records.append(record)
+            if self._write_due == NEVER:
+                self._write_due = self._monotonic() + self._linger
+                self._wake_for(self._write_due)
+
+    def commit(self, *, inline: bool = True) -> OpenBatch | None:
+        """Bring what has been added to its level of durability, as far as no system call is needed.
+
+        Args:
+            inline: `False` where the records are known to be large.
+
+        Returns:
+            `None` where it is there and settled; else the batch to `wait` for, without the lock.
+        """
+        batch = self._open
+        if self._is_async:
+            self._settle_early(batch)
+            return None
+        if self._is_fsync:
+            batch.awaited = True
+            if inline:
+                return batch  # `wait` sees to it
+        elif self._tail.copied:  # a caller was interrupted
+            self._settle_copied()
+        if (
+            inline
+            and not batch.urgent
+            and self._writing is None
+            and self.failure is None
+            and self._tail.copy(batch)
+        ):
+            self.refusal = None
+            self._settle_copied()
+            return None
+        batch.urgent = True
+        self._work.notify()
+        return batch
+
+    def _settle_early(self, batch: OpenBatch) -> None:
+        count = len(batch.records)
+        self._settle(batch.records[batch.settled : count], None, False)
+        batch.settled = count
+
+    def holds(self, number: int) -> bool:
+        """Whether the `Enqueued` of this job has been added and will be settled yet."""
+        return any(
+            record.job == number
+            for record in (*self._open.records, *self._tail.copied)
+            if isinstance(record, Enqueued)
+        )
+
+    def stats(self) -> LogStats:
+        """Figures for the metrics."""
+        return self._tail.stats(len(self._open.records), self.failure or self.refusal)
+
+    # ── callers' threads, without the lock ───────────────────────────────────────────────────
+
+    def wait(self, batch: OpenBatch) -> None:
+        """Wait until the batch is done; see `OpenBatch.wait`."""
+        if not (self._is_fsync and self._lead(batch)):
+            batch.wait(self._lock)
+
+    def _lead(self, batch: OpenBatch) -> bool:
+        """Bring the batch to the disk on its caller's thread, where nobody else is at it.
+
+        Returns:
+            Whether it is there; otherwise the log's thread sees to it.
+        """
+        me = threading.get_ident()
+        try:
+            with self._lock:
+                if not self._take_lead(batch, me):
+                    return False
+            self._tail.sync()
+            self._synced()
+        except FsyncError:  # the tail knows, and the log's thread tells all
+            return False
+        except InterruptedSyncError as interruption:
+            raise interruption.error from None
+        else:
+            return batch.error is None  # the log's thread may have died meanwhile
+        finally:
+            if self._leader == me:
+                self._leader = None  # at once: from here on it is the log's thread's
+                with self._lock:
+                    self._work.notify()
+
+    def _take_lead(self, batch: OpenBatch, me: int) -> bool:
+        """With the lock: copy the batch into the log; `False` where that is the log's thread's."""
+        if batch is not self._open or batch.urgent:
+            return False
+        is_free = self._leader is None and self._writing is None
+        if is_free and not (self._flushes or self._closing or self.failure):
+            rest = OpenBatch()
+            self._leader, self._writing, self._open = me, batch, rest
+            if self._tail.copy(batch):
+                self._write_due = NEVER
+                self.refusal = None
+                return True
+            self._leader, self._writing, self._open = None, None, batch
+        batch.urgent = True
+        self._work.notify()
+        return False
+
+    def flush(self) -> None:
+        """Return when everything added so far is fsynced. Without the lock.
+
+        Raises:
+            LogWriteError: that could not be done.
+        """
+        request = OpenBatch()
+        with self._lock:
+            if self.failure is not None:
+                raise again(self.failure)
+            if self._closing:
+                request = self._end_of_all
+            else:
+                self._flushes.append(request)
+                self._work.notify()
+        self.wait(request)
+
+    def close(self, timeout: float) -> None:
+        """Write and fsync what is open, seal the segment, end the thread. Without the lock.
+
+        Half of the time is for accepted jobs that find the disk full; the thread goes on after it.
+        """
+        with self._lock:
+            self._closing = True
+            self._give_up_at = self._monotonic() + timeout / 2
+            self._work.notify()
+        self._compactor.stop(0.0)
+        if self._thread.ident is None:  # it was never started
+            self._end()
+        self._end_of_all.wait(self._lock, timeout)
+        if self._end_of_all.done and self._thread.ident is not None:
+            self._thread.join(timeout)  # not alone: interrupted, it takes the thread for ended

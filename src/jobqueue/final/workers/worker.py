@@ -1,0 +1,179 @@
+"""One worker thread: takes a job, runs its handler, reports what came of it.
+
+An attempt is a pipeline of small steps: take and start (one step under the mutex, together with
+the end of the attempt before), equip (context, deadline), call (no lock held), settle.
+
+Guarantees: whatever a handler raises, the worker lives on. The worker keeps nothing of a job
+while it waits for the next.
+Relies on: the queue's mutex, taken here.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from ..model.context import StopRequest
+from ..model.job import JobContext, JobHandle
+from ..runtime.mutex import WORKER, acquire_in_turn, release_if_owned
+from ..timing.timer import tick_after
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..core.outcomes import Outcomes
+    from ..model.handlers import Handler
+    from .pool import WorkerPool
+
+
+class Worker:
+    """A thread of the pool and what it is doing. Its attributes are guarded by the mutex.
+
+    Attributes:
+        handle: the job it runs, or `None`.
+        overrunning: whether that attempt is past its time.
+        replaced: whether another worker stands in for it, so that it ends after the attempt.
+        waiting: whether its handler waits for room in a lane.
+        slot: where the log's slots file names the job that it runs.
+    """
+
+    def __init__(self, pool: WorkerPool, outcomes: Outcomes, name: str, slot: int) -> None:
+        self.slot = slot
+        self.handle: JobHandle | None = None
+        self.overrunning = False
+        self.replaced = False
+        self.waiting = False
+        self._pool = pool
+        self._outcomes = outcomes
+        self._dispatch = outcomes.dispatch
+        self._job_timeout = pool.job_timeout
+        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def _run(self) -> None:
+        self._pool.local.worker = self
+        try:
+            self._work()
+        except BaseException as error:  # none of a handler's: this thread cannot go on
+            self._pool.died(self, error)
+            raise
+
+    def _work(self) -> None:
+        """One attempt after another, until there is nothing more to take."""
+        dispatch, outcomes = self._dispatch, self._outcomes
+        mutex, scheduler = dispatch.mutex, dispatch.scheduler
+        monotonic, time = dispatch.clock.monotonic, dispatch.clock.time
+        done: JobHandle | None = None
+        result: object = None
+        while True:
+            try:
+                if mutex.acquire(False):  # mostly; a call for it would be dear
+                    mutex.claimant = WORKER
+                else:
+                    acquire_in_turn(mutex)
+                now, wall = monotonic(), time()
+                if done is not None:
+                    outcomes.returned(self, done, result, now, wall)
+                is_spare = self.replaced and self._is_spare()
+                handle = None if is_spare else scheduler.take_ready()
+                if handle is not None:
+                    handler = self._start(handle, now, wall)
+                elif dispatch.quiet.watchers:
+                    dispatch.quiet.look()
+            finally:
+                release_if_owned(mutex)
+            done = result = None  # not under the mutex: their finalizers are the user's code
+            if handle is None:
+                found = self._await_job()
+                if found is None:
+                    return
+                handle, handler = found
+                del found
+            try:
+                if handle._stop is None:
+                    result = handler.function(handle._job._payload)
+                else:
+                    result = self._call_equipped(handle, handle._stop, handler)
+                done = handle
+            except BaseException as error:  # noqa: BLE001  # whatever a handler may raise
+                outcomes.raised(self, handle, _without_own_frames(error))
+            del handle, handler  # also what a job's own handler holds
+
+    def _await_job(self) -> tuple[JobHandle, Handler] | None:
+        """Sleep until there is a job, and start it; `None` when the thread is to end."""
+        dispatch = self._dispatch
+        mutex, clock = dispatch.mutex, dispatch.clock
+        try:
+            acquire_in_turn(mutex)
+            handle = None if self._is_spare() else dispatch.scheduler.take()
+            if handle is None:
+                self._pool.ended(self)
+                return None
+            return handle, self._start(handle, clock.monotonic(), clock.time())
+        finally:
+            release_if_owned(mutex)
+
+    def _is_spare(self) -> bool:
+        """With the mutex: another one has taken this one's place for good."""
+        return self.replaced and not self._pool.keeps(self)
+
+    def _start(self, handle: JobHandle, now: float, wall: float) -> Handler:
+        """With the mutex: the job just taken is being processed."""
+        dispatch = self._dispatch
+        handler = handle._call
+        assert handler is not None  # only jobs whose handler is known are in the lanes
+        dispatch.status.start(handle, now, wall)
+        self.handle = handle
+        if dispatch.slots is not None:
+            dispatch.slots.set(self.slot, handle._number)
+        if handle._has_room:
+            dispatch.free_room(handle)
+        if handler.wants_context or self._job_timeout is not None:
+            handle._stop = StopRequest(dispatch.timer.sleep)
+        return handler
+
+    def _call_equipped(self, handle: JobHandle, stop: StopRequest, handler: Handler) -> object:
+        """Call a handler that wants the context, or that has a deadline."""
+        timer, deadline = self._dispatch.timer, None
+        alarm: _Deadline | None = None
+        if self._job_timeout is not None:
+            deadline = handle._since + self._job_timeout
+            alarm = _Deadline(self._pool, self, handle, stop)
+            tick = tick_after(deadline)
+            timer.schedule(alarm, tick)
+        try:
+            if handler.wants_context:
+                context = JobContext(handle._job, handle._job._retries, deadline, stop)
+                result = handler(handle._job._payload, context)
+            else:
+                result = handler.function(handle._job._payload)
+        finally:
+            if alarm is not None:
+                timer.remove(alarm, tick)
+        if stop.overran:
+            raise TimeoutError(
+                f"the attempt took longer than {self._job_timeout:g} s (job_timeout)"
+            )
+        return result
+
+
+class _Deadline:
+    """Called by the timer when an attempt's time is up."""
+
+    __slots__ = ("_args", "_pool")
+
+    def __init__(
+        self, pool: WorkerPool, worker: Worker, handle: JobHandle, stop: StopRequest
+    ) -> None:
+        self._pool = pool
+        self._args = (worker, handle, stop)
+
+    def __call__(self) -> Callable[[], None] | None:
+        return self._pool.overran(*self._args)
+
+
+def _without_own_frames(error: BaseException) -> BaseException:
+    """The error with a traceback that begins in the handler, where it got that far."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals is globals():
+        trace = trace.tb_next
+    return error if trace is None else error.with_traceback(trace)

@@ -1,0 +1,502 @@
+"""How long processes live: timeouts, `close`, the owner's end, forks, signals."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import termios
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobqueue.final import Config, Job, JobHandle, JobQueue, QueueClosedError, Status
+from jobqueue.final.processes import owner as process_owner
+from jobqueue.final.processes import wire as process_wire
+from jobqueue.final.processes.executor import _Limit
+from jobqueue.final.processes.owner import WorkerProcess
+from jobqueue.final.testing import ManualClock
+from tests.support import process_handlers as handlers
+from tests.support import slow_to_import
+from tests.support.children import Child
+from tests.support.forks import in_fork
+from tests.support.handlers import in_thread
+from tests.support.process_handlers import Stage, is_running, until_gone
+from tests.support.waiting import PATIENCE, eventually
+
+pytestmark = pytest.mark.slow  # each starts processes of its own
+
+Open = Callable[..., JobQueue]
+
+
+@pytest.fixture
+def open_queue() -> Iterator[Open]:
+    queues: list[JobQueue] = []
+
+    def open_queue(clock: ManualClock | None = None, **settings: Any) -> JobQueue:
+        settings = {"num_workers": 1, "base_delay": 0, "jitter": 0, "max_retries": 0} | settings
+        queues.append(JobQueue(Config(executor="process", **settings), clock=clock))
+        return queues[-1]
+
+    yield open_queue
+    for jq in queues:
+        jq.close(0, drain=False)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    stage = Stage(tmp_path)
+    yield stage
+    stage.close()
+
+
+def put(jq: JobQueue, handler: Callable[..., object], payload: bytes = b"") -> JobHandle:
+    return jq.enqueue_with_handler(Job(payload), handler)
+
+
+# --- job_timeout ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("handler", [handlers.hold, handlers.compute, handlers.wait_long])
+def test_attempt_past_its_time_is_killed(
+    open_queue: Open, stage: Stage, clock: ManualClock, handler: Callable[..., object]
+) -> None:
+    jq = open_queue(clock, job_timeout=5)
+    handle = put(jq, handler, stage.payload)
+    pid = stage.hear()
+
+    clock.advance(4.9)
+    assert is_running(pid)
+    clock.advance(0.2)
+
+    assert handle.wait(PATIENCE) is Status.FAILED
+    with pytest.raises(TimeoutError, match=r"longer than 5 s \(job_timeout\).*was killed"):
+        handle.result()
+    until_gone(pid)
+
+
+def test_attempt_after_a_timeout_gets_another_process(
+    open_queue: Open, stage: Stage, clock: ManualClock
+) -> None:
+    jq = open_queue(clock, job_timeout=5, max_retries=1)
+    handle = put(jq, handlers.hold, stage.payload)
+    first = stage.hear()
+    clock.advance(5)
+    eventually(lambda: jq.info(handle.id).retries == 1)
+    clock.advance(1)
+
+    second = stage.hear()
+    stage.let_go()
+
+    assert handle.result(PATIENCE) == second != first
+    assert jq.metrics().overrunning == 0
+
+
+def test_time_of_an_attempt_does_not_run_while_its_handler_is_imported(
+    open_queue: Open, stage: Stage, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(slow_to_import.VARIABLE, os.fsdecode(stage.payload))
+    jq = open_queue(clock, job_timeout=5)
+    handle = put(jq, slow_to_import.handler)
+    assert stage.hear() == "importing"
+
+    clock.advance(1000)
+    stage.let_go()
+
+    assert handle.result(PATIENCE) == "imported"
+
+
+def test_time_that_has_passed_for_one_attempt_does_not_kill_the_next(
+    open_queue: Open, stage: Stage, clock: ManualClock
+) -> None:
+    jq = open_queue(clock, job_timeout=5)
+    first = put(jq, handlers.pid)
+    first.wait(PATIENCE)
+    clock.advance(4)
+    second = put(jq, handlers.hold, stage.payload)
+    stage.hear()
+
+    clock.advance(4)
+    stage.let_go()
+
+    assert second.result(PATIENCE) == first.result()
+
+
+def test_limit_that_is_late_kills_nobody(open_queue: Open) -> None:
+    jq = open_queue()
+    put(jq, handlers.pid).wait(PATIENCE)
+    (process,) = _processes(jq)
+    limit = _Limit(process)
+    strike = limit()  # 1. The timer finds the attempt's time to be up …
+
+    assert not limit.has_struck()  # 2. … the attempt ends, in time …
+    strike()  # 3. … and now the process would be killed.
+
+    assert process.is_alive()
+    assert put(jq, handlers.pid).result(PATIENCE) == process.pid
+
+
+def test_stop_that_comes_before_its_attempt_is_not_lost(open_queue: Open, stage: Stage) -> None:
+    jq = open_queue()
+    put(jq, handlers.pid).wait(PATIENCE)
+    (process,) = _processes(jq)
+
+    process.order(process_wire.STOP, process.attempts + 1)
+    eventually(lambda: _unread(process) == 0)
+
+    assert put(jq, handlers.wait_long, stage.payload).result(PATIENCE) is True
+
+
+def test_stop_that_comes_after_its_attempt_stops_no_other(open_queue: Open, stage: Stage) -> None:
+    jq = open_queue()
+    put(jq, handlers.tell_context).wait(PATIENCE)
+    (process,) = _processes(jq)
+    handle = put(jq, handlers.hold_with_context, stage.payload)
+    stage.hear()
+
+    process.order(process_wire.STOP, process.attempts - 1)
+    stage.let_go()
+
+    assert handle.result(PATIENCE) is False
+
+
+def _unread(process: WorkerProcess) -> int:
+    """How many bytes of orders a process has not taken yet."""
+    return int.from_bytes(fcntl.ioctl(process._orders, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+
+def _processes(jq: JobQueue) -> list[WorkerProcess]:
+    processes = jq._registry.processes
+    assert processes is not None
+    return list(processes._all)
+
+
+def test_deadline_is_what_the_queues_clock_will_show(open_queue: Open, clock: ManualClock) -> None:
+    jq = open_queue(clock, job_timeout=5)
+
+    told = put(jq, handlers.tell_context).result(PATIENCE)
+
+    assert isinstance(told, dict)
+    assert told["deadline"] == clock.monotonic() + 5
+
+
+def test_context_waits_on_a_manual_clock(
+    open_queue: Open, stage: Stage, clock: ManualClock
+) -> None:
+    jq = open_queue(clock)
+    handle = put(jq, handlers.wait_long, stage.payload)
+    stage.hear()
+
+    def has_completed() -> bool:
+        clock.advance(1000)  # again: it may not have begun to wait the first time
+        return handle.status is Status.COMPLETED
+
+    assert eventually(has_completed)
+    assert handle.result() is False
+
+
+def test_cancel_ends_a_wait_on_a_manual_clock(
+    open_queue: Open, stage: Stage, clock: ManualClock
+) -> None:
+    jq = open_queue(clock)
+    handle = put(jq, handlers.wait_long, stage.payload)
+    stage.hear()
+
+    handle.cancel()
+
+    assert handle.result(PATIENCE) is True
+
+
+def test_payload_that_nobody_reads_is_given_up_in_time(open_queue: Open) -> None:
+    jq = open_queue(job_timeout=0.2)
+    pid = put(jq, handlers.pid).result(PATIENCE)
+    assert isinstance(pid, int)
+    os.kill(pid, signal.SIGSTOP)
+
+    handle = put(jq, handlers.pid, bytes(8 * 1024 * 1024))
+
+    assert handle.wait(PATIENCE) is Status.FAILED
+    until_gone(pid)
+
+
+# --- close ----------------------------------------------------------------------------------------
+
+
+def test_close_ends_idle_processes(open_queue: Open) -> None:
+    jq = open_queue()
+    pid = put(jq, handlers.pid).result(PATIENCE)
+    assert isinstance(pid, int)
+
+    jq.close(PATIENCE)
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_close_lets_an_attempt_finish(open_queue: Open, stage: Stage) -> None:
+    jq = open_queue()
+    handle = put(jq, handlers.hold, stage.payload)
+    pid = stage.hear()
+    closing = in_thread(jq.close, PATIENCE)
+
+    stage.let_go()
+
+    assert closing.result(PATIENCE).unfinished == ()
+    assert handle.result() == pid
+
+
+@pytest.mark.parametrize("handler", [handlers.hold, handlers.compute])
+def test_close_kills_what_is_not_finished_by_its_deadline(
+    open_queue: Open, stage: Stage, handler: Callable[..., object]
+) -> None:
+    jq = open_queue()
+    handle = put(jq, handler, stage.payload)
+    pid = stage.hear()
+
+    report = jq.close(0)
+
+    assert report.unfinished == (handle.id,)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_close_kills_a_process_that_still_imports(
+    open_queue: Open, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(slow_to_import.VARIABLE, os.fsdecode(stage.payload))
+    jq = open_queue()
+    handle = put(jq, slow_to_import.handler)
+    stage.hear()
+
+    assert jq.close(0).unfinished == (handle.id,)
+
+
+def test_close_kills_a_process_that_a_thread_of_a_handler_keeps(open_queue: Open) -> None:
+    jq = open_queue()
+    pid = put(jq, handlers.leave_thread).result(PATIENCE)
+    assert isinstance(pid, int)
+
+    jq.close(0)
+
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_job_that_close_killed_runs_again_from_the_log(stage: Stage, tmp_path: Path) -> None:
+    config = Config(executor="process", num_workers=1, persist_path=tmp_path / "jobs.db")
+    with JobQueue(config, handlers={"hold": handlers.hold}) as jq:
+        jq.enqueue(Job(stage.payload, id="killed", handler="hold"))
+        first = stage.hear()
+        jq.close(0)
+
+    with JobQueue(config, handlers={"hold": handlers.hold}) as jq:
+        second = stage.hear()
+        stage.let_go()
+        assert jq.handle("killed").wait(PATIENCE) is Status.COMPLETED
+        assert jq.info("killed").retries == 0
+    assert second != first
+
+
+def test_no_process_is_started_after_close(open_queue: Open) -> None:
+    jq = open_queue()
+    jq.close()
+
+    assert jq._registry.processes is not None
+    with pytest.raises(QueueClosedError):
+        jq._registry.processes._take()
+
+
+# --- the owner's end ------------------------------------------------------------------------------
+
+
+def test_processes_die_when_their_owner_is_killed(stage: Stage, tmp_path: Path) -> None:
+    with Child("own_processes", "hold", tmp_path) as owner:
+        pids = [stage.hear() for _ in range(2)]
+        owner.signal(signal.SIGKILL)
+        owner.end()
+
+        until_gone(*pids)
+
+
+def test_process_amid_a_call_of_c_code_dies_when_its_owner_is_killed(
+    stage: Stage, tmp_path: Path
+) -> None:
+    if sys.platform != "linux":
+        pytest.skip("there such a call is finished first")
+    with Child("own_processes", "compute", tmp_path) as owner:
+        pids = [stage.hear() for _ in range(2)]
+        owner.signal(signal.SIGKILL)
+        owner.end()
+
+        until_gone(*pids)
+
+
+def test_processes_die_with_their_owner_though_a_fork_of_it_lives(
+    stage: Stage, tmp_path: Path
+) -> None:
+    with Child("own_processes", "fork", tmp_path) as owner:
+        pids = [stage.hear() for _ in range(2)]
+        owner.say("fork")
+        fork = int(owner.line())
+        owner.signal(signal.SIGKILL)
+        owner.process.wait(PATIENCE)
+
+        until_gone(*pids)
+        assert is_running(fork)
+        os.kill(fork, signal.SIGKILL)
+
+
+def test_exit_without_close_finishes_jobs_and_ends_processes(stage: Stage, tmp_path: Path) -> None:
+    with Child("own_processes", "leave", tmp_path) as owner:
+        pids = [stage.hear() for _ in range(2)]
+        assert owner.line() == "leaving"
+        stage.let_go()
+        stage.let_go()
+
+        assert owner.end() == 0, owner.stderr
+        assert sorted(owner.rest()) == ["finished", "finished"]
+        assert not any(map(is_running, pids))
+        assert owner.stderr == ""
+
+
+def test_process_is_replaced_also_at_the_interpreters_exit(stage: Stage, tmp_path: Path) -> None:
+    with Child("own_processes", "leave", tmp_path) as owner:
+        pids = [stage.hear() for _ in range(2)]
+        assert owner.line() == "leaving"
+        os.kill(pids[0], signal.SIGKILL)  # its job is retried
+
+        assert stage.hear() not in pids
+        stage.let_go()
+        stage.let_go()
+        assert owner.end() == 0, owner.stderr
+        assert sorted(owner.rest()) == ["finished", "finished"]
+
+
+@pytest.mark.skipif(shutil.which("setsid") is None, reason="no setsid to make a group with")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_to_the_whole_group_leaves_it_to_the_owner_to_finish(
+    stage: Stage, tmp_path: Path, number: signal.Signals
+) -> None:
+    with Child("own_processes", "signal", tmp_path, prefix=("setsid",)) as owner:
+        pids = [stage.hear() for _ in range(2)]
+        os.killpg(os.getpgid(pids[0]), number)
+        assert owner.line() == "interrupted"
+        assert all(map(is_running, pids))
+        stage.let_go()
+        stage.let_go()
+
+        assert owner.end() == 0, owner.stderr
+        assert sorted(owner.rest()) == ["finished", "finished"]
+        assert owner.stderr == ""
+
+
+def test_no_job_is_lost_while_processes_are_killed(tmp_path: Path) -> None:
+    config = Config(
+        executor="process",
+        num_workers=2,
+        max_retries=1000,
+        base_delay=0,
+        persist_path=tmp_path / "jobs.db",
+    )
+    with JobQueue(config, handler=handlers.pid) as jq:
+        handles = jq.enqueue_many([Job() for _ in range(300)])
+        for kills in range(1, 5):
+            eventually(lambda least=kills * 60: jq.metrics().completed >= least)  # type: ignore[misc]  # a plain default
+            for process in _processes(jq):
+                process.kill()
+
+        assert jq.join(PATIENCE)
+        assert all(handle.status is Status.COMPLETED for handle in handles)
+        assert jq.metrics().processing == 0
+
+
+# --- forks ----------------------------------------------------------------------------------------
+
+
+def test_queue_in_a_forked_child_refuses_and_harms_no_process(open_queue: Open) -> None:
+    jq = open_queue()
+    pid = put(jq, handlers.pid).result(PATIENCE)
+
+    def in_child() -> bool:
+        with pytest.raises(QueueClosedError):
+            put(jq, handlers.pid)
+        jq.close()
+        return True
+
+    assert in_fork(in_child)
+    assert put(jq, handlers.pid).result(PATIENCE) == pid
+
+
+def test_a_forked_child_that_goes_on_hears_nothing_of_the_processes(open_queue: Open) -> None:
+    jq = open_queue()
+    put(jq, handlers.pid).wait(PATIENCE)
+
+    def in_child() -> int:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for process in _processes(jq):
+                process._process.__del__()  # as when it is collected
+        return len(caught)
+
+    assert in_fork(in_child) == 0
+
+
+def test_nothing_forks_and_no_signal_arrives_while_a_process_is_started(
+    open_queue: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    start = subprocess.Popen
+
+    def look(*args: Any, **kwargs: Any) -> Any:
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+        seen.append((process_owner._no_fork.locked(), blocked))
+        return start(*args, **kwargs)
+
+    monkeypatch.setattr(subprocess, "Popen", look)
+    put(open_queue(), handlers.pid).wait(PATIENCE)
+
+    assert seen == [(True, {signal.SIGINT, signal.SIGTERM})]
+
+
+def test_a_fork_waits_until_a_process_has_been_started() -> None:
+    with process_owner._no_fork:
+        forking = in_thread(in_fork, lambda: True)
+        with pytest.raises(concurrent.futures.TimeoutError):
+            forking.result(0.05)
+
+    assert forking.result(PATIENCE)
+
+
+# --- what a handler starts ------------------------------------------------------------------------
+
+
+def test_programs_and_forks_of_a_handler_take_notice_of_signals(open_queue: Open) -> None:
+    jq = open_queue()
+
+    assert put(jq, handlers.signals).result(PATIENCE) == [
+        str(signal.default_int_handler),
+        str(signal.Handlers.SIG_DFL),
+    ]
+    assert put(jq, handlers.terminate_own_child).result(PATIENCE) == -signal.SIGTERM
+
+
+def test_nothing_is_left_open(open_queue: Open) -> None:
+    before = _open_files()
+    for _ in range(2):
+        jq = open_queue()
+        put(jq, handlers.die).wait(PATIENCE)
+        put(jq, handlers.pid).wait(PATIENCE)
+        jq.close(PATIENCE)
+
+    assert _open_files() == before
+
+
+def _open_files() -> set[str]:
+    return set(os.listdir("/dev/fd"))

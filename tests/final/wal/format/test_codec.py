@@ -1,0 +1,344 @@
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobqueue.final.wal.format import codec
+from jobqueue.final.wal.format.codec import (
+    BATCH_END,
+    COMMIT_LINE,
+    Header,
+    RecordError,
+    decode_heads,
+    decode_lines,
+    encode_batch,
+    encode_header,
+    parse_header,
+)
+from jobqueue.final.wal.format.record import (
+    Cancelled,
+    Completed,
+    Crashed,
+    Discarded,
+    Enqueued,
+    Failed,
+    Record,
+    Requeued,
+    Retried,
+    payload_bytes,
+    payload_fields,
+)
+from jobqueue.final.wal.format.stdlib_codec import StdlibLines
+from jobqueue.final.wal.reading import fold
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+both_codecs = pytest.mark.parametrize("lines", [codec.lines, StdlibLines()], ids=["fast", "stdlib"])
+
+numbers = st.integers(1, 2**63 - 1)
+counts = st.integers(0, 2**63 - 1)
+times = st.floats(allow_nan=False, allow_infinity=False)
+delays = st.floats(min_value=0, allow_nan=False, allow_infinity=False)
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=255)
+
+
+def enqueued_from(payload: bytes, *fields: Any) -> Enqueued:
+    job, name, priority, created, handler, max_retries, headers, due, delay = fields
+    text, binary = payload_fields(payload)
+    return Enqueued(
+        job, name, priority, created, handler, max_retries, headers, text, binary, due, delay
+    )
+
+
+enqueued = st.builds(
+    enqueued_from,
+    st.binary() | texts.map(str.encode),
+    numbers,
+    names,
+    st.integers(0, 2),
+    times,
+    st.none() | texts,
+    st.none() | counts,
+    st.dictionaries(texts, texts, max_size=3),
+    st.none() | times,
+    st.none() | delays,
+)
+records: st.SearchStrategy[Record] = st.one_of(
+    enqueued,
+    st.builds(Retried, numbers, times, times, counts, times, delays, texts, texts),
+    st.builds(Completed, numbers, times, times, counts),
+    st.builds(Failed, numbers, times, st.none() | times, counts, texts, texts),
+    st.builds(Cancelled, numbers, times, st.none() | times, counts),
+    st.builds(Requeued, numbers, times),
+    st.builds(Discarded, numbers),
+    st.builds(Crashed, numbers, counts),
+)
+
+
+@settings(max_examples=50)
+@given(st.lists(records, max_size=5))
+def test_both_codecs_write_the_same_bytes_and_read_them_back(many: list[Record]) -> None:
+    data = codec.lines.encode(many)
+    assert StdlibLines().encode(many) == data
+    assert data.count(b"\n") == len(many)
+    assert codec.lines.decode(data) == many
+    assert StdlibLines().decode(data) == many
+
+
+@given(times)
+def test_both_codecs_write_floats_alike(value: float) -> None:
+    record = Requeued(1, value)
+    assert StdlibLines().encode([record]) == codec.lines.encode([record])
+
+
+@given(st.binary())
+def test_any_payload_comes_back_exactly(payload: bytes) -> None:
+    """Fault 24 of docs/reliability.md."""
+    record = Enqueued(1, "a", 0, 0.0, None, None, {}, *payload_fields(payload))
+    (back,) = decode_lines(codec.lines.encode([record]))
+    assert isinstance(back, Enqueued)
+    assert payload_bytes(back) == payload
+
+
+@pytest.mark.parametrize(
+    "text", ["\n", "\r", "\u2028", "\x85", "\0", '"\\', "\x7f", "\U0010ffff", ""]
+)
+@both_codecs
+def test_an_awkward_payload_stays_on_one_line(text: str, lines: codec.Lines) -> None:
+    record = Enqueued(1, "a", 0, 0.0, payload=text)
+    data = lines.encode([record])
+    assert data.count(b"\n") == 1
+    assert lines.decode(data) == [record]
+
+
+def test_text_payloads_can_be_read_in_the_log() -> None:
+    assert payload_fields(b'{"to": "ann"}') == ('{"to": "ann"}', b"")
+    assert payload_fields(b"\xff") == ("", b"\xff")
+
+
+ENQUEUED = b'"op":"enqueued","job":1,"id":"a","priority":1,"created":1.5'
+
+
+@both_codecs
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"op":"unknown","job":1}',
+        b'{"op":["enqueued"],"job":1}',
+        b'{"op":"discarded"}',
+        b'{"op":"discarded","job":null}',
+        b'{"op":"discarded","job":"1"}',
+        b'{"op":"discarded","job":1.5}',
+        b'{"op":"discarded","job":true}',
+        b'{"op":"discarded","job":0}',
+        b'{"op":"discarded","job":-1}',
+        b'{"op":"discarded","job":9223372036854775808}',
+        b'{"op":"discarded","job":1' + b"0" * 5000 + b"}",
+        b'{"op":"discarded","job":1}x',
+        b'{"op":"discarded","job":1} {"op":"discarded","job":1}',
+        b'{"op":"requeued","job":1,"at":1e999}',
+        b'{"op":"requeued","job":1,"at":-1e999}',
+        b'{"op":"requeued","job":1,"at":NaN}',
+        b'{"op":"requeued","job":1,"at":Infinity}',
+        b'{"op":"requeued","job":1,"at":1' + b"0" * 400 + b"}",
+        b'{"op":"crashed","job":1,"crashes":-1}',
+        b"{" + ENQUEUED.replace(b'"a"', b'""') + b"}",
+        b"{" + ENQUEUED.replace(b'"a"', b'"' + b"a" * 256 + b'"') + b"}",
+        b"{" + ENQUEUED.replace(b'"a"', b'"\\ud800"') + b"}",
+        b"{" + ENQUEUED.replace(b'"a"', b'"\xff"') + b"}",
+        b"{" + ENQUEUED.replace(b'"priority":1', b'"priority":3') + b"}",
+        b"{" + ENQUEUED + b',"headers":{"a":1}}',
+        b"{" + ENQUEUED + b',"headers":[]}',
+        b"{" + ENQUEUED + b',"binary":"!"}',
+        b"{" + ENQUEUED + b',"binary":1}',
+        b"{" + ENQUEUED + b',"payload":null}',
+        b"{" + ENQUEUED + b',"delay":-1}',
+        b"{" + ENQUEUED + b',"unknown":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    ],
+)
+def test_what_is_no_record_is_refused_with_one_error(
+    line: bytes, lines: codec.Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codec, "lines", lines)
+    try:
+        decoded = decode_lines(line + b"\n")
+    except RecordError:
+        return
+    # What remains is found by counting the records.
+    assert len(decoded) != 1
+
+
+@both_codecs
+def test_fields_that_a_later_version_may_add_are_passed_over(lines: codec.Lines) -> None:
+    line = b'{"op":"discarded","job":1,"why":{"deep":[1,null,"x"]}}\n'
+    assert lines.decode(line) == [Discarded(1)]
+
+
+@both_codecs
+def test_whole_numbers_are_read_where_a_float_is_expected(lines: codec.Lines) -> None:
+    (record,) = lines.decode(b'{"op":"requeued","job":1,"at":5}\n')
+    assert isinstance(record, Requeued)
+    assert record.at == 5
+    assert isinstance(record.at, float)
+
+
+def test_the_stdlib_codec_refuses_a_key_that_appears_twice() -> None:
+    with pytest.raises(ValueError, match="twice"):
+        StdlibLines().decode(b'{"op":"discarded","job":1,"job":2}\n')
+
+
+@given(st.binary())
+def test_garbage_is_refused_by_both_codecs_with_one_error(data: bytes) -> None:
+    for lines in (codec.lines, StdlibLines()):
+        try:
+            decoded = lines.decode(data)
+        except (ValueError, RecursionError, OverflowError):
+            continue
+        assert decoded == []
+
+
+def test_a_batch_ends_in_a_commit_line_with_its_checksum() -> None:
+    data = encode_batch([Completed(1, 3.0, 2.0, 0)], 17, 15)
+    assert data == (
+        b'{"op":"completed","job":1,"at":3.0,"started":2.0,"retries":0}\n'
+        b'{"commit":17,"records":1,"synced":15,"crc":3762316436}\n'
+    )
+
+
+def test_an_empty_batch_is_a_commit_line_alone() -> None:
+    assert encode_batch([], 1, 0).count(b"\n") == 1
+    assert COMMIT_LINE.fullmatch(encode_batch([], 1, 0))
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b'{"commit":01,"records":0,"synced":0',
+        b'{"commit":,"records":0,"synced":0',
+        b'{"commit":1,"records":-1,"synced":0',
+        b'{"commit":1,"records":0,"synced": 0',
+        b'{"commit":1,"records":0,"synced":0.5',
+        b'{"records":0,"commit":1,"synced":0',
+        b"",
+    ],
+)
+@both_codecs
+def test_only_the_exact_form_of_a_commit_line_counts(
+    head: bytes, lines: codec.Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codec, "lines", lines)
+    with pytest.raises(ValueError):
+        decode_heads([head])
+    assert COMMIT_LINE.fullmatch(head + b',"crc":1}\n') is None
+
+
+def test_a_checksum_has_no_leading_zero_and_no_space() -> None:
+    head = b'{"commit":1,"records":0,"synced":0,"crc":'
+    assert COMMIT_LINE.fullmatch(head + b"1}\n")
+    for crc in (b"01", b" 1", b"1 ", b"-1", b"1.0", b""):
+        assert COMMIT_LINE.fullmatch(head + crc + b"}\n") is None
+
+
+def test_headers_say_what_file_they_are_of() -> None:
+    assert parse_header(encode_header(3, 17)) == Header(1, 3, 17, None)
+    assert parse_header(encode_header(3, 1, 40)) == Header(1, 3, 1, 40)
+    assert encode_header(3, 17).startswith(
+        b'{"format":"jobqueue-log","version":1,"segment":3,"first":17,"crc":'
+    )
+
+
+@pytest.mark.parametrize("header", [encode_header(3, 17), encode_header(3, 1, 40)])
+def test_no_bit_of_a_header_can_flip_unseen(header: bytes) -> None:
+    for index in range(len(header)):
+        for bit in range(8):
+            flipped = bytearray(header)
+            flipped[index] ^= 1 << bit
+            assert parse_header(bytes(flipped)) is None
+
+
+def test_a_header_of_another_version_is_told_apart_from_damage() -> None:
+    head = b'{"format":"jobqueue-log","version":2,"anything":[]'
+    assert parse_header(b'%b,"crc":%d}\n' % (head, crc32(head))) == Header(2, 0, 0, None)
+
+
+@pytest.mark.parametrize("rest", [b',"segment":1', b',"segment":1,"first":1,"next":2', b""])
+def test_a_header_with_other_fields_is_damage(rest: bytes) -> None:
+    head = b'{"format":"jobqueue-log","version":1' + rest
+    assert parse_header(b'%b,"crc":%d}\n' % (head, crc32(head))) is None
+
+
+def test_the_quick_pattern_finds_every_batch_end() -> None:
+    data = encode_batch([Discarded(1)], 1, 0) + encode_batch([], 2, 0)
+    assert len(BATCH_END.findall(data)) == 2
+
+
+@pytest.fixture
+def without_msgspec(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Any]]:
+    """Imports modules of the log as they are if msgspec is not installed."""
+    package = "jobqueue.final.wal"
+
+    def imported() -> list[str]:
+        return [name for name in sys.modules if name.startswith(bare)]
+
+    bare = (f"{package}.format", fold.__name__)
+    names = imported()
+    with monkeypatch.context() as patch:
+        for name in names:
+            parent, _, last = name.rpartition(".")
+            patch.delattr(sys.modules[parent], last)
+        for name in names:
+            patch.delitem(sys.modules, name)
+        patch.setitem(sys.modules, "msgspec", None)
+        yield lambda name: import_module(f"{package}.{name}")
+        for name in imported():
+            del sys.modules[name]
+
+
+def test_without_msgspec_the_same_bytes_are_written_and_read(
+    without_msgspec: Callable[[str], Any],
+) -> None:
+    bare_codec = without_msgspec("format.codec")
+    bare_record = without_msgspec("format.record")
+    assert bare_record.Enqueued is not Enqueued
+    fields = (7, "ä", 2, 1764000000.25, "mail", None, {"trace": "1"}, "", b"\xff\0", None, None)
+    bare = [bare_record.Enqueued(*fields), bare_record.Cancelled(7, 1.0)]
+    data = bare_codec.encode_batch(bare, 1, 0)
+    assert data == encode_batch([Enqueued(*fields), Cancelled(7, 1.0)], 1, 0)
+    lines = data[: data.index(b'{"commit"')]
+    assert bare_codec.decode_lines(lines) == bare
+    with pytest.raises(bare_codec.RecordError):
+        bare_codec.decode_lines(b'{"op":"discarded","job":0}\n')
+
+
+def test_without_msgspec_records_do_not_share_their_headers(
+    without_msgspec: Callable[[str], Any],
+) -> None:
+    bare_record = without_msgspec("format.record")
+    first, second = (bare_record.Enqueued(n, "a", 0, 0.0) for n in (1, 2))
+    first.headers["a"] = "b"
+    assert second.headers == {}
+
+
+def test_without_msgspec_records_are_folded_into_jobs(
+    without_msgspec: Callable[[str], Any],
+) -> None:
+    bare_record = without_msgspec("format.record")
+    state = without_msgspec("reading.fold").LogState(10)
+    state.apply(bare_record.Enqueued(1, "a", 0, 0.0, payload="text", due=5.0, delay=2.0))
+    assert (state.jobs[1].due, state.jobs[1].delay) == (5.0, 2.0)
+    state.apply(bare_record.Completed(1, 3.0, 2.0, 1))
+    assert (state.jobs[1].status, state.jobs[1].retries) == ("completed", 1)
+    assert state.jobs[1].enqueued.payload == ""

@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobqueue.final.wal.format.record import (
+    Cancelled,
+    Completed,
+    Crashed,
+    Discarded,
+    Enqueued,
+    Failed,
+    Record,
+    Requeued,
+    Retried,
+)
+from jobqueue.final.wal.reading.fold import CANCELLED, COMPLETED, FAILED, QUEUED, JobState, LogState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MANY = 1000
+
+
+def enqueued(number: int = 1) -> Enqueued:
+    return Enqueued(number, f"job-{number}", 1, 1.0, payload="text", due=20.0, delay=10.0)
+
+
+def retried(number: int = 1, retries: int = 1) -> Retried:
+    return Retried(number, 30.0, 29.0, retries, 35.0, 5.0, "ValueError: boom", "trace")
+
+
+def completed(number: int = 1) -> Completed:
+    return Completed(number, 40.0, 39.0, 2)
+
+
+def failed(number: int = 1) -> Failed:
+    return Failed(number, 50.0, 49.0, 3, "KeyError: 'x'", "its trace")
+
+
+def cancelled(number: int = 1) -> Cancelled:
+    return Cancelled(number, 60.0, None, 0)
+
+
+def folded(records: Iterable[Record], retention: int = MANY) -> LogState:
+    state = LogState(retention)
+    for record in records:
+        state.apply(copy.copy(record))
+    return state
+
+
+def one(*records: Record) -> JobState:
+    """Return the state of the only job there is."""
+    (state,) = folded(records).jobs.values()
+    return state
+
+
+def test_an_accepted_job_is_queued_until_its_due_time() -> None:
+    state = one(enqueued())
+    assert state == JobState(enqueued(), 20.0, 10.0, QUEUED)
+
+
+def test_a_retry_replaces_what_was_known_of_the_last_attempt() -> None:
+    state = one(enqueued(), Crashed(1, 2), retried())
+    assert (state.status, state.retries, state.crashes) == (QUEUED, 1, 0)
+    assert (state.due, state.delay) == (35.0, 5.0)
+    assert (state.error, state.traceback) == ("ValueError: boom", "trace")
+    assert (state.started, state.finished) == (29.0, None)
+
+
+def test_a_completed_job_keeps_its_story_but_not_its_payload() -> None:
+    state = one(enqueued(), retried(), Crashed(1, 1), completed())
+    assert (state.status, state.retries, state.crashes) == (COMPLETED, 2, 0)
+    assert (state.started, state.finished) == (39.0, 40.0)
+    assert (state.due, state.delay) == (None, 0.0)
+    assert state.error == "ValueError: boom"
+    assert (state.enqueued.payload, state.enqueued.id) == ("", "job-1")
+
+
+def test_a_binary_payload_is_dropped_too() -> None:
+    record = Enqueued(1, "a", 1, 1.0, binary=b"\xff" * 100)
+    assert one(record, cancelled()).enqueued.binary == b""
+
+
+def test_a_failed_job_keeps_its_payload() -> None:
+    state = one(enqueued(), Crashed(1, 1), failed())
+    assert (state.status, state.retries, state.crashes) == (FAILED, 3, 0)
+    assert (state.error, state.traceback) == ("KeyError: 'x'", "its trace")
+    assert (state.started, state.finished) == (49.0, 50.0)
+    assert state.due is None
+    assert state.enqueued.payload == "text"
+
+
+def test_a_requeued_job_starts_over() -> None:
+    accepted = Enqueued(1, "job-1", 1, 1.0, payload="text")
+    assert one(enqueued(), failed(), Requeued(1, 70.0)) == JobState(accepted)
+
+
+def test_a_discarded_job_is_forgotten() -> None:
+    assert folded([enqueued(), failed(), Discarded(1)]).jobs == {}
+
+
+def test_crashes_are_counted_as_told() -> None:
+    assert one(enqueued(), Crashed(1, 1), Crashed(1, 2)).crashes == 2
+
+
+ENDS: dict[str, list[Record]] = {
+    COMPLETED: [enqueued(), completed()],
+    CANCELLED: [enqueued(), cancelled()],
+    FAILED: [enqueued(), failed()],
+    QUEUED: [enqueued()],
+}
+ANY: list[Record] = [
+    enqueued(),
+    retried(),
+    completed(),
+    failed(),
+    cancelled(),
+    Requeued(1, 70.0),
+    Discarded(1),
+    Crashed(1, 1),
+]
+FOLLOWS = {
+    (QUEUED, Retried),
+    (QUEUED, Completed),
+    (QUEUED, Failed),
+    (QUEUED, Cancelled),
+    (QUEUED, Crashed),
+    (FAILED, Requeued),
+    (FAILED, Discarded),
+}
+
+
+@pytest.mark.parametrize("record", ANY, ids=lambda record: type(record).__name__)
+@pytest.mark.parametrize("status", ENDS)
+def test_a_record_that_does_not_follow_changes_nothing(status: str, record: Record) -> None:
+    before = folded(ENDS[status])
+    after = folded([*ENDS[status], record])
+    follows = (status, type(record)) in FOLLOWS
+    assert (after.jobs != before.jobs) == follows
+
+
+@pytest.mark.parametrize("record", ANY[1:], ids=lambda record: type(record).__name__)
+def test_a_record_of_an_unknown_job_changes_nothing(record: Record) -> None:
+    assert folded([record]).jobs == {}
+
+
+def test_finished_jobs_are_forgotten_oldest_first() -> None:
+    ends: list[Record] = [completed(2), cancelled(1), completed(4), completed(3)]
+    state = folded([enqueued(n) for n in range(1, 6)] + ends, retention=2)
+    assert set(state.jobs) == {3, 4, 5}
+
+
+def test_failed_jobs_are_not_forgotten() -> None:
+    state = folded([enqueued(1), failed(1), enqueued(2), completed(2)], retention=0)
+    assert set(state.jobs) == {1}
+
+
+@pytest.mark.parametrize("retention", [0, MANY])
+def test_repeated_records_never_run_a_finished_job_again(retention: int) -> None:
+    story: list[Record] = [
+        enqueued(1),
+        completed(1),
+        enqueued(2),
+        failed(2),
+        Discarded(2),
+        enqueued(3),
+    ]
+    state = folded([*story, *story, *story], retention)
+    assert [n for n, job in state.jobs.items() if job.status == QUEUED] == [3]
+    assert 2 not in state.jobs
+
+
+def test_jobs_may_come_in_any_order_of_their_numbers() -> None:
+    numbers = [5, 2, 9, 1, 7, 8, 3, 4, 6, 10]
+    state = folded(enqueued(number) for number in numbers)
+    assert list(state.jobs) == numbers
+    assert state.next_number == 11
+
+
+def test_jobs_stay_in_the_order_in_which_they_were_accepted() -> None:
+    state = folded([*map(enqueued, range(1, 5)), retried(1), failed(2), Requeued(2, 70.0)])
+    assert list(state.jobs) == [1, 2, 3, 4]
+
+
+def test_the_next_number_is_above_those_of_forgotten_jobs() -> None:
+    assert LogState(0).next_number == 1
+    assert folded([enqueued(7), completed(7)], retention=0).next_number == 8
+
+
+@given(st.lists(st.integers(1, 12), max_size=40), st.integers(0, 3))
+def test_each_number_counts_once_whatever_the_order(numbers: list[int], retention: int) -> None:
+    state = LogState(retention)
+    seen: set[int] = set()
+    for number in numbers:
+        before = set(state.jobs)
+        state.apply(enqueued(number))
+        assert (set(state.jobs) - before == {number}) == (number not in seen)
+        if number % 2:
+            state.apply(completed(number))
+        seen.add(number)
+    assert state.next_number == max(seen, default=0) + 1
+
+
+events = st.lists(
+    st.one_of(
+        *(
+            st.builds(make, st.integers(1, 5))
+            for make in (enqueued, retried, completed, failed, cancelled)
+        ),
+        st.builds(Requeued, st.integers(1, 5), st.just(70.0)),
+        st.builds(Discarded, st.integers(1, 5)),
+        st.builds(Crashed, st.integers(1, 5), st.integers(1, 3)),
+    ),
+    max_size=30,
+)
+
+
+@settings(max_examples=50)
+@given(events, st.integers(0, 4))
+def test_a_snapshots_records_rebuild_the_state(story: list[Record], retention: int) -> None:
+    state = folded(story, retention)
+    again = folded(state.records(), retention)
+    assert again.jobs == state.jobs
+    assert list(again.jobs) == list(state.jobs)
+    for number in range(6, 10):  # and it forgets in the same order
+        for record in (enqueued(number), completed(number)):
+            state.apply(copy.copy(record))
+            again.apply(copy.copy(record))
+        assert again.jobs == state.jobs

@@ -1,0 +1,367 @@
+from __future__ import annotations
+
+import errno
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobqueue.final.errors import LogCorruptError, LogWriteError
+from jobqueue.final.wal.appender import (
+    WINDOW_BYTES,
+    Appender,
+    Listing,
+    MappedAppender,
+    PlainAppender,
+    list_log,
+    open_appender,
+    segment_name,
+    snapshot_name,
+)
+from jobqueue.final.wal.files import PAGE_BYTES, Files
+from tests.support.faulty_files import FaultyFiles
+from tests.support.logs import HastyFiles
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEADER = b"a header\n"
+
+
+@pytest.fixture
+def files() -> FaultyFiles:
+    return FaultyFiles()
+
+
+def names(listing: Listing) -> list[str]:
+    return [file.name for file in listing.files]
+
+
+def list_names(tmp_path: Path, *present: str) -> Listing:
+    for name in present:
+        (tmp_path / name).touch()
+    return list_log(Files(), str(tmp_path))
+
+
+# Listing
+
+
+def test_an_empty_directory_is_a_log_that_starts_with_segment_1(tmp_path: Path) -> None:
+    listing = list_names(tmp_path)
+    assert listing.files == []
+    assert listing.next_segment == 1
+
+
+def test_segments_are_listed_in_order_and_other_names_passed_over(tmp_path: Path) -> None:
+    others = [
+        "LOCK",
+        "SLOTS",
+        "1.jsonl",
+        "00000000.jsonl",
+        "000000003.jsonl",
+        "00000002.jsonl.torn",
+    ]
+    listing = list_names(tmp_path, *others, "00000002.jsonl", "00000001.jsonl")
+    assert names(listing) == ["00000001.jsonl", "00000002.jsonl"]
+    assert listing.stale == []
+    assert listing.next_segment == 3
+
+
+def test_numbers_of_more_than_eight_digits_go_on(tmp_path: Path) -> None:
+    present = [snapshot_name(99_999_998), segment_name(99_999_999), segment_name(100_000_000)]
+    assert names(list_names(tmp_path, *present)) == present
+
+
+def test_the_latest_snapshot_replaces_the_files_before_it(tmp_path: Path) -> None:
+    old = [snapshot_name(1), segment_name(2), segment_name(3)]
+    listing = list_names(tmp_path, *old, snapshot_name(3), segment_name(4), "x.tmp")
+    assert names(listing) == [snapshot_name(3), segment_name(4)]
+    stale = ["x.tmp", *sorted(old)]
+    assert listing.stale == [str(tmp_path / name) for name in stale]
+
+
+@pytest.mark.parametrize(
+    ("present", "missing"),
+    [
+        ([segment_name(2)], segment_name(1)),
+        ([segment_name(1), segment_name(3)], segment_name(2)),
+        ([snapshot_name(3), segment_name(5)], segment_name(4)),
+        ([snapshot_name(3)], segment_name(4)),
+        ([snapshot_name(3), segment_name(3)], segment_name(4)),
+    ],
+)
+def test_a_missing_segment_is_named(tmp_path: Path, present: list[str], missing: str) -> None:
+    with pytest.raises(LogCorruptError) as caught:
+        list_names(tmp_path, *present)
+    assert caught.value.segment == missing
+    assert caught.value.path == str(tmp_path)
+
+
+# Appending
+
+
+def open_segment(files: Files, tmp_path: Path, mapped: bool) -> Appender:
+    return open_appender(files, str(tmp_path / segment_name(1)), HEADER, mapped)
+
+
+def open_mapped(files: Files, tmp_path: Path) -> MappedAppender:
+    appender = open_segment(files, tmp_path, mapped=True)
+    if not isinstance(appender, MappedAppender):
+        appender.finish()
+        pytest.skip("this file system does not reserve blocks")
+    return appender
+
+
+def content(appender: Appender) -> bytes:
+    with open(appender.path, "rb") as file:
+        return file.read()
+
+
+def append(appender: Appender, data: bytes) -> None:
+    if not appender.fits(len(data)):
+        appender.reserve(len(data))
+    appender.append(data)
+
+
+both_ways = pytest.mark.parametrize("mapped", [False, True], ids=["plain", "mapped"])
+
+
+@both_ways
+def test_a_new_segment_is_durable_with_its_header_before_it_is_used(
+    files: FaultyFiles, tmp_path: Path, mapped: bool
+) -> None:
+    appender = open_segment(files, tmp_path, mapped)
+    assert files.calls[-2:] == ["sync", "sync_directory"]
+    assert appender.position == len(HEADER)
+    appender.finish()
+    assert content(appender) == HEADER
+
+
+@both_ways
+def test_an_existing_file_is_never_taken_for_a_new_segment(tmp_path: Path, mapped: bool) -> None:
+    (tmp_path / segment_name(1)).write_bytes(b"jobs")
+    with pytest.raises(FileExistsError):
+        open_segment(Files(), tmp_path, mapped)
+    assert (tmp_path / segment_name(1)).read_bytes() == b"jobs"
+
+
+@both_ways
+@settings(max_examples=20)
+@given(
+    sizes=st.lists(st.integers(0, 5 * PAGE_BYTES) | st.integers(0, 2 * WINDOW_BYTES), max_size=5)
+)
+def test_a_segment_holds_exactly_what_was_appended(
+    tmp_path_factory: pytest.TempPathFactory, mapped: bool, sizes: list[int]
+) -> None:
+    appender = open_segment(HastyFiles(), tmp_path_factory.mktemp("log"), mapped)
+    expected = HEADER
+    for index, size in enumerate(sizes):
+        data = bytes([index + 1]) * size
+        append(appender, data)
+        expected += data
+        assert appender.position == len(expected)
+    appender.finish()
+    assert content(appender) == expected
+
+
+@both_ways
+def test_what_was_appended_is_the_kernels_at_once(tmp_path: Path, mapped: bool) -> None:
+    appender = open_segment(Files(), tmp_path, mapped)
+    append(appender, b"a batch")
+    assert content(appender).rstrip(b"\0") == HEADER + b"a batch"
+    appender.abandon()
+    assert content(appender).rstrip(b"\0") == HEADER + b"a batch"
+
+
+@both_ways
+def test_sync_reaches_the_file(files: FaultyFiles, tmp_path: Path, mapped: bool) -> None:
+    appender = open_segment(files, tmp_path, mapped)
+    files.fail("sync", errno.EIO)
+    with pytest.raises(OSError, match="Input/output"):
+        appender.sync()
+    appender.finish()
+
+
+@both_ways
+@pytest.mark.parametrize("method", ["write", "sync", "sync_directory"])
+def test_nothing_is_left_of_a_segment_that_could_not_be_started(
+    files: FaultyFiles, tmp_path: Path, mapped: bool, method: str
+) -> None:
+    files.fail(method, errno.ENOSPC)
+    with pytest.raises(OSError, match="No space"):
+        open_segment(files, tmp_path, mapped)
+    assert list(tmp_path.iterdir()) == []
+    assert files.calls[-1] == "close"
+
+
+def test_the_first_error_is_told_where_the_clearing_up_fails_too(
+    files: FaultyFiles, tmp_path: Path
+) -> None:
+    files.fail("sync", errno.ENOSPC)
+    files.fail("unlink", errno.EIO)
+    with pytest.raises(OSError, match="No space"):
+        open_segment(files, tmp_path, mapped=False)
+
+
+@both_ways
+def test_a_failure_to_finish_is_told_and_leaves_nothing_open(
+    files: FaultyFiles, tmp_path: Path, mapped: bool
+) -> None:
+    appender = open_segment(files, tmp_path, mapped)
+    files.fail("truncate", errno.EIO)
+    with pytest.raises(OSError, match="Input/output"):
+        appender.finish()
+    assert files.calls[-1] == "close"
+
+
+# Plain
+
+
+def test_a_plain_append_never_fits_without_a_system_call(tmp_path: Path) -> None:
+    appender = open_segment(Files(), tmp_path, mapped=False)
+    assert isinstance(appender, PlainAppender)
+    assert not appender.fits(0)
+    assert not appender.mapped
+    assert appender.place(0) is None
+    appender.finish()
+
+
+@pytest.mark.parametrize("partial", [0, 1, 5])
+def test_a_full_disk_leaves_no_glue(files: FaultyFiles, tmp_path: Path, partial: int) -> None:
+    appender = open_segment(files, tmp_path, mapped=False)
+    append(appender, b"first\n")
+    files.fail("write", errno.ENOSPC, partial=partial)
+    with pytest.raises(OSError, match="No space"):
+        append(appender, b"second\n")
+    assert content(appender) == HEADER + b"first\n"
+    append(appender, b"third\n")
+    appender.finish()
+    assert content(appender) == HEADER + b"first\nthird\n"
+
+
+def test_a_part_that_cannot_be_cut_off_is_the_end_of_the_segment(
+    files: FaultyFiles, tmp_path: Path
+) -> None:
+    appender = open_segment(files, tmp_path, mapped=False)
+    files.fail("write", errno.ENOSPC, partial=3)
+    files.fail("truncate", errno.EIO)
+    with pytest.raises(LogWriteError, match="No space") as caught:
+        append(appender, b"batch\n")
+    assert caught.value.errno == errno.EIO
+    assert caught.value.filename == appender.path
+    appender.abandon()
+
+
+# Mapped
+
+
+def test_a_mapped_segment_has_a_window_of_room_from_the_start(tmp_path: Path) -> None:
+    appender = open_mapped(Files(), tmp_path)
+    assert appender.mapped
+    assert appender.fits(WINDOW_BYTES)
+    assert appender.place(WINDOW_BYTES) is not None
+    assert not appender.fits(2 * WINDOW_BYTES)
+    assert appender.place(2 * WINDOW_BYTES) is None
+    appender.finish()
+
+
+def test_appending_more_than_fits_is_refused(tmp_path: Path) -> None:
+    appender = open_mapped(Files(), tmp_path)
+    with pytest.raises(ValueError, match="reserve"):
+        appender.append(b"x" * 2 * WINDOW_BYTES)
+    appender.finish()
+    assert content(appender) == HEADER
+
+
+def test_a_caller_may_copy_into_the_window_itself(tmp_path: Path) -> None:
+    appender = open_mapped(Files(), tmp_path)
+    for data in (b"one\n", b"two\n"):
+        place = appender.place(len(data))
+        assert place is not None
+        window, start = place
+        window[start : start + len(data)] = data
+        appender.position += len(data)
+    appender.finish()
+    assert content(appender) == HEADER + b"one\ntwo\n"
+
+
+def test_an_append_makes_no_system_call(files: FaultyFiles, tmp_path: Path) -> None:
+    appender = open_mapped(files, tmp_path)
+    files.calls.clear()
+    appender.append(b"batch\n")
+    assert files.calls == []
+    appender.finish()
+
+
+def test_a_file_is_never_cut_while_it_is_mapped(files: FaultyFiles, tmp_path: Path) -> None:
+    appender = open_mapped(files, tmp_path)
+    append(appender, b"batch\n")
+    files.calls.clear()
+    appender.finish()
+    assert files.calls == ["unmap", "truncate", "sync", "close"]
+
+
+@pytest.mark.parametrize("method", ["allocate", "map"])
+def test_a_reservation_that_fails_leaves_all_as_it_was(
+    files: FaultyFiles, tmp_path: Path, method: str
+) -> None:
+    appender = open_mapped(files, tmp_path)
+    append(appender, b"first\n")
+    files.fail(method, errno.ENOSPC)
+    with pytest.raises(OSError, match="No space"):
+        appender.reserve(2 * WINDOW_BYTES)
+    assert not appender.fits(2 * WINDOW_BYTES)
+    append(appender, b"second\n")
+    appender.finish()
+    assert content(appender) == HEADER + b"first\nsecond\n"
+
+
+@pytest.mark.parametrize("code", [errno.EOPNOTSUPP, errno.ENOSYS])
+def test_where_blocks_cannot_be_reserved_the_segment_is_written_plainly(
+    files: FaultyFiles, tmp_path: Path, code: int
+) -> None:
+    files.fail("allocate", code)
+    appender = open_segment(files, tmp_path, mapped=True)
+    assert isinstance(appender, PlainAppender)
+    appender.finish()
+
+
+def test_a_file_that_cannot_be_mapped_is_written_plainly_from_its_end(
+    files: FaultyFiles, tmp_path: Path
+) -> None:
+    files.fail("map", errno.ENODEV)
+    appender = open_segment(files, tmp_path, mapped=True)
+    assert content(appender) == HEADER
+    append(appender, b"batch\n")
+    appender.finish()
+    assert content(appender) == HEADER + b"batch\n"
+
+
+def test_a_full_disk_at_the_first_reservation_is_an_error(
+    files: FaultyFiles, tmp_path: Path
+) -> None:
+    files.fail("allocate", errno.ENOSPC)
+    with pytest.raises(OSError, match="No space"):
+        open_segment(files, tmp_path, mapped=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_window_may_move_while_another_thread_appends(tmp_path: Path) -> None:
+    appender = open_mapped(Files(), tmp_path)
+    done = threading.Event()
+
+    def move() -> None:
+        while not done.is_set():
+            appender.reserve(0)
+
+    mover = threading.Thread(target=move)
+    mover.start()
+    lines = [b"%07d\n" % number for number in range(20_000)]
+    for line in lines:
+        append(appender, line)
+    done.set()
+    mover.join()
+    appender.finish()
+    assert content(appender) == HEADER + b"".join(lines)

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import errno
+import threading
+import time
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+from jobqueue.final.wal.writing.active_segment import INLINE_RECORDS_MAX, Tail
+from jobqueue.final.wal.writing.batch import LogOptions, OpenBatch
+from tests.support.faulty_files import FaultyFiles
+from tests.support.logs import LogDirectory, done, job
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SEGMENT_BYTES = 300
+
+Durability = Literal["write", "fsync"]
+
+
+@pytest.fixture
+def files() -> FaultyFiles:
+    return FaultyFiles()
+
+
+def tail(
+    files: FaultyFiles, path: Path, durability: Durability, segment_bytes: int = SEGMENT_BYTES
+) -> Tail:
+    options = LogOptions(
+        durability=durability,
+        fsync_interval=1.0,
+        segment_bytes=segment_bytes,
+        segment=1,
+        batch=0,
+        bytes_before=0,
+        files_before=0,
+        status_retention=10,
+    )
+    return Tail(files, str(path), options, threading.RLock(), time.monotonic)
+
+
+def test_a_segment_is_fsynced_with_the_word_that_it_was_before_the_next_one_is_there(
+    files: FaultyFiles, tmp_path: Path
+) -> None:
+    # The header of the next one says that all before it is on the disk, that word included.
+    files.fail("allocate", errno.EOPNOTSUPP)  # no map, so that each write is a call
+    log = tail(files, tmp_path, "fsync")
+    log.write([job(1)])
+    files.calls.clear()
+
+    log.write([job(2)])
+    log.finish()
+
+    started = files.calls.index("create")
+    assert files.calls[:started] == ["sync", "write", "sync"]
+
+
+@pytest.mark.parametrize("durability", ["write", "fsync"])
+def test_the_last_word_of_a_segment_says_that_all_before_it_was_fsynced(
+    files: FaultyFiles, tmp_path: Path, durability: Durability
+) -> None:
+    log = tail(files, tmp_path, durability)
+    log.write([job(1)])
+    log.seal()
+    log.finish()
+
+    assert log.synced == log.number == 2
+    (segment,) = LogDirectory(tmp_path).content().values()
+    assert segment.rstrip(b"\0").endswith(b"\n")
+    assert b'"synced":1' in segment.splitlines()[-1]
+
+
+def test_records_go_on_in_the_next_segment_where_one_is_full(
+    files: FaultyFiles, tmp_path: Path
+) -> None:
+    log = tail(files, tmp_path, "fsync")
+    for number in range(1, 6):
+        log.write([job(number)])
+    log.seal()
+    log.finish()
+
+    reading = LogDirectory(tmp_path).read()
+    assert reading.records == [job(number) for number in range(1, 6)]
+    assert reading.torn is None
+    assert log.segment == reading.next_segment - 1 > 1
+
+
+def test_a_caller_does_not_copy_a_batch_that_takes_long_to_encode(
+    files: FaultyFiles, tmp_path: Path
+) -> None:
+    log = tail(files, tmp_path, "write", segment_bytes=1 << 24)
+    batch = OpenBatch()
+    batch.records = [done(number) for number in range(1, INLINE_RECORDS_MAX + 2)]
+    assert not log.copy(batch)
+    batch.records.pop()
+    assert log.copy(batch)
+    log.finish()
