@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from jobqueue.final.wal.appender import segment_name
 from jobqueue.final.wal.format.codec import encode_batch, encode_header
 from jobqueue.final.wal.format.record import Completed, Enqueued, Record
+from jobqueue.final.wal.names import segment_name
 
 from .loads import PAYLOAD
 

@@ -4,7 +4,6 @@ import base64
 
 import pytest
 
-from jobqueue.final.wal.appender import LOCK_NAME
 from jobqueue.final.wal.files import Files
 from jobqueue.final.wal.format.record import (
     Cancelled,
@@ -15,6 +14,7 @@ from jobqueue.final.wal.format.record import (
     Requeued,
     Retried,
 )
+from jobqueue.final.wal.names import LOCK_NAME
 from tests.support.commands import Command
 from tests.support.logs import Image, LogDirectory, done, job, nothing, segment
 

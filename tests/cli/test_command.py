@@ -15,8 +15,8 @@ import pytest
 
 from jobqueue.cli import main
 from jobqueue.cli.exits import Exit
-from jobqueue.final.wal.appender import LOCK_NAME, segment_name
 from jobqueue.final.wal.files import Files
+from jobqueue.final.wal.names import LOCK_NAME, segment_name
 from tests.support.commands import Command
 from tests.support.logs import Image, LogDirectory, done, job, segment
 

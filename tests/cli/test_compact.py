@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from jobqueue.final import Config, Job, JobQueue, Status
-from jobqueue.final.wal.appender import LOCK_NAME, segment_name, snapshot_name
 from jobqueue.final.wal.files import Files
+from jobqueue.final.wal.names import LOCK_NAME, segment_name, snapshot_name
 from tests.support.commands import Command
 from tests.support.faulty_files import FaultyFiles
 from tests.support.logs import Image, LogDirectory, done, job, nothing, segment

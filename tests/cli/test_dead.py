@@ -8,8 +8,8 @@ import pytest
 
 from jobqueue.final import Config, Job, JobQueue, RejectJobError, Status
 from jobqueue.final.errors import UnknownJobError
-from jobqueue.final.wal.appender import LOCK_NAME, segment_name
 from jobqueue.final.wal.format.record import Failed
+from jobqueue.final.wal.names import LOCK_NAME, segment_name
 from tests.support.commands import Command
 from tests.support.faulty_files import FaultyFiles
 from tests.support.logs import Image, LogDirectory, done, job, segment

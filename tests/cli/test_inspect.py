@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from jobqueue.final.wal.appender import LOCK_NAME, segment_name
 from jobqueue.final.wal.files import Files
 from jobqueue.final.wal.format.record import Cancelled, Enqueued, Failed, Record
+from jobqueue.final.wal.names import LOCK_NAME, segment_name
 from jobqueue.final.wal.slots import SLOTS_NAME
 from tests.support.commands import Command
 from tests.support.logs import Image, LogDirectory, done, job, nothing, segment, snapshot

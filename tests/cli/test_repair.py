@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jobqueue.final.wal.appender import LOCK_NAME
+from jobqueue.final.wal.names import LOCK_NAME
 from tests.support.commands import Command
 from tests.support.logs import Image, LogDirectory, done, job, nothing, segment
 

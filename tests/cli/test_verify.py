@@ -9,10 +9,10 @@ import pytest
 
 from jobqueue.cli import access
 from jobqueue.cli.live import LiveFiles
-from jobqueue.final.wal.appender import LOCK_NAME, segment_name
 from jobqueue.final.wal.files import Files
 from jobqueue.final.wal.format.codec import encode_batch, encode_header
 from jobqueue.final.wal.format.record import Enqueued
+from jobqueue.final.wal.names import LOCK_NAME, segment_name
 from tests.support.commands import Command
 from tests.support.logs import Image, LogDirectory, done, job, nothing, segment, snapshot
 

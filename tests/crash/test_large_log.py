@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from jobqueue.final.wal.appender import segment_name
 from jobqueue.final.wal.format.codec import encode_batch, encode_header
 from jobqueue.final.wal.format.record import Completed, Enqueued, Record
+from jobqueue.final.wal.names import segment_name
 from tests.support.children import run_json
 
 JOBS = 1_000_000

@@ -10,7 +10,7 @@ import pytest
 
 from jobqueue.final import Job, Priority, Status
 from jobqueue.final.core.scheduler import FairScheduler
-from jobqueue.final.model.job import HandleOwner, JobHandle
+from jobqueue.final.model.handle import HandleOwner, JobHandle
 from jobqueue.final.runtime.mutex import Mutex
 from tests.support.interleavings import Deadlock, ModelledMutex, explore, join, start
 

@@ -16,8 +16,9 @@ from jobqueue.final import (
     ShutdownReport,
     Status,
 )
-from jobqueue.final.core.watchers import Quiet, acquire_within
+from jobqueue.final.core.watchers import Quiet
 from jobqueue.final.life import wiring as assembly
+from jobqueue.final.runtime.parking import acquire_within
 from tests.support.interleavings import Deadlock, explore, join, start
 
 pytestmark = pytest.mark.slow

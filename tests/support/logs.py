@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobqueue.final.wal.appender import open_appender, segment_name, snapshot_name
+from jobqueue.final.wal.appender import open_appender
 from jobqueue.final.wal.files import Files
 from jobqueue.final.wal.format.codec import encode_batch, encode_header
 from jobqueue.final.wal.format.record import Completed, Enqueued, Record
-from jobqueue.final.wal.reading.replay import Torn, recover, replay
+from jobqueue.final.wal.names import segment_name, snapshot_name
+from jobqueue.final.wal.reading.cut import Torn, recover
+from jobqueue.final.wal.reading.replay import replay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from ..final.errors import LogCorruptError, LogLockedError
-from ..final.wal.appender import LOCK_NAME, LogFile, list_present
 from ..final.wal.files import Files, Owner, path_in
 from ..final.wal.format.codec import VERSION, Header
+from ..final.wal.names import LOCK_NAME, LogFile, list_present
 from ..final.wal.reading.bad_blocks import blames_the_file
 from ..final.wal.reading.scan import scan
 from .exits import CommandError, Exit

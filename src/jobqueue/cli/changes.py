@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..final.wal.appender import Appender, open_appender, segment_name
+from ..final.wal.appender import Appender, open_appender
 from ..final.wal.files import path_in
 from ..final.wal.format.codec import encode_batch, encode_header
-from ..final.wal.reading.replay import Replay, recover
+from ..final.wal.names import segment_name
+from ..final.wal.reading.cut import recover
+from ..final.wal.reading.replay import Replay
 from .access import torn_note
 from .screen import complain
 

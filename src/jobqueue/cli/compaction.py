@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from ..final.wal.appender import list_present
 from ..final.wal.maintenance.snapshot import compact as replace_by_snapshot
-from ..final.wal.reading.replay import distrust_memory, replay
+from ..final.wal.names import list_present
+from ..final.wal.reading.cut import distrust_memory
+from ..final.wal.reading.replay import replay
 from .access import Log, owned_log
 from .changes import make_ready, start_segment
 from .exits import Exit

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from ..final.wal.format.record import Discarded, Record, Requeued
-from ..final.wal.reading.replay import distrust_memory
+from ..final.wal.reading.cut import distrust_memory
 from .access import owned_log, read_log
 from .catalogue import load, show
 from .changes import append, make_ready

@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ..final.errors import LogCorruptError
-from ..final.wal.appender import list_present
 from ..final.wal.files import path_in
 from ..final.wal.format.codec import encode_header
 from ..final.wal.maintenance.snapshot import encode_snapshot
+from ..final.wal.names import list_present
 from ..final.wal.reading.survey import FileSummary, Survey
 from .access import owner_name, read_log, torn_note
 from .exits import Exit

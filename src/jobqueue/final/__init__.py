@@ -45,9 +45,11 @@ from .errors import (
     WorkerProcessError,
 )
 from .job_queue import JobQueue
-from .life.shutdown import ShutdownReport
-from .model.job import Job, JobContext, JobHandle, JobInfo, Priority
+from .model.context import JobContext
+from .model.handle import JobHandle
+from .model.job import Job, JobInfo, Priority
 from .model.metrics import LaneMetrics, LogMetrics, Metrics, Quantiles, WorkerMetrics
+from .model.shutdown_report import ShutdownReport
 from .model.transitions import Status
 
 __all__ = [

@@ -15,18 +15,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .model.job import JobHandle
-
 
 class JobQueueError(Exception):
     """Base of every exception that this package raises on purpose.
 
     Attributes:
-        accepted: the handles of the jobs that a call had accepted before it failed; only
-            `enqueue_many` fills it.
+        accepted: the handles (`JobHandle`) of the jobs that a call had accepted before it failed;
+            only `enqueue_many` fills it.
     """
 
-    accepted: Sequence[JobHandle] = ()
+    accepted: Sequence[Any] = ()
 
 
 class ConfigError(JobQueueError, ValueError):
@@ -109,6 +107,13 @@ class LogWriteError(JobQueueError, OSError):
     After a full disk the queue goes on once there is space again. After a failed fsync the
     log is failed for good: close the queue, mend the disk, open it again.
     """
+
+
+def again(error: LogWriteError) -> LogWriteError:
+    """The same error for one more caller, who may raise it as his own."""
+    copy = LogWriteError(error.errno, error.strerror, error.filename)
+    copy.__cause__ = error
+    return copy
 
 
 class WorkerProcessError(JobQueueError):

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, TypeVar
 
-from .callers.admission import check_seconds
-from .config import Config
 from .life.process_hooks import watch
-from .life.shutdown import ShutdownReport
 from .life.wiring import assemble, checked_config, closed_on_error, make_registry
+from .model.checks import check_seconds, check_text
+from .model.handle import JobHandle
 from .model.handlers import importable_name
-from .model.job import Job, JobHandle, JobInfo, check_text
 from .model.transitions import Status
-from .runtime.clock import Clock
 from .runtime.mutex import check_reentry
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
+    from .config import Config
     from .errors import JobQueueError
+    from .model.job import Job, JobInfo
     from .model.metrics import Metrics
+    from .model.shutdown_report import ShutdownReport
+    from .runtime.clock import Clock
     from .wal.writing.batch import OpenBatch
 
 HandlerFunction = TypeVar("HandlerFunction", bound="Callable[..., object]")

@@ -16,7 +16,7 @@ from random import Random
 
 from jobqueue.final import JobQueue, Priority
 from jobqueue.final.core.scheduler import FairScheduler, Lane
-from jobqueue.final.model.job import JobHandle
+from jobqueue.final.model.handle import JobHandle
 
 Choice = Callable[[Mapping[Priority, JobHandle]], Priority]
 """Takes the first job of each lane that has one, and says which lane is served."""

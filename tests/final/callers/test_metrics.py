@@ -16,7 +16,7 @@ from jobqueue.final import (
     RejectJobError,
     Status,
 )
-from jobqueue.final.model.metrics import SAMPLES, BusyMeter, quantiles
+from jobqueue.final.core.counters import SAMPLES, BusyMeter, quantiles
 from jobqueue.final.testing import ManualClock
 from tests.support.queues import Attempts, Store, until
 from tests.support.waiting import PATIENCE, eventually

@@ -9,7 +9,7 @@ import traceback
 import pytest
 
 from jobqueue.final import Job, JobContext, JobQueue, RejectJobError, RetryJobError, Status
-from jobqueue.final.core.outcomes import describe
+from jobqueue.final.runtime.reporting import describe
 from jobqueue.final.testing import ManualClock
 from tests.support.queues import Attempts, Store, until, until_retried
 from tests.support.records import Records

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from jobqueue.final import Job, Priority, Status
 from jobqueue.final.core.scheduler import FairScheduler
-from jobqueue.final.model.job import HandleOwner, JobHandle
+from jobqueue.final.model.handle import HandleOwner, JobHandle
 from jobqueue.final.runtime.mutex import Mutex, WorkerCondition, make_mutex
 from tests.support.handlers import in_thread
 from tests.support.turns import Turns

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from jobqueue.final.core.watchers import Quiet, acquire_within
+from jobqueue.final.core.watchers import Quiet
 from jobqueue.final.runtime.mutex import Mutex, make_mutex
+from jobqueue.final.runtime.parking import acquire_within
 from tests.support.handlers import in_thread
 from tests.support.waiting import PATIENCE, eventually
 

@@ -12,15 +12,12 @@ from jobqueue.final.errors import LogCorruptError, LogWriteError
 from jobqueue.final.wal.appender import (
     WINDOW_BYTES,
     Appender,
-    Listing,
     MappedAppender,
     PlainAppender,
-    list_log,
     open_appender,
-    segment_name,
-    snapshot_name,
 )
 from jobqueue.final.wal.files import PAGE_BYTES, Files
+from jobqueue.final.wal.names import Listing, list_log, segment_name, snapshot_name
 from tests.support.faulty_files import FaultyFiles
 from tests.support.logs import HastyFiles
 

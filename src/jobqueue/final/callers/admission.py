@@ -10,11 +10,9 @@ of the mutex: an asynchronous exception during `Condition.wait` could come out w
 from __future__ import annotations
 
 import math
-import sys
 import threading
 from typing import TYPE_CHECKING
 
-from ..core.watchers import acquire_within
 from ..errors import (
     DuplicateJobError,
     EnqueueCancelledError,
@@ -22,10 +20,13 @@ from ..errors import (
     JobQueueError,
     UnknownHandlerError,
 )
-from ..model.job import NOT_ARRIVED, HandleOwner, Job, JobHandle
+from ..model.checks import check_seconds
+from ..model.handle import NOT_ARRIVED, HandleOwner, JobHandle
+from ..model.job import Job
 from ..model.transitions import Status
 from ..runtime.clock import SystemClock
 from ..runtime.mutex import await_turn, check_reentry
+from ..runtime.parking import acquire_within
 from ..timing.timer import tick_after
 
 if TYPE_CHECKING:
@@ -307,11 +308,3 @@ class _Wait:
         if self._cancel is not None:
             seconds = min(CANCEL_POLL_SECONDS, math.inf if seconds is None else seconds)
         acquire_within(alarm, seconds)
-
-
-def check_seconds(name: str, value: float) -> None:
-    """Raises where an argument is no finite number of seconds >= 0."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
-    if not 0 <= value <= sys.float_info.max:  # which an int can be above
-        raise ValueError(f"{name} must be a finite number of seconds >= 0, not {value!r}")

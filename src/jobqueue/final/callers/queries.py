@@ -8,19 +8,21 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from ..core.counters import snapshot
 from ..core.status_map import unknown_job
-from ..core.watchers import acquire_within
 from ..errors import JobQueueError, QueueClosedError
-from ..model.job import NOT_ARRIVED, Priority
-from ..model.metrics import LogMetrics, Metrics, WorkerMetrics, snapshot
+from ..model.handle import NOT_ARRIVED
+from ..model.job import Priority
+from ..model.metrics import LogMetrics, Metrics, WorkerMetrics
 from ..model.transitions import FINAL, Status
 from ..runtime.clock import SystemClock
+from ..runtime.parking import acquire_within
 
 if TYPE_CHECKING:
     from ..core.outcomes import Outcomes
     from ..core.placement import Dispatch
     from ..core.queue_state import Gate
-    from ..model.job import JobHandle
+    from ..model.handle import JobHandle
     from ..workers.pool import WorkerPool
 
 

@@ -21,10 +21,11 @@ from ..wal.format.record import (
 )
 
 if TYPE_CHECKING:
-    from ..model.job import JobHandle
+    from ..model.handle import JobHandle
+    from ..runtime.reporting import Failure
     from ..wal.writing.batch import OpenBatch
     from ..wal.writing.writer import LogWriter
-    from .status_map import DeadLetter, Failure
+    from .status_map import DeadLetter
 
 LARGE_PAYLOAD_BYTES = 32 * 1024
 _NO_HEADERS: dict[str, str] = {}  # one for all: nobody changes a record

@@ -9,26 +9,22 @@ from __future__ import annotations
 
 import logging
 import random
-import sys
-import traceback
 from typing import TYPE_CHECKING
 
 from ..errors import RejectJobError, RetryJobError
-from ..model.metrics import BusyMeter
+from ..runtime.reporting import describe, report
 from ..timing.backoff import backoff_seconds
 from ..timing.timer import tick_after
+from .counters import BusyMeter
 
 if TYPE_CHECKING:
     from ..config import Config
-    from ..model.job import JobHandle
+    from ..model.handle import JobHandle
+    from ..runtime.reporting import Failure
     from ..workers.worker import Worker
     from .placement import Dispatch
     from .queue_state import Gate
-    from .status_map import DeadLetter, Failure
-
-ERROR_CHARACTERS_MAX = 2 * 1024
-TRACEBACK_BYTES_MAX = 8 * 1024
-logger = logging.getLogger("jobqueue")
+    from .status_map import DeadLetter
 
 
 class Outcomes:
@@ -165,35 +161,3 @@ def _asked_delay(error: BaseException) -> float | None:
     except Exception:  # noqa: BLE001  # whatever a subclass made of it
         return None
     return delay if 0 <= delay < float("inf") else None
-
-
-def describe(error: BaseException) -> Failure:
-    """Error and traceback as text that any log can hold.
-
-    The text comes from the handler's world, so its own `str` may fail, or hold what UTF-8 cannot.
-    """
-    name = type(error).__name__
-    try:
-        text = str(error)
-    except BaseException as inner:  # noqa: BLE001  # the error's own __str__ is broken; say so in its place
-        text = f"<its text cannot be had: {type(inner).__name__}>"
-    try:
-        trace = "".join(traceback.format_exception(error))
-    except BaseException as inner:  # noqa: BLE001  # as above: one of its causes' __str__ is broken
-        trace = f"<no traceback: {type(inner).__name__}>"
-    summary = (f"{name}: {text}" if text else name)[:ERROR_CHARACTERS_MAX]
-    end = trace.encode("utf-8", "backslashreplace")[-TRACEBACK_BYTES_MAX:]
-    return _encodable(summary), end.decode(errors="ignore")  # it may begin within a character
-
-
-def _encodable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def report(level: int, message: str, error: BaseException | None = None) -> None:
-    """A log record, whatever the user's log handlers make of it. Without any lock."""
-    try:
-        logger.log(level, message, exc_info=error)
-    except Exception:  # noqa: BLE001  # a filter or handler of the user's is broken; the queue goes on
-        if logging.raiseExceptions:
-            traceback.print_exc(file=sys.stderr)

@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING, cast
 
 from ..model.context import StopRequest
-from ..model.job import NOT_ARRIVED, JobHandle
+from ..model.handle import NOT_ARRIVED, JobHandle
 from ..model.transitions import FINAL, Status
 from ..wal.format.record import Enqueued, Requeued
 from .status_map import wake_waiters
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..errors import LogWriteError
-    from ..model.handlers import HandlerRegistry
     from ..runtime.clock import Clock
     from ..runtime.mutex import Mutex
     from ..timing.timer import Timer
     from ..wal.format.record import Record
     from ..wal.slots import Slots
     from .journal import Journal
+    from .registry import HandlerRegistry
     from .scheduler import FairScheduler
     from .status_map import DeadLetter, StatusMap
     from .watchers import Quiet

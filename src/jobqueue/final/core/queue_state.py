@@ -5,8 +5,7 @@ Relies on: the queue's mutex, held by the caller of every method.
 
 from __future__ import annotations
 
-from ..errors import JobQueueError, LogWriteError, QueueClosedError
-from ..wal.writing.batch import again
+from ..errors import JobQueueError, LogWriteError, QueueClosedError, again
 
 
 class Gate:

@@ -13,16 +13,16 @@ import queue
 from collections import deque
 from typing import TYPE_CHECKING
 
-from ..model.context import ring
 from ..model.job import Priority
 from ..model.transitions import Status
 from ..runtime.mutex import WorkerCondition
+from ..runtime.parking import ring
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from threading import Lock
 
-    from ..model.job import JobHandle
+    from ..model.handle import JobHandle
     from ..runtime.mutex import Mutex
 
 _QUEUED = Status.QUEUED  # an enumeration is slow to look into

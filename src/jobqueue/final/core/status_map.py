@@ -13,17 +13,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import DuplicateJobError, UnknownJobError
-from ..model.context import ring
-from ..model.job import NO_RESULT, Job, JobHandle, JobInfo, Priority
-from ..model.metrics import LaneMeter
+from ..model.handle import NO_RESULT, JobHandle
+from ..model.job import Job, JobInfo, Priority
 from ..model.transitions import Event, Status, after
+from ..runtime.parking import ring
 from ..wal.format.base import Struct
+from .counters import LaneMeter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..model.handle import HandleOwner
     from ..model.handlers import Handler
-    from ..model.job import HandleOwner
+    from ..runtime.reporting import Failure
 
 _QUEUED = Status.QUEUED
 _DUE = after(Status.SCHEDULED, Event.DUE)
@@ -32,9 +34,6 @@ _RETURNED = after(Status.PROCESSING, Event.RETURN)
 _RETRIED = after(Status.PROCESSING, Event.RETRY)
 _FAILED = after(Status.PROCESSING, Event.FAIL)
 _REQUEUED = after(Status.FAILED, Event.REQUEUE)
-
-Failure = tuple[str, str]
-"""Error and traceback, as text."""
 
 
 class Finished(Struct, frozen=True, gc=False):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from ..model.context import ring
+from ..runtime.parking import acquire_within, ring
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,10 +56,3 @@ class Quiet:
             with self._mutex:
                 if watcher in self.watchers:
                     self.watchers.remove(watcher)
-
-
-def acquire_within(alarm: threading.Lock, timeout: float | None) -> bool:
-    """Acquire a lock that somebody will release, within so many seconds; `None` for ever."""
-    if timeout is None:
-        return alarm.acquire()
-    return alarm.acquire(timeout=min(max(timeout, 0.0), threading.TIMEOUT_MAX))

@@ -16,16 +16,17 @@ from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ..core.outcomes import report
 from ..core.status_map import DeadLetter, Finished, StatusMap
-from ..model.job import NO_HEADERS, Job, JobHandle, Priority
+from ..model.handle import JobHandle
+from ..model.job import NO_HEADERS, Job, Priority
 from ..model.transitions import Status
+from ..runtime.reporting import report
 from ..timing.timer import tick_after
-from ..wal.appender import LOCK_NAME, list_log
 from ..wal.files import Files
-from ..wal.format.record import Enqueued
+from ..wal.names import LOCK_NAME, list_log
+from ..wal.reading.cut import distrust_memory, recover
 from ..wal.reading.fold import CANCELLED, COMPLETED, FAILED, QUEUED, JobState, LogState
-from ..wal.reading.replay import distrust_memory, recover, replay
+from ..wal.reading.replay import replay
 from ..wal.slots import Interrupted, read_slots
 
 if TYPE_CHECKING:
@@ -34,8 +35,9 @@ if TYPE_CHECKING:
     from ..config import Config
     from ..core.journal import Journal
     from ..core.placement import Dispatch
-    from ..model.job import HandleOwner
+    from ..model.handle import HandleOwner
     from ..runtime.clock import Clock
+    from ..wal.format.record import Enqueued
 
 _PRIORITIES = tuple(Priority)
 _QUEUED, _SCHEDULED = Status.QUEUED, Status.SCHEDULED  # an enumeration is slow to look into

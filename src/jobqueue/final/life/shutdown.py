@@ -8,43 +8,26 @@ Relies on: the queue's mutex, taken here.
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..core.status_map import wake_waiters
-from ..core.watchers import acquire_within
-from ..errors import JobQueueError
-from ..model.context import ring
+from ..model.shutdown_report import ShutdownReport
 from ..model.transitions import Status
 from ..runtime.clock import SystemClock
+from ..runtime.parking import acquire_within, ring
 from ..timing.timer import tick_before
 
 if TYPE_CHECKING:
     from ..config import Config
     from ..core.placement import Dispatch
     from ..core.queue_state import Gate
+    from ..errors import JobQueueError
     from ..processes.executor import Processes
     from ..workers.pool import WorkerPool
     from .recovery import LockedLog
 
 LOG_SECONDS_MIN = 2.0
 """What the log gets for its last write where the deadline has passed."""
-
-
-@dataclass(frozen=True, slots=True)
-class ShutdownReport:
-    """What `close` left behind.
-
-    Attributes:
-        completed: jobs that finished since `close` began.
-        unfinished: ids of the jobs whose handlers are still running.
-        remaining: jobs left in the queue. With a log these and the unfinished ones run again
-            after a restart.
-    """
-
-    completed: int
-    unfinished: tuple[str, ...]
-    remaining: int
 
 
 class Lifecycle:

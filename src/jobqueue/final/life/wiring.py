@@ -16,17 +16,18 @@ from ..callers.admission import Admission
 from ..callers.queries import Inspection
 from ..config import Config
 from ..core.journal import Journal
-from ..core.outcomes import Outcomes, report
+from ..core.outcomes import Outcomes
 from ..core.placement import Dispatch
 from ..core.queue_state import Gate
+from ..core.registry import HandlerRegistry
 from ..core.scheduler import FairScheduler
 from ..core.status_map import StatusMap
 from ..core.watchers import Quiet
 from ..errors import JobQueueError, LogWriteError
-from ..model.handlers import HandlerRegistry
-from ..model.job import check_text
+from ..model.checks import check_text
 from ..runtime.clock import Clock, SystemClock
 from ..runtime.mutex import make_mutex, rlock_of
+from ..runtime.reporting import report
 from ..timing.timer import Timer
 from ..wal.slots import Slots
 from ..wal.writing.batch import LogOptions
@@ -38,7 +39,7 @@ from .shutdown import Lifecycle
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from ..model.job import HandleOwner
+    from ..model.handle import HandleOwner
     from ..processes.executor import Processes
 
 

@@ -1,4 +1,4 @@
-"""How an attempt is asked to stop: by `cancel`, or because its time is up.
+"""What a handler can ask about its attempt, and how that is asked to stop.
 
 Guarantees: `wait` returns at once when the request is made, before or during the wait.
 Relies on: nothing but its own lock, which is held for no call out of here.
@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import sys
 import threading
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
+
+from ..runtime.parking import Alarm, ring
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .job import Job
+
     Sleep = Callable[[threading.Lock, float], None]
-
-
-class Alarm(Protocol):
-    """What is rung when the request is made: a lock that a sleeper waits for, for example."""
-
-    def release(self) -> None:
-        """Ring. With the request's lock, and maybe others; may raise `RuntimeError` if rung."""
 
 
 class StopRequest:
@@ -94,9 +91,36 @@ class StopRequest:
                 self._waiters.remove(alarm)
 
 
-def ring(alarm: Alarm) -> None:
-    """Release a lock that a sleeper waits for, unless somebody else just did."""
-    try:
-        alarm.release()
-    except RuntimeError:  # released already: he is awake
-        pass
+class JobContext:
+    """What a handler can ask about its attempt. Made for one attempt; thread-safe.
+
+    Attributes:
+        job: the job.
+        attempt: 0 for the first attempt, then 1, 2, …
+        deadline: when `job_timeout` will pass, in the queue clock's monotonic seconds; `None`
+            without a timeout.
+    """
+
+    __slots__ = ("_stop", "attempt", "deadline", "job")
+
+    def __init__(self, job: Job, attempt: int, deadline: float | None, stop: StopRequest) -> None:
+        self.job = job
+        self.attempt = attempt
+        self.deadline = deadline
+        self._stop = stop
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the handler is asked to stop: it was cancelled, or its time is up."""
+        return self._stop.requested
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep on the queue's clock.
+
+        Args:
+            seconds: how long, >= 0.
+
+        Returns:
+            `True`, at once, when the attempt is asked to stop; else `False` after the time.
+        """
+        return self._stop.wait(seconds)

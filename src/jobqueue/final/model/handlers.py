@@ -1,4 +1,4 @@
-"""Handlers: which function a job names, how it is called, and the jobs that wait for their name."""
+"""Handlers: which function runs a job, and in which form it is called."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..processes.executor import Processes
-    from .job import JobContext, JobHandle
+    from .context import JobContext
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -110,77 +109,3 @@ def importable_name(function: Callable[..., object]) -> str:
             f"or register it by name and set Job(handler=...)"
         )
     return f"{module}.{qualname}"
-
-
-class HandlerRegistry:
-    """The handlers by name, and the queued jobs whose handler is not registered yet.
-
-    Relies on: the queue's mutex, held by the caller of every method but `__init__`.
-
-    Args:
-        default: the handler of jobs that name none.
-        processes: where the handlers are to run; `None` means in the worker threads.
-
-    Attributes:
-        make: makes a handler of a function; raises as `Handler` does, and `ValueError` where a
-            process could not import it by name.
-    """
-
-    def __init__(
-        self, default: Callable[..., object] | None, processes: Processes | None = None
-    ) -> None:
-        self.processes = processes
-        self.make = Handler if processes is None else processes.handler
-        self.default = None if default is None else self.make(default)
-        self._handlers: dict[str | None, Handler] = {}
-        if self.default is not None:
-            self._handlers[None] = self.default
-        self.find: Callable[[str | None], Handler | None] = self._handlers.get
-        """The handler of this name."""
-        self._parked: dict[str | None, dict[JobHandle, None]] = {}
-
-    def register(self, name: str, handler: Handler) -> list[JobHandle]:
-        """Add a handler; returns the jobs that waited for it, which are not parked any more.
-
-        Raises:
-            ValueError: another function has this name.
-        """
-        known = self._handlers.get(name)
-        if known is not None and known.function != handler.function:
-            raise ValueError(
-                f"handler name {name!r} is taken by {name_of(known.function)}; "
-                f"choose another name for {name_of(handler.function)}"
-            )
-        self._handlers[name] = handler
-        return list(self._parked.pop(name, ()))
-
-    def park(self, handle: JobHandle, now: float) -> bool:
-        """Keep a job until its handler is registered; `True` for the first of its name."""
-        name = handle._job._handler
-        is_first = name not in self._parked
-        jobs = self._parked.setdefault(name, {})
-        handle._since = now  # no call between this and the store, so that both are done
-        jobs[handle] = None
-        return is_first
-
-    def unpark(self, handle: JobHandle) -> bool:
-        """Take out a job that is cancelled; `False` where it was not parked."""
-        jobs = self._parked.get(handle._job._handler, {})
-        if handle not in jobs:
-            return False
-        del jobs[handle]
-        return True
-
-    @property
-    def parked_count(self) -> int:
-        """How many jobs wait for a handler."""
-        return sum(len(jobs) for jobs in self._parked.values())
-
-    def parked(self) -> list[JobHandle]:
-        """All parked jobs."""
-        return [handle for jobs in self._parked.values() for handle in jobs]
-
-    def missing(self) -> list[str]:
-        """The names that jobs wait for."""
-        names = (name for name, jobs in self._parked.items() if jobs)
-        return sorted("(default)" if name is None else name for name in names)

@@ -1,4 +1,4 @@
-"""What a user hands in and gets back: `Job`, `JobHandle`, `JobInfo`, `JobContext`."""
+"""What a user hands in, and is told of it: `Job`, `Priority`, `JobInfo`."""
 
 from __future__ import annotations
 
@@ -6,20 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from ..errors import JobCancelledError, JobQueueError
 from ..runtime.clock import SystemClock
+from .checks import ID_LENGTH_MAX, _check_utf8, check_text
 from .ids import new_id
-from .transitions import Status
 
 if TYPE_CHECKING:
-    from threading import Lock
+    from .transitions import Status
 
-    from .context import StopRequest
-    from .handlers import Handler
-
-ID_LENGTH_MAX = 255
 HEADER_BYTES_MAX = 8 * 1024
 RETRIES_MAX = 2**63 - 1  # what the log can hold
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
@@ -153,24 +148,6 @@ def _check_payload(payload: object) -> None:
         )
 
 
-def check_text(what: str, text: object) -> None:
-    """Refuses what is no text of 1 to 255 characters, or what UTF-8 cannot hold."""
-    if not isinstance(text, str):
-        raise TypeError(f"{what} must be text (str), not {type(text).__name__}")
-    if not 0 < len(text) <= ID_LENGTH_MAX:
-        raise ValueError(f"{what} must have 1 to {ID_LENGTH_MAX} characters, not {len(text)}")
-    _check_utf8(what, text)
-
-
-def _check_utf8(what: str, text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError(
-            f"{what} has a lone surrogate, which UTF-8 cannot hold: {text!r}"
-        ) from None
-
-
 def _to_priority(value: object) -> Priority:
     if isinstance(value, int) and not isinstance(value, bool) and value in tuple(Priority):
         return Priority(value)
@@ -218,170 +195,3 @@ class JobInfo:
     created: float
     started: float | None
     finished: float | None
-
-
-class HandleOwner(Protocol):
-    """What a `JobHandle` needs of the queue that made it."""
-
-    def cancel(self, job_id: str, /) -> bool:
-        """Cancels the job."""
-
-    def _status_of(self, handle: JobHandle) -> Status:
-        """The job's present status."""
-
-    def _wait_for(self, handle: JobHandle, timeout: float | None) -> JobHandle:
-        """Waits until the job is finished or the queue closed."""
-
-    def _missing_result(self, handle: JobHandle) -> JobQueueError | TimeoutError:
-        """Why an unfinished or earlier finished job has no result to give."""
-
-
-class JobHandle:
-    """An accepted job, as its caller sees it. Thread-safe.
-
-    It is also the queue's own record of the job until the job is finished: the underscored
-    attributes belong to the queue and change under the queue's mutex only. From then on the
-    queue keeps a smaller record, so that a result lives exactly as long as its handle.
-    """
-
-    __slots__ = (
-        "_call",
-        "_due_tick",
-        "_failure",
-        "_has_room",
-        "_job",
-        "_number",
-        "_outcome",
-        "_owner",
-        "_since",
-        "_started",
-        "_status",
-        "_stop",
-        "_waiters",
-    )
-
-    def __init__(self, owner: HandleOwner, job: Job, status: Status, number: int = 0) -> None:
-        self._owner = owner
-        self._job = job
-        self._status = status
-        self._number = number
-        """Names the job in the log; 0 in memory."""
-        self._since = NOT_ARRIVED
-        """Monotonic time since which it has had its status; before it is in its lane, a mark."""
-        self._started: float | None = None
-        """Unix time at which the last attempt started."""
-        self._due_tick = 0
-        """Where it stands in the timer wheel, while scheduled."""
-        self._has_room = False
-        """Whether it takes one of its lane's places."""
-        self._stop: StopRequest | None = None
-        """Made for attempts that can be told to stop, or were."""
-        self._call: Handler | None = None
-        """What runs it: the handler that it carries, or its name's, from its arrival on."""
-        self._failure: tuple[str, str] | None = None
-        """Error and traceback of the last failed attempt, as text."""
-        self._waiters: list[Lock] | None = None
-        """Locks that are released when it is finished or the queue closes."""
-        self._outcome: object = None
-        """What the handler returned, or the exception that it raised last."""
-
-    @property
-    def id(self) -> str:
-        """The job's id."""
-        return self._job._id
-
-    @property
-    def job(self) -> Job:
-        """The job."""
-        return self._job
-
-    @property
-    def status(self) -> Status:
-        """The job's present status; its last known one where the queue has forgotten it."""
-        return self._owner._status_of(self)
-
-    def wait(self, timeout: float | None = None) -> Status:
-        """Wait until the job is completed, failed or cancelled, or the queue is closed.
-
-        Args:
-            timeout: seconds; `None` waits for ever.
-
-        Returns:
-            The last status, whether or not the time ran out.
-
-        Raises:
-            LogWriteError: the log failed, so that nothing will run any more.
-        """
-        return self._owner._wait_for(self, timeout)._status  # by now it may be requeued
-
-    def cancel(self) -> bool:
-        """Cancel the job; see `JobQueue.cancel`."""
-        return self._owner.cancel(self.id)
-
-    def result(self, timeout: float | None = None) -> object:
-        """What the handler returned; raises the exception that it raised last.
-
-        Args:
-            timeout: seconds; `None` waits for ever.
-
-        Raises:
-            TimeoutError: the job was not finished in time.
-            JobCancelledError: the job was cancelled.
-            QueueClosedError: the queue closed before the job was finished.
-            JobQueueError: the job finished before this handle was made: results live in memory
-                only, as long as the handles that were there when they came.
-        """
-        finished = self._owner._wait_for(self, timeout)
-        status, outcome = finished._status, finished._outcome
-        if status is Status.CANCELLED:
-            raise JobCancelledError(f"job {self.id!r} was cancelled")
-        if status is Status.FAILED and isinstance(outcome, BaseException):
-            raise outcome
-        if status is Status.COMPLETED and outcome is not NO_RESULT:
-            return outcome
-        raise self._owner._missing_result(finished)
-
-    def __repr__(self) -> str:
-        return f"<JobHandle {self.id!r} {self._status.name}>"
-
-
-NOT_ARRIVED = -1.0
-"""`_since` of a job that has been accepted but is not in its lane, or in the timer, yet."""
-
-NO_RESULT = object()
-"""The outcome of a job that had finished before its handle was made."""
-
-
-class JobContext:
-    """What a handler can ask about its attempt. Made for one attempt; thread-safe.
-
-    Attributes:
-        job: the job.
-        attempt: 0 for the first attempt, then 1, 2, …
-        deadline: when `job_timeout` will pass, in the queue clock's monotonic seconds; `None`
-            without a timeout.
-    """
-
-    __slots__ = ("_stop", "attempt", "deadline", "job")
-
-    def __init__(self, job: Job, attempt: int, deadline: float | None, stop: StopRequest) -> None:
-        self.job = job
-        self.attempt = attempt
-        self.deadline = deadline
-        self._stop = stop
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether the handler is asked to stop: it was cancelled, or its time is up."""
-        return self._stop.requested
-
-    def wait(self, seconds: float) -> bool:
-        """Sleep on the queue's clock.
-
-        Args:
-            seconds: how long, >= 0.
-
-        Returns:
-            `True`, at once, when the attempt is asked to stop; else `False` after the time.
-        """
-        return self._stop.wait(seconds)

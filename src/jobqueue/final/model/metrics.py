@@ -1,25 +1,15 @@
-"""Counters, and the snapshot that `JobQueue.metrics` returns.
-
-Guarantees: a snapshot is consistent, since every counter changes under the queue's mutex in the
-same step as the job that it counts.
-Relies on: the queue's mutex, held by the caller of every method of `LaneMeter` and `BusyMeter`.
-Quantiles are those of the last `SAMPLES` jobs of a lane; they are sorted outside of the mutex.
-"""
+"""What `JobQueue.metrics` returns: a consistent snapshot of a queue. All of it is frozen."""
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from .job import Priority
 
-SAMPLES = 512
-UTILIZATION_SECONDS = 10
 COUNTED = (
     "enqueued",
     "queued",
@@ -144,125 +134,3 @@ class Metrics:
     run_time: Quantiles
     workers: WorkerMetrics
     log: LogMetrics | None
-
-
-class LaneMeter:
-    """The counters of one priority. The names are those of `LaneMetrics`."""
-
-    __slots__ = (*(name for name in COUNTED if name != "queued"), "queue_waits", "run_times")
-
-    def __init__(self) -> None:
-        self.enqueued = 0
-        self.scheduled = 0
-        self.processing = 0
-        self.overrunning = 0
-        self.completed = 0
-        self.failed = 0
-        self.retried = 0
-        self.cancelled = 0
-        self.queue_waits: deque[float] = deque(maxlen=SAMPLES)
-        self.run_times: deque[float] = deque(maxlen=SAMPLES)
-
-    @property
-    def queued(self) -> int:
-        """What is none of the others."""
-        ended = self.completed + self.failed + self.cancelled
-        return self.enqueued - ended - self.scheduled - self.processing
-
-    def copy(self) -> LaneMeter:
-        """The state at this moment."""
-        copy = LaneMeter()
-        for name in self.__slots__:
-            setattr(copy, name, getattr(self, name))
-        # Not `deque.copy`: without the GIL, CPython 3.13's takes a lock that it holds already, and
-        # waits, for each element.
-        copy.queue_waits = deque(self.queue_waits, SAMPLES)
-        copy.run_times = deque(self.run_times, SAMPLES)
-        return copy
-
-
-class BusyMeter:
-    """How busy the workers were over the last `UTILIZATION_SECONDS`.
-
-    Busy time is kept by whole seconds of the clock; an attempt's time is laid over the seconds
-    in which it ran when it ends, and what still runs is added by the reader.
-
-    Attributes:
-        second: the present one: from here to `next_second`. An attempt that lies within it may be
-            added to `busy` without a call.
-        busy: busy seconds in it.
-    """
-
-    def __init__(self, now: float) -> None:
-        self._opened = now
-        self.second = int(now)
-        self.next_second = self.second + 1
-        self.busy = 0.0
-        self._past: dict[int, float] = {}  # second: busy time in it
-
-    def add(self, start: float, end: float) -> None:
-        """An attempt ran from `start` to `end` (monotonic seconds)."""
-        if end >= self.next_second:
-            self._open(int(end))
-        for each in range(max(int(start), self.second - UTILIZATION_SECONDS), self.second):
-            part = min(end, each + 1) - max(start, each)
-            self._past[each] = self._past.get(each, 0.0) + part
-        self.busy += max(0.0, end - max(start, self.second))
-
-    def _open(self, second: int) -> None:
-        self._past[self.second] = self.busy
-        self.second, self.next_second, self.busy = second, second + 1, 0.0
-        for old in [each for each in self._past if each < second - UTILIZATION_SECONDS]:
-            del self._past[old]
-
-    def utilization(self, now: float, running_since: Iterable[float], workers: int) -> float:
-        """Fraction of the window in which `workers` workers were busy."""
-        begin = max(self._opened, now - UTILIZATION_SECONDS)
-        window = now - begin
-        if window <= 0:
-            return 0.0
-        busy = sum(now - max(begin, start) for start in running_since)
-        for second, time in (*self._past.items(), (self.second, self.busy)):
-            inside = min(second + 1, now) - max(second, begin)
-            whole = min(second + 1, now) - max(second, self._opened)
-            if inside > 0 and whole > 0:
-                busy += time * min(1.0, inside / whole)
-        return busy / (window * workers)
-
-
-def quantiles(samples: list[float]) -> Quantiles:
-    """The quantiles of samples that are sorted (nearest rank)."""
-    count = len(samples)
-    if not count:
-        return Quantiles()
-    p50, p95, p99 = (samples[min(count - 1, count * percent // 100)] for percent in (50, 95, 99))
-    return Quantiles(p50, p95, p99, samples[-1])
-
-
-def snapshot(
-    meters: Mapping[Priority, LaneMeter],
-    oldest_waits: Mapping[Priority, float],
-    workers: WorkerMetrics,
-    log: LogMetrics | None,
-) -> Metrics:
-    """Build the snapshot from copies of the meters; no lock is needed."""
-    waits = {priority: sorted(meter.queue_waits) for priority, meter in meters.items()}
-    runs = {priority: sorted(meter.run_times) for priority, meter in meters.items()}
-    by_priority = {
-        priority: LaneMetrics(
-            **{name: getattr(meter, name) for name in COUNTED},
-            oldest_wait=oldest_waits[priority],
-            queue_wait=quantiles(waits[priority]),
-            run_time=quantiles(runs[priority]),
-        )
-        for priority, meter in meters.items()
-    }
-    return Metrics(
-        **{name: sum(getattr(meter, name) for meter in meters.values()) for name in COUNTED},
-        oldest_wait=max(oldest_waits.values()),
-        by_priority=by_priority,
-        queue_wait=quantiles(sorted(chain.from_iterable(waits.values()))),
-        run_time=quantiles(sorted(chain.from_iterable(runs.values()))),
-        workers=workers,
-        log=log,
-    )

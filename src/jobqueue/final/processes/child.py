@@ -20,11 +20,12 @@ from multiprocessing import spawn
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ..core.outcomes import describe
 from ..errors import RejectJobError, RetryJobError
-from ..model.context import StopRequest, ring
+from ..model.context import JobContext, StopRequest
 from ..model.handlers import Handler
-from ..model.job import Job, JobContext
+from ..model.job import Job
+from ..runtime.parking import ring
+from ..runtime.reporting import describe
 from . import wire
 from .wire import Assignment, Reference, RemoteError
 

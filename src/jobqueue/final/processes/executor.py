@@ -18,7 +18,6 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..core.outcomes import report
 from ..errors import (
     ConfigError,
     QueueClosedError,
@@ -29,6 +28,7 @@ from ..errors import (
 from ..model.handlers import Handler
 from ..model.job import Job
 from ..runtime.clock import SystemClock
+from ..runtime.reporting import report
 from ..timing.timer import tick_after
 from . import wire
 from .imports import reference_to
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..config import Config
-    from ..model.job import JobContext
+    from ..model.context import JobContext
     from ..runtime.clock import Clock
     from ..timing.timer import Timer
 

@@ -17,8 +17,8 @@ import threading
 from typing import TYPE_CHECKING, Protocol, cast
 
 from ..errors import reentered
-from ..model.context import ring
 from .clock import SystemClock, give_way
+from .parking import ring
 
 if TYPE_CHECKING:
     from collections.abc import Callable

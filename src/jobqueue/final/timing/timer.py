@@ -15,8 +15,7 @@ from collections import deque
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from ..core.watchers import acquire_within
-from ..model.context import ring
+from ..runtime.parking import acquire_within, ring
 from .timer_wheel import TimerWheel
 
 if TYPE_CHECKING:

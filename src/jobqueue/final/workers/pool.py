@@ -15,10 +15,10 @@ import threading
 import traceback
 from typing import TYPE_CHECKING
 
-from ..core.outcomes import report
 from ..errors import EnqueueTimeoutError, JobQueueError
 from ..runtime.clock import SystemClock
 from ..runtime.mutex import has_gil
+from ..runtime.reporting import report
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from ..config import Config
     from ..core.outcomes import Outcomes
     from ..model.context import StopRequest
-    from ..model.job import Job, JobHandle
+    from ..model.handle import JobHandle
+    from ..model.job import Job
 
 
 class WorkerPool:

@@ -13,8 +13,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from ..model.context import StopRequest
-from ..model.job import JobContext, JobHandle
+from ..model.context import JobContext, StopRequest
 from ..runtime.mutex import WORKER, acquire_in_turn, release_if_owned
 from ..timing.timer import tick_after
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..core.outcomes import Outcomes
+    from ..model.handle import JobHandle
     from ..model.handlers import Handler
     from .pool import WorkerPool
 

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 from typing import get_args
 
-from jobqueue.final.wal.appender import segment_name
 from jobqueue.final.wal.format.record import Completed, Enqueued, Record, Retried, payload_bytes
+from jobqueue.final.wal.names import segment_name
 from tests.support.logs import Image, LogDirectory
 
 DOC = (Path(__file__).parents[4] / "docs" / "wal_format.md").read_text(encoding="utf-8")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from jobqueue.final.errors import LogCorruptError
-from jobqueue.final.wal.appender import segment_name, snapshot_name
 from jobqueue.final.wal.files import Files
 from jobqueue.final.wal.format.record import Crashed, Record
 from jobqueue.final.wal.maintenance.repair import Salvage, repair
+from jobqueue.final.wal.names import segment_name, snapshot_name
 from jobqueue.final.wal.reading.fold import LogState
 from jobqueue.final.wal.reading.survey import Lost
 from jobqueue.final.wal.slots import SLOTS_NAME, Interrupted, read_slots

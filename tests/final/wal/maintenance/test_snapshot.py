@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from jobqueue.final.errors import LogCorruptError
-from jobqueue.final.wal.appender import list_log, segment_name, snapshot_name
 from jobqueue.final.wal.files import Files
 from jobqueue.final.wal.format.record import (
     Cancelled,
@@ -23,6 +22,7 @@ from jobqueue.final.wal.maintenance.snapshot import (
     CompactionStoppedError,
     compact,
 )
+from jobqueue.final.wal.names import list_log, segment_name, snapshot_name
 from jobqueue.final.wal.reading.fold import LogState
 from tests.support.dying_files import DiedError, DyingFiles
 from tests.support.faulty_files import FaultyFiles

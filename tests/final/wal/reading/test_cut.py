@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from jobqueue.final.wal.appender import segment_name, snapshot_name
 from jobqueue.final.wal.files import Files
-from jobqueue.final.wal.reading.replay import distrust_memory, recover
+from jobqueue.final.wal.names import segment_name, snapshot_name
+from jobqueue.final.wal.reading.cut import distrust_memory, recover
 from tests.support.faulty_files import FaultyFiles
 from tests.support.logs import Image, LogDirectory, job, nothing, segment, snapshot
 

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobqueue.final.errors import LogCorruptError
-from jobqueue.final.wal.appender import segment_name, snapshot_name
 from jobqueue.final.wal.format import codec
 from jobqueue.final.wal.format.codec import encode_batch, encode_header
 from jobqueue.final.wal.format.record import Discarded, Record
 from jobqueue.final.wal.format.stdlib_codec import StdlibLines
+from jobqueue.final.wal.names import segment_name, snapshot_name
 from jobqueue.final.wal.reading.replay import Replay
 from tests.support.logs import Image, LogDirectory, done, job, nothing, previous, segment, snapshot
 

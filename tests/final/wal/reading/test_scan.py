@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobqueue.final.wal.appender import LogFile
 from jobqueue.final.wal.files import Files
 from jobqueue.final.wal.format.codec import Header, encode_batch, encode_header
 from jobqueue.final.wal.format.record import Enqueued
+from jobqueue.final.wal.names import LogFile
 from jobqueue.final.wal.reading import scan as scan_module
 from jobqueue.final.wal.reading.scan import Batches, Damage, scan
 from tests.support.logs import Image, job, segment

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobqueue.final.errors import LogCorruptError
-from jobqueue.final.wal.appender import segment_name, snapshot_name
 from jobqueue.final.wal.format.codec import encode_batch, encode_header
 from jobqueue.final.wal.format.record import Record
+from jobqueue.final.wal.names import segment_name, snapshot_name
 from jobqueue.final.wal.reading.survey import Finding, Lost, Survey
 from tests.support.logs import HastyFiles, Image, LogDirectory, done, job, segment, snapshot
 

@@ -10,9 +10,10 @@ import errno
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..appender import list_present, open_appender, segment_name, snapshot_name
+from ..appender import open_appender
 from ..files import directory_of, path_in
 from ..format.codec import encode_header
+from ..names import list_present, segment_name, snapshot_name
 from ..reading.bad_blocks import blames_the_file
 from ..reading.survey import Finding, Lost, Survey
 from ..slots import SLOTS_NAME

@@ -11,10 +11,10 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..appender import list_log, snapshot_name
 from ..files import directory_of, path_in
 from ..format.codec import encode_batch, encode_header
 from ..format.record import Enqueued
+from ..names import list_log, snapshot_name
 from ..reading.fold import LogState
 from ..reading.replay import Replay
 

@@ -1,4 +1,4 @@
-"""Reads a log in order, tells a torn tail from corruption, and cuts off what is torn.
+"""Reads a log in order, and tells a torn tail from corruption.
 
 This is the one replay loop: opening, verifying and compacting all read through it.
 """
@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from array import array
 from contextlib import closing
-from dataclasses import dataclass
 from operator import ge
 from typing import TYPE_CHECKING, NoReturn
 
 from ...errors import LogCorruptError
-from ..appender import Listing, LogFile, list_log
 from ..format.codec import VERSION, Header, RecordError, decode_lines
+from ..names import Listing, LogFile, list_log
+from .cut import Cut, Torn
 from .scan import Batches, Damage, scan
 
 if TYPE_CHECKING:
@@ -22,26 +22,7 @@ if TYPE_CHECKING:
     from ..files import Files
     from ..format.record import Record
 
-__all__ = ["Cut", "Replay", "Torn", "distrust_memory", "end_of_order", "recover", "replay"]
-
-_COPY_BYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class Cut:
-    """What is to be cut off a file: all from `offset` on; `keep` where a copy must be kept."""
-
-    file: LogFile
-    offset: int
-    keep: bool
-
-
-@dataclass(frozen=True)
-class Torn:
-    """A torn tail: what is to be cut, first file first, and what is wrong where it begins."""
-
-    cuts: tuple[Cut, ...]
-    problem: str
+__all__ = ["Replay", "end_of_order", "replay"]
 
 
 def replay(files: Files, directory: str) -> Replay:
@@ -252,107 +233,6 @@ class Replay:
 
     def _corrupt(self, file: LogFile, offset: int, problem: str) -> NoReturn:
         raise LogCorruptError(self._directory, file.name, offset, problem)
-
-
-def distrust_memory(files: Files, directory: str) -> None:
-    """Have the last segment read from the disk by the replay that follows.
-
-    After an fsync that failed, the kernel takes for clean what never reached the disk, and shows
-    it to whoever reads, until it happens to forget it; and the next fsync succeeds. Only the last
-    segment can hold such bytes: no other was begun after that.
-
-    Raises:
-        LogCorruptError: a segment is missing.
-        OSError: what is in memory alone could not be brought to the disk now.
-    """
-    for file in list_log(files, directory).files[-1:]:
-        fd = files.open_read(file.path)
-        try:
-            files.sync(fd)
-            files.forget_cached(fd)
-        finally:
-            files.close(fd)
-
-
-def recover(files: Files, directory: str, torn: Torn | None) -> list[str]:
-    """Make a log that was replayed ready for its next segment; call it with `torn` as found.
-
-    Cuts off what is torn after copies are on the disk, removes temporary and replaced files, and
-    fsyncs the last segment: its writer may have died before it did, and the next segment's header
-    will attest all that came before it. May be killed at any point and called again.
-
-    Returns:
-        The paths of the copies.
-
-    Raises:
-        OSError: as `ENOSPC`, where the copy could not be made; nothing was cut then.
-    """
-    cuts = torn.cuts if torn is not None else ()
-    copies = [copy for cut in cuts if cut.keep and (copy := _keep_copy(files, cut))]
-    if copies:
-        files.sync_directory(directory)
-    # Last file first: a later segment would attest what is cut from an earlier one.
-    for cut in reversed(cuts):
-        _cut_off(files, cut)
-    listing = list_log(files, directory)
-    if listing.stale:
-        # The process may have died right after it renamed a snapshot: first that, then the rest.
-        files.sync_directory(directory)
-    for path in listing.stale:
-        files.unlink(path)
-    for file in listing.files[-1:]:
-        _sync(files, file.path)
-    files.sync_directory(directory)
-    return copies
-
-
-def _keep_copy(files: Files, cut: Cut) -> str | None:
-    """Copy what is to be cut beside the file and fsync the copy."""
-    source = files.open_read(cut.file.path)
-    try:
-        if files.size(source) <= cut.offset:
-            return None
-        path, copy = _create_copy(files, cut.file.path)
-        try:
-            offset = cut.offset
-            while data := files.read(source, _COPY_BYTES, offset):
-                files.write(copy, data, offset - cut.offset)
-                offset += len(data)
-            files.sync(copy)
-        finally:
-            files.close(copy)
-    finally:
-        files.close(source)
-    return path
-
-
-def _create_copy(files: Files, path: str) -> tuple[str, int]:
-    number = 1
-    while True:
-        name = f"{path}.torn" if number == 1 else f"{path}.torn.{number}"
-        try:
-            return name, files.create(name)
-        except FileExistsError:
-            number += 1
-
-
-def _cut_off(files: Files, cut: Cut) -> None:
-    fd = files.open_write(cut.file.path)
-    try:
-        files.truncate(fd, cut.offset)
-        files.sync(fd)
-    finally:
-        files.close(fd)
-    if cut.offset == 0:
-        files.unlink(cut.file.path)
-
-
-def _sync(files: Files, path: str) -> None:
-    fd = files.open_read(path)
-    try:
-        files.sync(fd)
-    finally:
-        files.close(fd)
 
 
 def _problem_of(text: bytes, count: int) -> str | None:

@@ -25,8 +25,8 @@ from ..format.codec import (
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
-    from ..appender import LogFile
     from ..files import Files
+    from ..names import LogFile
 
 __all__ = ["Batches", "Damage", "scan"]
 

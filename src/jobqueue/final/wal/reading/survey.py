@@ -10,8 +10,8 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..appender import LogFile, list_present, segment_name
 from ..format.codec import VERSION, Header, RecordError, decode_lines
+from ..names import LogFile, list_present, segment_name
 from .bad_blocks import PatientFiles, blames_the_file
 from .batch_numbers import BatchNumbers
 from .replay import end_of_order

@@ -14,10 +14,11 @@ from traceback import walk_tb
 from typing import TYPE_CHECKING
 
 from ...errors import LogWriteError
-from ..appender import MappedAppender, open_appender, segment_name
+from ..appender import MappedAppender, open_appender
 from ..files import path_in
 from ..format.base import HAVE_MSGSPEC
 from ..format.codec import BATCH_BYTES_MAX, encode_batch, encode_header
+from ..names import segment_name
 from .batch import LogStats
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from ...errors import LogWriteError
+from ...errors import LogWriteError, again
 from ..format.record import Enqueued, Requeued
 
 if TYPE_CHECKING:
@@ -128,10 +128,3 @@ def as_write_error(error: BaseException, directory: str) -> LogWriteError:
     )
     wrapped.__cause__ = error
     return wrapped
-
-
-def again(error: LogWriteError) -> LogWriteError:
-    """The same error for one more caller, who may raise it as his own."""
-    copy = LogWriteError(error.errno, error.strerror, error.filename)
-    copy.__cause__ = error
-    return copy

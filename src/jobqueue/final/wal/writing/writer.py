@@ -19,10 +19,10 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from ...errors import reentered
+from ...errors import again, reentered
 from ..format.record import Enqueued
 from .active_segment import FsyncError, InterruptedSyncError
-from .batch import LogStats, OpenBatch, again
+from .batch import LogStats, OpenBatch
 from .log_thread import NEVER, LogThread
 
 if TYPE_CHECKING:

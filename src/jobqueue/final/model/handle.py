@@ -1,0 +1,148 @@
+"""`JobHandle`: an accepted job as its caller sees it, and the queue's own record of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from ..errors import JobCancelledError, JobQueueError
+from .transitions import Status
+
+if TYPE_CHECKING:
+    from threading import Lock
+
+    from .context import StopRequest
+    from .handlers import Handler
+    from .job import Job
+
+
+class HandleOwner(Protocol):
+    """What a `JobHandle` needs of the queue that made it."""
+
+    def cancel(self, job_id: str, /) -> bool:
+        """Cancels the job."""
+
+    def _status_of(self, handle: JobHandle) -> Status:
+        """The job's present status."""
+
+    def _wait_for(self, handle: JobHandle, timeout: float | None) -> JobHandle:
+        """Waits until the job is finished or the queue closed."""
+
+    def _missing_result(self, handle: JobHandle) -> JobQueueError | TimeoutError:
+        """Why an unfinished or earlier finished job has no result to give."""
+
+
+class JobHandle:
+    """An accepted job, as its caller sees it. Thread-safe.
+
+    It is also the queue's own record of the job until the job is finished: the underscored
+    attributes belong to the queue and change under the queue's mutex only. From then on the
+    queue keeps a smaller record, so that a result lives exactly as long as its handle.
+    """
+
+    __slots__ = (
+        "_call",
+        "_due_tick",
+        "_failure",
+        "_has_room",
+        "_job",
+        "_number",
+        "_outcome",
+        "_owner",
+        "_since",
+        "_started",
+        "_status",
+        "_stop",
+        "_waiters",
+    )
+
+    def __init__(self, owner: HandleOwner, job: Job, status: Status, number: int = 0) -> None:
+        self._owner = owner
+        self._job = job
+        self._status = status
+        self._number = number
+        """Names the job in the log; 0 in memory."""
+        self._since = NOT_ARRIVED
+        """Monotonic time since which it has had its status; before it is in its lane, a mark."""
+        self._started: float | None = None
+        """Unix time at which the last attempt started."""
+        self._due_tick = 0
+        """Where it stands in the timer wheel, while scheduled."""
+        self._has_room = False
+        """Whether it takes one of its lane's places."""
+        self._stop: StopRequest | None = None
+        """Made for attempts that can be told to stop, or were."""
+        self._call: Handler | None = None
+        """What runs it: the handler that it carries, or its name's, from its arrival on."""
+        self._failure: tuple[str, str] | None = None
+        """Error and traceback of the last failed attempt, as text."""
+        self._waiters: list[Lock] | None = None
+        """Locks that are released when it is finished or the queue closes."""
+        self._outcome: object = None
+        """What the handler returned, or the exception that it raised last."""
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+        return self._job._id
+
+    @property
+    def job(self) -> Job:
+        """The job."""
+        return self._job
+
+    @property
+    def status(self) -> Status:
+        """The job's present status; its last known one where the queue has forgotten it."""
+        return self._owner._status_of(self)
+
+    def wait(self, timeout: float | None = None) -> Status:
+        """Wait until the job is completed, failed or cancelled, or the queue is closed.
+
+        Args:
+            timeout: seconds; `None` waits for ever.
+
+        Returns:
+            The last status, whether or not the time ran out.
+
+        Raises:
+            LogWriteError: the log failed, so that nothing will run any more.
+        """
+        return self._owner._wait_for(self, timeout)._status  # by now it may be requeued
+
+    def cancel(self) -> bool:
+        """Cancel the job; see `JobQueue.cancel`."""
+        return self._owner.cancel(self.id)
+
+    def result(self, timeout: float | None = None) -> object:
+        """What the handler returned; raises the exception that it raised last.
+
+        Args:
+            timeout: seconds; `None` waits for ever.
+
+        Raises:
+            TimeoutError: the job was not finished in time.
+            JobCancelledError: the job was cancelled.
+            QueueClosedError: the queue closed before the job was finished.
+            JobQueueError: the job finished before this handle was made: results live in memory
+                only, as long as the handles that were there when they came.
+        """
+        finished = self._owner._wait_for(self, timeout)
+        status, outcome = finished._status, finished._outcome
+        if status is Status.CANCELLED:
+            raise JobCancelledError(f"job {self.id!r} was cancelled")
+        if status is Status.FAILED and isinstance(outcome, BaseException):
+            raise outcome
+        if status is Status.COMPLETED and outcome is not NO_RESULT:
+            return outcome
+        raise self._owner._missing_result(finished)
+
+    def __repr__(self) -> str:
+        return f"<JobHandle {self.id!r} {self._status.name}>"
+
+
+NOT_ARRIVED = -1.0
+"""`_since` of a job that has been accepted but is not in its lane, or in the timer, yet."""
+
+
+NO_RESULT = object()
+"""The outcome of a job that had finished before its handle was made."""
