@@ -482,7 +482,7 @@ def test_a_failed_fsync_is_final_also_where_its_caller_is_interrupted(
             pass
         if files.faults and not jq.metrics().enqueued:  # it had not got so far
             _expect_failure(jq)
-        eventually(lambda jq=jq: jq._gate.fault is not None)  # type: ignore[misc]
+        eventually(lambda jq=jq: jq._state.fault is not None)  # type: ignore[misc]
         assert files.calls.count("sync") == 1, interruption.where
         jq.close(0)
 

@@ -292,7 +292,7 @@ def test_a_close_that_breaks_off_is_taken_up_by_who_waits_for_it(
     blocker.gate.set()
 
     assert b.result(PATIENCE).completed == 1
-    assert not jq._pool.workers
+    assert not jq._life._pool.workers
 
 
 # --- coming to rest -------------------------------------------------------------------------

@@ -468,21 +468,21 @@ RUNNING = (
     Guard(
         "a worker asks whether anybody is left to make room",
         "callers/admission.py",
-        "                        self._pool.enter_wait(worker, handle._job)\n",
+        "                        self._seats.enter_wait(seat, handle._job)\n",
         "                        pass\n",
         _final("callers/admission"),
     ),
     Guard(
         "setting of a job's slot",
-        "workers/worker.py",
-        "            dispatch.slots.set(self.slot, handle._number)\n",
+        "core/outcomes.py",
+        "            dispatch.slots.set(seat.slot, handle._number)\n",
         "            pass\n",
         _crash("poison"),
     ),
     Guard(
         "clearing of a job's slot",
         "core/outcomes.py",
-        "            self.dispatch.slots.clear(worker.slot)\n",
+        "            self.dispatch.slots.clear(seat.slot)\n",
         "            pass\n",
         _crash("poison"),
     ),
@@ -517,7 +517,7 @@ RUNNING = (
     Guard(
         "a failed log shuts the queue",
         "life/shutdown.py",
-        "            self._gate.fault = fault\n            self._gate.shut = True\n",
+        "            self._state.fail(fault)\n",
         "",
         _crash("failed_fsync"),
     ),
@@ -538,18 +538,18 @@ RUNNING = (
     Guard(
         "fencing of a late result",
         "core/outcomes.py",
-        "        if self.gate.abandoned:\n"
+        "        if self.state.now >= _ENDED:\n"
         "            return\n"
-        "        self._end_attempt(worker, handle, now)\n"
+        "        self._end_attempt(seat, handle, now)\n"
         "        self._status.complete",
-        "        self._end_attempt(worker, handle, now)\n        self._status.complete",
+        "        self._end_attempt(seat, handle, now)\n        self._status.complete",
         _final("life/shutdown"),
     ),
     Guard(
         "fencing of a late error",
         "core/outcomes.py",
         "        with self.dispatch.mutex:\n"
-        "            if self.gate.abandoned:\n"
+        "            if self.state.now >= _ENDED:\n"
         "                return\n",
         "        with self.dispatch.mutex:\n",
         _final("life/shutdown"),

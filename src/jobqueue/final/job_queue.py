@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from .core.queue_state import State
 from .life.process_hooks import watch
 from .life.wiring import assemble, checked_config, closed_on_error, make_registry
 from .model.checks import check_seconds, check_text
@@ -66,8 +67,8 @@ class JobQueue:
         self._mutex = parts.dispatch.mutex
         self._status = parts.dispatch.status
         self._scheduler = parts.dispatch.scheduler
-        self._gate = parts.gate
-        self._pool = parts.pool
+        self._state = parts.state
+        self._seats = parts.seats
         self._admission = parts.admission
         self._life = parts.life
         self._inspection = parts.inspection
@@ -82,8 +83,8 @@ class JobQueue:
         Args:
             waits: whether it waits for what others do, who may wait for this thread.
         """
-        if self._gate.forked:
-            raise self._gate.closed_error()
+        if self._state.now is State.FORKED:
+            raise self._state.closed_error()
         check_reentry(self._mutex)
         if waits and self._dispatch.journal is not None:
             self._dispatch.journal.writer.refuse_leader()
@@ -315,7 +316,7 @@ class JobQueue:
             if handle is None:
                 self._status.status(job_id)
                 return False
-            self._gate.check_change()
+            self._state.refuse_after(State.CLOSING)
             batch = self._commit() if self._dispatch.cancel(handle) else None
         self._await(batch)
         return True
@@ -338,7 +339,7 @@ class JobQueue:
         """
         self._enter(waits=True)
         with self._mutex:
-            self._gate.check()
+            self._state.refuse_after(State.OPEN)
             letter = self._status.letter(job_id)
             handle = JobHandle(self, letter.job, Status.QUEUED, letter.number)
             handle._call = letter.call
@@ -358,7 +359,7 @@ class JobQueue:
         """
         self._enter(waits=True)
         with self._mutex:
-            self._gate.check_change()
+            self._state.refuse_after(State.CLOSING)
             letter = self._status.letter(job_id)
             del self._status.dead[job_id]
             if self._dispatch.journal is not None:
@@ -384,8 +385,8 @@ class JobQueue:
     # ── what handles ask ─────────────────────────────────────────────────────────────────────
 
     def _status_of(self, handle: JobHandle) -> Status:
-        if self._gate.forked:
-            raise self._gate.closed_error()
+        if self._state.now is State.FORKED:
+            raise self._state.closed_error()
         return self._inspection.status_of(handle)
 
     def _wait_for(self, handle: JobHandle, timeout: float | None) -> JobHandle:

@@ -748,12 +748,12 @@ def test_last_worker_does_not_wait_for_a_place_that_another_took_before_it_slept
         if payload == b"outer":
             jq.enqueue(Job(b"fills the lane"))
             with monkeypatch.context() as patch:  # not for what the worker does next
-                patch.setattr(jq._pool, "current", free_a_place)
+                patch.setattr(jq._seats, "current", free_a_place)
                 patch.setattr(jq._dispatch, "mutex", Taken())
                 jq.enqueue(Job(id="x"), timeout=1.0)
 
     jq = memory.open(handle, num_workers=1, queue_size=1, max_retries=0, start=False)
-    lane, mutex, current = jq._dispatch.scheduler.lanes[MEDIUM], jq._mutex, jq._pool.current
+    lane, mutex, current = jq._dispatch.scheduler.lanes[MEDIUM], jq._mutex, jq._seats.current
     outer = jq.enqueue(Job(b"outer"))
     jq.start()
     with pytest.raises(EnqueueTimeoutError, match="last worker"):

@@ -96,10 +96,10 @@ def test_what_is_no_exception_counts_as_a_failed_attempt_and_is_retried(
 @pytest.mark.parametrize("error", NO_EXCEPTIONS, ids=by_type)
 def test_worker_lives_on_whatever_its_handler_raises(memory: Store, error: BaseException) -> None:
     jq = memory.open(Attempts(error, error, "done"), num_workers=1, max_retries=0)
-    threads = {worker.thread for worker in jq._pool.workers}
+    threads = {worker.thread for worker in jq._life._pool.workers}
     statuses = [jq.enqueue(Job()).wait(PATIENCE) for _ in range(3)]
     assert statuses == [Status.FAILED, Status.FAILED, Status.COMPLETED]
-    assert {worker.thread for worker in jq._pool.workers} == threads
+    assert {worker.thread for worker in jq._life._pool.workers} == threads
     assert all(thread.is_alive() for thread in threads)
     assert jq.metrics().workers.count == 1
 

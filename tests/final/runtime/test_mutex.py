@@ -301,7 +301,7 @@ def test_a_worker_that_is_broken_off_while_it_takes_the_mutex_leaves_it_free(
 ) -> None:
     monkeypatch.setattr(module, "_GIVE_WAY_SECONDS", 0.0)  # it sleeps on the mutex at once
     jq = JobQueue(Config(num_workers=1), handler=len)
-    (worker,) = jq._pool.workers
+    (worker,) = jq._life._pool.workers
     idle = jq._scheduler.not_empty
     assert eventually(partial(has, idle._sleepers, 1))
     with jq._mutex:

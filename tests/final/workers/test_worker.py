@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from jobqueue.final import Job, JobContext, JobHandle, JobQueue, Priority, RejectJobError, Status
+from jobqueue.final.core.queue_state import State
+from jobqueue.final.core.seats import Seat
 from jobqueue.final.model.context import StopRequest
 from jobqueue.final.testing import ManualClock
 from jobqueue.final.workers.pool import WorkerPool
@@ -338,7 +340,7 @@ def test_no_stand_in_comes_while_the_queue_closes(memory: Store, clock: ManualCl
     jq.enqueue(Job())
     blocker.await_entered()
     closing = in_thread(jq.close, PATIENCE)
-    assert eventually(lambda: jq._gate.closed)
+    assert eventually(lambda: jq._state.now is State.CLOSING)
     clock.advance(5)
     assert (jq.metrics().workers.count, jq.metrics().overrunning) == (1, 1)
     blocker.gate.set()
@@ -350,8 +352,8 @@ def test_system_that_gives_no_thread_for_a_stand_in_is_reported_and_survived(
 ) -> None:
     make = WorkerPool._make
 
-    def make_one_that_cannot_start(pool: WorkerPool) -> Worker:
-        worker = make(pool)
+    def make_one_that_cannot_start(pool: WorkerPool, seat: Seat) -> Worker:
+        worker = make(pool, seat)
         monkeypatch.setattr(worker.thread, "start", no_more_threads)
         return worker
 
@@ -381,8 +383,8 @@ def test_time_that_is_up_just_after_the_attempt_changes_nothing(
     jq = memory.open(attempts, clock=clock, job_timeout=5, num_workers=1)
     handle = jq.enqueue(Job())
     assert handle.result(PATIENCE) == "done"
-    [worker] = jq._pool.workers
-    jq._pool.overran(worker, handle, attempts.contexts[0]._stop)
+    [worker] = jq._life._pool.workers
+    jq._life._pool.overran(worker, handle, attempts.contexts[0]._stop)
     metrics = jq.metrics()
     assert (metrics.overrunning, metrics.workers.count, records.rest()) == (0, 1, [])
     assert not attempts.contexts[0].cancelled
@@ -394,17 +396,18 @@ def test_time_that_is_up_between_return_and_outcome_leaves_a_pool_of_its_size(
     """1. The handler returns, in time. 2. Its time is up. 3. Its outcome is recorded."""
     attempts = Attempts("done")
     jq = memory.open(attempts, clock=clock, job_timeout=5, num_workers=1)
-    returned = jq._pool._outcomes.returned
+    (worker,) = jq._life._pool.workers
+    returned = jq._life._pool._outcomes.returned
 
-    def overrun_first(worker: Worker, handle: JobHandle, *outcome: Any) -> None:
+    def overrun_first(seat: Seat, handle: JobHandle, *outcome: Any) -> None:
         monkeypatch.undo()
         assert handle._stop is not None
-        finish = jq._pool.overran(worker, handle, handle._stop)
+        finish = jq._life._pool.overran(worker, handle, handle._stop)
         assert finish is not None
         finish()
-        returned(worker, handle, *outcome)
+        returned(seat, handle, *outcome)
 
-    monkeypatch.setattr(jq._pool._outcomes, "returned", overrun_first)
+    monkeypatch.setattr(jq._life._pool._outcomes, "returned", overrun_first)
     assert jq.enqueue(Job()).result(PATIENCE) == "done"
     assert jq.enqueue(Job()).result(PATIENCE) == "done"
     assert eventually(lambda: jq.metrics().workers.count == 1)

@@ -13,6 +13,7 @@ import math
 import threading
 from typing import TYPE_CHECKING
 
+from ..core.queue_state import State
 from ..errors import (
     DuplicateJobError,
     EnqueueCancelledError,
@@ -34,27 +35,33 @@ if TYPE_CHECKING:
 
     from ..config import Config
     from ..core.placement import Dispatch
-    from ..core.queue_state import Gate
+    from ..core.queue_state import QueueState
     from ..core.scheduler import Lane
+    from ..core.seats import Seats
     from ..model.handlers import Handler
     from ..wal.writing.batch import OpenBatch
-    from ..workers.pool import WorkerPool
 
 CANCEL_POLL_SECONDS = 0.02
-_QUEUED, _SCHEDULED = Status.QUEUED, Status.SCHEDULED
+_QUEUED, _SCHEDULED = Status.QUEUED, Status.SCHEDULED  # an enumeration is slow to look into
+_OPEN = State.OPEN
 
 
 class Admission:
     """Accepts jobs. All methods are called by producers, without the mutex."""
 
     def __init__(
-        self, owner: HandleOwner, config: Config, dispatch: Dispatch, gate: Gate, pool: WorkerPool
+        self,
+        owner: HandleOwner,
+        config: Config,
+        dispatch: Dispatch,
+        state: QueueState,
+        seats: Seats,
     ) -> None:
         self._owner = owner
         self._dispatch = dispatch
         self._mutex = dispatch.mutex
-        self._gate = gate
-        self._pool = pool
+        self._state = state
+        self._seats = seats
         self._status = dispatch.status
         self._registry = dispatch.registry
         self._lanes = dispatch.scheduler.lanes
@@ -118,8 +125,8 @@ class Admission:
 
     def _refuse(self, job: Job, call: Handler | None) -> None:
         """Raises where the job cannot be accepted now, room apart."""
-        if self._gate.shut:
-            self._gate.check()
+        if self._state.now is not _OPEN:
+            self._state.refuse_after(_OPEN)
         job_id, status = job._id, self._status
         if job_id in status.live or job_id in status.finished or job_id in status.dead:
             status.refuse_known(job_id)
@@ -171,7 +178,7 @@ class Admission:
 
     def _enqueue_when_room(self, handle: JobHandle, lane: Lane, wait: _Wait) -> OpenBatch | None:
         mutex = self._dispatch.mutex
-        worker = self._pool.current()
+        seat = self._seats.current()
         alarm = threading.Lock()
         line_up = lane.producers.append
         try:
@@ -180,8 +187,8 @@ class Admission:
                     self._refuse(handle._job, handle._call)
                     if lane.room > 0:
                         return self._accept(handle, lane, 0.0)
-                    if worker is not None:  # each time: whoever could make room may wait by now
-                        self._pool.enter_wait(worker, handle._job)
+                    if seat is not None:  # each time: whoever could make room may wait by now
+                        self._seats.enter_wait(seat, handle._job)
                     wait.check(handle._job, lane)
                     if alarm not in lane.producers:
                         alarm.acquire(blocking=False)
@@ -193,8 +200,8 @@ class Admission:
                 if alarm in lane.producers:
                     lane.producers.remove(alarm)
                 lane.wake_producer()  # in case it was this one's turn and he left
-                if worker is not None:
-                    worker.waiting = False
+                if seat is not None:
+                    seat.waiting = False
 
     def enqueue_many(self, jobs: Iterable[Job], timeout: float | None) -> list[JobHandle]:
         """See `JobQueue.enqueue_many`."""

@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from ..core.counters import snapshot
+from ..core.queue_state import State
 from ..core.status_map import unknown_job
 from ..errors import JobQueueError, QueueClosedError
 from ..model.handle import NOT_ARRIVED
@@ -21,22 +22,19 @@ from ..runtime.parking import acquire_within
 if TYPE_CHECKING:
     from ..core.outcomes import Outcomes
     from ..core.placement import Dispatch
-    from ..core.queue_state import Gate
+    from ..core.queue_state import QueueState
     from ..model.handle import JobHandle
-    from ..workers.pool import WorkerPool
 
 
 class Inspection:
     """Reads; changes nothing but the list of those who wait."""
 
-    def __init__(
-        self, dispatch: Dispatch, gate: Gate, pool: WorkerPool, outcomes: Outcomes
-    ) -> None:
+    def __init__(self, dispatch: Dispatch, state: QueueState, outcomes: Outcomes) -> None:
         self._dispatch = dispatch
         self._mutex = dispatch.mutex
         self._status = dispatch.status
-        self._gate = gate
-        self._pool = pool
+        self._state = state
+        self._seats = outcomes.seats
         self._outcomes = outcomes
 
     def metrics(self) -> Metrics:
@@ -60,10 +58,10 @@ class Inspection:
         return waits
 
     def _workers(self, now: float) -> WorkerMetrics:
-        busy = self._pool.busy()
-        since = [worker.handle._since for worker in busy if worker.handle is not None]
-        utilization = self._outcomes.busy.utilization(now, since, self._pool.size)
-        return WorkerMetrics(len(self._pool.workers), len(busy), utilization)
+        busy = self._seats.busy()
+        since = [handle._since for handle in busy]
+        utilization = self._outcomes.busy.utilization(now, since, self._seats.size)
+        return WorkerMetrics(len(self._seats), len(busy), utilization)
 
     def _log(self) -> LogMetrics | None:
         journal = self._dispatch.journal
@@ -83,7 +81,7 @@ class Inspection:
 
     def join(self, timeout: float | None) -> bool:
         """See `JobQueue.join`."""
-        if self._pool.current() is not None:
+        if self._seats.current() is not None:
             raise RuntimeError("a handler cannot join its own queue: it would wait for itself")
         was_idle = False  # it may be busy again before this thread can look
 
@@ -96,8 +94,8 @@ class Inspection:
         with self._mutex:
             if was_idle or self._is_idle():
                 return True
-            if self._gate.fault is not None:
-                raise self._gate.fault_error(self._gate.fault)
+            if self._state.fault is not None:
+                raise self._state.fault_error()
             return False
 
     def _is_idle(self) -> bool:
@@ -106,7 +104,7 @@ class Inspection:
 
     def _is_over(self) -> bool:
         """With the mutex: nothing will change any more."""
-        return self._gate.abandoned or self._gate.fault is not None
+        return self._state.now >= State.ENDED or self._state.fault is not None
 
     # The end of one job.
 
@@ -147,8 +145,8 @@ class Inspection:
 
     def _unless_failed(self, handle: JobHandle) -> JobHandle:
         """With the mutex: the handle, unless its job's end will never come for a fault."""
-        if handle._status not in FINAL and self._gate.fault is not None and not self._gate.closed:
-            raise self._gate.fault_error(self._gate.fault)
+        if handle._status not in FINAL and self._state.now is State.FAILED:
+            raise self._state.fault_error()
         return handle
 
     def missing_result(self, handle: JobHandle) -> JobQueueError | TimeoutError:
@@ -161,7 +159,7 @@ class Inspection:
                     f"job {handle.id!r} is {state}{error}; its result is not in memory, since it "
                     f"was finished before this handle was made"
                 )
-            if self._gate.abandoned:
+            if self._state.now >= State.ENDED:
                 return QueueClosedError(
                     f"the queue closed before job {handle.id!r} was finished ({state})"
                 )

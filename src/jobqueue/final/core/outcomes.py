@@ -12,28 +12,41 @@ import random
 from typing import TYPE_CHECKING
 
 from ..errors import RejectJobError, RetryJobError
+from ..model.context import StopRequest
 from ..runtime.reporting import describe, report
 from ..timing.backoff import backoff_seconds
 from ..timing.timer import tick_after
 from .counters import BusyMeter
+from .queue_state import State
 
 if TYPE_CHECKING:
     from ..config import Config
     from ..model.handle import JobHandle
+    from ..model.handlers import Handler
     from ..runtime.reporting import Failure
-    from ..workers.worker import Worker
     from .placement import Dispatch
-    from .queue_state import Gate
+    from .queue_state import QueueState
+    from .seats import Seat, Seats
     from .status_map import DeadLetter
+
+_ENDED = State.ENDED  # an enumeration is slow to look into
 
 
 class Outcomes:
-    """Settles attempts."""
+    """The attempt port: whoever runs attempts, a thread or not, tells it of each.
 
-    def __init__(self, config: Config, dispatch: Dispatch, gate: Gate) -> None:
+    It calls `begin` once for a job that the scheduler gave it, then `returned` or `raised` once.
+
+    Attributes:
+        job_timeout: seconds that an attempt may take on its seat; `None` for ever.
+    """
+
+    def __init__(self, config: Config, dispatch: Dispatch, state: QueueState, seats: Seats) -> None:
         self.dispatch = dispatch
-        self.gate = gate
+        self.state = state
+        self.seats = seats
         self.busy = BusyMeter(dispatch.clock.monotonic())
+        self.job_timeout = config.job_timeout
         self._config = config
         self._status = dispatch.status
         self._clock = dispatch.clock
@@ -41,31 +54,50 @@ class Outcomes:
         self._scheduler = dispatch.scheduler
         self._random = random.Random().random
 
+    def begin(self, seat: Seat, handle: JobHandle, now: float, wall: float) -> Handler:
+        """The job just taken runs on this seat from now on. With the mutex.
+
+        Returns:
+            What runs it.
+        """
+        dispatch = self.dispatch
+        handler = handle._call
+        assert handler is not None  # only jobs whose handler is known are in the lanes
+        self._status.start(handle, now, wall)
+        seat.handle = handle
+        if dispatch.slots is not None:
+            dispatch.slots.set(seat.slot, handle._number)
+        if handle._has_room:
+            dispatch.free_room(handle)
+        if handler.wants_context or self.job_timeout is not None:
+            handle._stop = StopRequest(dispatch.timer.sleep)
+        return handler
+
     def returned(
-        self, worker: Worker, handle: JobHandle, result: object, now: float, wall: float
+        self, seat: Seat, handle: JobHandle, result: object, now: float, wall: float
     ) -> None:
         """The handler returned. With the mutex.
 
         All may be at rest now: the worker sees to that where it finds nothing more to take.
         """
-        if self.gate.abandoned:
+        if self.state.now >= _ENDED:
             return
-        self._end_attempt(worker, handle, now)
+        self._end_attempt(seat, handle, now)
         self._status.complete(handle, result, now, wall)
         if self.dispatch.journal is not None:
             self.dispatch.journal.completed(handle, wall)
 
-    def raised(self, worker: Worker, handle: JobHandle, error: BaseException) -> None:
+    def raised(self, seat: Seat, handle: JobHandle, error: BaseException) -> None:
         """The attempt failed. Without the mutex."""
         failure = describe(error)
         delay = self._delay(handle, error)
         evicted: DeadLetter | None = None
         attempt = handle._job._retries
         with self.dispatch.mutex:
-            if self.gate.abandoned:
+            if self.state.now >= _ENDED:
                 return
             now = self._clock.monotonic()
-            self._end_attempt(worker, handle, now)
+            self._end_attempt(seat, handle, now)
             if handle._stop is not None and handle._stop.cancelled:
                 verdict = "it was cancelled"
                 self._cancelled(handle, failure, now)
@@ -89,10 +121,10 @@ class Outcomes:
                 f"{self._config.max_dead_letters} (max_dead_letters)",
             )
 
-    def _end_attempt(self, worker: Worker, handle: JobHandle, now: float) -> None:
-        worker.handle = None
+    def _end_attempt(self, seat: Seat, handle: JobHandle, now: float) -> None:
+        seat.handle = None
         if self.dispatch.slots is not None:
-            self.dispatch.slots.clear(worker.slot)
+            self.dispatch.slots.clear(seat.slot)
         if handle is self._scheduler.lone:
             self.dispatch.suspects.discard(handle)
             self._scheduler.lone_ended()
@@ -101,8 +133,8 @@ class Outcomes:
             busy.busy += now - since
         else:
             busy.add(since, now)
-        if worker.overrunning:
-            worker.overrunning = False
+        if seat.overrunning:
+            seat.overrunning = False
             self._status.meters[handle._job._priority].overrunning -= 1
 
     def _delay(self, handle: JobHandle, error: BaseException) -> float | None:

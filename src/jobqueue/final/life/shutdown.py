@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from ..core.queue_state import State
 from ..core.status_map import wake_waiters
 from ..model.shutdown_report import ShutdownReport
 from ..model.transitions import Status
@@ -20,7 +21,7 @@ from ..timing.timer import tick_before
 if TYPE_CHECKING:
     from ..config import Config
     from ..core.placement import Dispatch
-    from ..core.queue_state import Gate
+    from ..core.queue_state import QueueState
     from ..errors import JobQueueError
     from ..processes.executor import Processes
     from ..workers.pool import WorkerPool
@@ -37,7 +38,7 @@ class Lifecycle:
         self,
         config: Config,
         dispatch: Dispatch,
-        gate: Gate,
+        state: QueueState,
         pool: WorkerPool,
         log: LockedLog | None,
         processes: Processes | None,
@@ -46,8 +47,9 @@ class Lifecycle:
         self._timeout = config.shutdown_timeout
         self._dispatch = dispatch
         self._mutex = dispatch.mutex
-        self._gate = gate
+        self._state = state
         self._pool = pool
+        self._seats = pool.seats
         self._log = log
         self._lock = None if log is None else log.lock  # until the log is unlocked
         self._started = False
@@ -59,8 +61,8 @@ class Lifecycle:
     def start(self) -> None:
         """Start the workers, once."""
         with self._mutex:
-            if self._gate.closed:
-                raise self._gate.closed_error()
+            if self._state.now >= State.CLOSING:
+                raise self._state.closed_error()
             if self._started:
                 return
             self._started = True
@@ -70,9 +72,9 @@ class Lifecycle:
 
     def close(self, timeout: float | None, *, drain: bool | None) -> ShutdownReport:
         """See `JobQueue.close`."""
-        if self._gate.forked:
+        if self._state.now is State.FORKED:
             return ShutdownReport(0, (), 0)
-        if self._pool.current() is not None:
+        if self._seats.current() is not None:
             raise RuntimeError("a handler cannot close its own queue: it would wait for itself")
         journal = self._dispatch.journal
         leads = journal is not None and journal.writer.leads()
@@ -124,7 +126,7 @@ class Lifecycle:
 
     def _shut_down(self, deadline: float, *, drain: bool) -> None:
         with self._mutex:
-            self._gate.closed = self._gate.shut = True
+            self._state.enter(State.CLOSING)
             if self._finished_before is None:
                 self._finished_before = self._finished()
             if not drain:
@@ -151,7 +153,7 @@ class Lifecycle:
 
     def _is_drained(self, deadline_tick: int) -> bool:
         """With the mutex: nothing is left that could run before the deadline."""
-        if self._gate.fault is not None:
+        if self._state.fault is not None:
             return self._is_still()
         scheduler = self._dispatch.scheduler
         can_run = self._started and not (scheduler.paused or scheduler.stopped)
@@ -176,7 +178,7 @@ class Lifecycle:
         """Draw the line: what still runs touches nothing from here on; who waits is told."""
         with self._mutex:
             self._dispatch.scheduler.stop()
-            self._gate.abandoned = True
+            self._state.enter(State.ENDED)
             if self._dispatch.slots is not None:
                 self._dispatch.slots.clear_all()  # giving up on a handler is no crash of its job
             report = self._provisional_report()
@@ -188,9 +190,7 @@ class Lifecycle:
     def _provisional_report(self) -> ShutdownReport:
         finished = self._finished()
         before = finished if self._finished_before is None else self._finished_before
-        unfinished = tuple(
-            worker.handle.id for worker in tuple(self._pool.workers) if worker.handle is not None
-        )
+        unfinished = tuple(handle.id for handle in self._seats.busy())
         remaining = self._count("queued") + self._count("scheduled")
         return ShutdownReport(finished - before, unfinished, remaining)
 
@@ -216,10 +216,9 @@ class Lifecycle:
     def fail(self, fault: JobQueueError) -> None:
         """The log failed, or a thread died: nothing runs any more, and whoever waits is told."""
         with self._mutex:
-            if self._gate.fault is not None:
+            if self._state.fault is not None:
                 return
-            self._gate.fault = fault
-            self._gate.shut = True
+            self._state.fail(fault)
             self._dispatch.scheduler.stop()
             for lane in self._dispatch.scheduler.lanes:
                 lane.wake_producers()
@@ -230,7 +229,7 @@ class Lifecycle:
     def forked(self) -> None:
         """This is a forked child: the queue and its log are the parent's. Takes no lock."""
         self._mutex._at_fork_reinit()  # it may have been held by a thread that is not here
-        self._gate.forked = self._gate.closed = self._gate.shut = self._gate.abandoned = True
+        self._state.enter(State.FORKED)
         self._dispatch.scheduler.stopped = True  # where a handler forked: its worker goes home
         if self._lock is not None and self._log is not None:
             self._log.files.close(self._lock)  # an inherited copy would keep the log locked

@@ -18,9 +18,10 @@ from ..config import Config
 from ..core.journal import Journal
 from ..core.outcomes import Outcomes
 from ..core.placement import Dispatch
-from ..core.queue_state import Gate
+from ..core.queue_state import QueueState
 from ..core.registry import HandlerRegistry
 from ..core.scheduler import FairScheduler
+from ..core.seats import Seats
 from ..core.status_map import StatusMap
 from ..core.watchers import Quiet
 from ..errors import JobQueueError, LogWriteError
@@ -48,8 +49,8 @@ class Parts:
     """The parts that a `JobQueue` is the door to."""
 
     dispatch: Dispatch
-    gate: Gate
-    pool: WorkerPool
+    state: QueueState
+    seats: Seats
     admission: Admission
     life: Lifecycle
     inspection: Inspection
@@ -75,8 +76,12 @@ def assemble(
         registry=registry,
         quiet=Quiet(mutex),
     )
-    gate = Gate()
-    outcomes = Outcomes(config, dispatch, gate)
+    state = QueueState()
+    seats = Seats(config.num_workers, dispatch.scheduler, dispatch.status)
+    processes = registry.processes
+    # A process whose attempt is past its time is killed: nothing overruns that needs a stand-in.
+    timed = config if processes is None else replace(config, job_timeout=None)
+    outcomes = Outcomes(timed, dispatch, state, seats)
 
     def fail(fault: JobQueueError) -> None:
         life.fail(fault)  # which is there before anything runs that could fail
@@ -86,17 +91,13 @@ def assemble(
         if dispatch.journal is not None and dispatch.journal.writer.failure is not None:
             _report_aside(dispatch.journal.writer.failure)
 
-    processes = registry.processes
-    # A process whose attempt is past its time is killed: nothing overruns that needs a stand-in.
-    pool = WorkerPool(
-        config if processes is None else replace(config, job_timeout=None), outcomes, fail
-    )
+    pool = WorkerPool(outcomes, fail)
     with _path_in_errors(config):
         log = _open_log(config, dispatch, fail, log_ended)
     dispatch.timer = Timer(clock, dispatch.fire, lambda error: fail(_timer_died(error)))
     if processes is not None:
         processes.clock, processes.timer = clock, dispatch.timer
-    life = Lifecycle(config, dispatch, gate, pool, log, processes)
+    life = Lifecycle(config, dispatch, state, pool, log, processes)
     with closed_on_error(life), _path_in_errors(config):
         if log is not None:
             restore(log, config, owner, dispatch)
@@ -106,11 +107,11 @@ def assemble(
         dispatch.warn_missing()
     return Parts(
         dispatch,
-        gate,
-        pool,
-        Admission(owner, config, dispatch, gate, pool),
+        state,
+        seats,
+        Admission(owner, config, dispatch, state, seats),
         life,
-        Inspection(dispatch, gate, pool, outcomes),
+        Inspection(dispatch, state, outcomes),
     )
 
 

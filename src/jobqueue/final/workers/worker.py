@@ -21,28 +21,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..core.outcomes import Outcomes
+    from ..core.seats import Seat
     from ..model.handle import JobHandle
     from ..model.handlers import Handler
     from .pool import WorkerPool
 
 
 class Worker:
-    """A thread of the pool and what it is doing. Its attributes are guarded by the mutex.
+    """A thread of the pool, and the seat on which its attempts run."""
 
-    Attributes:
-        handle: the job it runs, or `None`.
-        overrunning: whether that attempt is past its time.
-        replaced: whether another worker stands in for it, so that it ends after the attempt.
-        waiting: whether its handler waits for room in a lane.
-        slot: where the log's slots file names the job that it runs.
-    """
-
-    def __init__(self, pool: WorkerPool, outcomes: Outcomes, name: str, slot: int) -> None:
-        self.slot = slot
-        self.handle: JobHandle | None = None
-        self.overrunning = False
-        self.replaced = False
-        self.waiting = False
+    def __init__(self, pool: WorkerPool, outcomes: Outcomes, name: str, seat: Seat) -> None:
+        self.seat = seat
         self._pool = pool
         self._outcomes = outcomes
         self._dispatch = outcomes.dispatch
@@ -50,7 +39,7 @@ class Worker:
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def _run(self) -> None:
-        self._pool.local.worker = self
+        self._outcomes.seats.sit(self.seat)
         try:
             self._work()
         except BaseException as error:  # none of a handler's: this thread cannot go on
@@ -59,7 +48,7 @@ class Worker:
 
     def _work(self) -> None:
         """One attempt after another, until there is nothing more to take."""
-        dispatch, outcomes = self._dispatch, self._outcomes
+        dispatch, outcomes, seat = self._dispatch, self._outcomes, self.seat
         mutex, scheduler = dispatch.mutex, dispatch.scheduler
         monotonic, time = dispatch.clock.monotonic, dispatch.clock.time
         done: JobHandle | None = None
@@ -72,11 +61,11 @@ class Worker:
                     acquire_in_turn(mutex)
                 now, wall = monotonic(), time()
                 if done is not None:
-                    outcomes.returned(self, done, result, now, wall)
-                is_spare = self.replaced and self._is_spare()
+                    outcomes.returned(seat, done, result, now, wall)
+                is_spare = seat.replaced and outcomes.seats.is_spare(seat)
                 handle = None if is_spare else scheduler.take_ready()
                 if handle is not None:
-                    handler = self._start(handle, now, wall)
+                    handler = outcomes.begin(seat, handle, now, wall)
                 elif dispatch.quiet.watchers:
                     dispatch.quiet.look()
             finally:
@@ -95,41 +84,24 @@ class Worker:
                     result = self._call_equipped(handle, handle._stop, handler)
                 done = handle
             except BaseException as error:  # noqa: BLE001  # whatever a handler may raise
-                outcomes.raised(self, handle, _without_own_frames(error))
+                outcomes.raised(seat, handle, _without_own_frames(error))
             del handle, handler  # also what a job's own handler holds
 
     def _await_job(self) -> tuple[JobHandle, Handler] | None:
         """Sleep until there is a job, and start it; `None` when the thread is to end."""
-        dispatch = self._dispatch
+        dispatch, outcomes = self._dispatch, self._outcomes
         mutex, clock = dispatch.mutex, dispatch.clock
         try:
             acquire_in_turn(mutex)
-            handle = None if self._is_spare() else dispatch.scheduler.take()
+            is_spare = outcomes.seats.is_spare(self.seat)
+            handle = None if is_spare else dispatch.scheduler.take()
             if handle is None:
                 self._pool.ended(self)
                 return None
-            return handle, self._start(handle, clock.monotonic(), clock.time())
+            begun = outcomes.begin(self.seat, handle, clock.monotonic(), clock.time())
+            return handle, begun
         finally:
             release_if_owned(mutex)
-
-    def _is_spare(self) -> bool:
-        """With the mutex: another one has taken this one's place for good."""
-        return self.replaced and not self._pool.keeps(self)
-
-    def _start(self, handle: JobHandle, now: float, wall: float) -> Handler:
-        """With the mutex: the job just taken is being processed."""
-        dispatch = self._dispatch
-        handler = handle._call
-        assert handler is not None  # only jobs whose handler is known are in the lanes
-        dispatch.status.start(handle, now, wall)
-        self.handle = handle
-        if dispatch.slots is not None:
-            dispatch.slots.set(self.slot, handle._number)
-        if handle._has_room:
-            dispatch.free_room(handle)
-        if handler.wants_context or self._job_timeout is not None:
-            handle._stop = StopRequest(dispatch.timer.sleep)
-        return handler
 
     def _call_equipped(self, handle: JobHandle, stop: StopRequest, handler: Handler) -> object:
         """Call a handler that wants the context, or that has a deadline."""
