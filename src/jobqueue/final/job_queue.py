@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from .model.metrics import Metrics
     from .model.shutdown_report import ShutdownReport
     from .runtime.clock import Clock
-    from .wal.writing.batch import OpenBatch
 
 HandlerFunction = TypeVar("HandlerFunction", bound="Callable[..., object]")
 
@@ -70,6 +69,7 @@ class JobQueue:
         self._state = parts.state
         self._seats = parts.seats
         self._admission = parts.admission
+        self._changes = parts.changes
         self._life = parts.life
         self._inspection = parts.inspection
         watch(self._life)
@@ -311,15 +311,7 @@ class JobQueue:
             LogWriteError: it is cancelled, but the log could not take it yet.
         """
         self._enter(waits=True)
-        with self._mutex:
-            handle = self._status.live.get(job_id)
-            if handle is None:
-                self._status.status(job_id)
-                return False
-            self._state.refuse_after(State.CLOSING)
-            batch = self._commit() if self._dispatch.cancel(handle) else None
-        self._await(batch)
-        return True
+        return self._changes.cancel(job_id)
 
     # ── dead letters ─────────────────────────────────────────────────────────────────────────
 
@@ -338,16 +330,7 @@ class JobQueue:
             QueueClosedError, LogWriteError: as for `enqueue`.
         """
         self._enter(waits=True)
-        with self._mutex:
-            self._state.refuse_after(State.OPEN)
-            letter = self._status.letter(job_id)
-            handle = JobHandle(self, letter.job, Status.QUEUED, letter.number)
-            handle._call = letter.call
-            self._dispatch.requeue(letter, handle)
-            batch = self._commit()
-        self._await(batch)
-        self._dispatch.warn_missing()
-        return handle
+        return self._changes.requeue(job_id)
 
     def discard(self, job_id: str) -> None:
         """Drop a failed job; its id is unknown from then on.
@@ -358,24 +341,7 @@ class JobQueue:
             LogWriteError: it is dropped, but the log could not take it yet.
         """
         self._enter(waits=True)
-        with self._mutex:
-            self._state.refuse_after(State.CLOSING)
-            letter = self._status.letter(job_id)
-            del self._status.dead[job_id]
-            if self._dispatch.journal is not None:
-                self._dispatch.journal.discarded(letter)
-            batch = self._commit()
-        self._await(batch)
-
-    def _commit(self) -> OpenBatch | None:
-        """With the mutex: bring what was recorded to the log's level."""
-        journal = self._dispatch.journal
-        return None if journal is None else journal.writer.commit()
-
-    def _await(self, batch: OpenBatch | None) -> None:
-        """Without the mutex."""
-        if batch is not None and self._dispatch.journal is not None:
-            self._dispatch.journal.writer.wait(batch)
+        self._changes.discard(job_id)
 
     def metrics(self) -> Metrics:
         """A consistent snapshot of all counters and times."""

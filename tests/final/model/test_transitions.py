@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from jobqueue.final import Job, JobHandle, RejectJobError, RetryJobError, Status
+from jobqueue.final.core.status_map import StatusMap
+from jobqueue.final.model.metrics import COUNTED
 from jobqueue.final.model.transitions import FINAL, FIRST, FOLLOWS, Event, after
 from jobqueue.final.testing import ManualClock
 from tests.support.queues import Attempts, Store, until
@@ -136,11 +138,33 @@ def test_jobs_of_a_real_queue_go_every_way_of_the_table_and_no_other(
     }
 
 
-def test_status_that_the_table_does_not_allow_is_refused_by_the_status_map(
-    memory: Store,
+CHANGES: dict[Event, Callable[[StatusMap, JobHandle], object]] = {
+    Event.START: lambda status, handle: status.start(handle, 0.0, 0.0),
+    Event.RETURN: lambda status, handle: status.complete(handle, None, 0.0, 0.0),
+    Event.RETRY: lambda status, handle: status.retry(handle, ("error", ""), 0.0),
+    Event.FAIL: lambda status, handle: status.fail(handle, ("error", ""), OSError(), 0.0, 0.0),
+    Event.CANCEL: lambda status, handle: status.cancel(handle, 0.0, 0.0),
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "event"),
+    [pair for pair in itertools.product(Status, CHANGES) if pair not in TABLE],
+    ids=str,
+)
+def test_what_the_table_does_not_allow_is_refused_by_the_status_map_and_changes_nothing(
+    memory: Store, status: Status, event: Event
 ) -> None:
     jq = memory.open(Attempts(), start=False)
-    handle = jq.enqueue(Job())
-    jq.cancel(handle.id)
-    with pytest.raises(ValueError, match="CANCELLED cannot CANCEL"), jq._mutex:
-        jq._status.cancel(handle, 0.0, 0.0)
+    handle = jq.enqueue(Job(id="a"))
+    handle._status = status
+
+    def state() -> tuple[Any, ...]:
+        counts = [getattr(jq._status.meters[1], name) for name in COUNTED]
+        return handle._status, counts, set(jq._status.live), set(jq._status.finished)
+
+    before = state()
+    with pytest.raises(ValueError, match=f"{status.name} cannot {event.name}"), jq._mutex:
+        CHANGES[event](jq._status, handle)
+    assert state() == before
+    handle._status = Q

@@ -1,6 +1,7 @@
 """The status map: every job that the queue knows, and the only place that changes a status.
 
-Guarantees: a status changes only as `transitions.py` allows; counters change in the same step.
+Guarantees: a status changes only as `transitions.py` allows: what it does not raises `ValueError`
+before anything has changed. Counters change in the same step.
 Relies on: the queue's mutex, held by the caller of every method. Each method that a caller's
 thread may run does its calls first and its stores last, so that an asynchronous exception finds
 either none or all of a change done.
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from ..model.handlers import Handler
     from ..runtime.reporting import Failure
 
-_QUEUED = Status.QUEUED
+_QUEUED, _PROCESSING = Status.QUEUED, Status.PROCESSING  # an enumeration is slow to look into
 _DUE = after(Status.SCHEDULED, Event.DUE)
 _STARTED = after(Status.QUEUED, Event.START)
 _RETURNED = after(Status.PROCESSING, Event.RETURN)
@@ -124,6 +125,8 @@ class StatusMap:
 
     def start(self, handle: JobHandle, now: float, wall: float) -> None:
         """A worker took a queued job."""
+        if handle._status is not _QUEUED:
+            after(handle._status, Event.START)
         meter = self.meters[handle._job._priority]
         meter.queue_waits.append(now - handle._since)
         handle._status = _STARTED
@@ -133,6 +136,8 @@ class StatusMap:
 
     def complete(self, handle: JobHandle, result: object, now: float, wall: float) -> None:
         """A handler returned."""
+        if handle._status is not _PROCESSING:
+            after(handle._status, Event.RETURN)
         job = handle._job
         meter = self.meters[job._priority]
         meter.run_times.append(now - handle._since)
@@ -142,6 +147,8 @@ class StatusMap:
 
     def retry(self, handle: JobHandle, failure: Failure, now: float) -> None:
         """An attempt failed and the job has retries left."""
+        if handle._status is not _PROCESSING:
+            after(handle._status, Event.RETRY)
         meter = self._ended(handle, now)
         handle._job._retries += 1
         handle._failure = failure
@@ -153,6 +160,8 @@ class StatusMap:
         self, handle: JobHandle, failure: Failure, error: BaseException, now: float, wall: float
     ) -> DeadLetter | None:
         """An attempt failed for good. Returns the dead letter that had to go for it."""
+        if handle._status is not _PROCESSING:
+            after(handle._status, Event.FAIL)
         meter = self._ended(handle, now)
         meter.failed += 1
         handle._failure = failure

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..callers.admission import Admission
+from ..callers.changes import Changes
 from ..callers.queries import Inspection
 from ..config import Config
 from ..core.journal import Journal
@@ -52,6 +53,7 @@ class Parts:
     state: QueueState
     seats: Seats
     admission: Admission
+    changes: Changes
     life: Lifecycle
     inspection: Inspection
 
@@ -110,6 +112,7 @@ def assemble(
         state,
         seats,
         Admission(owner, config, dispatch, state, seats),
+        Changes(owner, dispatch, state),
         life,
         Inspection(dispatch, state, outcomes),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, cast
 
 from ..errors import JobCancelledError, JobQueueError
 from .transitions import Status
@@ -10,9 +10,17 @@ from .transitions import Status
 if TYPE_CHECKING:
     from threading import Lock
 
+    from typing_extensions import TypeVar
+
     from .context import StopRequest
     from .handlers import Handler
     from .job import Job
+
+    R_co = TypeVar("R_co", covariant=True, default=object)
+else:  # the default is for type checkers only
+    from typing import TypeVar
+
+    R_co = TypeVar("R_co", covariant=True)
 
 
 class HandleOwner(Protocol):
@@ -31,8 +39,8 @@ class HandleOwner(Protocol):
         """Why an unfinished or earlier finished job has no result to give."""
 
 
-class JobHandle:
-    """An accepted job, as its caller sees it. Thread-safe.
+class JobHandle(Generic[R_co]):
+    """An accepted job, as its caller sees it; generic in what its handler returns. Thread-safe.
 
     It is also the queue's own record of the job until the job is finished: the underscored
     attributes belong to the queue and change under the queue's mutex only. From then on the
@@ -113,7 +121,7 @@ class JobHandle:
         """Cancel the job; see `JobQueue.cancel`."""
         return self._owner.cancel(self.id)
 
-    def result(self, timeout: float | None = None) -> object:
+    def result(self, timeout: float | None = None) -> R_co:
         """What the handler returned; raises the exception that it raised last.
 
         Args:
@@ -133,7 +141,7 @@ class JobHandle:
         if status is Status.FAILED and isinstance(outcome, BaseException):
             raise outcome
         if status is Status.COMPLETED and outcome is not NO_RESULT:
-            return outcome
+            return cast("R_co", outcome)
         raise self._owner._missing_result(finished)
 
     def __repr__(self) -> str:

@@ -11,7 +11,7 @@ Relies on: the queue's mutex, taken here.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..model.context import JobContext, StopRequest
 from ..runtime.mutex import WORKER, acquire_in_turn, release_if_owned
@@ -24,18 +24,32 @@ if TYPE_CHECKING:
     from ..core.seats import Seat
     from ..model.handle import JobHandle
     from ..model.handlers import Handler
-    from .pool import WorkerPool
+
+
+class Pool(Protocol):
+    """What a worker tells of itself, on its own thread; see `WorkerPool`."""
+
+    def ended(self, worker: Worker, /) -> None:
+        """Its thread is about to end. With the mutex."""
+
+    def died(self, worker: Worker, error: BaseException, /) -> None:
+        """Its thread ends because of an error that is not a handler's. Without the mutex."""
+
+    def overran(
+        self, worker: Worker, handle: JobHandle, stop: StopRequest, /
+    ) -> Callable[[], None] | None:
+        """Its attempt's time is up. On the timer's thread, with the timer's lock."""
 
 
 class Worker:
     """A thread of the pool, and the seat on which its attempts run."""
 
-    def __init__(self, pool: WorkerPool, outcomes: Outcomes, name: str, seat: Seat) -> None:
+    def __init__(self, pool: Pool, outcomes: Outcomes, name: str, seat: Seat) -> None:
         self.seat = seat
         self._pool = pool
         self._outcomes = outcomes
         self._dispatch = outcomes.dispatch
-        self._job_timeout = pool.job_timeout
+        self._job_timeout = outcomes.job_timeout
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def _run(self) -> None:
@@ -133,9 +147,7 @@ class _Deadline:
 
     __slots__ = ("_args", "_pool")
 
-    def __init__(
-        self, pool: WorkerPool, worker: Worker, handle: JobHandle, stop: StopRequest
-    ) -> None:
+    def __init__(self, pool: Pool, worker: Worker, handle: JobHandle, stop: StopRequest) -> None:
         self._pool = pool
         self._args = (worker, handle, stop)
 

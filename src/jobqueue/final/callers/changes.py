@@ -1,0 +1,77 @@
+"""`cancel`, `requeue`, `discard`: what a caller does to a job that was accepted.
+
+Guarantees: a change that returned has reached the log's level of durability. One that was
+interrupted is either done and recorded, or not begun.
+Relies on: the queue's mutex, taken here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..core.queue_state import State
+from ..model.handle import JobHandle
+from ..model.transitions import Status
+
+if TYPE_CHECKING:
+    from ..core.placement import Dispatch
+    from ..core.queue_state import QueueState
+    from ..model.handle import HandleOwner
+    from ..wal.writing.batch import OpenBatch
+
+
+class Changes:
+    """Changes jobs. All methods are called by callers' threads, without the mutex."""
+
+    def __init__(self, owner: HandleOwner, dispatch: Dispatch, state: QueueState) -> None:
+        self._owner = owner
+        self._dispatch = dispatch
+        self._mutex = dispatch.mutex
+        self._status = dispatch.status
+        self._state = state
+
+    def cancel(self, job_id: str) -> bool:
+        """See `JobQueue.cancel`."""
+        with self._mutex:
+            handle = self._status.live.get(job_id)
+            if handle is None:
+                self._status.status(job_id)
+                return False
+            self._state.refuse_after(State.CLOSING)
+            batch = self._commit() if self._dispatch.cancel(handle) else None
+        self._await(batch)
+        return True
+
+    def requeue(self, job_id: str) -> JobHandle:
+        """See `JobQueue.requeue`."""
+        with self._mutex:
+            self._state.refuse_after(State.OPEN)
+            letter = self._status.letter(job_id)
+            handle = JobHandle(self._owner, letter.job, Status.QUEUED, letter.number)
+            handle._call = letter.call
+            self._dispatch.requeue(letter, handle)
+            batch = self._commit()
+        self._await(batch)
+        self._dispatch.warn_missing()
+        return handle
+
+    def discard(self, job_id: str) -> None:
+        """See `JobQueue.discard`."""
+        with self._mutex:
+            self._state.refuse_after(State.CLOSING)
+            letter = self._status.letter(job_id)
+            del self._status.dead[job_id]
+            if self._dispatch.journal is not None:
+                self._dispatch.journal.discarded(letter)
+            batch = self._commit()
+        self._await(batch)
+
+    def _commit(self) -> OpenBatch | None:
+        """With the mutex: bring what was recorded to the log's level."""
+        journal = self._dispatch.journal
+        return None if journal is None else journal.writer.commit()
+
+    def _await(self, batch: OpenBatch | None) -> None:
+        """Without the mutex: wait until that is done."""
+        if batch is not None and self._dispatch.journal is not None:
+            self._dispatch.journal.writer.wait(batch)

@@ -1,0 +1,152 @@
+"""Ports: what other code needs of a queue, told and typed once, so that others can implement it.
+
+`Queue` is what layers above the queue are written against: they take an embedded `JobQueue`, or
+whatever else has these calls. What each promises stands at `JobQueue`. `Executor` is the seam
+between the queue and whoever runs attempts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from types import TracebackType
+
+    from .core.seats import Seat
+    from .model.handle import JobHandle
+    from .model.handlers import Handler
+    from .model.job import Job, JobInfo
+    from .model.metrics import Metrics
+    from .model.shutdown_report import ShutdownReport
+    from .model.transitions import Status
+
+__all__ = ["Executor", "Handle", "Operator", "Producer", "Queue"]
+
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Handle(Protocol[R_co]):
+    """An accepted job, whose handler returns an `R_co`. Thread-safe. See `JobHandle`."""
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+
+    @property
+    def status(self) -> Status:
+        """The job's present status."""
+
+    def wait(self, timeout: float | None = None) -> Status:
+        """Wait until the job has ended, at most so many seconds."""
+
+    def result(self, timeout: float | None = None) -> R_co:
+        """What the handler returned; raises what it raised last."""
+
+    def cancel(self) -> bool:
+        """Cancel the job; `False` if it has ended."""
+
+
+class Producer(Protocol):
+    """Enough to enqueue jobs and look at them: a web process needs no more. Thread-safe."""
+
+    def enqueue(
+        self, job: Job, *, timeout: float | None = None, delay: float = 0.0
+    ) -> Handle[object]:
+        """Accept a job; blocks while its lane is full."""
+
+    def enqueue_many(
+        self, jobs: Iterable[Job], *, timeout: float | None = None
+    ) -> Sequence[Handle[object]]:
+        """Accept several jobs; blocks while their lanes are full."""
+
+    def status(self, job_id: str) -> Status:
+        """Where a job stands."""
+
+    def handle(self, job_id: str) -> Handle[object]:
+        """A handle of a known job."""
+
+    def info(self, job_id: str) -> JobInfo:
+        """All that is known of a job."""
+
+    def cancel(self, job_id: str) -> bool:
+        """Cancel a job, or ask its handler to stop; `False` if it has ended."""
+
+    def flush(self) -> None:
+        """Return when everything accepted so far is on the disk."""
+
+
+class Operator(Protocol):
+    """What those need who look after a queue: a command, a page. Thread-safe."""
+
+    def dead_letters(self) -> list[JobInfo]:
+        """The failed jobs that are kept, oldest first."""
+
+    def requeue(self, job_id: str) -> Handle[object]:
+        """Queue a failed job again."""
+
+    def discard(self, job_id: str) -> None:
+        """Drop a failed job."""
+
+    def metrics(self) -> Metrics:
+        """A consistent snapshot of all counters and times."""
+
+    def pause(self) -> None:
+        """Start no more jobs until `resume`."""
+
+    def resume(self) -> None:
+        """Start jobs again."""
+
+
+class Queue(Producer, Operator, Protocol):
+    """A queue that also runs handlers in this process. Thread-safe."""
+
+    def register(self, name: str, fn: Callable[..., object]) -> None:
+        """Add a handler under a name."""
+
+    def start(self) -> None:
+        """Start to run jobs."""
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until nothing is left to run; `False` if the time runs out first."""
+
+    def close(self, timeout: float | None = None, *, drain: bool | None = None) -> ShutdownReport:
+        """Refuse new jobs, let jobs finish, and tell what is left."""
+
+    def __enter__(self) -> Self:
+        """The queue itself."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None:
+        """Close it."""
+
+
+class Executor(Protocol):
+    """The attempt port: what the queue offers to whoever runs attempts, a thread or not.
+
+    Who runs attempts occupies a `Seat` for each that it runs at a time. It takes a job from the
+    scheduler and calls `begin`, both in one hold of the queue's mutex. It runs what `begin` gave
+    it, with no lock held, and then calls `returned` or `raised`, once. `core/outcomes.py`
+    implements it; worker threads use it, for handlers of their own and for those in processes.
+    """
+
+    def begin(self, seat: Seat, handle: JobHandle, now: float, wall: float) -> Handler:
+        """The job just taken runs on this seat from now on. With the mutex.
+
+        Args:
+            now: the clock's monotonic time, in seconds.
+            wall: the Unix time.
+        """
+
+    def returned(
+        self, seat: Seat, handle: JobHandle, result: object, now: float, wall: float
+    ) -> None:
+        """The handler returned. With the mutex."""
+
+    def raised(self, seat: Seat, handle: JobHandle, error: BaseException) -> None:
+        """The attempt failed. Without the mutex."""
