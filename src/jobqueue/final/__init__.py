@@ -2,14 +2,16 @@
 
 The way of a job, and the module that is in charge of each step:
 
-    enqueue ─ admission ─▶ log (wal/) ─▶ dispatch ─▶ lane (scheduler) ─▶ worker ─▶ handler
-                                            ▲                              │
-                                            │ due                          ▼
-                                          timer ◀────── retry ────────  outcomes
+    enqueue ─ callers.admission ─▶ log (wal) ─▶ core.placement ─▶ lane (core.scheduler)
+                                                     ▲                   │
+                                                     │ due               ▼
+                                  timing.timer ──────┘         workers.worker ─▶ handler
+                                        ▲                                │
+                                        └──── retry ── core.outcomes ◀───┘
 
-`status` alone changes a job's status, as `transitions` allows; `journal` tells the log of it;
-`lifecycle` starts, drains and stops; `recovery` brings a log's jobs back; `clock` alone reads
-time, `wal/files` alone touches the disk.
+`core.status_map` alone changes a job's status, as `model.transitions` allows; `core.journal` tells
+the log of it. `life` makes, restores, drains and stops a queue. `runtime.clock` alone reads time,
+`wal.files` alone touches the disk. `docs/architecture.md` shows the rooms and who knows whom.
 
 Locks, in the order in which they are taken:
 
@@ -19,11 +21,11 @@ Locks, in the order in which they are taken:
        job, its counters and its record are one step, and the hot path takes one lock a step.
     3. a stop request's lock (`StopRequest._lock`): who sleeps in a handler's `context.wait`.
 
-Those of `process`, `executor="process"`, are taken with none of these.
+Those of `processes` are taken with none of these.
 
 No system call, user code or logging call is made under the mutex. Callers' threads never wait on
-a condition, only on locks of their own, outside of the mutex; workers and the log's thread, which
-see no signals, wait on conditions of the mutex.
+a condition, only on locks of their own, outside of the mutex. Workers and the log's thread see no
+signals, and wait on conditions of the mutex.
 """
 
 from .config import Config

@@ -13,8 +13,9 @@ What the disk lost above the highest `synced` found anywhere is a torn tail and 
 copy is kept); what it lost at or below that mark it had promised to keep, and the log is refused
 as corrupt. `docs/wal_format.md` tells the format in full.
 
-This package knows nothing of the queue but its errors: `record` and `codec` say what is written,
-`files` is the only module that touches the disk, `segment` appends, `replay` reads, `state` folds
-records into jobs, `compact` writes what is left of them into a snapshot. `survey` walks through a
-damaged log to its end, `repair` salvages what is whole in it.
+This package knows nothing of the queue but its errors. `files` is the only module that touches the
+disk, `names` tells its files apart, `appender` adds to the active one, `slots` notes who runs.
+`format` says what is written. `writing` gathers records into batches and brings them to the disk.
+`reading` walks through a log, judges what is damaged, and folds records into jobs. `maintenance`
+writes what is still needed into a snapshot, and salvages what is whole in a damaged log.
 """
