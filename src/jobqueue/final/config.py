@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass, fields
-from typing import Literal, TypeGuard
+from typing import Literal
 
 from .errors import ConfigError
+from .model.checks import is_finite_number
 
 Durability = Literal["async", "write", "fsync"]
 Executor = Literal["thread", "process"]
@@ -103,7 +103,7 @@ def _check(name: str, value: object) -> None:
     elif name in _CHOICES:
         _check_choice(name, value, _CHOICES[name])
     elif name == "jitter":
-        if not _is_finite_number(value) or not 0 <= value <= 1:
+        if not is_finite_number(value) or not 0 <= value <= 1:
             raise ConfigError(f"jitter must be a number from 0 to 1, not {value!r}")
     elif name == "job_timeout":
         if value is not None:
@@ -115,22 +115,13 @@ def _check(name: str, value: object) -> None:
         )
 
 
-def _is_finite_number(value: object) -> TypeGuard[float]:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an int that no float can hold
-        return False
-
-
 def _check_whole_number(name: str, value: object, smallest: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
         raise ConfigError(f"{name} must be a whole number >= {smallest}, not {value!r}")
 
 
 def _check_seconds(name: str, value: object, alternative: str = "") -> None:
-    if not _is_finite_number(value) or value < 0:
+    if not is_finite_number(value) or value < 0:
         wanted = f"{name} must be a finite number of seconds >= 0 {alternative}".rstrip()
         raise ConfigError(f"{wanted}, not {value!r}")
 

@@ -11,10 +11,10 @@ with JobQueue(Config(base_delay=30, jitter=0), handler=flaky, clock=clock) as jq
 
 from __future__ import annotations
 
-import sys
 import threading
 from typing import TYPE_CHECKING
 
+from .model.checks import check_seconds
 from .runtime.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ class ManualClock:
         Raises:
             ValueError: `seconds` is negative or not finite.
         """
-        if not 0 <= seconds <= sys.float_info.max:  # which an int can be above
-            raise ValueError(f"a clock advances by a finite number >= 0, not {seconds!r}")
+        check_seconds("seconds", seconds)
         with self._lock:
             self._elapsed_seconds += seconds
             subscribers = tuple(self._subscribers)

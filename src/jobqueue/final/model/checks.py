@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TypeGuard
 
 ID_LENGTH_MAX = 255
 
@@ -25,9 +26,21 @@ def _check_utf8(what: str, text: str) -> None:
         ) from None
 
 
-def check_seconds(name: str, value: float) -> None:
-    """Raises where an argument is no finite number of seconds >= 0."""
+def is_finite_number(value: object) -> TypeGuard[float]:
+    """Whether it is a number that a float can hold; `bool` is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return -sys.float_info.max <= value <= sys.float_info.max  # which an int can be beyond
+
+
+def check_seconds(name: str, value: object) -> None:
+    """Refuses what is no finite number of seconds >= 0: the one place that checks seconds.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is negative, infinite or nan.
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number of seconds, not {value!r}")
-    if not 0 <= value <= sys.float_info.max:  # which an int can be above
+    if not is_finite_number(value) or value < 0:
         raise ValueError(f"{name} must be a finite number of seconds >= 0, not {value!r}")

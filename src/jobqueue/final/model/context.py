@@ -6,11 +6,11 @@ Relies on: nothing but its own lock, which is held for no call out of here.
 
 from __future__ import annotations
 
-import sys
 import threading
 from typing import TYPE_CHECKING
 
 from ..runtime.parking import Alarm, ring
+from .checks import check_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,8 +62,7 @@ class StopRequest:
 
     def wait(self, seconds: float) -> bool:
         """Sleep; `True` at once when asked to stop, `False` after the time."""
-        if not 0 <= seconds <= sys.float_info.max:  # which an int can be above
-            raise ValueError(f"a wait takes a finite number of seconds >= 0, not {seconds!r}")
+        check_seconds("seconds", seconds)
         alarm = threading.Lock()
         with self._lock:
             if self.requested:
