@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from .core.queue_state import State
 from .life.process_hooks import watch
-from .life.wiring import assemble, checked_config, closed_on_error, make_registry
+from .life.wiring import assemble, checked_config, closed_on_error, make_processes, make_registry
 from .model.checks import check_seconds, check_text
 from .model.handle import JobHandle
 from .model.handlers import importable_name
 from .model.transitions import Status
+from .runtime.clock import SystemClock
 from .runtime.mutex import check_reentry
 
 if TYPE_CHECKING:
@@ -58,9 +59,11 @@ class JobQueue:
         start: bool = True,
         clock: Clock | None = None,
     ) -> None:
-        config = checked_config(config)
-        registry = make_registry(config, handler, handlers)
-        parts = assemble(self, config, registry, clock)
+        clock = SystemClock() if clock is None else clock
+        config = checked_config(config, clock)
+        processes = make_processes(config)
+        registry = make_registry(handler, handlers, processes)
+        parts = assemble(self, config, registry, clock, processes)
         self._registry = registry
         self._dispatch = parts.dispatch
         self._mutex = parts.dispatch.mutex

@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from jobqueue.final import Config, Job, JobHandle, JobQueue, QueueClosedError, Status
+from jobqueue.final import Config, ConfigError, Job, JobHandle, JobQueue, QueueClosedError, Status
 from jobqueue.final.processes import owner as process_owner
-from jobqueue.final.processes import wire as process_wire
 from jobqueue.final.processes.executor import _Limit
 from jobqueue.final.processes.owner import WorkerProcess
+from jobqueue.final.runtime.clock import Clock
 from jobqueue.final.testing import ManualClock
 from tests.support import process_handlers as handlers
 from tests.support import slow_to_import
@@ -40,7 +40,7 @@ Open = Callable[..., JobQueue]
 def open_queue() -> Iterator[Open]:
     queues: list[JobQueue] = []
 
-    def open_queue(clock: ManualClock | None = None, **settings: Any) -> JobQueue:
+    def open_queue(clock: Clock | None = None, **settings: Any) -> JobQueue:
         settings = {"num_workers": 1, "base_delay": 0, "jitter": 0, "max_retries": 0} | settings
         queues.append(JobQueue(Config(executor="process", **settings), clock=clock))
         return queues[-1]
@@ -48,6 +48,36 @@ def open_queue() -> Iterator[Open]:
     yield open_queue
     for jq in queues:
         jq.close(0, drain=False)
+
+
+class SteeredClock:
+    """Stands still but for `advance`, which fires what is due; nobody sleeps on it."""
+
+    manual = False
+
+    def __init__(self) -> None:
+        self._now = 1000.0
+        self._expire: list[Callable[[], None]] = []
+
+    def monotonic(self) -> float:
+        return self._now
+
+    def time(self) -> float:
+        return self._now
+
+    def subscribe(self, on_advance: Callable[[], None]) -> Callable[[], None]:
+        self._expire.append(on_advance)
+        return self._expire.clear
+
+    def advance(self, seconds: float) -> None:
+        self._now += seconds
+        for expire in self._expire:
+            expire()
+
+
+@pytest.fixture
+def clock() -> SteeredClock:
+    return SteeredClock()
 
 
 @pytest.fixture
@@ -66,7 +96,7 @@ def put(jq: JobQueue, handler: Callable[..., object], payload: bytes = b"") -> J
 
 @pytest.mark.parametrize("handler", [handlers.hold, handlers.compute, handlers.wait_long])
 def test_attempt_past_its_time_is_killed(
-    open_queue: Open, stage: Stage, clock: ManualClock, handler: Callable[..., object]
+    open_queue: Open, stage: Stage, clock: SteeredClock, handler: Callable[..., object]
 ) -> None:
     jq = open_queue(clock, job_timeout=5)
     handle = put(jq, handler, stage.payload)
@@ -83,7 +113,7 @@ def test_attempt_past_its_time_is_killed(
 
 
 def test_attempt_after_a_timeout_gets_another_process(
-    open_queue: Open, stage: Stage, clock: ManualClock
+    open_queue: Open, stage: Stage, clock: SteeredClock
 ) -> None:
     jq = open_queue(clock, job_timeout=5, max_retries=1)
     handle = put(jq, handlers.hold, stage.payload)
@@ -100,7 +130,7 @@ def test_attempt_after_a_timeout_gets_another_process(
 
 
 def test_time_of_an_attempt_does_not_run_while_its_handler_is_imported(
-    open_queue: Open, stage: Stage, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    open_queue: Open, stage: Stage, clock: SteeredClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(slow_to_import.VARIABLE, os.fsdecode(stage.payload))
     jq = open_queue(clock, job_timeout=5)
@@ -114,7 +144,7 @@ def test_time_of_an_attempt_does_not_run_while_its_handler_is_imported(
 
 
 def test_time_that_has_passed_for_one_attempt_does_not_kill_the_next(
-    open_queue: Open, stage: Stage, clock: ManualClock
+    open_queue: Open, stage: Stage, clock: SteeredClock
 ) -> None:
     jq = open_queue(clock, job_timeout=5)
     first = put(jq, handlers.pid)
@@ -148,7 +178,7 @@ def test_stop_that_comes_before_its_attempt_is_not_lost(open_queue: Open, stage:
     put(jq, handlers.pid).wait(PATIENCE)
     (process,) = _processes(jq)
 
-    process.order(process_wire.STOP, process.attempts + 1)
+    process.stop(process.attempts + 1)
     eventually(lambda: _unread(process) == 0)
 
     assert put(jq, handlers.wait_long, stage.payload).result(PATIENCE) is True
@@ -161,7 +191,7 @@ def test_stop_that_comes_after_its_attempt_stops_no_other(open_queue: Open, stag
     handle = put(jq, handlers.hold_with_context, stage.payload)
     stage.hear()
 
-    process.order(process_wire.STOP, process.attempts - 1)
+    process.stop(process.attempts - 1)
     stage.let_go()
 
     assert handle.result(PATIENCE) is False
@@ -173,12 +203,12 @@ def _unread(process: WorkerProcess) -> int:
 
 
 def _processes(jq: JobQueue) -> list[WorkerProcess]:
-    processes = jq._registry.processes
+    processes = jq._life._processes
     assert processes is not None
     return list(processes._all)
 
 
-def test_deadline_is_what_the_queues_clock_will_show(open_queue: Open, clock: ManualClock) -> None:
+def test_deadline_is_what_the_queues_clock_will_show(open_queue: Open, clock: SteeredClock) -> None:
     jq = open_queue(clock, job_timeout=5)
 
     told = put(jq, handlers.tell_context).result(PATIENCE)
@@ -187,25 +217,15 @@ def test_deadline_is_what_the_queues_clock_will_show(open_queue: Open, clock: Ma
     assert told["deadline"] == clock.monotonic() + 5
 
 
-def test_context_waits_on_a_manual_clock(
-    open_queue: Open, stage: Stage, clock: ManualClock
-) -> None:
-    jq = open_queue(clock)
-    handle = put(jq, handlers.wait_long, stage.payload)
-    stage.hear()
-
-    def has_completed() -> bool:
-        clock.advance(1000)  # again: it may not have begun to wait the first time
-        return handle.status is Status.COMPLETED
-
-    assert eventually(has_completed)
-    assert handle.result() is False
+def test_a_clock_that_is_moved_by_hand_is_refused(tmp_path: Path) -> None:
+    config = Config(executor="process", persist_path=tmp_path / "log")
+    with pytest.raises(ConfigError, match="executor='process' does not go with a clock"):
+        JobQueue(config, clock=ManualClock())
+    assert not (tmp_path / "log").exists()
 
 
-def test_cancel_ends_a_wait_on_a_manual_clock(
-    open_queue: Open, stage: Stage, clock: ManualClock
-) -> None:
-    jq = open_queue(clock)
+def test_cancel_ends_a_wait(open_queue: Open, stage: Stage) -> None:
+    jq = open_queue()
     handle = put(jq, handlers.wait_long, stage.payload)
     stage.hear()
 
@@ -308,9 +328,9 @@ def test_no_process_is_started_after_close(open_queue: Open) -> None:
     jq = open_queue()
     jq.close()
 
-    assert jq._registry.processes is not None
+    assert jq._life._processes is not None
     with pytest.raises(QueueClosedError):
-        jq._registry.processes._take()
+        jq._life._processes._take()
 
 
 # --- the owner's end ------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ class Outcomes:
             dispatch.slots.set(seat.slot, handle._number)
         if handle._has_room:
             dispatch.free_room(handle)
-        if handler.wants_context or self.job_timeout is not None:
+        if handler.is_equipped or self.job_timeout is not None:
             handle._stop = StopRequest(dispatch.timer.sleep)
         return handler
 

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..model.handle import JobHandle
-    from ..processes.executor import Processes
 
 
 class HandlerRegistry:
@@ -20,18 +19,16 @@ class HandlerRegistry:
 
     Args:
         default: the handler of jobs that name none.
-        processes: where the handlers are to run; `None` means in the worker threads.
-
-    Attributes:
-        make: makes a handler of a function; raises as `Handler` does, and `ValueError` where a
-            process could not import it by name.
+        make: makes a handler of a function, for where handlers run; raises as `Handler` does, and
+            `ValueError` if a process could not import it by name.
     """
 
     def __init__(
-        self, default: Callable[..., object] | None, processes: Processes | None = None
+        self,
+        default: Callable[..., object] | None,
+        make: Callable[[Callable[..., object]], Handler] = Handler,
     ) -> None:
-        self.processes = processes
-        self.make = Handler if processes is None else processes.handler
+        self.make = make
         self.default = None if default is None else self.make(default)
         self._handlers: dict[str | None, Handler] = {}
         if self.default is not None:

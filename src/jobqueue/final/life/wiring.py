@@ -25,8 +25,9 @@ from ..core.scheduler import FairScheduler
 from ..core.seats import Seats
 from ..core.status_map import StatusMap
 from ..core.watchers import Quiet
-from ..errors import JobQueueError, LogWriteError
+from ..errors import ConfigError, JobQueueError, LogWriteError
 from ..model.checks import check_text
+from ..model.handlers import Handler
 from ..runtime.clock import Clock, SystemClock
 from ..runtime.mutex import make_mutex, rlock_of
 from ..runtime.reporting import report
@@ -59,14 +60,17 @@ class Parts:
 
 
 def assemble(
-    owner: HandleOwner, config: Config, registry: HandlerRegistry, clock: Clock | None
+    owner: HandleOwner,
+    config: Config,
+    registry: HandlerRegistry,
+    clock: Clock,
+    processes: Processes | None,
 ) -> Parts:
     """Make the parts and open the log; starts the timer and the log, but no worker.
 
     Raises:
         LogLockedError, LogCorruptError, OSError: the log cannot be opened.
     """
-    clock = SystemClock() if clock is None else clock
     mutex = make_mutex()
     dispatch = Dispatch(
         mutex=mutex,
@@ -80,7 +84,6 @@ def assemble(
     )
     state = QueueState()
     seats = Seats(config.num_workers, dispatch.scheduler, dispatch.status)
-    processes = registry.processes
     # A process whose attempt is past its time is killed: nothing overruns that needs a stand-in.
     timed = config if processes is None else replace(config, job_timeout=None)
     outcomes = Outcomes(timed, dispatch, state, seats)
@@ -215,30 +218,40 @@ def _timer_died(error: BaseException) -> JobQueueError:
     return fault
 
 
-def checked_config(config: Config | None) -> Config:
-    """The settings to use; raises where they are none, or ask for what is not there."""
+def checked_config(config: Config | None, clock: Clock) -> Config:
+    """The settings to use.
+
+    Raises:
+        TypeError: they are none.
+        ConfigError: they do not go with this clock.
+    """
     if config is None:
         return Config()
     if not isinstance(config, Config):
         raise TypeError(f"config must be a Config or None, not {config!r}")
+    if config.executor == "process" and clock.manual:
+        raise ConfigError(
+            "executor='process' does not go with a clock that is moved by hand, which handlers in "
+            "other processes cannot see; use executor='thread' with it, or the system's clock"
+        )
     return config
 
 
 def make_registry(
-    config: Config,
     default: Callable[..., object] | None,
     handlers: Mapping[str, Callable[..., object]] | None,
+    processes: Processes | None,
 ) -> HandlerRegistry:
     """The registry with the handlers that a queue is made with."""
-    registry = HandlerRegistry(default, _make_processes(config))
+    registry = HandlerRegistry(default, Handler if processes is None else processes.handler)
     for name, function in (handlers or {}).items():
         check_text("handler name", name)
         registry.register(name, registry.make(function))
     return registry
 
 
-def _make_processes(config: Config) -> Processes | None:
-    """What runs the handlers, where that is not the worker threads; starts none yet."""
+def make_processes(config: Config) -> Processes | None:
+    """The processes that run the handlers, if the worker threads do not; starts none yet."""
     if config.executor == "thread":
         return None
     from ..processes.executor import Processes  # which most queues do without

@@ -20,20 +20,28 @@ class Handler:
     Args:
         function: `fn(payload)` or `fn(payload, context)`.
 
+    Attributes:
+        wants_context: whether the function takes the context.
+        is_equipped: whether an attempt needs a context, so that `call` is what runs it. Otherwise
+            `function(payload)` does.
+
     Raises:
         TypeError: it cannot be called in either form.
     """
 
-    __slots__ = ("by_keyword", "function", "wants_context")
+    __slots__ = ("by_keyword", "function", "is_equipped", "wants_context")
 
     def __init__(self, function: Callable[..., object]) -> None:
         if not callable(function):
             raise TypeError(f"a handler must be callable, not {function!r}")
         self.function = function
         self.wants_context, self.by_keyword = _form(function)
+        self.is_equipped = self.wants_context
 
-    def __call__(self, payload: bytes, context: JobContext) -> object:
-        """Call it; only where it wants the context."""
+    def call(self, payload: bytes, context: JobContext) -> object:
+        """Run an attempt that is equipped with a context."""
+        if not self.wants_context:
+            return self.function(payload)
         if self.by_keyword:
             return self.function(payload, context=context)
         return self.function(payload, context)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import importlib
-import itertools
 import os
 import pickle
 import signal
@@ -24,14 +23,13 @@ from ..errors import RejectJobError, RetryJobError
 from ..model.context import JobContext, StopRequest
 from ..model.handlers import Handler
 from ..model.job import Job
-from ..runtime.parking import ring
-from ..runtime.reporting import describe
+from ..runtime.reporting import begun_in_handler, describe
 from . import wire
 from .wire import Assignment, Reference, RemoteError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType, TracebackType
+    from types import FrameType
 
 _F_SETSIG = 10  # Linux: fcntl has no name for it
 _SIGNALS: dict[signal.Signals, Callable[[int, FrameType | None], object] | signal.Handlers] = {
@@ -107,12 +105,10 @@ class _Server:
         self._orders = orders
         self._handlers: dict[int, Handler] = {}
         self._importer = _Importer()
-        self._lock = threading.Lock()  # guards the four below
+        self._lock = threading.Lock()  # guards the three below
         self._number = 0
         self._stop: StopRequest | None = None
         self._stopped = 0  # the last attempt that was told to stop; it may not have begun yet
-        self._sleepers: dict[int, threading.Lock] = {}
-        self._sleep_numbers = itertools.count()
 
     # ── the main thread ──────────────────────────────────────────────────────────────────────
 
@@ -154,45 +150,31 @@ class _Server:
 
     def _run_with_context(self, handler: Handler, assignment: Assignment) -> object:
         job = _made(assignment.job)
-        stop = StopRequest(self._sleep_on_owners_clock if assignment.manual else _sleep)
+        stop = StopRequest(_sleep)
         with self._lock:
             self._number, self._stop = assignment.number, stop
             if self._stopped >= assignment.number:
                 stop.cancel()
         try:
             context = JobContext(job, assignment.attempt, assignment.deadline, stop)
-            return handler(job.payload, context)
+            return handler.call(job.payload, context)
         finally:
             with self._lock:
                 self._stop = None
 
-    def _sleep_on_owners_clock(self, alarm: threading.Lock, seconds: float) -> None:
-        with self._lock:
-            number = next(self._sleep_numbers)
-            self._sleepers[number] = alarm
-        self._work.send(wire.SLEEP, number, wire.SECONDS.pack(seconds))
-        alarm.acquire()
-        with self._lock:
-            self._sleepers.pop(number, None)
-
     # ── the thread that takes orders ─────────────────────────────────────────────────────────
 
     def take_orders(self) -> None:
-        """Stop attempts and end sleeps as told; end the process with the owner's."""
+        """Stop attempts as told; end the process with the owner's."""
         while True:
             order = self._orders.recv(wire.ORDER.size, socket.MSG_WAITALL)
             if len(order) < wire.ORDER.size:
                 os._exit(_ORPHANED)
-            what, number = wire.ORDER.unpack(order)
+            (number,) = wire.ORDER.unpack(order)
             with self._lock:
-                if what == wire.WAKE:
-                    alarm = self._sleepers.pop(number, None)
-                    if alarm is not None:
-                        ring(alarm)
-                else:
-                    self._stopped = number
-                    if self._stop is not None and self._number == number:
-                        self._stop.cancel()
+                self._stopped = number
+                if self._stop is not None and self._number == number:
+                    self._stop.cancel()
 
 
 def _sleep(alarm: threading.Lock, seconds: float) -> None:
@@ -238,7 +220,7 @@ class _Importer:
 
 
 def _pack(error: BaseException) -> bytes:
-    error.__traceback__ = _without_own_frames(error.__traceback__)
+    begun_in_handler(error)
     summary, trace = describe(error)
     pickled, problem = None, ""
     try:
@@ -261,11 +243,3 @@ def _pack_unpicklable(result: object, error: BaseException) -> bytes:
     summary, trace = describe(error)
     problem = f"the handler returned {type(result).__name__}, which cannot be pickled ({summary})"
     return pickle.dumps(RemoteError("", trace, None, problem, False, None))
-
-
-def _without_own_frames(trace: TracebackType | None) -> TracebackType | None:
-    """A traceback that begins in the handler, where it got that far."""
-    whole = trace
-    while trace is not None and trace.tb_frame.f_globals is globals():
-        trace = trace.tb_next
-    return trace or whole

@@ -59,18 +59,17 @@ class ProcessHandler(Handler):
         ValueError: it cannot be imported by name.
     """
 
-    __slots__ = ("_processes", "number", "reference", "takes_context")
+    __slots__ = ("_processes", "number", "reference")
 
     def __init__(self, function: Callable[..., object], processes: Processes) -> None:
         super().__init__(function)
         self.reference = reference_to(function)
         self.number = processes.number(self.reference)
-        self.takes_context = self.wants_context
-        self.wants_context = True  # the worker's word for: call this object, not the function
+        self.is_equipped = True  # its attempt is told of a stop, and timed, from outside
         self._processes = processes
 
-    def __call__(self, payload: bytes, context: JobContext) -> object:
-        """Run it in a process, and wait."""
+    def call(self, payload: bytes, context: JobContext) -> object:
+        """Run an attempt in a process, and wait for its end."""
         return self._processes.run(self, payload, context)
 
 
@@ -148,7 +147,7 @@ class Processes:
             limit, tick = _Limit(process), tick_after(context.deadline)
             self.timer.schedule(limit, tick)
         try:
-            if handler.takes_context:
+            if handler.wants_context:
                 return self._ask_with_context(process, handler, context)
             return self._ask(process, wire.RUN, handler.number, payload)
         finally:
@@ -167,9 +166,7 @@ class Processes:
         process.attempts += 1
         slots = {slot: getattr(context.job, slot) for slot in Job.__slots__}
         slots["_headers"] = dict(context.job.headers)
-        assignment = wire.Assignment(
-            process.attempts, slots, context.attempt, context.deadline, self.clock.manual
-        )
+        assignment = wire.Assignment(process.attempts, slots, context.attempt, context.deadline)
         forward = _Forward(process, process.attempts, self.timer)
         context._stop.listen(forward)
         try:
@@ -182,12 +179,8 @@ class Processes:
     def _ask(
         self, process: WorkerProcess, kind: int, number: int, body: bytes
     ) -> tuple[int, bytes]:
-        """Send a frame and wait for its answer; meanwhile time the sleeps of handlers."""
+        """Send a frame and wait for its answer."""
         kind, number, body = process.call(kind, number, body)
-        while kind == wire.SLEEP:
-            seconds = self.clock.monotonic() + wire.SECONDS.unpack(body)[0]
-            self.timer.schedule(_Wake(process, number), tick_after(seconds))
-            kind, number, body = process.receive()
         return kind, body
 
     # ── the processes ────────────────────────────────────────────────────────────────────────
@@ -296,22 +289,11 @@ class _Forward:
 
     def __init__(self, process: WorkerProcess, attempt: int, timer: Timer) -> None:
         self._timer = timer
-        self._tell = partial(process.order, wire.STOP, attempt)
+        self._tell = partial(process.stop, attempt)
 
     def release(self) -> None:
         """The attempt is asked to stop. With locks of the queue, so that nothing is sent here."""
         self._timer.call_soon(self._tell)
-
-
-class _Wake:
-    """Ends a sleep of a handler, on the queue's clock."""
-
-    def __init__(self, process: WorkerProcess, number: int) -> None:
-        self._tell = partial(process.order, wire.WAKE, number)
-
-    def __call__(self) -> Callable[[], None]:
-        """From the timer, which calls what this returns without its lock."""
-        return self._tell
 
 
 # ── what comes back ──────────────────────────────────────────────────────────────────────────────

@@ -89,10 +89,10 @@ class WorkerProcess:
         except EOFError:
             raise Ended from None
 
-    def order(self, what: int, number: int) -> None:
-        """Tell it something in the middle of an attempt. Any thread; never blocks."""
+    def stop(self, number: int) -> None:
+        """Tell it to stop an attempt that it runs. Any thread; never blocks."""
         try:
-            self._orders.send(wire.ORDER.pack(what, number))
+            self._orders.send(wire.ORDER.pack(number))
         except OSError:  # it is gone, or was stopped and has thousands of orders left unread
             pass
 

@@ -1,10 +1,9 @@
 """What a queue and the processes of its handlers say to each other, and over what.
 
 A process has two sockets and a pipe. On the first socket (`Channel`) it is told to load a
-handler and to run an attempt, and answers; one frame of the queue's is followed by one answer,
-and before it, on a manual clock, by requests to be woken. The second socket carries what may come
-in the middle of an attempt: that it is to stop, or that a sleep is over. Nothing is ever written
-to the pipe: it ends with the queue's process.
+handler and to run an attempt, and answers; one frame of the queue's is followed by one answer.
+The second socket carries what may come in the middle of an attempt: that it is to stop. Nothing is
+ever written to the pipe: it ends with the queue's process.
 """
 
 from __future__ import annotations
@@ -28,14 +27,10 @@ LOADED = 5
 RETURNED_NONE = 6
 RETURNED = 7  # body: the pickled result
 RAISED = 8  # body: a pickled `RemoteError`
-SLEEP = 9  # number: names the sleep; body: seconds, see `SECONDS`
 
-# On the second socket: what, and of which attempt or sleep.
-ORDER = struct.Struct("<BQ")
-STOP = 1
-WAKE = 2
+# On the second socket: the attempt that is to stop.
+ORDER = struct.Struct("<Q")
 
-SECONDS = struct.Struct("<d")
 _HEAD = struct.Struct("<QQB")  # length of the body, number, kind
 _CHUNK = 8 * 1024
 _COPIED_MAX = 64 * 1024
@@ -69,14 +64,12 @@ class Assignment(NamedTuple):
         number: names the attempt where it is told to stop.
         job: the slots of the job, see `Job.__slots__`; the headers as a plain dictionary.
         deadline: when its time will be up, in the queue clock's monotonic seconds.
-        manual: whether the queue's clock is moved by hand, so that it alone can time a sleep.
     """
 
     number: int
     job: dict[str, object]
     attempt: int
     deadline: float | None
-    manual: bool
 
 
 class RemoteError(NamedTuple):

@@ -8,10 +8,19 @@ import traceback
 
 ERROR_CHARACTERS_MAX = 2 * 1024
 TRACEBACK_BYTES_MAX = 8 * 1024
+_OWN = "jobqueue.final."
 logger = logging.getLogger("jobqueue")
 
 Failure = tuple[str, str]
 """Error and traceback, as text."""
+
+
+def begun_in_handler(error: BaseException) -> BaseException:
+    """The error, with a traceback that begins in the handler, if it got that far."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(_OWN):
+        trace = trace.tb_next
+    return error if trace is None else error.with_traceback(trace)
 
 
 def describe(error: BaseException) -> Failure:

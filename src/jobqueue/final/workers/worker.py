@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ..model.context import JobContext, StopRequest
 from ..runtime.mutex import WORKER, acquire_in_turn, release_if_owned
+from ..runtime.reporting import begun_in_handler
 from ..timing.timer import tick_after
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Worker:
                     result = self._call_equipped(handle, handle._stop, handler)
                 done = handle
             except BaseException as error:  # noqa: BLE001  # whatever a handler may raise
-                outcomes.raised(seat, handle, _without_own_frames(error))
+                outcomes.raised(seat, handle, begun_in_handler(error))
             del handle, handler  # also what a job's own handler holds
 
     def _await_job(self) -> tuple[JobHandle, Handler] | None:
@@ -127,11 +128,8 @@ class Worker:
             tick = tick_after(deadline)
             timer.schedule(alarm, tick)
         try:
-            if handler.wants_context:
-                context = JobContext(handle._job, handle._job._retries, deadline, stop)
-                result = handler(handle._job._payload, context)
-            else:
-                result = handler.function(handle._job._payload)
+            context = JobContext(handle._job, handle._job._retries, deadline, stop)
+            result = handler.call(handle._job._payload, context)
         finally:
             if alarm is not None:
                 timer.remove(alarm, tick)
@@ -153,11 +151,3 @@ class _Deadline:
 
     def __call__(self) -> Callable[[], None] | None:
         return self._pool.overran(*self._args)
-
-
-def _without_own_frames(error: BaseException) -> BaseException:
-    """The error with a traceback that begins in the handler, where it got that far."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_globals is globals():
-        trace = trace.tb_next
-    return error if trace is None else error.with_traceback(trace)
