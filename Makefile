@@ -10,7 +10,7 @@ SECONDS ?= 60
 
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
-CODE := $(wildcard src tests examples benchmarks)
+CODE := $(wildcard src tests lab examples benchmarks)
 
 # An environment carries the version of the Python that made it; another one's is made anew.
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info[:3] + getattr(sys, "abiflags", ""))' 2>/dev/null)
@@ -57,7 +57,7 @@ bench-report: $(VENV)/ready-bench ## the same, written into docs/performance.md,
 	$(BIN)/python -m tests.support.readme
 
 lab: $(READY) ## all experiments: data, pictures and pages of docs/lab (ARGS='crash --quick')
-	$(BIN)/python -m jobqueue.lab $(or $(ARGS),all)
+	$(BIN)/python -m lab $(or $(ARGS),all)
 
 torture: $(READY) ## crash images, kills and injected errors by seed (SECONDS=600)
 	$(BIN)/python -m tests.torture --seconds $(SECONDS) $(ARGS)

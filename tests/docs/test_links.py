@@ -24,7 +24,7 @@ from tests.support.pages import (
 )
 
 OTHER_SITE = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
-FILE_OF_THE_PROJECT = re.compile(r"(?:src|tests|docs|examples|benchmarks)/[\w./-]*\w\.\w+")
+FILE_OF_THE_PROJECT = re.compile(r"(?:src|tests|docs|lab|examples|benchmarks)/[\w./-]*\w\.\w+")
 
 
 def broken_links(page: Path, text: str) -> list[str]:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from jobqueue.lab import Experiment, Settings, load_experiment
-from jobqueue.lab.record import Record, run
+from lab import Experiment, Settings, load_experiment
+from lab.record import Record, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""`python -m jobqueue.lab`, with an experiment that measures nothing."""
+"""`python -m lab`, with an experiment that measures nothing."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from jobqueue.lab import Data, Experiment, Settings, command, drawing, load_experiment
-from jobqueue.lab.record import Record
+from lab import Data, Experiment, Settings, command, drawing, load_experiment
+from lab.processes import ROOT
+from lab.record import Record
 
 NAMES = ("crash", "memory")
 seen: list[Settings] = []
@@ -62,7 +63,7 @@ def test_a_run_brings_the_page_up_to_date_and_says_how_it_was_measured(tmp_path:
     command.main(["crash", "--quick", "--out", str(tmp_path)])
     text = page.read_text(encoding="utf-8")
     assert "0 lost." in text
-    assert "`python -m jobqueue.lab crash --quick`" in text
+    assert "`python -m lab crash --quick`" in text
 
 
 def test_quick_and_seed_reach_the_measurement(tmp_path: Path) -> None:
@@ -125,7 +126,7 @@ def test_without_matplotlib_it_says_what_to_install_and_keeps_the_data(
 
 @pytest.mark.slow
 def test_python_dash_m_lists_the_real_questions() -> None:
-    command_line = [sys.executable, "-m", "jobqueue.lab"]
-    ended = subprocess.run(command_line, capture_output=True, text=True, check=True)
+    command_line = [sys.executable, "-m", "lab"]
+    ended = subprocess.run(command_line, cwd=ROOT, capture_output=True, text=True, check=True)
     assert all(line.endswith("?") for line in ended.stdout.splitlines())
     assert ended.stdout.startswith("crash ")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from jobqueue.lab import NAMES, load_experiment
-from jobqueue.lab.pages import block_text, blocks, pages_around
-from jobqueue.lab.record import Record
+from lab import NAMES, load_experiment
+from lab.pages import block_text, blocks, pages_around
+from lab.record import Record
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LAB = ROOT / "docs" / "lab"

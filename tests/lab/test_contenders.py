@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from jobqueue.final import Config, JobQueue, Priority
-from jobqueue.lab.contenders import Opener, open_final, open_improved, open_naive
+from lab.contenders import Opener, open_final, open_improved, open_naive
 
 WAIT_SECONDS_MAX = 10.0
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobqueue.final import Config, Job, JobQueue
-from jobqueue.lab.crash import EXPERIMENT, LOGS, ORDERS_OF_STEPS, Fate, fate_after_restart
-from jobqueue.lab.tiers import Kind
-from jobqueue.lab.victim import Shop, Till
+from lab.crash import EXPERIMENT, LOGS, ORDERS_OF_STEPS, Fate, fate_after_restart
+from lab.tiers import Kind
+from lab.victim import Shop, Till
 
 if TYPE_CHECKING:
     from tests.lab.conftest import Measured

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from jobqueue.lab import Data, drawing
+from lab import Data, drawing
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobqueue.lab import drawing
-from jobqueue.lab.durability import ALONE, EXPERIMENT, LEVELS, produce, shared
+from lab import drawing
+from lab.durability import ALONE, EXPERIMENT, LEVELS, produce, shared
 
 if TYPE_CHECKING:
     from tests.lab.conftest import Measured

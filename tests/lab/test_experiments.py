@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from jobqueue.lab import NAMES, drawing, load_experiment
+from lab import NAMES, drawing, load_experiment
 
 if TYPE_CHECKING:
     from tests.lab.conftest import Measured

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobqueue.lab.findings import CHARACTERS_MAX, bullets, milliseconds
+from lab.findings import CHARACTERS_MAX, bullets, milliseconds
 
 LONG = "so many words " * 30
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jobqueue.lab import lanes
+from lab import lanes
 
 
 def data(heap: list[float], lane: list[float]) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from jobqueue.lab.bank import charges, claim, handler
-from jobqueue.lab.ledger import Ledger, read_ledger
+from lab.bank import charges, claim, handler
+from lab.ledger import Ledger, read_ledger
+from lab.processes import ROOT, search_path
 
 
 def test_notes_come_back_in_order_each_as_often_as_it_was_noted(tmp_path: Path) -> None:
@@ -29,12 +30,13 @@ def test_a_ledger_that_is_not_there_has_no_notes(tmp_path: Path) -> None:
 def test_a_note_outlives_a_process_that_is_killed_right_after_it(tmp_path: Path) -> None:
     program = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from jobqueue.lab.ledger import Ledger\n"
+        "from lab.ledger import Ledger\n"
         "Ledger(Path(sys.argv[1])).note('ran', 'a')\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     path = tmp_path / "ledger"
     environment = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")}
+    environment["PYTHONPATH"] = search_path(ROOT)
     ended = subprocess.run([sys.executable, "-c", program, str(path)], env=environment, check=False)
     assert ended.returncode == -9
     assert read_ledger(path)["ran"] == ["a"]

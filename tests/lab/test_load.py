@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from jobqueue.lab import load
+from lab import load
 
 # As on a Python that has none of the other packages.
 ALONE = f"""

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobqueue.lab.filling import WORKERS, Load, Workers, produce
-from jobqueue.lab.memory import EXPERIMENT, growth
+from lab.filling import WORKERS, Load, Workers, produce
+from lab.memory import EXPERIMENT, growth
 
 if TYPE_CHECKING:
     from tests.lab.conftest import Measured

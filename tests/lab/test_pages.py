@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jobqueue.lab.pages import blocks, pages_around, table, update, with_block
+from lab.pages import blocks, pages_around, table, update, with_block
 
 PAGE = """\
 # A page

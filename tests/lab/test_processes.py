@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jobqueue.lab.processes import Program, ProgramError, resident_bytes, run_each
+from lab.processes import Program, ProgramError, resident_bytes, run_each, search_path
 from tests.support.waiting import PATIENCE
 
 
@@ -29,6 +29,24 @@ def test_a_killed_program_is_gone_and_its_exit_code_says_so(tmp_path: Path) -> N
         program.kill()
         assert not program.is_running()
         assert program.wait() == -9
+
+
+@pytest.mark.slow
+def test_a_program_is_found_from_any_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONSAFEPATH", "1")  # nothing is found because it is called from there
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    with Program("closing", {}) as program, pytest.raises(ProgramError, match="KeyError"):
+        program.line()
+
+
+def test_what_stands_in_the_search_path_stays_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "there")
+    assert search_path(Path("first"), Path("next")) == os.pathsep.join(["first", "next", "there"])
+    monkeypatch.delenv("PYTHONPATH")
+    assert search_path(Path("first")) == "first"
 
 
 def test_this_process_occupies_some_memory() -> None:

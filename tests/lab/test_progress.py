@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from jobqueue.lab.progress import Progress, progress_bar
+from lab.progress import Progress, progress_bar
 
 
 def test_progress_tells_steps_done_and_expected_and_what_is_done() -> None:

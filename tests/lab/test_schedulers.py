@@ -9,7 +9,7 @@ import pytest
 
 from jobqueue.final import Config, EnqueueTimeoutError, Job, JobQueue, Priority, Status
 from jobqueue.final.testing import ManualClock
-from jobqueue.lab.schedulers import by_age, by_lot, choose_by, use_one_heap
+from lab.schedulers import by_age, by_lot, choose_by, use_one_heap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobqueue.lab.closing import Manner, Work, fill
-from jobqueue.lab.ledger import read_ledger
-from jobqueue.lab.shutdown import EXPERIMENT, MANNERS, run_what_is_left
+from lab.closing import Manner, Work, fill
+from lab.ledger import read_ledger
+from lab.shutdown import EXPERIMENT, MANNERS, run_what_is_left
 
 if TYPE_CHECKING:
     from tests.lab.conftest import Measured

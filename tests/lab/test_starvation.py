@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from jobqueue.lab import starvation
-from jobqueue.lab.starvation import Seen
+from lab import starvation
+from lab.starvation import Seen
 
 
 @pytest.mark.parametrize("fairness", [1, 3, 10])

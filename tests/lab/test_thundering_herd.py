@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from jobqueue.final.testing import ManualClock
-from jobqueue.lab import thundering_herd as herd
-from jobqueue.lab.thundering_herd import DOWN_SECONDS, POLICIES, Outage, Service, ServiceDownError
+from lab import thundering_herd as herd
+from lab.thundering_herd import DOWN_SECONDS, POLICIES, Outage, Service, ServiceDownError
 
 FIXED, EXPONENTIAL, LITTLE, FULL = POLICIES
 OUTAGE = Outage(jobs=20, spread=0.0, rate=4, seconds_max=600.0)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jobqueue.lab.tiers import Kind, open_queue
+from lab.tiers import Kind, open_queue
 from tests.support.waiting import PATIENCE
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from jobqueue.lab import Settings, load, workers
-from jobqueue.lab.workers import COMPUTING, WAITING, Line
+from lab import Settings, load, workers
+from lab.workers import COMPUTING, WAITING, Line
 
 FULL = Settings(quick=False)
 

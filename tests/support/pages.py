@@ -15,7 +15,7 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 MARKDOWN = sorted(
     {*PAGES, *ROOT.glob("*.md")}
-    | {page for top in ("benchmarks", "examples") for page in (ROOT / top).rglob("*.md")}
+    | {page for top in ("benchmarks", "examples", "lab") for page in (ROOT / top).rglob("*.md")}
 )
 
 INFO = re.compile(r"(?P<info>[^\n]*)$\n", re.MULTILINE)

@@ -1,6 +1,6 @@
 """The process whose memory is watched: a fast producer and slow workers.
 
-`python -m jobqueue.lab.filling SETTINGS`, with those of `Load` as JSON.
+`python -m lab.filling SETTINGS`, with those of `Load` as JSON.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from .. import final, improved, naive
+from jobqueue import final, improved, naive
 
 WORKERS = 4
 STEP_SECONDS = 0.005

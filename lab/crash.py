@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .. import final
+from jobqueue import final
+
 from . import drawing
 from .bank import charges
 from .experiment import Data, Experiment, Settings

@@ -1,6 +1,6 @@
 """The process that is killed: takes orders, and charges for them, until it is gone.
 
-`python -m jobqueue.lab.victim SETTINGS`, with those of `Shop` for each of its queues, as JSON.
+`python -m lab.victim SETTINGS`, with those of `Shop` for each of its queues, as JSON.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class Record:
     @property
     def command(self) -> str:
         """What measures this again."""
-        return f"python -m jobqueue.lab {self.experiment}" + (" --quick" if self.quick else "")
+        return f"python -m lab {self.experiment}" + (" --quick" if self.quick else "")
 
     def save(self, path: Path) -> None:
         """Write it to a file: lines for people to compare, lists of numbers in one line."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from .. import final, improved, naive
-from ..final.config import Durability
+from jobqueue import final, improved, naive
+from jobqueue.final.config import Durability
 
 Handle = Callable[[str], object]
 Queue = naive.JobQueue | improved.JobQueue | final.JobQueue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout. The lab is not installed: other processes find it only here."""
 
 SECONDS_MAX = 60.0
 """A program that takes longer hangs, and is killed."""
@@ -31,6 +35,7 @@ class Program:
     def __init__(self, module: str, settings: object) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", f"{__package__}.{module}", json.dumps(settings)],
+            env=os.environ | {"PYTHONPATH": search_path(ROOT)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -84,6 +89,12 @@ class Program:
         for stream in (self._process.stdout, self._process.stderr):
             assert stream is not None
             stream.close()
+
+
+def search_path(*first: Path) -> str:
+    """A value for `PYTHONPATH`: these directories, then those that stand there already."""
+    before = os.environ.get("PYTHONPATH")
+    return os.pathsep.join([*map(str, first), *([before] if before else [])])
 
 
 def run_each(calls: Iterable[Callable[[], T]], at_a_time: int) -> Iterator[T]:

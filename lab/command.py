@@ -1,4 +1,4 @@
-"""`python -m jobqueue.lab`: runs experiments and writes down what they found."""
+"""`python -m lab`: runs experiments and writes down what they found."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m jobqueue.lab",
+        prog="python -m lab",
         description="Questions about job queues, answered by running the three tiers. Each "
         "experiment prints what it found and writes data, picture and the numbers of its page.",
         epilog="Without a name, the questions are listed.",

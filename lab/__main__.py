@@ -1,4 +1,4 @@
-"""`python -m jobqueue.lab`."""
+"""`python -m lab`."""
 
 import sys
 

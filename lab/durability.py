@@ -10,8 +10,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ..final import Config, Job, JobQueue
-from ..final.config import Durability
+from jobqueue.final import Config, Job, JobQueue
+from jobqueue.final.config import Durability
+
 from . import drawing
 from .experiment import Data, Experiment, Settings
 from .findings import bullets

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -20,6 +19,7 @@ from .drawing import BLUE, GREEN, GREY, VERMILION, label, label_ends, logarithmi
 from .experiment import Data, Experiment, Settings
 from .findings import bullets
 from .pages import table
+from .processes import ROOT
 
 FREE_THREADED = "JOBQUEUE_FREE_THREADED"
 """Environment variable: the path of a Python without the GIL."""
@@ -160,11 +160,10 @@ def free_threaded_python() -> str | None:
 
 def _measure_with(python: str, loads: list[load.Load]) -> dict[str, Any]:
     """Have another Python measure these loads. It needs no package but this one."""
-    sources = Path(__file__).resolve().parents[2]
     done = subprocess.run(
         [python, "-P", load.__file__],
         input=json.dumps([asdict(each) for each in loads]),
-        env=os.environ | GIL_OFF | {"PYTHONPATH": str(sources)},
+        env=os.environ | GIL_OFF | {"PYTHONPATH": str(ROOT / "src")},
         stdout=subprocess.PIPE,
         text=True,
         timeout=CHILD_SECONDS_MAX,

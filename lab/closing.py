@@ -1,6 +1,6 @@
 """The process that is told to end: has a queue full of work, and closes it when SIGTERM comes.
 
-`python -m jobqueue.lab.closing SETTINGS`, with those of `Manner` as JSON, and beside them the
+`python -m lab.closing SETTINGS`, with those of `Manner` as JSON, and beside them the
 process's home, how many jobs it has, and how long one takes.
 """
 
@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .. import final, improved, naive
+from jobqueue import final, improved, naive
+
 from .ledger import Ledger
 
 WORKERS = 4
