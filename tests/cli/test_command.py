@@ -323,12 +323,6 @@ def test_where_the_locale_knows_no_utf_8_it_is_escaped(log: LogDirectory) -> Non
     assert b"gr\\xf6\\xdfe.db" in result.stdout
 
 
-@pytest.mark.slow
-def test_the_library_does_not_need_what_the_command_prints_with() -> None:
-    check = "import sys, jobqueue; sys.exit('rich' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", check], check=False, timeout=60).returncode == 0
-
-
 @pytest.mark.parametrize(
     ("name", "options"), [("compact", ()), ("dead", ("--requeue", "all"))], ids=["compact", "dead"]
 )

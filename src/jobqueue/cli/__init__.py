@@ -1,5 +1,6 @@
 """The command `jobqueue`: looks into a queue's log, and mends it.
 
+entry.py        the way in, also if what it prints with is not installed
 command.py      the parser, and which error ends in which exit code
 access.py       finding a log; reading one that may be in use; locking one to change it
 live.py         a steady view of files that a queue is writing to
@@ -11,6 +12,6 @@ inspection.py   `inspect`        catalogue.py    `cat`        examination.py  `v
 salvage.py      `repair`         compaction.py   `compact`    dead.py         `dead`
 """
 
-from .command import main
+from .entry import main
 
 __all__ = ["main"]

@@ -25,7 +25,7 @@ EXIT_CODES = """\
 exit codes:
   0  all is well, or it was done
   1  the log is damaged (verify: anything that is no whole batch; repair: something was lost)
-  2  wrong usage, or PATH holds no log
+  2  wrong usage, or PATH holds no log; or what the command prints with is not installed
   3  the log is in use, and the command would have to change it
   4  the log has a format version that this release does not know
   5  the operating system refused: permissions, a full disk, an I/O error

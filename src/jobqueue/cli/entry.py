@@ -1,0 +1,40 @@
+"""The way into the command: it prints with rich, which only the extra `cli` installs."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from .exits import Exit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_PRINTS_WITH = "rich"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: as on the command line; `None` takes those.
+
+    Returns:
+        The exit code, see `exits.Exit`; that of wrong usage if rich is not installed, after one
+        line on stderr that tells how to install it.
+
+    Raises:
+        SystemExit: with code 2 after wrong usage, with 0 after `--help` and `--version`.
+    """
+    try:
+        from .command import main as run
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != _PRINTS_WITH:
+            raise
+        print(
+            "jobqueue: this command prints with rich, which is not installed: "
+            "pip install 'jobqueue[cli]'",
+            file=sys.stderr,
+        )
+        return Exit.USAGE
+    return run(arguments)
