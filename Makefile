@@ -18,7 +18,7 @@ MADE_BY := $(VENV)/python-$(or $(VERSION),missing)
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test test-free-threaded check mutants torture bench bench-peers bench-report lab docs docs-serve lint types format clean
+.PHONY: help run test test-free-threaded check check-all mutants torture bench bench-peers bench-report lab docs docs-serve lint types format clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' $(MAKEFILE_LIST)
@@ -26,14 +26,15 @@ help: ## this list
 run: $(READY) ## deliver webhooks, kill the sender half-way, lose nothing (ARGS=...)
 	$(BIN)/python -m examples.webhooks $(ARGS)
 
-test: $(READY) ## all tests, with branch coverage and its floor (ARGS=...)
+test: $(READY) ## the tests, with branch coverage and its floor (ARGS=...); the lab's if it has changed
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(ARGS)
+	$(BIN)/coverage run $(MEASURED) -m pytest $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 # The environment is another one than that of `make test`: FREE_VENV, not VENV.
 test-free-threaded: export PYTHON_GIL = 0
+test-free-threaded: export TEST_ALL = 1
 test-free-threaded: ## all tests without the GIL (PYTHON=/path/to/python3.13t ARGS=...)
 	@PYTHON_GIL= $(PYTHON) -c 'import sys, sysconfig as s; sys.exit(not s.get_config_var("Py_GIL_DISABLED"))' || { \
 		echo '"$(PYTHON)" is no free-threaded Python; name one: make $@ PYTHON=python3.13t'; exit 1; }
@@ -41,6 +42,13 @@ test-free-threaded: ## all tests without the GIL (PYTHON=/path/to/python3.13t AR
 	$(FREE_VENV)/bin/python -m pytest $(ARGS)
 
 check: lint types test ## everything that has to pass: lint, types, test
+
+# What is written down as tested is what was there before the tests: it may change while they run.
+check-all: export TEST_ALL = 1
+check-all: lint types ## the same, once a day: all tests, and the lab counts for the coverage, too
+	tested=$$($(BIN)/python -m tests.support.left_out) && \
+	$(MAKE) test ARGS= MEASURED=--source=lab && \
+	echo $$tested >lab/tested.sha256
 
 mutants: $(READY) ## take each guard out of the code and see a test fail (ARGS='flock sealing')
 	$(BIN)/python -m tests.mutants $(ARGS)

@@ -1,5 +1,5 @@
-"""What holds for every test: Hypothesis' settings, that no test leaves a thread behind, and that
-the GIL is off where a run without it was asked for.
+"""What holds for every test: Hypothesis' settings, which tests are left out, that no test leaves a
+thread behind, and that the GIL is off where a run without it was asked for.
 """
 
 from __future__ import annotations
@@ -7,12 +7,13 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support import gil
+from tests.support import gil, left_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +35,24 @@ def pytest_sessionstart() -> None:
     """A run that passes with the GIL says nothing of one without."""
     if gil.is_gil_unwanted() and gil.is_gil_on():
         pytest.exit(gil.WRONG, returncode=pytest.ExitCode.USAGE_ERROR)
+
+
+class LeftOut(pytest.Directory):
+    """Tests that this run leaves out; it says so, and why."""
+
+    def collect(self) -> NoReturn:
+        pytest.skip(left_out.REASON)
+
+
+def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    config = parent.config
+    if path != left_out.LAB_TESTS:
+        return None
+    started_in = config.invocation_params.dir
+    named = [(started_in / arg.partition("::")[0]).resolve() for arg in config.args]
+    if not left_out.is_lab_left_out(left_out.ROOT, named):
+        return None
+    return LeftOut.from_parent(parent, path=path)
 
 
 @pytest.fixture(autouse=True)
