@@ -29,6 +29,20 @@ SLEEPS: dict[str, str] = {
     ),
 }
 
+# The one module of the tests that reaches into the package, and who may do so besides: the reason.
+INSIDES = TESTS / "support" / "insides.py"
+REACH_IN: dict[str, str] = {
+    "tests/lab": "the steps of an experiment are functions of its module, with no other door",
+}
+# Underscored names that do not belong to the package.
+NOT_OURS: dict[str, str] = {
+    "_exit": "`os._exit`, a documented function",
+    "_replace": "a documented method of a NamedTuple",
+    "_bootstrap_inner": "of `threading.Thread`: a thread that is slow to start",
+    "_set_ident": "of `threading.Thread`, likewise",
+    "_is_gil_enabled": "of `sys`, a documented function",
+}
+
 
 def _modules(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.py"))
@@ -191,3 +205,86 @@ def test_sleep_is_seen_by_any_name(source: str) -> None:
 
 def test_waiting_on_an_event_is_no_sleep() -> None:
     assert list(_sleeps(ast.parse("import time\ntime.monotonic(); event.wait(1)"))) == []
+
+
+# --- private names ------------------------------------------------------------------------
+
+
+def _test_modules() -> list[Path]:
+    return [
+        path
+        for path in _modules(TESTS)
+        if path != INSIDES and not any(_id(path).startswith(f"{folder}/") for folder in REACH_IN)
+    ]
+
+
+@pytest.mark.parametrize("path", _test_modules(), ids=_id)
+def test_only_one_module_of_the_tests_reaches_into_the_package(path: Path) -> None:
+    assert list(_private_names(_tree(path))) == [], "ask for it through tests/support/insides.py"
+
+
+def test_those_who_may_reach_in_still_do() -> None:
+    for folder in REACH_IN:
+        trees = [_tree(path) for path in _modules(ROOT / folder)]
+        assert any(list(_private_names(tree)) for tree in trees), folder
+    used = {name for path in _test_modules() for name in _underscored(_tree(path))}
+    assert set(NOT_OURS) <= used
+
+
+def _private_names(tree: ast.Module) -> Iterator[str]:
+    """Underscored names that are asked for elsewhere, and that this module does not define."""
+    own = _own_names(tree) | set(NOT_OURS)
+    return (name for name in _underscored(tree) if name not in own)
+
+
+def _underscored(tree: ast.Module) -> Iterator[str]:
+    """`x._name`, but for `self._name`, and "_name" as an argument of what gets or sets one."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id="self" | "cls")):
+                pass
+            case ast.Attribute(attr=name) if _is_private(name):
+                yield name
+            case ast.Call(
+                func=ast.Name(id="getattr" | "setattr" | "delattr")
+                | ast.Attribute(attr="setattr" | "delattr" | "object"),
+                args=[_, ast.Constant(value=str(name)), *_],
+            ) if _is_private(name):
+                yield name
+            case ast.ImportFrom(module=module, names=imported) if _within(module, "jobqueue"):
+                yield from (alias.name for alias in imported if _is_private(alias.name))
+
+
+def _own_names(tree: ast.Module) -> set[str]:
+    """What the module's classes and functions are called, and what its objects keep."""
+    names = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                names.add(name)
+            case ast.Attribute(value=ast.Name(id="self"), attr=name, ctx=ast.Store()):
+                names.add(name)
+    return names
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__")
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("jq._mutex.acquire()", ["_mutex"]),
+        ("f(lambda: jq._pool)", ["_pool"]),
+        ("jq._pool = None", ["_pool"]),
+        ("monkeypatch.setattr(jq, '_refuse', f)", ["_refuse"]),
+        ("patch.object(Tail, '_start', f)", ["_start"]),
+        ("getattr(jq, '_life')", ["_life"]),
+        ("from jobqueue.final.callers.admission import _Wait", ["_Wait"]),
+        ("monkeypatch.setattr(subprocess, 'Popen', f)", []),
+        ("os._exit(0); jq.__class__; insides.mutex(jq)", []),
+        ("class A:\n def f(self): self._x = 1\nA()._x", []),
+    ],
+)
+def test_private_names_are_told_from_the_rest(source: str, names: list[str]) -> None:
+    assert list(_private_names(ast.parse(source))) == names

@@ -13,6 +13,7 @@ from jobqueue.final.wal.files import Files
 from jobqueue.final.wal.format.codec import encode_batch, encode_header
 from jobqueue.final.wal.format.record import Enqueued
 from jobqueue.final.wal.names import LOCK_NAME, segment_name
+from tests.support import insides
 from tests.support.commands import Command
 from tests.support.logs import Image, LogDirectory, done, job, nothing, segment, snapshot
 
@@ -250,13 +251,13 @@ class Compacted:
 
     def __call__(self, directory: str) -> access.Log:
         self.looks += 1
-        log = _look(directory)
+        log: access.Log = _look(directory)
         if self.looks == 1:
             return access.Log(log.directory, _Vanishing(self._log), log.owner)
         return log
 
 
-_look = access._look
+_look = getattr(*insides.looking_at_log())
 
 
 class _Vanishing(Files):
@@ -278,7 +279,7 @@ def test_a_file_that_a_compaction_replaced_meanwhile_is_no_error(
 ) -> None:
     log.put(segment(1, 1, [[job(1)]]), segment(2, 2, []))
     compacted = Compacted(log)
-    monkeypatch.setattr(access, "_look", compacted)
+    monkeypatch.setattr(*insides.looking_at_log(), compacted)
     outcome = command(name, "--json")
     assert (outcome.code, outcome.err) == (0, "")
     assert compacted.looks == 2

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from jobqueue import final, improved
 from jobqueue.final.testing import ManualClock
+from tests.support import insides
 from tests.support.waiting import PATIENCE, eventually
 
 HIGH, MEDIUM, LOW = 0, 1, 2
@@ -170,8 +171,8 @@ class Improved(Tier):
         self._now += seconds
         for jq in self._queues:
             assert isinstance(jq, improved.JobQueue)
-            with jq._work:  # workers that wait for a retry look at the clock again
-                jq._work.notify_all()
+            with insides.work(jq):  # workers that wait for a retry look at the clock again
+                insides.work(jq).notify_all()
 
     def enqueue(
         self,

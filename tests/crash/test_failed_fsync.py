@@ -13,6 +13,7 @@ import pytest
 from jobqueue.final import Config, Job, JobHandle, JobQueue, LogWriteError, Status, UnknownJobError
 from jobqueue.final.runtime.mutex import rlock_of
 from jobqueue.final.wal.writing.batch import OpenBatch
+from tests.support import insides
 from tests.support.handlers import Blocker, Recorder, in_thread
 from tests.support.held_files import HeldFiles
 from tests.support.interrupts import each_place
@@ -147,7 +148,7 @@ def test_every_producer_that_waits_for_the_disk_is_told(log: str, files: HeldFil
     files.await_held()
     waiting += [in_thread(jq.enqueue, Job()) for _ in range(5)]
     waiting += [in_thread(jq.enqueue_many, [Job(), Job()]), in_thread(jq.flush)]
-    eventually(lambda: jq.metrics().queued == 8 and jq._dispatch.journal is not None)
+    eventually(lambda: jq.metrics().queued == 8 and insides.journal(jq) is not None)
 
     files.fail("sync", errno.EIO)
     files.let_go("sync")
@@ -162,7 +163,7 @@ def test_a_producer_that_waits_for_room_is_told(log: str, files: HeldFiles) -> N
     jq = _open(log, queue_size=1)
     jq.enqueue(Job())
     waiting = in_thread(jq.enqueue, Job(id="b"))
-    eventually(lambda: jq._scheduler.medium.producers)
+    eventually(lambda: insides.producers(jq))
 
     _break(jq, files)
 
@@ -178,7 +179,7 @@ def test_those_who_wait_for_a_job_are_told(log: str, level: str, files: HeldFile
     jq = _open(log, level, fsync_interval=3600.0)
     handle = jq.enqueue(Job(id="a"))
     waiting = [in_thread(handle.result), in_thread(handle.wait), in_thread(jq.join)]
-    eventually(lambda: len(handle._waiters or ()) == 2 and jq._dispatch.quiet.watchers)
+    eventually(lambda: len(insides.waiters(handle)) == 2 and insides.watchers(jq))
 
     _break(jq, files)
 
@@ -463,7 +464,7 @@ def test_close_returns_although_the_disk_hangs_and_unlocks_once_it_does_not(
     assert jq.close(0).remaining == 1
 
     files.let_go("sync")
-    eventually(lambda: jq._life._lock is None)
+    eventually(lambda: not insides.holds_lock_file(jq))
     assert _reopened(log).status("a") is Status.QUEUED
 
 
@@ -482,7 +483,7 @@ def test_a_failed_fsync_is_final_also_where_its_caller_is_interrupted(
             pass
         if files.faults and not jq.metrics().enqueued:  # it had not got so far
             _expect_failure(jq)
-        eventually(lambda jq=jq: jq._state.fault is not None)  # type: ignore[misc]
+        eventually(lambda jq=jq: insides.fault(jq) is not None)  # type: ignore[misc]
         assert files.calls.count("sync") == 1, interruption.where
         jq.close(0)
 
@@ -496,9 +497,8 @@ def test_no_caller_fsyncs_beside_the_logs_thread(log: str, files: HeldFiles) -> 
     files.await_held()
     files.calls.clear()
     enqueued = in_thread(jq.enqueue, Job(id="b"))
-    assert jq._dispatch.journal is not None
-    writer = jq._dispatch.journal.writer
-    eventually(lambda: writer._open.waiters or files.calls)
+    writer = insides.writer(jq)
+    eventually(lambda: insides.open_batch(writer).waiters or files.calls)
 
     files.fail("sync", errno.EIO)
     files.let_go("sync")
@@ -520,16 +520,16 @@ def test_a_caller_that_is_interrupted_at_the_end_of_its_fsync_forgets_nobody(
     files.hold("sync")
     leader = in_thread(jq.enqueue, Job(id="a"))
     files.await_held()
-    leading, is_wanted = writer._leader, writer._is_wanted
+    leading, is_wanted = insides.leader(writer), getattr(*insides.wanted(writer))
     other = in_thread(jq.enqueue, Job(id="b"))
-    eventually(lambda: writer._open.urgent)
+    eventually(lambda: insides.open_batch(writer).urgent)
 
     def interrupted() -> bool:
         if threading.get_ident() == leading:
             raise KeyboardInterrupt
-        return is_wanted()
+        return bool(is_wanted())
 
-    monkeypatch.setattr(writer, "_is_wanted", interrupted)
+    monkeypatch.setattr(*insides.wanted(writer), interrupted)
     files.let_go("sync")
 
     assert isinstance(leader.exception(PATIENCE), KeyboardInterrupt)
@@ -540,15 +540,14 @@ def test_a_caller_that_is_interrupted_at_the_end_of_its_fsync_forgets_nobody(
 
 def test_a_flush_is_not_kept_waiting_by_callers_that_lead_in_turn(log: str) -> None:
     jq = _open(log)
-    assert jq._dispatch.journal is not None
-    writer = jq._dispatch.journal.writer
+    writer = insides.writer(jq)
     flush = OpenBatch()
-    with jq._mutex:
-        writer._flushes.append(flush)
+    with insides.mutex(jq):
+        insides.flushes(writer).append(flush)
 
-        assert not writer._take_lead(writer._open, threading.get_ident())
+        assert not insides.take_lead(writer, insides.open_batch(writer), threading.get_ident())
 
-    flush.wait(rlock_of(jq._mutex), PATIENCE)
+    flush.wait(rlock_of(insides.mutex(jq)), PATIENCE)
     assert flush.done
     jq.close(PATIENCE)
 

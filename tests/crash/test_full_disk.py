@@ -26,6 +26,7 @@ from jobqueue.final import (
     Status,
     UnknownJobError,
 )
+from tests.support import insides
 from tests.support.children import Child, read_acks
 from tests.support.handlers import Blocker, Recorder, in_thread
 from tests.support.held_files import HeldFiles
@@ -173,7 +174,7 @@ def test_with_space_back_the_queue_goes_on_and_nothing_of_the_refused_is_left(
 
 
 def _filling(jq: JobQueue) -> list[str]:
-    return [job_id for job_id in jq._status.live if job_id.startswith("filling")]
+    return [job_id for job_id in insides.status_map(jq).live if job_id.startswith("filling")]
 
 
 @pytest.mark.parametrize("way", ["plain", "fsync"])
@@ -256,7 +257,7 @@ def test_enqueue_many_tells_what_it_had_accepted_before(log: str, files: HeldFil
     jq.enqueue(Job(id="held"))
     blocker.await_entered()
     many = in_thread(jq.enqueue_many, [Job(id=str(n)) for n in range(4)])
-    eventually(lambda: jq._scheduler.medium.producers)  # after the first two
+    eventually(lambda: insides.producers(jq))  # after the first two
 
     files.fail("write", errno.ENOSPC, for_ever=True)
     blocker.gate.set()
@@ -484,7 +485,7 @@ def test_async_writes_what_it_accepted_when_there_is_space_again_while_it_closes
     files.fail("write", errno.ENOSPC, for_ever=True, partial=20)
     jq.enqueue(Job(id="a"))
     closing = in_thread(jq.close)
-    assert eventually(lambda: jq._dispatch.journal.writer._closing)  # type: ignore[union-attr]  # there is a log
+    assert eventually(lambda: insides.is_closing(insides.writer(jq)))
     tries = files.calls.count("write")
     assert eventually(lambda: files.calls.count("write") > tries + 1)
     assert not closing.done()

@@ -23,12 +23,13 @@ import pytest
 from jobqueue.final.wal.format.codec import decode_crcs, encode_batch
 from jobqueue.final.wal.format.record import Record
 from jobqueue.final.wal.maintenance import snapshot as compact
-from jobqueue.final.wal.reading import replay, scan
+from jobqueue.final.wal.reading import scan
 from jobqueue.final.wal.slots import Slots
 from jobqueue.final.wal.writing import active_segment as tail
 from jobqueue.final.wal.writing.active_segment import Tail
 from jobqueue.final.wal.writing.batch import OpenBatch
 from jobqueue.final.wal.writing.writer import LogWriter
+from tests.support import insides
 from tests.support.crash_check import Revival
 from tests.support.crash_points import Point, points
 from tests.support.crash_runs import WAYS, CrashRun, Way, small_windows
@@ -237,7 +238,7 @@ def test_a_segment_that_could_not_be_started_may_come_back_after_a_crash(
     """Its header tells what had been written by then, and contradicts what is written later."""
     with CrashRun("no segment", way) as run:
         run.open()
-        with patch.object(Tail, "_start", _failing_once(run.files, method)):
+        with patch.object(*insides.starting_segment(Tail), _failing_once(run.files, method)):
             while not run.files.injected and _segments(run) < 2:
                 run.enqueue_parked()
             for _ in range(4):
@@ -252,7 +253,7 @@ def _segments(run: CrashRun) -> int:
 
 def _failing_once(files: RecordingFiles, method: str) -> Callable[[Tail, int], Any]:
     """Starts a segment, but for the first time, where a call fails."""
-    start = Tail._start
+    start = getattr(*insides.starting_segment(Tail))
     number = errno.EIO if "sync" in method else errno.ENOSPC
     fails = RandomFaults(Random(1), 1.0, {method: number})
 
@@ -338,22 +339,20 @@ def _no_checksum() -> Any:
 
 
 def _ack_before_fsync() -> Any:
-    written = LogWriter._written
+    written = getattr(*insides.writing(LogWriter))
 
     def early(self: LogWriter, batch: OpenBatch) -> bool:
-        must_sync = written(self, batch)
+        must_sync = bool(written(self, batch))
         if must_sync:
-            with self._lock:
-                self._finish(batch, None)
-                batch.waiters = []
+            insides.settle_before_fsync(self, batch)
         return must_sync
 
-    return patch.object(LogWriter, "_written", early)
+    return patch.object(*insides.writing(LogWriter), early)
 
 
 def _ack_before_write() -> Any:
     def early(self: LogWriter, *, inline: bool = True) -> None:
-        self._settle_early(self._open)
+        insides.settle_before_write(self)
 
     return patch.object(LogWriter, "commit", early)
 
@@ -377,7 +376,7 @@ def _replaced_files_first() -> Any:
 
 
 def _no_copy_of_what_is_cut() -> Any:
-    return patch.object(replay, "_keep_copy", lambda _files, _cut: None)
+    return patch.object(*insides.keeping_copies(), lambda _files, _cut: None)
 
 
 def _no_slots() -> Any:

@@ -15,6 +15,7 @@ import pytest
 
 import jobqueue.final
 from jobqueue.final import Config, Job, JobQueue, Status
+from tests.support import insides
 from tests.support.children import run_json
 from tests.support.handlers import in_thread
 from tests.support.waiting import PATIENCE, eventually
@@ -142,11 +143,11 @@ def test_an_interrupted_producer_does_not_take_the_place_of_one_that_waits_behin
     main = threading.get_ident()
 
     def wait_behind_and_interrupt() -> Status:
-        eventually(lambda: len(jq._scheduler.medium.producers) == 1)
+        eventually(lambda: len(insides.producers(jq)) == 1)
         behind = in_thread(jq.enqueue, Job(id="behind"))
-        eventually(lambda: len(jq._scheduler.medium.producers) == 2)
+        eventually(lambda: len(insides.producers(jq)) == 2)
         signal.pthread_kill(main, interrupted_by_signal)
-        eventually(lambda: len(jq._scheduler.medium.producers) == 1)
+        eventually(lambda: len(insides.producers(jq)) == 1)
         jq.cancel("fills the lane")  # room for one
         handle = behind.result(PATIENCE)
         assert handle is not None

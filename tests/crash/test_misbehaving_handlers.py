@@ -16,6 +16,7 @@ from jobqueue.final import (
     QueueClosedError,
     Status,
 )
+from tests.support import insides
 from tests.support.handlers import Blocker, in_thread
 from tests.support.waiting import PATIENCE, eventually
 
@@ -164,7 +165,7 @@ def test_a_handler_may_wait_for_room_while_another_worker_can_make_it(path: Path
         jq.enqueue(Job(id="fills the lane"))
 
         enqueues.gate.set()
-        eventually(lambda: jq._scheduler.medium.producers)
+        eventually(lambda: insides.producers(jq))
         held.gate.set()
 
         assert outer.wait(PATIENCE) is Status.COMPLETED
@@ -211,7 +212,7 @@ def test_a_handler_that_waits_for_room_when_the_queue_closes_is_refused(
     jq.enqueue(Job(id="held"))
     blocker.await_entered()
     jq.enqueue(Job(b"enqueues", id="enqueues"))
-    eventually(lambda: jq._scheduler.medium.producers)
+    eventually(lambda: insides.producers(jq))
     closing = in_thread(jq.close, PATIENCE, drain=True)
 
     eventually(lambda: refused)

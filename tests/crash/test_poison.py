@@ -17,6 +17,7 @@ import pytest
 from jobqueue.final import Job, JobContext, JobHandle, Status
 from jobqueue.final.wal.files import Files
 from jobqueue.final.wal.slots import SLOTS_NAME, read_slots
+from tests.support import insides
 from tests.support.queues import Store
 from tests.support.waiting import PATIENCE, eventually
 
@@ -147,7 +148,7 @@ def take(image: Store, store: Store) -> None:
 def test_a_job_that_runs_is_named_in_the_slots(store: Store) -> None:
     handle = interrupted_in(store)
 
-    assert read_slots(Files(), str(store.path)).jobs == {handle._number}
+    assert read_slots(Files(), str(store.path)).jobs == {insides.log_number(handle)}
 
 
 def test_a_job_that_has_ended_is_not_named_in_the_slots(store: Store) -> None:
@@ -161,7 +162,7 @@ def test_a_job_that_has_ended_is_not_named_in_the_slots(store: Store) -> None:
 def test_a_handler_that_close_gives_up_on_is_not_blamed(store: Store) -> None:
     interrupted_in(store)
 
-    store._queues[-1].close(0.05, drain=False)
+    store.queues[-1].close(0.05, drain=False)
 
     assert read_slots(Files(), str(store.path)).jobs == set()
 
@@ -193,7 +194,7 @@ def test_an_attempt_that_ended_clears_the_deaths(store: Store, image: Store) -> 
     jq.close()
     again = image.open(start=False)
 
-    assert not again._dispatch.suspects
+    assert not insides.suspects(again)
     again.close()
     assert crash_count(image, "job") == 1
 
@@ -234,7 +235,7 @@ def test_a_suspect_that_is_cancelled_lets_the_others_run(store: Store, image: St
 
     assert other.wait(PATIENCE) is Status.COMPLETED
     assert jq.status("job") is Status.CANCELLED
-    assert not jq._dispatch.suspects
+    assert not insides.suspects(jq)
 
 
 def test_slots_of_garbage_blame_nobody(store: Store, image: Store) -> None:

@@ -17,6 +17,7 @@ import pytest
 from jobqueue.final import Config, Job, JobQueue, QueueClosedError, ShutdownReport, Status
 from jobqueue.final.runtime.clock import SystemClock
 from jobqueue.final.wal.files import Files
+from tests.support import insides
 from tests.support.children import Child, read_acks
 from tests.support.handlers import Blocker, Recorder, in_thread
 from tests.support.leading import left_to_callers
@@ -316,7 +317,7 @@ def test_a_handler_may_enqueue_while_its_thread_waits_for_room(config: Config) -
 
 
 def _when_blocked(jq: JobQueue, outcomes: Outcomes) -> None:
-    eventually(lambda: jq._scheduler.medium.producers)
+    eventually(lambda: insides.producers(jq))
     _interrupt_main_thread(outcomes)
 
 
@@ -338,7 +339,7 @@ def test_a_handler_may_close_while_its_thread_joins(config: Config) -> None:
     jq.enqueue(Job())
 
     def when_joining() -> None:
-        eventually(lambda: jq._dispatch.quiet.watchers)
+        eventually(lambda: insides.watchers(jq))
         _interrupt_main_thread(outcomes)
 
     with on_signal(jq.close) as outcomes:
@@ -354,7 +355,7 @@ def test_a_handler_may_close_while_its_thread_waits_for_a_job(config: Config) ->
     handle = jq.enqueue(Job(id="a"))
 
     def when_waiting() -> None:
-        eventually(lambda: handle._waiters)
+        eventually(lambda: insides.waiters(handle))
         _interrupt_main_thread(outcomes)
 
     with on_signal(jq.close) as outcomes:
@@ -373,7 +374,7 @@ def test_a_handler_that_closes_while_its_thread_closes_does_not_hang(config: Con
     blocker.await_entered()
 
     def when_closing() -> None:
-        eventually(lambda: jq._dispatch.quiet.watchers)
+        eventually(lambda: insides.watchers(jq))
         _interrupt_main_thread(outcomes)
 
     def close() -> object:

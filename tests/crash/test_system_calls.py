@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from jobqueue.final import Config, JobQueue, Status
+from tests.support import insides
 from tests.support.children import Child, read_acks, run
 from tests.support.handlers import Recorder
 from tests.support.waiting import PATIENCE
@@ -62,8 +63,8 @@ def check(log: Path, acks: Path, *, all_acked_survive: bool) -> None:
     ran = {job_id for what, job_id in lines if what == "ran"}
     recorder = Recorder()
     with JobQueue(Config(persist_path=log), handler=recorder, start=False) as jq:
-        known = {f"job-{n}" for n in range(200) if f"job-{n}" in jq._status}
-        assert len(known) == len(jq._status.live) + len(jq._status.finished)
+        known = {f"job-{n}" for n in range(200) if f"job-{n}" in insides.status_map(jq)}
+        assert len(known) == len(insides.status_map(jq).live) + len(insides.status_map(jq).finished)
         finished = {job_id for job_id in known if jq.status(job_id) is Status.COMPLETED}
         assert finished <= ran
         if all_acked_survive:

@@ -43,6 +43,7 @@ from jobqueue.final import (
     UnknownJobError,
 )
 from jobqueue.final.testing import ManualClock
+from tests.support import insides
 from tests.support.logs import HastyFiles
 from tests.support.queues import STORES
 from tests.support.turns import Turns
@@ -368,8 +369,8 @@ class QueueMachine(RuleBasedStateMachine):
         assert known is not None
         self.pass_time(STEP)
         self.stage.orders.put(order)
-        processing = self.jq._dispatch.status.meters[known.job.priority]
-        assert self.jq._dispatch.quiet.wait(lambda: processing.processing == 0, PATIENCE)
+        processing = insides.status_map(self.jq).meters[known.job.priority]
+        assert insides.quiet(self.jq).wait(lambda: processing.processing == 0, PATIENCE)
         self.running = None
         known.remember()
         try:
@@ -602,9 +603,9 @@ class QueueMachine(RuleBasedStateMachine):
         )
         assert self.jq.join(0) is at_rest
         assert self.stage.entered.empty(), "a job was started that nobody asked for"
-        with self.jq._dispatch.mutex:
-            self.jq._dispatch.scheduler._check()
-            rooms = [lane.room for lane in self.jq._dispatch.scheduler.lanes]
+        with insides.mutex(self.jq):
+            insides.check_lanes(insides.scheduler(self.jq))
+            rooms = [lane.room for lane in insides.scheduler(self.jq).lanes]
         assert rooms == [self.room(priority) for priority in Priority]
 
     def teardown(self) -> None:

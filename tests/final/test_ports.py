@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jobqueue.final import Config, Job, JobQueue, Status
+from tests.support import insides
 from tests.support.waiting import PATIENCE
 
 if TYPE_CHECKING:
@@ -39,5 +40,5 @@ def test_a_handle_knows_the_type_of_its_result() -> None:
 
     with JobQueue(handler=bytes.upper) as queue:
         handle: JobHandle[bytes] = queue.enqueue(Job(b"ab"))  # type: ignore[assignment]  # typed tasks will know
-        length, _ = through_the_port(handle, queue._life._pool._outcomes)
+        length, _ = through_the_port(handle, insides.outcomes(queue))
     assert length == 2

@@ -25,13 +25,13 @@ from jobqueue.final import (
     Status,
     UnknownJobError,
 )
-from jobqueue.final.callers.admission import _Wait
 from jobqueue.final.core.journal import LARGE_PAYLOAD_BYTES
 from jobqueue.final.core.scheduler import Lane
 from jobqueue.final.life import recovery as recovery_module
 from jobqueue.final.testing import ManualClock
 from jobqueue.final.wal.format.codec import encode_batch
 from jobqueue.final.wal.writing import active_segment as tail
+from tests.support import insides
 from tests.support.gil import is_gil_on
 from tests.support.handlers import Recorder, in_thread
 from tests.support.held_files import HeldFiles
@@ -63,17 +63,17 @@ def fsynced(tmp_path: Path) -> Iterator[Store]:
 
 
 def lane(jq: JobQueue) -> Lane:
-    return jq._dispatch.scheduler.lanes[MEDIUM]
+    return insides.lane(jq, MEDIUM)
 
 
 def until_watched(jq: JobQueue) -> None:
     """Wait until somebody waits for the queue to come to rest."""
-    assert eventually(lambda: jq._dispatch.quiet.watchers)
+    assert eventually(lambda: insides.watchers(jq))
 
 
 def until_idle(jq: JobQueue, workers: int = 1) -> None:
     """Wait until so many workers sleep."""
-    assert eventually(lambda: jq._dispatch.scheduler._idle == workers)
+    assert eventually(lambda: insides.idle_workers(insides.scheduler(jq)) == workers)
 
 
 # --- producers that wait for room -----------------------------------------------------------
@@ -121,7 +121,7 @@ def test_a_producer_that_looks_at_its_event_does_not_jump_the_line(memory: Store
     alarms = list(lane(jq).producers)
     assert eventually(lambda: looks.looks >= 5)
 
-    with jq._dispatch.mutex:
+    with insides.mutex(jq):
         assert list(lane(jq).producers) == alarms
 
 
@@ -134,13 +134,13 @@ def test_a_producer_that_was_woken_for_nothing_keeps_its_place(memory: Store) ->
     waiting.append(in_thread(jq.enqueue, Job(id="b")))
     until_blocked(jq, 2)
     alarms = list(lane(jq).producers)
-    with jq._dispatch.mutex:
-        jq._dispatch.cancel(first)
+    with insides.mutex(jq):
+        insides.dispatch(jq).cancel(first)
         lane(jq).room -= 1  # as C does
     until_blocked(jq, 2)
     assert list(lane(jq).producers) == alarms
 
-    with jq._dispatch.mutex:
+    with insides.mutex(jq):
         lane(jq).room += 1
         lane(jq).wake_producer()
 
@@ -158,16 +158,16 @@ def test_a_producer_whose_time_ran_out_as_it_was_woken_takes_the_room(
     jq = memory.open(nothing, start=False, queue_size=1)
     first, *_ = fill(jq, 1)
     is_out = threading.Event()
-    sleep = _Wait.sleep
+    sleep = getattr(*insides.sleeping_for_room())
 
-    def until_time_is_out(wait: _Wait, alarm: threading.Lock) -> None:
-        if wait._timeout is None:
+    def until_time_is_out(wait: Any, alarm: threading.Lock) -> None:
+        if not insides.has_timeout(wait):
             sleep(wait, alarm)
             return
         assert is_out.wait(PATIENCE)
-        wait._deadline = 0.0
+        insides.time_out(wait)
 
-    monkeypatch.setattr(_Wait, "sleep", until_time_is_out)
+    monkeypatch.setattr(*insides.sleeping_for_room(), until_time_is_out)
     a = in_thread(jq.enqueue, Job(id="a"), timeout=PATIENCE)
     until_blocked(jq)
     b = in_thread(jq.enqueue, Job(id="b"))
@@ -186,16 +186,16 @@ def test_a_producer_sleeps_on_a_lock_that_is_taken(
     # 1. A waits, its time is up, and just then it is woken. 2. C takes the room before A looks.
     # 3. A waits again. Who wakes it releases its lock, so that must be taken.
     taken: list[bool] = []
-    sleep = _Wait.sleep
+    sleep = getattr(*insides.sleeping_for_room())
 
-    def time_is_up_at_first(wait: _Wait, alarm: threading.Lock) -> None:
+    def time_is_up_at_first(wait: Any, alarm: threading.Lock) -> None:
         taken.append(alarm.locked())
         if len(taken) == 1:
             lane(jq).producers.popleft().release()
         else:
             sleep(wait, alarm)
 
-    monkeypatch.setattr(_Wait, "sleep", time_is_up_at_first)
+    monkeypatch.setattr(*insides.sleeping_for_room(), time_is_up_at_first)
     jq = memory.open(nothing, start=False, queue_size=1)
     first, *_ = fill(jq, 1)
     a = in_thread(jq.enqueue, Job())
@@ -238,14 +238,14 @@ def test_a_job_that_comes_while_the_logs_thread_writes_is_written_after_it(
     # yet. 2. B comes, and could copy itself into the map: under the same number.
     store = Store("write", tmp_path)
     jq = store.open(nothing, start=False)
-    writer = jq._dispatch.journal.writer  # type: ignore[union-attr]  # there is a log
+    writer = insides.writer(jq)
     coming: list[Future[JobHandle]] = []
 
     def encode_slowly(*args: Any) -> bytes:
         data = encode_batch(*args)
         if not coming:
             coming.append(in_thread(jq.enqueue, Job(id="b")))
-            assert eventually(lambda: writer._open.urgent or coming[0].done())
+            assert eventually(lambda: insides.open_batch(writer).urgent or coming[0].done())
         return data
 
     monkeypatch.setattr(tail, "encode_batch", encode_slowly)
@@ -271,7 +271,7 @@ def test_a_close_that_breaks_off_is_taken_up_by_who_waits_for_it(
     fill(jq, 1)
     blocker.await_entered()
     interrupt = threading.Event()
-    wait, waits = jq._dispatch.quiet.wait, []
+    wait, waits = insides.quiet(jq).wait, []
 
     def interrupted_at_first(condition: Callable[[], bool], timeout: float | None) -> bool:
         waits.append(timeout)
@@ -280,11 +280,11 @@ def test_a_close_that_breaks_off_is_taken_up_by_who_waits_for_it(
         assert interrupt.wait(PATIENCE)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(jq._dispatch.quiet, "wait", interrupted_at_first)
+    monkeypatch.setattr(insides.quiet(jq), "wait", interrupted_at_first)
     a = in_thread(jq.close)
     assert eventually(lambda: waits)
     b = in_thread(jq.close)
-    assert eventually(lambda: jq._life._waiting_closers)
+    assert eventually(lambda: insides.waiting_closers(jq))
 
     interrupt.set()
     assert isinstance(a.exception(PATIENCE), KeyboardInterrupt)
@@ -292,7 +292,7 @@ def test_a_close_that_breaks_off_is_taken_up_by_who_waits_for_it(
     blocker.gate.set()
 
     assert b.result(PATIENCE).completed == 1
-    assert not jq._life._pool.workers
+    assert not insides.pool(jq).workers
 
 
 # --- coming to rest -------------------------------------------------------------------------
@@ -322,7 +322,7 @@ def test_join_tells_that_the_queue_was_at_rest_though_it_is_busy_again(
     # 1. join() is woken, since the queue is at rest. 2. Before it can look, another job comes.
     blocker = memory.blocker()
     jq = memory.open(blocker)
-    quiet = jq._dispatch.quiet
+    quiet = insides.quiet(jq)
     wait = quiet.wait
 
     def wait_and_be_slow(condition: Callable[[], bool], timeout: float | None) -> bool:
@@ -347,7 +347,7 @@ def test_who_waits_for_a_job_that_the_disk_had_no_room_for_is_told(
     handle = jq.handle("a")
     waited = in_thread(handle.wait)
     result = in_thread(handle.result)
-    assert eventually(lambda: len(handle._waiters or ()) == 2)
+    assert eventually(lambda: len(insides.waiters(handle)) == 2)
     files.fail("write", errno.ENOSPC)
 
     files.let_go("write")
@@ -372,7 +372,7 @@ def test_who_waits_for_a_requeued_job_that_the_disk_had_no_room_for_is_told(
     files.await_held()
     handle = jq.handle("a")
     waited = in_thread(handle.wait)
-    assert eventually(lambda: handle._waiters)
+    assert eventually(lambda: insides.waiters(handle))
     files.fail("write", errno.ENOSPC)
 
     files.let_go("write")
@@ -500,7 +500,7 @@ def test_a_lone_job_waits_for_no_worker_that_has_gone_home(
     clock.advance(1)
     until_idle(jq)
     jq.register("late", nothing)
-    assert eventually(lambda: not jq._dispatch.scheduler._waking)
+    assert eventually(lambda: not insides.is_waking(insides.scheduler(jq)))
     blocker.gate.set()
 
     assert jq.handle("suspect").wait(PATIENCE) is Status.COMPLETED
@@ -565,7 +565,7 @@ def test_a_lone_job_that_is_cancelled_holds_up_nobody_any_more(image: Store) -> 
     jq.register("late", nothing)
     other = jq.enqueue(Job(handler="plain"))
     until_idle(jq)
-    assert eventually(lambda: not jq._dispatch.scheduler._waking)
+    assert eventually(lambda: not insides.is_waking(insides.scheduler(jq)))
 
     jq.cancel("suspect")
 
@@ -604,12 +604,12 @@ def interrupt(interruption: Interruption, call: Callable[[], object]) -> None:
 
 def check_at_rest(jq: JobQueue) -> None:
     """Nothing of an interrupted call is left behind."""
-    assert not jq._dispatch.mutex._is_owned()
-    assert jq._dispatch.quiet.watchers == []
-    assert [len(each.producers) for each in jq._dispatch.scheduler.lanes] == [0, 0, 0]
+    assert not insides.is_owned(insides.mutex(jq))
+    assert insides.watchers(jq) == []
+    assert [len(each.producers) for each in insides.scheduler(jq).lanes] == [0, 0, 0]
     metrics = jq.metrics()
     assert metrics.enqueued == metrics.completed + metrics.failed + metrics.cancelled
-    assert all(each.room == each.maxsize for each in jq._dispatch.scheduler.lanes)
+    assert all(each.room == each.maxsize for each in insides.scheduler(jq).lanes)
 
 
 def finish(jq: JobQueue, job_id: str) -> None:
@@ -680,7 +680,7 @@ def test_who_waits_for_a_job_is_told_of_its_cancel_though_that_was_interrupted(
         jq = hasty.open(nothing, start=False)
         handle = jq.enqueue(Job(id="a"))
         waited, joined = in_thread(handle.wait), in_thread(jq.join)
-        assert eventually(lambda: handle._waiters)  # noqa: B023  # called at once
+        assert eventually(lambda: insides.waiters(handle))  # noqa: B023  # called at once
         until_watched(jq)
 
         interrupt(interruption, lambda: jq.cancel("a"))  # noqa: B023  # called at once

@@ -12,6 +12,7 @@ from jobqueue.final import Job, JobContext, JobQueue, Status
 from jobqueue.final.testing import ManualClock
 from jobqueue.final.timing import timer
 from jobqueue.final.timing.timer import CHANGES_MAX, Timer
+from tests.support import insides
 from tests.support.handlers import Recorder, in_thread
 from tests.support.queues import Attempts, Store, until, until_retried
 from tests.support.waiting import PATIENCE, eventually
@@ -66,7 +67,7 @@ def test_threads_may_advance_together() -> None:
 
 def test_closed_queue_lets_go_of_its_clock(store: Store, clock: ManualClock) -> None:
     store.open(len, clock=clock).close()
-    assert clock._subscribers == []
+    assert insides.subscribers(clock) == []
 
 
 # ── delays ───────────────────────────────────────────────────────────────────────────────────
@@ -344,4 +345,4 @@ def test_timers_that_were_set_and_taken_back_do_not_pile_up(memory: Store) -> No
         for handle in jq.enqueue_many([Job() for _ in range(500)]):
             handle.wait(PATIENCE)
 
-    assert eventually(lambda: len(jq._dispatch.timer._changes) < 2 * CHANGES_MAX)
+    assert eventually(lambda: len(insides.changes_of(insides.timer(jq))) < 2 * CHANGES_MAX)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from jobqueue.improved import Config, Job, JobQueue, Metrics, Priority
+from tests.support import insides
 
 PATIENCE = 10.0  # seconds until a wait for what is bound to happen counts as failed
 
@@ -49,8 +50,8 @@ class Rig:
         """Let time pass for all frozen queues, whose workers look at the clock again."""
         self._now += seconds
         for jq in self._queues:
-            with jq._work:
-                jq._work.notify_all()
+            with insides.work(jq):
+                insides.work(jq).notify_all()
 
     def job(self, name: str, priority: Priority = Priority.MEDIUM) -> Job:
         """A job that does nothing but tell that it ran."""
@@ -86,9 +87,9 @@ class Rig:
 
     def await_metrics(self, jq: JobQueue, condition: Callable[[Metrics], bool]) -> Metrics:
         """Wait until the outcome of an attempt has made the metrics so."""
-        with jq._progress:
-            assert jq._progress.wait_for(lambda: condition(jq._counters.snapshot()), PATIENCE)
-            return jq._counters.snapshot()
+        with insides.progress(jq):
+            assert insides.progress(jq).wait_for(lambda: condition(insides.counted(jq)), PATIENCE)
+            return insides.counted(jq)
 
     def waits(self, condition: threading.Condition) -> queue.Queue[float | None]:
         """Tells of each wait on `condition` from now on: the timeout it was called with.

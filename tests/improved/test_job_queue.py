@@ -13,6 +13,7 @@ import pytest
 
 from jobqueue.improved import EnqueueTimeoutError, Job, JobQueue, Metrics, Priority
 from tests.improved.rig import PATIENCE, Rig
+from tests.support import insides
 from tests.support.waiting import eventually_freed
 
 HIGH, MEDIUM, LOW = Priority
@@ -60,7 +61,7 @@ def test_enqueue_refuses_a_timeout_that_is_no_length_of_time(rig: Rig, timeout: 
 
 def test_a_queue_without_config_has_the_default_one() -> None:
     with JobQueue() as jq:
-        assert len(jq._workers) == 4
+        assert len(insides.worker_threads(jq)) == 4
 
 
 def test_as_many_jobs_run_at_once_as_there_are_workers(rig: Rig) -> None:
@@ -81,7 +82,7 @@ def test_backpressure_blocks_a_producer_until_a_worker_takes_a_job(rig: Rig) -> 
     rig.hold(jq)
     jq.enqueue(rig.job("a"))
     jq.enqueue(rig.job("b"))
-    blocked = rig.waits(jq._room[MEDIUM])
+    blocked = rig.waits(insides.room(jq, MEDIUM))
     call = rig.call(jq.enqueue, rig.job("c"))
 
     assert blocked.get(timeout=PATIENCE) is None  # it waits, without a timeout
@@ -122,7 +123,7 @@ def test_backpressure_may_wait_for_ever(rig: Rig, timeout: float) -> None:
     jq = rig.open(num_workers=1, queue_size=1)
     rig.hold(jq)
     jq.enqueue(rig.job("a"))
-    blocked = rig.waits(jq._room[MEDIUM])
+    blocked = rig.waits(insides.room(jq, MEDIUM))
     call = rig.call(jq.enqueue, rig.job("b"), timeout=timeout)
     blocked.get(timeout=PATIENCE)
     rig.gate.set()
@@ -266,7 +267,7 @@ def test_retry_makes_every_idle_worker_sleep_no_longer_than_until_it_is_due(rig:
     3. The retry is due. The workers B and C sleep on.
     """
     jq = rig.frozen(num_workers=3, base_delay=64.0)
-    slept = rig.waits(jq._work)
+    slept = rig.waits(insides.work(jq))
     jq.enqueue(rig.failing("a"))
 
     timeouts = [slept.get(timeout=PATIENCE) for _ in range(3)]
@@ -279,7 +280,7 @@ def test_retry_makes_every_idle_worker_sleep_no_longer_than_until_it_is_due(rig:
 @pytest.mark.parametrize("longest", [1e300, 10**300])
 def test_retry_may_be_due_in_all_eternity(rig: Rig, longest: float) -> None:
     jq = rig.frozen(num_workers=1, base_delay=longest)
-    slept = rig.waits(jq._work)
+    slept = rig.waits(insides.work(jq))
     jq.enqueue(rig.failing("a"))
     while slept.get(timeout=PATIENCE) is None:
         pass  # the worker had not yet come to sleep for the first time
@@ -349,7 +350,7 @@ def test_metrics_of_an_unused_queue_are_zero(rig: Rig) -> None:
 
 def test_an_idle_worker_sleeps_until_it_is_woken(rig: Rig) -> None:
     jq = rig.open(num_workers=1)
-    slept = rig.waits(jq._work)
+    slept = rig.waits(insides.work(jq))
     jq.enqueue(rig.job("a"))
     rig.next_ran(1)
 
@@ -361,7 +362,7 @@ def test_an_idle_worker_keeps_no_finished_job_alive(rig: Rig) -> None:
         def handle(self) -> None: ...
 
     jq = rig.open(num_workers=1)
-    slept = rig.waits(jq._work)
+    slept = rig.waits(insides.work(jq))
     payload = Payload()
     dead = threading.Event()
     weakref.finalize(payload, dead.set)

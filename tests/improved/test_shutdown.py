@@ -10,6 +10,7 @@ import pytest
 
 from jobqueue.improved import Config, Job, JobQueue, Metrics, Priority, QueueClosedError
 from tests.improved.rig import PATIENCE, Rig
+from tests.support import insides
 
 
 def test_graceful_shutdown_finishes_what_is_queued(rig: Rig) -> None:
@@ -35,13 +36,13 @@ def test_graceful_shutdown_ends_the_workers(rig: Rig) -> None:
     jq = rig.open(num_workers=3)
     jq.close()
 
-    assert [worker for worker in jq._workers if worker.is_alive()] == []
+    assert [worker for worker in insides.worker_threads(jq) if worker.is_alive()] == []
 
 
 def test_graceful_shutdown_refuses_new_jobs_while_it_waits(rig: Rig) -> None:
     jq = rig.open(num_workers=1)
     rig.hold(jq)
-    waits = rig.waits(jq._progress)
+    waits = rig.waits(insides.progress(jq))
     closing = rig.call(jq.close)
     waits.get(timeout=PATIENCE)
 
@@ -58,7 +59,7 @@ def test_graceful_shutdown_refuses_a_producer_that_waits_for_room(rig: Rig) -> N
     jq = rig.open(num_workers=1, queue_size=1)
     rig.hold(jq)
     jq.enqueue(rig.job("accepted"))
-    blocked = rig.waits(jq._room[Priority.MEDIUM])
+    blocked = rig.waits(insides.room(jq, Priority.MEDIUM))
     call = rig.call(jq.enqueue, rig.job("refused"))
     blocked.get(timeout=PATIENCE)
     closing = rig.call(jq.close)
@@ -91,7 +92,7 @@ def test_graceful_shutdown_that_gave_up_starts_nothing_more(rig: Rig) -> None:
     jq.enqueue(rig.job("lost"))
     jq.close()
     rig.gate.set()
-    for worker in jq._workers:
+    for worker in insides.worker_threads(jq):
         worker.join(PATIENCE)
         assert not worker.is_alive()
 
@@ -118,7 +119,7 @@ def test_graceful_shutdown_is_over_for_all_who_asked_at_the_same_time(rig: Rig) 
     jq = rig.open(num_workers=1)
     rig.hold(jq)
     jq.enqueue(rig.job("a"))
-    waits = rig.waits(jq._progress)
+    waits = rig.waits(insides.progress(jq))
     calls = [rig.call(jq.close) for _ in range(4)]
     for _ in calls:
         waits.get(timeout=PATIENCE)
@@ -134,10 +135,10 @@ def test_a_close_returns_when_another_one_gives_up(
 ) -> None:
     jq = rig.open(num_workers=1, shutdown_timeout=3600.0)
     rig.hold(jq)
-    waits = rig.waits(jq._progress)
+    waits = rig.waits(insides.progress(jq))
     patient = rig.call(jq.close)
     waits.get(timeout=PATIENCE)
-    monkeypatch.setattr(jq, "_config", Config(shutdown_timeout=0.0))
+    monkeypatch.setattr(*insides.config(jq), Config(shutdown_timeout=0.0))
     jq.close()
 
     patient.result(PATIENCE)  # while the handler still runs
@@ -174,7 +175,7 @@ def test_the_end_of_the_with_block_closes(rig: Rig) -> None:
 def test_close_may_have_all_the_time_in_the_world(rig: Rig, longest: float) -> None:
     jq = rig.open(num_workers=1, shutdown_timeout=longest)
     rig.hold(jq)
-    waits = rig.waits(jq._progress)
+    waits = rig.waits(insides.progress(jq))
     closing = rig.call(jq.close)
     waits.get(timeout=PATIENCE)
     rig.gate.set()

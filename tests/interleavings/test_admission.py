@@ -15,6 +15,7 @@ from jobqueue.final import (
     QueueClosedError,
     ShutdownReport,
 )
+from tests.support import insides
 from tests.support.interleavings import explore, join, start
 
 pytestmark = pytest.mark.slow
@@ -30,10 +31,10 @@ class Queue:
         self.least_room = 1
         config = Config(num_workers=workers, queue_size=1)
         self.jq = JobQueue(config, handler=self._handle, start=start)
-        self.lane = self.jq._dispatch.scheduler.medium
+        self.lane = insides.scheduler(self.jq).medium
 
     def _handle(self, payload: bytes) -> None:
-        with self.jq._mutex:
+        with insides.mutex(self.jq):
             self.least_room = min(self.least_room, self.lane.room, 1 - len(self.lane.queue))
             self.ran.append(payload.decode())
 

@@ -18,6 +18,7 @@ from jobqueue.final import (
 )
 from jobqueue.final.core.status_map import Finished
 from jobqueue.final.life import recovery
+from tests.support import insides
 from tests.support.disk_tree import Tree
 from tests.support.interleavings import explore, join, start
 from tests.support.recording_files import EMPTY_DISK, LOG, RecordingFiles
@@ -85,9 +86,12 @@ class Queue:
         """What the log tells of the jobs."""
         self.files.inject = None
         again = JobQueue(self._config, handler=self._handle, start=False)
-        finished: dict[str, Finished] = again._status.finished
+        finished: dict[str, Finished] = insides.status_map(again).finished
         statuses = {name: record.status for name, record in finished.items()}
-        statuses |= {name: handle._status for name, handle in again._status.live.items()}
+        statuses |= {
+            name: insides.recorded_status(handle)
+            for name, handle in insides.status_map(again).live.items()
+        }
         again.close()
         return statuses
 

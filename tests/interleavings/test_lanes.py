@@ -12,6 +12,7 @@ from jobqueue.final import Job, Priority, Status
 from jobqueue.final.core.scheduler import FairScheduler
 from jobqueue.final.model.handle import HandleOwner, JobHandle
 from jobqueue.final.runtime.mutex import Mutex
+from tests.support import insides
 from tests.support.interleavings import Deadlock, ModelledMutex, explore, join, start
 
 pytestmark = pytest.mark.slow
@@ -56,9 +57,9 @@ class Lanes:
                     handle = self.scheduler.take()
                     if handle is None:
                         return
-            self._handler(handle._job.id)
+            self._handler(insides.job_of(handle).id)
             with self.mutex:
-                self.taken.append(handle._job.id)
+                self.taken.append(insides.job_of(handle).id)
                 if len(self.taken) == self._jobs:
                     self._all_taken.set()
 
@@ -68,7 +69,7 @@ class Lanes:
             handle = JobHandle(cast("HandleOwner", None), job, Status.QUEUED)
             with self.mutex:
                 self.scheduler.push(handle, 0.0)
-                self.scheduler._check()
+                insides.check_lanes(self.scheduler)
 
     def await_all(self) -> None:
         """Return when as many jobs have been dealt with as were announced."""
@@ -82,7 +83,7 @@ class Lanes:
         join(self._workers)
 
     def left(self) -> list[str]:
-        return [handle._job.id for lane in self.scheduler.lanes for handle in lane.queue]
+        return [insides.job_of(handle).id for lane in self.scheduler.lanes for handle in lane.queue]
 
 
 def test_each_job_is_taken_once_and_none_is_forgotten() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from jobqueue.naive import Job, JobQueue
+from tests.support import insides
 
 PATIENCE = 10.0  # seconds until a wait for what is bound to happen counts as failed
 
@@ -97,7 +98,7 @@ def test_flaw_3_a_failed_job_is_gone() -> None:
         jq.enqueue(Job("fails once", fail))
         jq.enqueue(Job("afterwards", done.set))
         assert done.wait(PATIENCE)
-        left = jq._line.qsize()
+        left = insides.line(jq).qsize()
 
     assert tries.qsize() == 1
     assert left == 0  # neither tried again nor kept for later
@@ -114,7 +115,7 @@ def test_flaw_4_close_loses_the_jobs_in_the_line(busy: BusyQueue) -> None:
     busy.jq.enqueue(Job("lost", ran.set))
     assert returns(busy.jq.close)
     busy.release()
-    for worker in busy.jq._workers:
+    for worker in insides.worker_threads(busy.jq):
         worker.join(PATIENCE)
         assert not worker.is_alive()
 

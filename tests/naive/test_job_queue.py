@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from jobqueue.naive import Job, JobQueue
+from tests.support import insides
 
 PATIENCE = 10.0  # seconds until a wait for what is bound to happen counts as failed
 
@@ -112,7 +113,7 @@ def test_close_ends_idle_workers_and_may_be_called_again(jq: JobQueue) -> None:
     jq.close()
     jq.close()
 
-    for worker in jq._workers:
+    for worker in insides.worker_threads(jq):
         worker.join(PATIENCE)
         assert not worker.is_alive()
 

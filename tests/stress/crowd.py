@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 
 from jobqueue.final import Job, JobContext, JobQueue, LaneMetrics, Metrics, Priority
+from tests.support import insides
 from tests.support.handlers import in_thread
 
 LONG = 100.0
@@ -109,9 +110,9 @@ def check_at_rest(jq: JobQueue) -> None:
     metrics = jq.metrics()
     assert (metrics.queued, metrics.scheduled, metrics.processing) == (0, 0, 0)
     assert metrics.enqueued == metrics.completed + metrics.failed + metrics.cancelled
-    with jq._dispatch.mutex:
-        scheduler = jq._dispatch.scheduler
-        scheduler._check()
+    with insides.mutex(jq):
+        scheduler = insides.scheduler(jq)
+        insides.check_lanes(scheduler)
         assert all(lane.room == lane.maxsize for lane in scheduler.lanes)
         assert not any(lane.producers for lane in scheduler.lanes)
-    assert jq._dispatch.quiet.watchers == []
+    assert insides.watchers(jq) == []

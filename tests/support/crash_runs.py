@@ -31,6 +31,8 @@ from tests.support.ledger import FRESH, NOT_THERE, Durability, Ledger, Standing,
 from tests.support.recording_files import EMPTY_DISK, LOG, RecordingFiles
 from tests.support.waiting import PATIENCE, eventually
 
+from . import insides
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
@@ -152,7 +154,7 @@ class CrashRun:
     @property
     def is_broken(self) -> bool:
         """Whether the log has failed for good."""
-        journal = self.jq._dispatch.journal
+        journal = insides.journal(self.jq)
         return journal is None or journal.writer.failure is not None
 
     # ── the life of a queue ──────────────────────────────────────────────────────────────────
@@ -343,7 +345,7 @@ class CrashRun:
 
     def _is_quiet(self) -> bool:
         metrics = self.jq.metrics()
-        parked = self.jq._dispatch.registry.parked_count
+        parked = insides.parked_count(self.jq)
         return metrics.processing == self._held and (self._paused or metrics.queued == parked)
 
     def _unsettled(self) -> set[str]:

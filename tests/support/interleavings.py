@@ -20,9 +20,9 @@ import pytest
 
 from jobqueue.final import job_queue
 from jobqueue.final.life import wiring as assembly
-from jobqueue.final.runtime import mutex
 from jobqueue.final.runtime.clock import SystemClock
 from jobqueue.final.timing import timer
+from tests.support import insides
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,7 +92,7 @@ def _everything_modelled() -> Iterator[None]:
     """Have a queue made of what the explorer knows, also where names were taken before."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assembly, "make_mutex", ModelledMutex)
-        patch.setattr(mutex, "_GIVE_WAY_SECONDS", 0.0)  # here one waits for locks, not for the GIL
+        patch.setattr(*insides.give_way_seconds(), 0.0)  # here one waits for locks, not for the GIL
         patch.setattr(timer, "SimpleQueue", _SimpleQueue)
         patch.setattr(SystemClock, "monotonic", staticmethod(_monotonic))
         patch.setattr(SystemClock, "time", staticmethod(_time))

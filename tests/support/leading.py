@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from . import insides
 from .waiting import eventually
 
 if TYPE_CHECKING:
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
 
 def left_to_callers(jq: JobQueue) -> LogWriter:
     """The queue's log, whose thread sleeps, and takes no job from a caller who is slow to lead."""
-    assert jq._dispatch.journal is not None
-    writer = jq._dispatch.journal.writer
-    writer._linger = 3600.0
-    eventually(lambda: writer._asleep_until)  # where it is at work, nobody else leads
+    writer = insides.writer(jq)
+    insides.leave_to_callers(writer)
+    eventually(lambda: insides.is_log_asleep(writer))  # where it is at work, nobody else leads
     return writer

@@ -11,6 +11,8 @@ from jobqueue.final.testing import ManualClock
 from tests.support.handlers import Blocker
 from tests.support.waiting import PATIENCE, eventually
 
+from . import insides
+
 LOGS = ("async", "write", "fsync")
 STORES = ("memory", *LOGS)
 
@@ -21,12 +23,13 @@ class Store:
     Attributes:
         kind: "memory", or the durability of the log.
         path: the log's directory, where there is one; every `open` uses the same.
+        queues: those that were opened, the latest last.
     """
 
     def __init__(self, kind: str, directory: Path) -> None:
         self.kind = kind
         self.path = directory / "jobs.db"
-        self._queues: list[JobQueue] = []
+        self.queues: list[JobQueue] = []
         self._blockers: list[Blocker] = []
 
     def config(self, **settings: Any) -> Config:
@@ -49,21 +52,25 @@ class Store:
         jq = JobQueue(
             self.config(**settings), handler=handler, handlers=handlers, start=start, clock=clock
         )
-        self._queues.append(jq)
+        self.queues.append(jq)
         return jq
 
     def close(self) -> None:
         """Let the handlers go and close the queues, leaving what waits."""
         for blocker in self._blockers:
             blocker.gate.set()
-        for jq in self._queues:
+        for jq in self.queues:
             jq.close(PATIENCE, drain=False)
 
     def blocker(self, error: BaseException | None = None) -> Blocker:
         """A handler that is held on to until its gate is set: at the test's end at the latest."""
         blocker = Blocker(error)
-        self._blockers.append(blocker)
+        self.keep(blocker)
         return blocker
+
+    def keep(self, blocker: Blocker) -> None:
+        """Set the gate of a blocker at the test's end at the latest."""
+        self._blockers.append(blocker)
 
 
 class Attempts:
@@ -114,4 +121,4 @@ def fill(jq: JobQueue, count: int, priority: Priority = Priority.MEDIUM) -> list
 
 def until_blocked(jq: JobQueue, count: int = 1, priority: Priority = Priority.MEDIUM) -> None:
     """Wait until so many producers are blocked on a full lane."""
-    assert eventually(lambda: len(jq._dispatch.scheduler.lanes[priority].producers) == count)
+    assert eventually(lambda: len(insides.producers(jq, priority)) == count)

@@ -28,6 +28,7 @@ from jobqueue.final import (
 from jobqueue.final.callers import admission
 from jobqueue.final.life import recovery
 from jobqueue.final.testing import ManualClock
+from tests.support import insides
 from tests.support.faulty_files import FaultyFiles
 from tests.support.handlers import Recorder, in_thread
 from tests.support.queues import Store, fill, until, until_blocked
@@ -579,9 +580,9 @@ def test_id_that_another_thread_took_is_refused_after_those_before_it_are_in(
     blocked = in_thread(jq.enqueue_many, jobs("a", "b", "c", "d", "e", "taken"))
     until_blocked(jq)
     jq.enqueue(Job(id="taken", priority=HIGH))
-    with jq._mutex:  # room for three at once
-        for handle in list(jq._dispatch.status.live.values()):
-            jq._dispatch.cancel(handle)
+    with insides.mutex(jq):  # room for three at once
+        for handle in list(insides.status_map(jq).live.values()):
+            insides.dispatch(jq).cancel(handle)
     error = blocked.exception(PATIENCE)
     assert isinstance(error, DuplicateJobError)
     assert ids(error.accepted) == ["a", "b", "c", "d", "e"]
@@ -748,12 +749,12 @@ def test_last_worker_does_not_wait_for_a_place_that_another_took_before_it_slept
         if payload == b"outer":
             jq.enqueue(Job(b"fills the lane"))
             with monkeypatch.context() as patch:  # not for what the worker does next
-                patch.setattr(jq._seats, "current", free_a_place)
-                patch.setattr(jq._dispatch, "mutex", Taken())
+                patch.setattr(insides.seats(jq), "current", free_a_place)
+                patch.setattr(insides.dispatch(jq), "mutex", Taken())
                 jq.enqueue(Job(id="x"), timeout=1.0)
 
     jq = memory.open(handle, num_workers=1, queue_size=1, max_retries=0, start=False)
-    lane, mutex, current = jq._dispatch.scheduler.lanes[MEDIUM], jq._mutex, jq._seats.current
+    lane, mutex, current = insides.lane(jq, MEDIUM), insides.mutex(jq), insides.seats(jq).current
     outer = jq.enqueue(Job(b"outer"))
     jq.start()
     with pytest.raises(EnqueueTimeoutError, match="last worker"):
@@ -766,7 +767,7 @@ def test_handler_in_a_thread_of_its_own_waits_as_any_producer(store: Store) -> N
     jq = full(store)
     futures = in_thread(jq.enqueue, Job(), timeout=0.01)
     assert isinstance(futures.exception(PATIENCE), EnqueueTimeoutError)
-    assert eventually(lambda: not jq._dispatch.scheduler.lanes[MEDIUM].producers)
+    assert eventually(lambda: not insides.producers(jq))
 
 
 def test_handler_cannot_join_or_close_its_own_queue(store: Store) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from jobqueue.final import Job, JobCancelledError, JobContext, RejectJobError, RetryJobError, Status
 from jobqueue.final.testing import ManualClock
+from tests.support import insides
 from tests.support.handlers import Recorder, in_thread
 from tests.support.queues import Attempts, Store, until
 from tests.support.waiting import PATIENCE
@@ -47,8 +48,9 @@ def test_scheduled_job_is_cancelled_and_never_runs(store: Store, clock: ManualCl
     jq = store.open(recorder, clock=clock)
     handle = jq.enqueue(Job(id="a"), delay=5)
     assert handle.cancel() is True
-    jq._dispatch.timer.expire()
-    assert len(jq._dispatch.timer._wheel) == 0  # it is not kept until it would have been due
+    insides.timer(jq).expire()
+    wheel = insides.wheel_of(insides.timer(jq))
+    assert len(wheel) == 0  # it is not kept until it would have been due
     jq.enqueue(Job(id="b"), delay=5)
     clock.advance(10)
     assert jq.join(PATIENCE)
@@ -84,7 +86,7 @@ def test_many_cancelled_jobs_do_not_keep_the_others_from_running(memory: Store, 
     handles = jq.enqueue_many([Job(id=f"{n:03}") for n in range(100)])
     for handle in handles[::every]:
         assert handle.cancel()
-        jq._dispatch.scheduler._check()
+        insides.check_lanes(insides.scheduler(jq))
     jq.start()
     assert jq.join(PATIENCE)
     left = [handle.id for n, handle in enumerate(handles) if n % every]

@@ -21,6 +21,7 @@ from jobqueue.final import (
     Status,
 )
 from jobqueue.final.testing import ManualClock
+from tests.support import insides
 from tests.support.handlers import in_thread
 from tests.support.queues import Attempts, Store, until
 from tests.support.waiting import PATIENCE, eventually
@@ -85,7 +86,7 @@ def test_wait_that_ran_out_leaves_nothing_behind(memory: Store) -> None:
     for _ in range(10):
         handle.wait(0)
         handle.wait(0.0001)
-    assert not handle._waiters
+    assert not insides.waiters(handle)
 
 
 @pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
@@ -102,7 +103,7 @@ def test_all_who_wait_are_woken(store: Store) -> None:
     handle = jq.enqueue(Job(b"x"))
     waits = [in_thread(handle.wait) for _ in range(5)]
     results = [in_thread(handle.result) for _ in range(5)]
-    assert eventually(lambda: len(handle._waiters or ()) == 10)
+    assert eventually(lambda: len(insides.waiters(handle)) == 10)
     jq.start()
     assert {wait.result(PATIENCE) for wait in waits} == {Status.COMPLETED}
     assert {result.result(PATIENCE) for result in results} == {b"x"}
@@ -136,14 +137,14 @@ def test_wait_tells_how_the_job_ended_though_it_was_requeued_at_once(
     handle = jq.enqueue(Job(id="a"))
     until(handle, Status.FAILED)
     jq.pause()
-    wait_for = jq._wait_for
+    wait_for = getattr(*insides.waiting_for(jq))
 
     def requeued_meanwhile(handle: JobHandle, timeout: float | None) -> JobHandle:
-        finished = wait_for(handle, timeout)
+        finished: JobHandle = wait_for(handle, timeout)
         jq.requeue("a")
         return finished
 
-    monkeypatch.setattr(jq, "_wait_for", requeued_meanwhile)
+    monkeypatch.setattr(*insides.waiting_for(jq), requeued_meanwhile)
 
     assert handle.wait(PATIENCE) is Status.FAILED
 
@@ -153,7 +154,7 @@ def test_queue_that_closes_first_ends_the_wait(store: Store) -> None:
     queued, scheduled = jq.enqueue(Job(id="a")), jq.enqueue(Job(), delay=3600)
     waits = [in_thread(queued.wait), in_thread(scheduled.wait)]
     result = in_thread(queued.result)
-    assert eventually(lambda: len(queued._waiters or ()) == 2 and scheduled._waiters)
+    assert eventually(lambda: len(insides.waiters(queued)) == 2 and insides.waiters(scheduled))
     jq.close()
     assert [wait.result(PATIENCE) for wait in waits] == [Status.QUEUED, Status.SCHEDULED]
     with pytest.raises(QueueClosedError, match="before job 'a' was finished"):

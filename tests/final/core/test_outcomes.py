@@ -11,6 +11,7 @@ import pytest
 from jobqueue.final import Job, JobContext, JobQueue, RejectJobError, RetryJobError, Status
 from jobqueue.final.runtime.reporting import describe
 from jobqueue.final.testing import ManualClock
+from tests.support import insides
 from tests.support.queues import Attempts, Store, until, until_retried
 from tests.support.records import Records
 from tests.support.waiting import PATIENCE, eventually
@@ -96,10 +97,10 @@ def test_what_is_no_exception_counts_as_a_failed_attempt_and_is_retried(
 @pytest.mark.parametrize("error", NO_EXCEPTIONS, ids=by_type)
 def test_worker_lives_on_whatever_its_handler_raises(memory: Store, error: BaseException) -> None:
     jq = memory.open(Attempts(error, error, "done"), num_workers=1, max_retries=0)
-    threads = {worker.thread for worker in jq._life._pool.workers}
+    threads = {worker.thread for worker in insides.pool(jq).workers}
     statuses = [jq.enqueue(Job()).wait(PATIENCE) for _ in range(3)]
     assert statuses == [Status.FAILED, Status.FAILED, Status.COMPLETED]
-    assert {worker.thread for worker in jq._life._pool.workers} == threads
+    assert {worker.thread for worker in insides.pool(jq).workers} == threads
     assert all(thread.is_alive() for thread in threads)
     assert jq.metrics().workers.count == 1
 
@@ -203,7 +204,7 @@ def test_backoff_after_a_thousand_retries_is_still_max_delay(
     jq = log_store.open(Attempts(ConnectionError("down")), clock=clock, max_retries=5000)
     jq.pause()
     jq.enqueue(Job(id="a"))
-    jq.handle("a")._job._retries = 2000
+    insides.set_retries(jq.handle("a"), 2000)
     jq.resume()
     until_retried(jq, "a", 2001)
     assert runs_after(jq, clock, "a", 60)

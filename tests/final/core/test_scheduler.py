@@ -15,6 +15,7 @@ from jobqueue.final import Job, Priority, Status
 from jobqueue.final.core.scheduler import FairScheduler
 from jobqueue.final.model.handle import HandleOwner, JobHandle
 from jobqueue.final.runtime.mutex import Mutex, WorkerCondition, make_mutex
+from tests.support import insides
 from tests.support.handlers import in_thread
 from tests.support.turns import Turns
 from tests.support.waiting import PATIENCE, eventually
@@ -34,7 +35,7 @@ class Lanes:
         job = JobHandle(cast("HandleOwner", None), Job(id=name, priority=priority), Status.QUEUED)
         with self.mutex:
             self.scheduler.push(job, 0.0)
-            self.scheduler._check()
+            insides.check_lanes(self.scheduler)
         return job
 
     def take(self) -> JobHandle:
@@ -42,7 +43,7 @@ class Lanes:
         assert any(lane.queue for lane in self.scheduler.lanes)
         with self.mutex:
             handle = self.scheduler.take()
-            self.scheduler._check()
+            insides.check_lanes(self.scheduler)
         assert handle is not None
         return handle
 
@@ -51,13 +52,13 @@ class Lanes:
 
     def cancel(self, handle: JobHandle) -> None:
         with self.mutex:
-            handle._status = Status.CANCELLED
-            self.scheduler.lanes[handle._job.priority].cancelled_one()
-            self.scheduler._check()
+            insides.set_status(handle, Status.CANCELLED)
+            self.scheduler.lanes[insides.job_of(handle).priority].cancelled_one()
+            insides.check_lanes(self.scheduler)
 
     def worker(self) -> Future[JobHandle | None]:
         """A thread that takes one job; returns when it sleeps."""
-        asleep = self.scheduler._idle
+        asleep = insides.idle_workers(self.scheduler)
 
         def take() -> JobHandle | None:
             with self.mutex:
@@ -65,7 +66,7 @@ class Lanes:
 
         taken = in_thread(take)
         self._workers.append(taken)
-        assert eventually(lambda: self.scheduler._idle == asleep + 1)
+        assert eventually(lambda: insides.idle_workers(self.scheduler) == asleep + 1)
         return taken
 
     def stop(self) -> None:
@@ -83,7 +84,7 @@ def lanes() -> Iterator[Lanes]:
 
 
 def ids(handles: list[JobHandle]) -> list[str]:
-    return [handle._job.id for handle in handles]
+    return [insides.job_of(handle).id for handle in handles]
 
 
 # --- order ----------------------------------------------------------------------------------
@@ -112,7 +113,7 @@ def test_of_1200_starts_of_flooded_lanes_each_lower_one_gets_its_share(lanes: La
     for priority in Priority:
         lanes.push(priority)
     for _ in range(1200):
-        priority = lanes.take()._job.priority
+        priority = insides.job_of(lanes.take()).priority
         served[priority] += 1
         lanes.push(priority)
 
@@ -128,7 +129,7 @@ def test_a_lone_low_job_waits_for_no_more_than_the_fairness_of_higher_ones(fairn
         lanes.push(HIGH)
     lanes.push(LOW)
 
-    priorities = [handle._job.priority for handle in lanes.take_all()]
+    priorities = [insides.job_of(handle).priority for handle in lanes.take_all()]
 
     assert priorities.index(LOW) == fairness
 
@@ -139,7 +140,7 @@ def test_medium_jobs_that_overtake_low_ones_spend_their_tokens_too() -> None:
         lanes.push(MEDIUM)
     lanes.push(LOW)
 
-    assert [handle._job.priority for handle in lanes.take_all()].index(LOW) == 3
+    assert [insides.job_of(handle).priority for handle in lanes.take_all()].index(LOW) == 3
 
 
 def test_tokens_are_not_spent_while_a_lane_has_no_work() -> None:
@@ -150,7 +151,7 @@ def test_tokens_are_not_spent_while_a_lane_has_no_work() -> None:
     for priority in (LOW, HIGH, HIGH, HIGH):
         lanes.push(priority)
 
-    priorities = [handle._job.priority for handle in lanes.take_all()]
+    priorities = [insides.job_of(handle).priority for handle in lanes.take_all()]
 
     assert priorities == [HIGH, HIGH, LOW, HIGH]
 
@@ -170,8 +171,8 @@ def test_no_arrivals_break_the_bound_on_overtaking(
     def take() -> None:
         with_work = [priority for priority in Priority if waiting[priority]]
         taken = lanes.take()
-        turns.serve(taken._job.priority, with_work)
-        assert taken is waiting[taken._job.priority].popleft()
+        turns.serve(insides.job_of(taken).priority, with_work)
+        assert taken is waiting[insides.job_of(taken).priority].popleft()
 
     for step, number in steps:
         lane = waiting[Priority(number)]
@@ -191,7 +192,7 @@ def test_flooded_lanes_share_the_starts_as_tokens_say(fairness: int, rounds: int
     for priority in Priority:
         lanes.push(priority)
     for _ in range(rounds * (fairness + 2)):
-        taken = lanes.take()._job.priority
+        taken = insides.job_of(lanes.take()).priority
         turns.serve(taken, tuple(Priority))
         lanes.push(taken)
 
@@ -214,7 +215,7 @@ def test_a_job_whose_cancelling_was_cut_short_is_not_given_out(
     lanes: Lanes, priority: Priority
 ) -> None:
     cut_short, other = lanes.push(priority), lanes.push(priority)
-    cut_short._status = Status.CANCELLED  # and nothing has been counted
+    insides.set_status(cut_short, Status.CANCELLED)  # and nothing has been counted
 
     assert lanes.scheduler.take_ready() is other
 
@@ -348,7 +349,11 @@ def test_a_paused_scheduler_gives_out_nothing_until_it_is_resumed(lanes: Lanes) 
         lanes.scheduler.pause()
     workers = [lanes.worker() for _ in range(2)]
     jobs = {lanes.push(MEDIUM), lanes.push(LOW)}
-    assert eventually(lambda: lanes.scheduler._idle == 2 and not lanes.scheduler._waking)
+    assert eventually(
+        lambda: (
+            insides.idle_workers(lanes.scheduler) == 2 and not insides.is_waking(lanes.scheduler)
+        )
+    )
     assert not any(worker.done() for worker in workers)
 
     with lanes.mutex:
@@ -432,7 +437,7 @@ def test_no_wake_up_is_lost_between_many_producers_and_workers() -> None:
     for future in at_work:
         future.result(PATIENCE)
 
-    names = Counter(handle._job.id for mine in taken for handle in mine)
+    names = Counter(insides.job_of(handle).id for mine in taken for handle in mine)
     assert names == Counter(f"{p}-{c}" for p in range(producers) for c in range(each))
 
 
@@ -499,6 +504,6 @@ def test_room_of_one_lane_is_not_that_of_another() -> None:
 def test_the_invariants_are_checked() -> None:
     lanes = Lanes()
     handle = lanes.push(HIGH)
-    handle._status = Status.CANCELLED  # behind the lane's back
+    insides.set_status(handle, Status.CANCELLED)  # behind the lane's back
     with pytest.raises(AssertionError):
-        lanes.scheduler._check()
+        insides.check_lanes(lanes.scheduler)

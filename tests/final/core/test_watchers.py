@@ -8,6 +8,7 @@ import pytest
 from jobqueue.final.core.watchers import Quiet
 from jobqueue.final.runtime.mutex import Mutex, make_mutex
 from jobqueue.final.runtime.parking import acquire_within
+from tests.support import insides
 from tests.support.handlers import in_thread
 from tests.support.waiting import PATIENCE, eventually
 
@@ -21,7 +22,7 @@ class State:
         self.left = 2
 
     def is_quiet(self) -> bool:
-        assert self.mutex._is_owned()
+        assert insides.is_owned(self.mutex)
         return self.left == 0
 
     def change(self, left: int) -> None:
@@ -35,7 +36,7 @@ def state() -> Iterator[State]:
     state = State()
     yield state
     assert state.quiet.watchers == []
-    assert not state.mutex._is_owned()
+    assert not insides.is_owned(state.mutex)
 
 
 def test_nobody_waits_for_what_is_so_already(state: State) -> None:

@@ -26,6 +26,7 @@ from jobqueue.final import (
     Status,
 )
 from jobqueue.final.testing import ManualClock
+from tests.support import insides
 from tests.support.handlers import Blocker, Recorder, in_thread
 from tests.support.waiting import PATIENCE, eventually
 
@@ -280,12 +281,13 @@ def test_a_resume_just_as_a_drain_ends_starts_nothing(monkeypatch: pytest.Monkey
     given_out: list[JobHandle | None] = []
 
     def resume_before(abandon: Callable[[], ShutdownReport]) -> ShutdownReport:
-        with jq._mutex:
-            jq._scheduler.resume()
-            given_out.append(jq._scheduler.take_ready())
+        with insides.mutex(jq):
+            insides.scheduler(jq).resume()
+            given_out.append(insides.scheduler(jq).take_ready())
         return abandon()
 
-    monkeypatch.setattr(jq._life, "_abandon", partial(resume_before, jq._life._abandon))
+    abandoning = insides.abandoning(jq)
+    monkeypatch.setattr(*abandoning, partial(resume_before, getattr(*abandoning)))
 
     assert jq.close() == ShutdownReport(completed=0, unfinished=(), remaining=1)
     assert given_out == [None]
@@ -620,7 +622,7 @@ def test_producers_that_are_blocked_when_close_begins_are_accepted_or_refused(
     blocker.await_entered()
     jq.enqueue(Job(id="fills the lane"))
     producing = [in_thread(jq.enqueue, Job(id=str(n))) for n in range(10)]
-    eventually(lambda: len(jq._dispatch.scheduler.medium.producers) == 10)
+    eventually(lambda: len(insides.producers(jq)) == 10)
     closing = in_thread(jq.close)
 
     refused = [each.exception(PATIENCE) for each in producing]
@@ -757,7 +759,7 @@ def test_a_late_handler_cannot_enqueue(blocker: Blocker, own_threads: Threads) -
 
 
 def _waits(jq: JobQueue, job_id: str) -> bool:
-    return bool(jq._dispatch.status.live[job_id]._waiters)
+    return bool(insides.waiters(insides.status_map(jq).live[job_id]))
 
 
 def test_result_raises_when_the_queue_closes_first() -> None:
@@ -791,7 +793,7 @@ def test_join_returns_false_when_the_queue_closes_with_jobs_left() -> None:
     jq = JobQueue(handler=len, start=False)
     jq.enqueue(Job())
     joining = in_thread(jq.join)
-    eventually(lambda: jq._dispatch.quiet.watchers)
+    eventually(lambda: insides.watchers(jq))
 
     jq.close()
 
@@ -804,7 +806,7 @@ def test_join_returns_true_when_the_queue_closes_with_nothing_left(blocker: Bloc
     jq.enqueue(Job())
     blocker.await_entered()
     joining = in_thread(jq.join)
-    eventually(lambda: jq._dispatch.quiet.watchers)
+    eventually(lambda: insides.watchers(jq))
     blocker.gate.set()
 
     jq.close()
@@ -879,7 +881,7 @@ def test_join_ends_when_the_last_job_is_cancelled() -> None:
     with JobQueue(handler=len) as jq:
         jq.enqueue(Job(id="a"), delay=LONG)
         joining = in_thread(jq.join)
-        eventually(lambda: jq._dispatch.quiet.watchers)
+        eventually(lambda: insides.watchers(jq))
 
         jq.cancel("a")
 
@@ -894,7 +896,7 @@ def test_paused_workers_finish_what_they_hold_and_take_no_more(blocker: Blocker)
 
         blocker.gate.set()
         assert held.wait(PATIENCE) is Status.COMPLETED
-        eventually(lambda: jq._dispatch.scheduler._idle == 1)
+        eventually(lambda: insides.idle_workers(insides.scheduler(jq)) == 1)
         assert queued.status is Status.QUEUED
 
         jq.resume()
@@ -926,7 +928,7 @@ def test_when_a_worker_dies_those_who_wait_are_told(log: str) -> None:
     jq = JobQueue(Config(num_workers=1, persist_path=log), handler=len, clock=clock, start=False)
     handle = jq.enqueue(Job(id="a"))
     waiting, joining = in_thread(handle.result), in_thread(jq.join)
-    eventually(lambda: _waits(jq, "a") and jq._dispatch.quiet.watchers)
+    eventually(lambda: _waits(jq, "a") and insides.watchers(jq))
 
     clock.broken_for = "jobqueue-worker"
     jq.start()
@@ -949,7 +951,7 @@ def test_when_the_timer_dies_those_who_wait_are_told() -> None:
     waiting = in_thread(handle.result)
     eventually(lambda: _waits(jq, "a"))
 
-    jq._dispatch.timer.call_soon(_Dying())
+    insides.timer(jq).call_soon(_Dying())
 
     with pytest.raises(JobQueueError, match="the timer thread died: MemoryError"):
         waiting.result(PATIENCE)
@@ -967,7 +969,7 @@ def test_a_producer_that_waits_for_room_is_told_when_a_worker_dies() -> None:
     jq = JobQueue(Config(num_workers=1, queue_size=1), handler=len, clock=clock, start=False)
     jq.enqueue(Job())
     producing = in_thread(jq.enqueue, Job())
-    eventually(lambda: jq._dispatch.scheduler.medium.producers)
+    eventually(lambda: insides.producers(jq))
 
     clock.broken_for = "jobqueue-worker"
     jq.start()

@@ -13,6 +13,7 @@ from jobqueue.final.core.status_map import StatusMap
 from jobqueue.final.model.metrics import COUNTED
 from jobqueue.final.model.transitions import FINAL, FIRST, FOLLOWS, Event, after
 from jobqueue.final.testing import ManualClock
+from tests.support import insides
 from tests.support.queues import Attempts, Store, until
 from tests.support.waiting import PATIENCE
 
@@ -98,8 +99,9 @@ class StatusChanges:
 
 @pytest.fixture
 def changes(monkeypatch: pytest.MonkeyPatch) -> StatusChanges:
-    changes = StatusChanges(JobHandle.__dict__["_status"])
-    monkeypatch.setattr(JobHandle, "_status", changes)
+    slot = insides.recorded_statuses(JobHandle)
+    changes = StatusChanges(getattr(*slot))
+    monkeypatch.setattr(*slot, changes)
     return changes
 
 
@@ -157,14 +159,15 @@ def test_what_the_table_does_not_allow_is_refused_by_the_status_map_and_changes_
 ) -> None:
     jq = memory.open(Attempts(), start=False)
     handle = jq.enqueue(Job(id="a"))
-    handle._status = status
+    insides.set_status(handle, status)
+    known = insides.status_map(jq)
 
     def state() -> tuple[Any, ...]:
-        counts = [getattr(jq._status.meters[1], name) for name in COUNTED]
-        return handle._status, counts, set(jq._status.live), set(jq._status.finished)
+        counts = [getattr(known.meters[1], name) for name in COUNTED]
+        return insides.recorded_status(handle), counts, set(known.live), set(known.finished)
 
     before = state()
-    with pytest.raises(ValueError, match=f"{status.name} cannot {event.name}"), jq._mutex:
-        CHANGES[event](jq._status, handle)
+    with pytest.raises(ValueError, match=f"{status.name} cannot {event.name}"), insides.mutex(jq):
+        CHANGES[event](known, handle)
     assert state() == before
-    handle._status = Q
+    insides.set_status(handle, Q)

@@ -18,13 +18,11 @@ from typing import Any
 import pytest
 
 from jobqueue.final import Config, ConfigError, Job, JobHandle, JobQueue, QueueClosedError, Status
-from jobqueue.final.processes import owner as process_owner
-from jobqueue.final.processes.executor import _Limit
 from jobqueue.final.processes.owner import WorkerProcess
 from jobqueue.final.runtime.clock import Clock
 from jobqueue.final.testing import ManualClock
+from tests.support import insides, slow_to_import
 from tests.support import process_handlers as handlers
-from tests.support import slow_to_import
 from tests.support.children import Child
 from tests.support.forks import in_fork
 from tests.support.handlers import in_thread
@@ -163,7 +161,7 @@ def test_limit_that_is_late_kills_nobody(open_queue: Open) -> None:
     jq = open_queue()
     put(jq, handlers.pid).wait(PATIENCE)
     (process,) = _processes(jq)
-    limit = _Limit(process)
+    limit = insides.limit_of(process)
     strike = limit()  # 1. The timer finds the attempt's time to be up …
 
     assert not limit.has_struck()  # 2. … the attempt ends, in time …
@@ -199,13 +197,13 @@ def test_stop_that_comes_after_its_attempt_stops_no_other(open_queue: Open, stag
 
 def _unread(process: WorkerProcess) -> int:
     """How many bytes of orders a process has not taken yet."""
-    return int.from_bytes(fcntl.ioctl(process._orders, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    return int.from_bytes(
+        fcntl.ioctl(insides.orders_of(process), termios.TIOCOUTQ, bytes(4)), sys.byteorder
+    )
 
 
 def _processes(jq: JobQueue) -> list[WorkerProcess]:
-    processes = jq._life._processes
-    assert processes is not None
-    return list(processes._all)
+    return insides.all_processes(jq)
 
 
 def test_deadline_is_what_the_queues_clock_will_show(open_queue: Open, clock: SteeredClock) -> None:
@@ -328,9 +326,8 @@ def test_no_process_is_started_after_close(open_queue: Open) -> None:
     jq = open_queue()
     jq.close()
 
-    assert jq._life._processes is not None
     with pytest.raises(QueueClosedError):
-        jq._life._processes._take()
+        insides.take_process(jq)
 
 
 # --- the owner's end ------------------------------------------------------------------------------
@@ -462,7 +459,7 @@ def test_a_forked_child_that_goes_on_hears_nothing_of_the_processes(open_queue: 
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             for process in _processes(jq):
-                process._process.__del__()  # as when it is collected
+                insides.popen_of(process).__del__()  # as when it is collected
         return len(caught)
 
     assert in_fork(in_child) == 0
@@ -476,7 +473,7 @@ def test_nothing_forks_and_no_signal_arrives_while_a_process_is_started(
 
     def look(*args: Any, **kwargs: Any) -> Any:
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        seen.append((process_owner._no_fork.locked(), blocked))
+        seen.append((insides.no_fork().locked(), blocked))
         return start(*args, **kwargs)
 
     monkeypatch.setattr(subprocess, "Popen", look)
@@ -486,7 +483,7 @@ def test_nothing_forks_and_no_signal_arrives_while_a_process_is_started(
 
 
 def test_a_fork_waits_until_a_process_has_been_started() -> None:
-    with process_owner._no_fork:
+    with insides.no_fork():
         forking = in_thread(in_fork, lambda: True)
         with pytest.raises(concurrent.futures.TimeoutError):
             forking.result(0.05)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from jobqueue.final.processes import wire as process_wire
 from jobqueue.final.processes.wire import Channel
+from tests.support import insides
 from tests.support.handlers import in_thread
 from tests.support.waiting import PATIENCE
 
@@ -89,7 +89,7 @@ def test_what_was_sent_before_the_end_is_received(pair: Pair) -> None:
 def test_other_side_that_is_gone_is_noticed_though_somebody_has_its_end(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process_wire, "_LOOK_TIME", struct.pack("ll", 0, 20_000))
+    monkeypatch.setattr(*insides.look_time(), struct.pack("ll", 0, 20_000))
     asked = []
 
     def is_gone() -> bool:

@@ -21,6 +21,7 @@ from jobqueue.final.runtime.mutex import (
     make_mutex,
     release_if_owned,
 )
+from tests.support import insides
 from tests.support.handlers import in_thread
 from tests.support.waiting import PATIENCE, eventually
 
@@ -73,7 +74,7 @@ def ways_given(monkeypatch: pytest.MonkeyPatch) -> list[None]:
 def test_a_free_mutex_is_taken_without_giving_way(ways_given: list[None]) -> None:
     mutex = make_mutex()
     acquire_in_turn(mutex)
-    assert mutex._is_owned()
+    assert insides.is_owned(mutex)
     mutex.release()
     assert not ways_given
 
@@ -83,7 +84,7 @@ def test_a_worker_does_not_sleep_on_a_mutex_that_is_free_soon(
 ) -> None:
     mutex = make_mutex()
     mutex.acquire()
-    monkeypatch.setattr(module, "_GIVE_WAY_SECONDS", PATIENCE)
+    monkeypatch.setattr(*insides.give_way_seconds(), PATIENCE)
 
     worker = in_thread(take_and_let_go, mutex)
     assert eventually(lambda: len(ways_given) > 1)
@@ -98,7 +99,7 @@ def test_a_worker_sleeps_on_a_mutex_that_stays_taken(
 ) -> None:
     mutex = make_mutex()
     mutex.acquire()
-    monkeypatch.setattr(module, "_GIVE_WAY_SECONDS", seconds)
+    monkeypatch.setattr(*insides.give_way_seconds(), seconds)
     watched = Watched(mutex)
 
     worker = in_thread(take_and_let_go, watched)
@@ -125,7 +126,7 @@ def test_a_caller_gives_way_to_who_has_claimed_the_mutex_until_he_is_through(
             mutex.claimant = None
 
     monkeypatch.setattr(module, "give_way", give_way)
-    monkeypatch.setattr(module, "_GIVE_WAY_SECONDS", PATIENCE)
+    monkeypatch.setattr(*insides.give_way_seconds(), PATIENCE)
     await_turn(mutex)
     assert len(ways) == 3
 
@@ -134,12 +135,12 @@ def test_a_caller_does_not_give_way_for_ever_to_a_claim_that_was_left(
     ways_given: list[None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As an interrupted call leaves one; the next call takes its place and clears it."""
-    monkeypatch.setattr(module, "_GIVE_WAY_SECONDS", PATIENCE)
+    monkeypatch.setattr(*insides.give_way_seconds(), PATIENCE)
     with JobQueue(Config(), handler=bytes, start=False) as jq:
-        jq._mutex.claimant = "gone"
+        insides.mutex(jq).claimant = "gone"
         jq.enqueue(Job(b""))
         assert 0 < len(ways_given) <= 100
-        assert jq._mutex.claimant is None
+        assert insides.mutex(jq).claimant is None
         ways_given.clear()
 
         jq.enqueue(Job(b""))
@@ -150,7 +151,7 @@ def test_a_call_that_is_refused_leaves_no_claim() -> None:
     with JobQueue(Config(), start=False) as jq:
         with pytest.raises(UnknownHandlerError):
             jq.enqueue(Job(b""))
-        assert jq._mutex.claimant is None
+        assert insides.mutex(jq).claimant is None
 
 
 def test_a_caller_leaves_the_claim_of_one_who_sleeps_on_the_mutex(
@@ -158,14 +159,14 @@ def test_a_caller_leaves_the_claim_of_one_who_sleeps_on_the_mutex(
 ) -> None:
     """He will be handed it, so that others are to give way until he is through."""
     with JobQueue(Config(), handler=bytes, start=False) as jq:
-        mutex = jq._mutex
-        real = jq._admission._refuse
+        mutex = insides.mutex(jq)
+        real = getattr(*insides.refusing(jq))
 
         def refuse(job: Job, call: Handler | None) -> None:
             mutex.claimant = "sleeper"
             real(job, call)
 
-        monkeypatch.setattr(jq._admission, "_refuse", refuse)
+        monkeypatch.setattr(*insides.refusing(jq), refuse)
         jq.enqueue(Job(b""))
         assert mutex.claimant == "sleeper"
 
@@ -185,7 +186,7 @@ def test_a_worker_claims_the_mutex_while_it_has_it_and_only_then() -> None:
 
     claims: list[object] = []
     worker = in_thread(work)
-    assert eventually(partial(has, condition._sleepers, 1))
+    assert eventually(partial(has, insides.asleep_on(condition), 1))
     with mutex:
         assert mutex.claimant is None
         condition.notify()
@@ -219,7 +220,7 @@ def test_whoever_fell_asleep_last_is_woken_first() -> None:
     sleepers = []
     for number, name in enumerate("abc", 1):
         sleepers.append(in_thread(sleep, name))
-        assert eventually(partial(has, condition._sleepers, number))
+        assert eventually(partial(has, insides.asleep_on(condition), number))
 
     for number in range(1, 4):
         with mutex:
@@ -242,14 +243,14 @@ def test_a_wake_up_that_was_interrupted_leaves_nobody_behind_who_sleeps_no_more(
             condition.wait()
 
     first = in_thread(sleep)
-    assert eventually(partial(has, condition._sleepers, 1))
+    assert eventually(partial(has, insides.asleep_on(condition), 1))
     with mutex:
-        condition._sleepers[0].release()  # as far as `notify` got
+        insides.asleep_on(condition)[0].release()  # as far as `notify` got
     first.result(PATIENCE)
-    assert condition._sleepers == []
+    assert insides.asleep_on(condition) == []
 
     second = in_thread(sleep)
-    assert eventually(partial(has, condition._sleepers, 1))
+    assert eventually(partial(has, insides.asleep_on(condition), 1))
     with mutex:
         condition.notify()
     second.result(PATIENCE)
@@ -281,12 +282,12 @@ def test_notify_all_wakes_everybody_and_each_holds_the_mutex_once() -> None:
     def sleep() -> None:
         acquire_in_turn(mutex)
         condition.wait()
-        owned.append(mutex._is_owned())
+        owned.append(insides.is_owned(mutex))
         mutex.release()
-        owned.append(mutex._is_owned())
+        owned.append(insides.is_owned(mutex))
 
     sleepers = [in_thread(sleep) for _ in range(5)]
-    assert eventually(lambda: len(condition._sleepers) == 5)
+    assert eventually(lambda: len(insides.asleep_on(condition)) == 5)
     with mutex:
         condition.notify_all()
 
@@ -299,17 +300,17 @@ def test_notify_all_wakes_everybody_and_each_holds_the_mutex_once() -> None:
 def test_a_worker_that_is_broken_off_while_it_takes_the_mutex_leaves_it_free(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "_GIVE_WAY_SECONDS", 0.0)  # it sleeps on the mutex at once
+    monkeypatch.setattr(*insides.give_way_seconds(), 0.0)  # it sleeps on the mutex at once
     jq = JobQueue(Config(num_workers=1), handler=len)
-    (worker,) = jq._life._pool.workers
-    idle = jq._scheduler.not_empty
-    assert eventually(partial(has, idle._sleepers, 1))
-    with jq._mutex:
+    (worker,) = insides.pool(jq).workers
+    idle = insides.scheduler(jq).not_empty
+    assert eventually(partial(has, insides.asleep_on(idle), 1))
+    with insides.mutex(jq):
         idle.notify()
         assert worker.thread.ident is not None
         raise_in_thread(worker.thread.ident, SystemExit)  # comes out once it has the mutex
     worker.thread.join(PATIENCE)
 
-    assert jq._mutex.acquire(False)
-    jq._mutex.release()
+    assert insides.mutex(jq).acquire(False)
+    insides.mutex(jq).release()
     jq.close()

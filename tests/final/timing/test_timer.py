@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from jobqueue.final.runtime.clock import Clock, SystemClock
 from jobqueue.final.testing import ManualClock
 from jobqueue.final.timing.timer import TICKS_PER_SECOND, Timer, tick_after, tick_before
+from tests.support import insides
 from tests.support.handlers import in_thread
 from tests.support.waiting import PATIENCE, eventually
 
@@ -55,13 +56,13 @@ class Rig:
         """Wait until the thread sleeps: on the system's clock, until something is due."""
         manual = self.clock.manual
         assert eventually(
-            lambda: math.isinf(until := self.timer._asleep_until) is manual and until != -1
+            lambda: math.isinf(until := insides.asleep_until(self.timer)) is manual and until != -1
         )
 
     def stop(self) -> None:
         self.timer.stop()
         self.timer.join(PATIENCE)
-        assert not self.timer._thread.is_alive()
+        assert not insides.thread_of(self.timer).is_alive()
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def advance(rig: Rig, seconds: float) -> None:
 def test_items_fire_in_the_order_of_their_times_and_none_too_early(real: Rig) -> None:
     now = tick_after(time.monotonic())
     times = {"c": now + 15, "a": now + 5, "b": now + 10}
-    with real.timer._lock:  # nothing fires before all are there
+    with insides.held(real.timer):  # nothing fires before all are there
         for name, tick in times.items():
             real.timer.schedule(name, tick)
 
@@ -122,15 +123,15 @@ def test_an_earlier_item_wakes_the_thread_that_sleeps_for_a_later_one(real: Rig)
 def test_a_later_item_lets_the_thread_sleep(real: Rig) -> None:
     real.schedule("in an hour", HOUR)
     real.until_asleep()
-    asleep_until = real.timer._asleep_until
+    asleep_until = insides.asleep_until(real.timer)
     real.schedule("in two hours", 2 * HOUR)
 
-    assert real.timer._asleep_until == asleep_until
-    assert real.timer._alarm.locked()
+    assert insides.asleep_until(real.timer) == asleep_until
+    assert insides.alarm_of(real.timer).locked()
 
 
 def test_an_item_that_was_removed_does_not_fire(real: Rig) -> None:
-    with real.timer._lock:  # nothing fires before that
+    with insides.held(real.timer):  # nothing fires before that
         tick = real.schedule("removed", 0.001)
         real.schedule("stays", 0.002)
         real.timer.remove("removed", tick)
@@ -199,7 +200,7 @@ def test_a_function_may_schedule(real: Rig) -> None:
 
 
 def test_nothing_fires_after_stop(real: Rig) -> None:
-    with real.timer._lock:  # nothing fires before that
+    with insides.held(real.timer):  # nothing fires before that
         real.schedule("a", 0)
         real.timer.stop()
     real.timer.expire()
@@ -307,7 +308,9 @@ def test_a_sleep_ends_when_time_has_been_moved_far_enough(manual: Rig) -> None:
     alarm = threading.Lock()
     alarm.acquire()
     slept = in_thread(manual.timer.sleep, alarm, 10)
-    assert eventually(lambda: manual.timer._changes or len(manual.timer._wheel))
+    assert eventually(
+        lambda: insides.changes_of(manual.timer) or len(insides.wheel_of(manual.timer))
+    )
     advance(manual, 9.999)
     manual.until_asleep()
     assert not slept.done()
@@ -320,13 +323,15 @@ def test_a_sleep_whose_lock_was_released_leaves_nothing(manual: Rig) -> None:
     alarm = threading.Lock()
     alarm.acquire()
     slept = in_thread(manual.timer.sleep, alarm, 10)
-    assert eventually(lambda: manual.timer._changes or len(manual.timer._wheel))
+    assert eventually(
+        lambda: insides.changes_of(manual.timer) or len(insides.wheel_of(manual.timer))
+    )
     alarm.release()
     slept.result(PATIENCE)
     advance(manual, 20)
 
     assert manual.so_far() == []
-    assert len(manual.timer._wheel) == 0
+    assert len(insides.wheel_of(manual.timer)) == 0
 
 
 def test_a_timer_that_was_stopped_is_left_alone_by_its_clock(manual: Rig) -> None:
@@ -336,7 +341,7 @@ def test_a_timer_that_was_stopped_is_left_alone_by_its_clock(manual: Rig) -> Non
 
     assert manual.so_far() == []
     assert isinstance(manual.clock, ManualClock)
-    assert manual.clock._subscribers == []
+    assert insides.subscribers(manual.clock) == []
 
 
 def test_two_threads_that_move_time_fire_each_item_once(manual: Rig) -> None:

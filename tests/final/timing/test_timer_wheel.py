@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from jobqueue.final.timing.timer_wheel import TimerWheel
+from tests.support import insides
 
 DAY = 24 * 60 * 60 * 1000
 CENTURY = 36_525 * DAY
@@ -129,7 +130,7 @@ class WheelAgainstSortedList(RuleBasedStateMachine):
 
     @invariant()
     def wheel_is_whole(self) -> None:
-        self.wheel._check()
+        insides.check_wheel(self.wheel)
         assert len(self.wheel) == len(self.model)
         assert self.wheel.tick == self.now
 
@@ -179,7 +180,7 @@ def test_any_jump_across_borders_of_levels_brings_what_it_passes_and_leaves_the_
     for before, after in combinations(ticks, 2):
         wheel, items = filled(*(tick for tick in ticks if tick > before), now=before)
         assert wheel.advance(after) == [item for item in items if item.tick <= after]
-        wheel._check()
+        insides.check_wheel(wheel)
         assert ticks_that_wake(wheel) == [tick for tick in ticks if tick > after]
 
 
@@ -245,7 +246,7 @@ def test_what_is_delayed_by_a_turn_at_most_never_moves_down_in_a_burst(
     now: int, distance: int, levels: int
 ) -> None:
     wheel, _ = filled(now + distance, now=now)
-    assert len(wheel._levels) <= levels
+    assert len(insides.wheel_levels(wheel)) <= levels
 
 
 def test_time_does_not_run_backwards() -> None:

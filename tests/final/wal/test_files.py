@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from jobqueue.final.errors import LogLockedError
-from jobqueue.final.wal import files as files_module
 from jobqueue.final.wal.files import PAGE_BYTES, Files
+from tests.support import insides
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -344,7 +344,7 @@ class FakeLibc:
 def test_only_file_systems_that_keep_the_promise_are_trusted_with_it(
     files: Files, monkeypatch: pytest.MonkeyPatch, disk: int, reserves: bool
 ) -> None:
-    monkeypatch.setattr(files_module, "_LIBC", FakeLibc(disk=disk))
+    monkeypatch.setattr(*insides.libc(), FakeLibc(disk=disk))
     if reserves:
         files.allocate(-1, 0, 4096)
     else:
@@ -358,7 +358,7 @@ def test_an_interrupted_allocation_is_tried_again(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     libc = FakeLibc(errno.EINTR, errno.EINTR)
-    monkeypatch.setattr(files_module, "_LIBC", libc)
+    monkeypatch.setattr(*insides.libc(), libc)
     files.allocate(-1, 0, 4096)
     assert libc.errors == []
 
@@ -367,7 +367,7 @@ def test_an_interrupted_allocation_is_tried_again(
 def test_a_full_disk_shows_when_blocks_are_allocated(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files_module, "_LIBC", FakeLibc(errno.ENOSPC))
+    monkeypatch.setattr(*insides.libc(), FakeLibc(errno.ENOSPC))
     with pytest.raises(OSError) as caught:
         files.allocate(-1, 0, 4096)
     assert caught.value.errno == errno.ENOSPC
@@ -445,7 +445,7 @@ def test_without_fdatasync_a_sync_is_an_fsync(
 def test_without_fallocate_no_blocks_are_reserved(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files_module, "_LIBC", None)
+    monkeypatch.setattr(*insides.libc(), None)
     with pytest.raises(OSError) as caught:
         files.allocate(-1, 0, 4096)
     assert caught.value.errno == errno.EOPNOTSUPP
@@ -456,7 +456,7 @@ def test_fallocate_is_looked_for_on_linux_alone(
     platform: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "platform", platform)
-    assert files_module._load_libc() is None
+    assert insides.load_libc() is None
 
 
 def test_windows_is_refused_with_the_reason(

@@ -16,6 +16,7 @@ from jobqueue.final.model.context import StopRequest
 from jobqueue.final.testing import ManualClock
 from jobqueue.final.workers.pool import WorkerPool
 from jobqueue.final.workers.worker import Worker
+from tests.support import insides
 from tests.support.gil import is_gil_on
 from tests.support.handlers import Blocker, in_thread
 from tests.support.queues import Attempts, Store, until
@@ -87,7 +88,7 @@ def test_context_wait_of_what_cannot_be_waited_is_refused(memory: Store, seconds
 def test_all_threads_of_a_handler_that_wait_are_woken_by_a_cancel(memory: Store) -> None:
     def spread(payload: bytes, context: JobContext) -> list[bool]:
         naps = [in_thread(context.wait, 3600) for _ in range(3)]
-        assert eventually(lambda: len(context._stop._waiters) == 3)
+        assert eventually(lambda: len(insides.sleepers(context)) == 3)
         ready.set()
         return [nap.result(PATIENCE) for nap in naps] + [context.wait(3600)]
 
@@ -113,10 +114,10 @@ def test_sleeper_that_is_woken_twice_does_not_mind() -> None:
 
 def test_handler_is_not_equipped_where_nothing_asks_for_it(memory: Store) -> None:
     """A handler of the payload alone costs neither context nor timer."""
-    jq = memory.open(lambda payload: handle_of("a")._stop, start=False)
+    jq = memory.open(lambda payload: insides.stop_of(handle_of("a")), start=False)
 
     def handle_of(id: str) -> JobHandle:
-        return jq._dispatch.status.live[id]
+        return insides.status_map(jq).live[id]
 
     handle = jq.enqueue(Job(id="a"))
     jq.start()
@@ -140,7 +141,7 @@ class Stuck(Blocker):
 
 def stuck(store: Store) -> Stuck:
     blocker = Stuck()
-    store._blockers.append(blocker)
+    store.keep(blocker)
     return blocker
 
 
@@ -239,8 +240,8 @@ def test_attempts_in_time_are_not_reported_and_leave_no_timer(
     jq = memory.open(len, clock=clock, job_timeout=5)
     jq.enqueue_many([Job() for _ in range(20)])
     assert jq.join(PATIENCE)
-    jq._dispatch.timer.expire()
-    assert len(jq._dispatch.timer._wheel) == 0
+    insides.timer(jq).expire()
+    assert len(insides.wheel_of(insides.timer(jq))) == 0
     clock.advance(100)
     assert (records.rest(), jq.metrics().overrunning) == ([], 0)
 
@@ -340,7 +341,7 @@ def test_no_stand_in_comes_while_the_queue_closes(memory: Store, clock: ManualCl
     jq.enqueue(Job())
     blocker.await_entered()
     closing = in_thread(jq.close, PATIENCE)
-    assert eventually(lambda: jq._state.now is State.CLOSING)
+    assert eventually(lambda: insides.state(jq) is State.CLOSING)
     clock.advance(5)
     assert (jq.metrics().workers.count, jq.metrics().overrunning) == (1, 1)
     blocker.gate.set()
@@ -350,10 +351,10 @@ def test_no_stand_in_comes_while_the_queue_closes(memory: Store, clock: ManualCl
 def test_system_that_gives_no_thread_for_a_stand_in_is_reported_and_survived(
     memory: Store, clock: ManualClock, records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make = WorkerPool._make
+    make = getattr(*insides.making_worker(WorkerPool))
 
     def make_one_that_cannot_start(pool: WorkerPool, seat: Seat) -> Worker:
-        worker = make(pool, seat)
+        worker: Worker = make(pool, seat)
         monkeypatch.setattr(worker.thread, "start", no_more_threads)
         return worker
 
@@ -362,7 +363,7 @@ def test_system_that_gives_no_thread_for_a_stand_in_is_reported_and_survived(
 
     blocker = stuck(memory)
     jq = memory.open(len, handlers={"stuck": blocker}, clock=clock, job_timeout=5, num_workers=1)
-    monkeypatch.setattr(WorkerPool, "_make", make_one_that_cannot_start)
+    monkeypatch.setattr(*insides.making_worker(WorkerPool), make_one_that_cannot_start)
     jq.enqueue(Job(handler="stuck", max_retries=0))
     blocker.await_entered()
     clock.advance(5)
@@ -383,8 +384,8 @@ def test_time_that_is_up_just_after_the_attempt_changes_nothing(
     jq = memory.open(attempts, clock=clock, job_timeout=5, num_workers=1)
     handle = jq.enqueue(Job())
     assert handle.result(PATIENCE) == "done"
-    [worker] = jq._life._pool.workers
-    jq._life._pool.overran(worker, handle, attempts.contexts[0]._stop)
+    [worker] = insides.pool(jq).workers
+    insides.pool(jq).overran(worker, handle, insides.stop_in(attempts.contexts[0]))
     metrics = jq.metrics()
     assert (metrics.overrunning, metrics.workers.count, records.rest()) == (0, 1, [])
     assert not attempts.contexts[0].cancelled
@@ -396,18 +397,19 @@ def test_time_that_is_up_between_return_and_outcome_leaves_a_pool_of_its_size(
     """1. The handler returns, in time. 2. Its time is up. 3. Its outcome is recorded."""
     attempts = Attempts("done")
     jq = memory.open(attempts, clock=clock, job_timeout=5, num_workers=1)
-    (worker,) = jq._life._pool.workers
-    returned = jq._life._pool._outcomes.returned
+    (worker,) = insides.pool(jq).workers
+    returned = insides.outcomes(jq).returned
 
     def overrun_first(seat: Seat, handle: JobHandle, *outcome: Any) -> None:
         monkeypatch.undo()
-        assert handle._stop is not None
-        finish = jq._life._pool.overran(worker, handle, handle._stop)
+        stop = insides.stop_of(handle)
+        assert stop is not None
+        finish = insides.pool(jq).overran(worker, handle, stop)
         assert finish is not None
         finish()
         returned(seat, handle, *outcome)
 
-    monkeypatch.setattr(jq._life._pool._outcomes, "returned", overrun_first)
+    monkeypatch.setattr(insides.outcomes(jq), "returned", overrun_first)
     assert jq.enqueue(Job()).result(PATIENCE) == "done"
     assert jq.enqueue(Job()).result(PATIENCE) == "done"
     assert eventually(lambda: jq.metrics().workers.count == 1)
@@ -443,7 +445,7 @@ def test_handler_that_overran_may_wait_for_room_that_its_stand_in_makes(
     blocker.await_entered()
     jq.enqueue(Job())  # fills the lane
     go.set()
-    assert eventually(lambda: jq._dispatch.scheduler.medium.producers)
+    assert eventually(lambda: insides.producers(jq))
     blocker.gate.set()
-    assert eventually(lambda: "inner" in jq._dispatch.status)
+    assert eventually(lambda: "inner" in insides.status_map(jq))
     assert jq.handle("inner").wait(PATIENCE) is Status.COMPLETED

@@ -10,6 +10,7 @@ import resource
 import sys
 
 from jobqueue.final import Config, JobQueue
+from tests.support import insides
 
 
 def peak_bytes() -> int:
@@ -24,5 +25,5 @@ if __name__ == "__main__":
     config = Config(persist_path=log, status_retention=int(retention))
     with JobQueue(config, handler=len, start=False) as jq:
         raised = peak_bytes() - before
-        known = len(jq._status.finished) + len(jq._status.live)
+        known = len(insides.status_map(jq).finished) + len(insides.status_map(jq).live)
         print(json.dumps({"raised": raised, "known": known, "queued": jq.metrics().queued}))

@@ -14,6 +14,7 @@ from jobqueue.final.wal.format.record import Enqueued
 from jobqueue.final.wal.names import LogFile
 from jobqueue.final.wal.reading import scan as scan_module
 from jobqueue.final.wal.reading.scan import Batches, Damage, scan
+from tests.support import insides
 from tests.support.logs import Image, job, segment
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def test_part_of_the_batches_knows_its_place(tmp_path: Path, image: Image) -> No
 def test_batches_may_lie_across_the_chunks_that_are_read(
     tmp_path: Path, image: Image, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scan_module, "_CHUNK_BYTES", chunk)
+    monkeypatch.setattr(*insides.chunk_bytes(), chunk)
     items = scanned(tmp_path, image.data)
     assert numbers_in(items) == [1, 2, 3, 4]
     assert damage_in(items) == []
@@ -222,7 +223,7 @@ def test_what_is_no_batch_does_not_pile_up_in_memory(
     tmp_path: Path, image: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scan_module, "BATCH_BYTES_MAX", 100_000)
-    monkeypatch.setattr(scan_module, "_CHUNK_BYTES", 10_000)
+    monkeypatch.setattr(*insides.chunk_bytes(), 10_000)
     garbage = b"no newline here " * 200_000
     data = image.data + garbage + b"\n" + encode_batch([job(5)], 5, 0)
     (tmp_path / "segment").write_bytes(data)

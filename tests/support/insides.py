@@ -1,0 +1,515 @@
+"""The one door to what the package keeps to itself.
+
+A test asks the public API. What only the inside can tell (who sleeps, who holds a lock, what a
+race does between two steps) it asks for here, so that a renamed part is followed in one place.
+`tests/test_architecture.py` refuses an underscored name of the package in any other test module.
+
+A `Seam` names a private method for `monkeypatch.setattr(*seam, replacement)`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import subprocess
+    import threading
+    from collections import deque
+    from collections.abc import Collection, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from jobqueue import improved, naive
+    from jobqueue.final import Job, JobContext, JobHandle, JobQueue, Priority, Status
+    from jobqueue.final.core.counters import BusyMeter
+    from jobqueue.final.core.journal import Journal
+    from jobqueue.final.core.outcomes import Outcomes
+    from jobqueue.final.core.placement import Dispatch
+    from jobqueue.final.core.queue_state import State
+    from jobqueue.final.core.scheduler import FairScheduler, Lane
+    from jobqueue.final.core.seats import Seats
+    from jobqueue.final.core.status_map import StatusMap
+    from jobqueue.final.core.watchers import Quiet
+    from jobqueue.final.errors import JobQueueError
+    from jobqueue.final.model.context import StopRequest
+    from jobqueue.final.processes.executor import Processes, _Limit
+    from jobqueue.final.processes.owner import WorkerProcess
+    from jobqueue.final.runtime.mutex import Mutex, WorkerCondition
+    from jobqueue.final.testing import ManualClock
+    from jobqueue.final.timing.timer import Timer
+    from jobqueue.final.timing.timer_wheel import TimerWheel
+    from jobqueue.final.wal.writing.active_segment import Tail
+    from jobqueue.final.wal.writing.batch import OpenBatch
+    from jobqueue.final.wal.writing.writer import LogWriter
+    from jobqueue.final.workers.pool import WorkerPool
+
+Seam = tuple[object, str]
+
+
+# --- the parts of a queue -------------------------------------------------------------------
+
+
+def dispatch(jq: JobQueue) -> Dispatch:
+    """What moves jobs from one part to the next."""
+    return jq._dispatch
+
+
+def mutex(jq: JobQueue) -> Mutex:
+    """The one lock of the queue's state."""
+    return jq._mutex
+
+
+def status_map(jq: JobQueue) -> StatusMap:
+    """Where each job stands."""
+    return jq._status
+
+
+def scheduler(jq: JobQueue) -> FairScheduler:
+    """The three lanes, and the workers that wait for a job."""
+    return jq._scheduler
+
+
+def lane(jq: JobQueue, priority: Priority) -> Lane:
+    """The jobs of one priority, and the producers that wait for room."""
+    return jq._scheduler.lanes[priority]
+
+
+def quiet(jq: JobQueue) -> Quiet:
+    """Where `join` and `close` wait for the queue to come to rest."""
+    return jq._dispatch.quiet
+
+
+def timer(jq: JobQueue) -> Timer:
+    """What wakes jobs, deadlines and the log's thread when they are due."""
+    return jq._dispatch.timer
+
+
+def pool(jq: JobQueue) -> WorkerPool:
+    """The workers."""
+    return jq._life._pool
+
+
+def outcomes(jq: JobQueue) -> Outcomes:
+    """What records how attempts ended."""
+    return jq._life._pool._outcomes
+
+
+def seats(jq: JobQueue) -> Seats:
+    """What the attempts occupy while they run."""
+    return jq._seats
+
+
+def journal(jq: JobQueue) -> Journal | None:
+    """What turns changes into records; `None` in memory."""
+    return jq._dispatch.journal
+
+
+def writer(jq: JobQueue) -> LogWriter:
+    """What writes the log, which must be there."""
+    journal = jq._dispatch.journal
+    assert journal is not None
+    return journal.writer
+
+
+def processes(jq: JobQueue) -> Processes:
+    """The worker processes of a queue that runs its handlers in some."""
+    processes = jq._life._processes
+    assert processes is not None
+    return processes
+
+
+# --- who waits, and where a queue stands ----------------------------------------------------
+
+
+def producers(jq: JobQueue, priority: Priority | None = None) -> Collection[object]:
+    """The producers that wait for room in a lane, the medium one by default."""
+    scheduler = jq._scheduler
+    return (scheduler.medium if priority is None else scheduler.lanes[priority]).producers
+
+
+def watchers(jq: JobQueue) -> Sequence[object]:
+    """The calls that wait for the queue to come to rest."""
+    return jq._dispatch.quiet.watchers
+
+
+def waiting_closers(jq: JobQueue) -> Sequence[object]:
+    """The calls of `close` that wait for the one that closes."""
+    return jq._life._waiting_closers
+
+
+def idle_workers(scheduler: FairScheduler) -> int:
+    """How many workers sleep until there is a job."""
+    return scheduler._idle
+
+
+def is_waking(scheduler: FairScheduler) -> bool:
+    """Whether a worker has been woken and has not looked yet."""
+    return scheduler._waking
+
+
+def state(jq: JobQueue) -> State:
+    """Where the queue stands in its life."""
+    return jq._state.now
+
+
+def fault(jq: JobQueue) -> JobQueueError | None:
+    """The log's failure, for which nothing more is taken on."""
+    return jq._state.fault
+
+
+def holds_lock_file(jq: JobQueue) -> bool:
+    """Whether the log is still locked against other queues."""
+    return jq._life._lock is not None
+
+
+def parked_count(jq: JobQueue) -> int:
+    """How many jobs wait for the name of their handler."""
+    return jq._registry.parked_count
+
+
+def suspects(jq: JobQueue) -> Collection[object]:
+    """The jobs that run alone, since the process died under them."""
+    return jq._dispatch.suspects
+
+
+def abandoning(jq: JobQueue) -> Seam:
+    """The last step of `close`, which counts what is left and starts nothing more."""
+    return jq._life, "_abandon"
+
+
+def refusing(jq: JobQueue) -> Seam:
+    """The check of a job under the mutex, before it is accepted."""
+    return jq._admission, "_refuse"
+
+
+def waiting_for(jq: JobQueue) -> Seam:
+    """What `JobHandle.wait` asks of its queue."""
+    return jq, "_wait_for"
+
+
+# --- handles, attempts, workers -------------------------------------------------------------
+
+
+def job_of(handle: JobHandle) -> Job:
+    """The job of a handle that has no queue."""
+    return handle._job
+
+
+def recorded_status(handle: JobHandle) -> Status:
+    """The status in the queue's record, without asking the queue."""
+    return handle._status
+
+
+def set_status(handle: JobHandle, status: Status) -> None:
+    """Change the queue's record, behind everybody's back."""
+    handle._status = status
+
+
+def set_retries(handle: JobHandle, retries: int) -> None:
+    """Have a job failed so many times already."""
+    handle._job._retries = retries
+
+
+def recorded_statuses(handle: type[JobHandle]) -> Seam:
+    """Where every handle keeps its status."""
+    return handle, "_status"
+
+
+def log_number(handle: JobHandle) -> int:
+    """The number that names the job in the log."""
+    return handle._number
+
+
+def waiters(handle: JobHandle) -> Sequence[object]:
+    """The calls that wait for the job to be finished."""
+    return handle._waiters or ()
+
+
+def stop_of(handle: JobHandle) -> StopRequest | None:
+    """What tells the job's attempt to stop; `None` if nothing ever could."""
+    return handle._stop
+
+
+def stop_in(context: JobContext) -> StopRequest:
+    """What tells this attempt to stop."""
+    return context._stop
+
+
+def sleepers(context: JobContext) -> Sequence[object]:
+    """The threads of a handler that sleep in `context.wait`."""
+    return context._stop._waiters
+
+
+def making_worker(pool: type[WorkerPool]) -> Seam:
+    """The step that makes a worker, with a thread that has not been started."""
+    return pool, "_make"
+
+
+def no_fork() -> threading.Lock:
+    """The lock that a fork waits for while a process is started."""
+    from jobqueue.final.processes import owner  # it hooks into every fork: not for all tests
+
+    return owner._no_fork
+
+
+def all_processes(jq: JobQueue) -> list[WorkerProcess]:
+    """The worker processes that have been started and have not ended."""
+    return list(processes(jq)._all)
+
+
+def take_process(jq: JobQueue) -> WorkerProcess:
+    """What an attempt does first: it takes a free process or starts one."""
+    return processes(jq)._take()
+
+
+def orders_of(process: WorkerProcess) -> Any:
+    """The socket by which a process is told to stop or to end."""
+    return process._orders
+
+
+def popen_of(process: WorkerProcess) -> subprocess.Popen[bytes]:
+    """The system's process."""
+    return process._process
+
+
+def limit_of(process: WorkerProcess) -> _Limit:
+    """What kills a process when its attempt's time is up."""
+    from jobqueue.final.processes import executor
+
+    return executor._Limit(process)
+
+
+def look_time() -> Seam:
+    """How often a process looks whether the other side is gone, as the system takes it."""
+    from jobqueue.final.processes import wire
+
+    return wire, "_LOOK_TIME"
+
+
+# --- locks and time -------------------------------------------------------------------------
+
+
+def give_way_seconds() -> Seam:
+    """How long a thread gives way to the one that has claimed the mutex."""
+    from jobqueue.final.runtime import mutex
+
+    return mutex, "_GIVE_WAY_SECONDS"
+
+
+def is_owned(mutex: Mutex) -> bool:
+    """Whether the calling thread has the mutex."""
+    return mutex._is_owned()
+
+
+def asleep_on(condition: WorkerCondition) -> Sequence[threading.Lock]:
+    """The workers' alarms, first come first."""
+    return condition._sleepers
+
+
+def check_lanes(scheduler: FairScheduler) -> None:
+    """Raise if the lanes contradict themselves; with the mutex."""
+    scheduler._check()
+
+
+def check_wheel(wheel: TimerWheel[Any]) -> None:
+    """Raise if a timer wheel contradicts itself."""
+    wheel._check()
+
+
+def wheel_levels(wheel: TimerWheel[Any]) -> Sequence[object]:
+    """The levels of a timer wheel, the finest first."""
+    return wheel._levels
+
+
+def wheel_of(timer: Timer) -> TimerWheel[object]:
+    """What is to happen, and has been sorted in."""
+    return timer._wheel
+
+
+def changes_of(timer: Timer) -> deque[tuple[int, object, bool]]:
+    """What is to be sorted in or taken out."""
+    return timer._changes
+
+
+def held(timer: Timer) -> AbstractContextManager[Any]:
+    """Keeps everything from firing."""
+    return timer._lock
+
+
+def asleep_until(timer: Timer) -> float:
+    """The tick until which the timer's thread sleeps; -1 while it is awake."""
+    return timer._asleep_until
+
+
+def alarm_of(timer: Timer) -> threading.Lock:
+    """Free if the timer's thread has something to look at."""
+    return timer._alarm
+
+
+def thread_of(timer: Timer) -> threading.Thread:
+    """The timer's thread."""
+    return timer._thread
+
+
+def subscribers(clock: ManualClock) -> Sequence[object]:
+    """Who is told that time was moved."""
+    return clock._subscribers
+
+
+def past_seconds(meter: BusyMeter) -> Mapping[int, float]:
+    """The busy time of each of the last seconds."""
+    return meter._past
+
+
+def sleeping_for_room() -> Seam:
+    """A producer's sleep until it is woken, may have been cancelled, or its time is up."""
+    from jobqueue.final.callers import admission
+
+    return admission._Wait, "sleep"
+
+
+def has_timeout(wait: Any) -> bool:
+    """Whether a producer's wait for room ends by itself."""
+    return bool(wait._timeout is not None)
+
+
+def time_out(wait: Any) -> None:
+    """Have a producer's time run out."""
+    wait._deadline = 0.0
+
+
+# --- the log --------------------------------------------------------------------------------
+
+
+def open_batch(writer: LogWriter) -> OpenBatch:
+    """The batch that takes the next record."""
+    return writer._open
+
+
+def leader(writer: LogWriter) -> int | None:
+    """The ident of the thread of the caller that writes the log by itself."""
+    return writer._leader
+
+
+def take_lead(writer: LogWriter, batch: OpenBatch, ident: int) -> bool:
+    """Try to have a caller write a batch by itself; with the mutex."""
+    return writer._take_lead(batch, ident)
+
+
+def flushes(writer: LogWriter) -> list[OpenBatch]:
+    """The calls of `flush` that the log's thread has to answer."""
+    return writer._flushes
+
+
+def is_closing(writer: LogWriter) -> bool:
+    """Whether the log has been told to close."""
+    return writer._closing
+
+
+def wanted(writer: LogWriter) -> Seam:
+    """Whether the log's thread is to go on once a caller has written."""
+    return writer, "_is_wanted"
+
+
+def leave_to_callers(writer: LogWriter) -> None:
+    """Have the log's thread take no batch from a caller that is slow to lead."""
+    writer._linger = 3600.0
+
+
+def is_log_asleep(writer: LogWriter) -> bool:
+    """Whether the log's thread sleeps."""
+    return bool(writer._asleep_until)
+
+
+def starting_segment(tail: type[Tail]) -> Seam:
+    """The step that makes a new segment the one that is written."""
+    return tail, "_start"
+
+
+def writing(writer: type[LogWriter]) -> Seam:
+    """The step that writes a batch, and tells whether it has to be fsynced."""
+    return writer, "_written"
+
+
+def settle_before_fsync(writer: LogWriter, batch: OpenBatch) -> None:
+    """Tell the callers of a batch that it is safe, before it is."""
+    with writer._lock:
+        writer._finish(batch, None)
+        batch.waiters = []
+
+
+def settle_before_write(writer: LogWriter) -> None:
+    """Tell the callers of the open batch that it is safe, before it is even written."""
+    writer._settle_early(writer._open)
+
+
+def chunk_bytes() -> Seam:
+    """How much of a log is read at once."""
+    from jobqueue.final.wal.reading import scan
+
+    return scan, "_CHUNK_BYTES"
+
+
+def libc() -> Seam:
+    """The C library's functions that were loaded."""
+    from jobqueue.final.wal import files
+
+    return files, "_LIBC"
+
+
+def load_libc() -> object:
+    """The C library's functions that Python lacks, if this system has them."""
+    from jobqueue.final.wal import files
+
+    return files._load_libc()
+
+
+def keeping_copies() -> Seam:
+    """The step that copies what is cut off a log."""
+    from jobqueue.final.wal.reading import cut
+
+    return cut, "_keep_copy"
+
+
+def looking_at_log() -> Seam:
+    """How a command reads a log's directory."""
+    from jobqueue.cli import access
+
+    return access, "_look"
+
+
+# --- the two earlier tiers ------------------------------------------------------------------
+
+
+def worker_threads(jq: naive.JobQueue | improved.JobQueue) -> Sequence[threading.Thread]:
+    """The workers, which are threads there."""
+    return jq._workers
+
+
+def line(jq: naive.JobQueue) -> Any:
+    """The jobs that wait."""
+    return jq._line
+
+
+def work(jq: improved.JobQueue) -> threading.Condition:
+    """Where the workers wait for a job."""
+    return jq._work
+
+
+def room(jq: improved.JobQueue, priority: improved.Priority) -> threading.Condition:
+    """Where the producers of a lane wait for room."""
+    return jq._room[priority]
+
+
+def progress(jq: improved.JobQueue) -> threading.Condition:
+    """Where `close` waits for the workers."""
+    return jq._progress
+
+
+def config(jq: improved.JobQueue) -> Seam:
+    """Its settings."""
+    return jq, "_config"
+
+
+def counted(jq: improved.JobQueue) -> improved.Metrics:
+    """What has been counted; with `progress`."""
+    return jq._counters.snapshot()
