@@ -14,7 +14,7 @@ from jobqueue.final.timing import timer
 from jobqueue.final.timing.timer import CHANGES_MAX, Timer
 from tests.support import insides
 from tests.support.handlers import Recorder, in_thread
-from tests.support.queues import Attempts, Store, until, until_retried
+from tests.support.queues import Attempts, Store, every_store, until, until_retried
 from tests.support.waiting import PATIENCE, eventually
 
 # ── the clock by itself ──────────────────────────────────────────────────────────────────────
@@ -194,6 +194,7 @@ def test_what_is_due_at_once_is_fired_though_the_timer_was_awake_when_it_came() 
         wheel.join(PATIENCE)
 
 
+@every_store
 def test_advance_after_each_failure_walks_a_job_through_its_retries(
     store: Store, clock: ManualClock
 ) -> None:

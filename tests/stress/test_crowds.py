@@ -26,9 +26,7 @@ from tests.support.queues import Store
 pytestmark = pytest.mark.slow
 
 
-def test_20_000_jobs_of_1_000_producers_run_exactly_once(
-    memory: Store, rng: random.Random
-) -> None:
+def test_20_000_jobs_of_1_000_producers_run_exactly_once(memory: Store, rng: random.Random) -> None:
     tally = Tally()
     jq = memory.open(tally, num_workers=10, queue_size=200)
     ids = [str(number) for number in range(20_000)]

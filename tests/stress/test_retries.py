@@ -50,12 +50,12 @@ def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_20_000_jobs_are_each_tried_until_they_succeed_or_have_failed_for_good(
-    store: Store, rng: random.Random
+    log_store: Store, rng: random.Random
 ) -> None:
     ids = [str(number) for number in range(20_000)]
     failures, priorities = failures_of(ids, rng), random_priorities(ids, rng)
     tally = Tally(failures)
-    jq = store.open(tally, **SETTINGS)
+    jq = log_store.open(tally, **SETTINGS)
 
     def produce(share: list[str]) -> None:
         for job_id in share:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from jobqueue.final import Config, Job, JobContext, JobHandle, JobQueue, Priority, Status
 from jobqueue.final.testing import ManualClock
 from tests.support.handlers import Blocker
@@ -15,6 +17,11 @@ from . import insides
 
 LOGS = ("async", "write", "fsync")
 STORES = ("memory", *LOGS)
+
+# For the one test of each kind of change that runs at all levels; `tests/final/test_model.py` takes
+# their combinations through all of them. Other tests run at one.
+every_store = pytest.mark.parametrize("store", STORES, indirect=True)
+every_log = pytest.mark.parametrize("log_store", LOGS, indirect=True)
 
 
 class Store:

@@ -31,7 +31,7 @@ from jobqueue.final.testing import ManualClock
 from tests.support import insides
 from tests.support.faulty_files import FaultyFiles
 from tests.support.handlers import Recorder, in_thread
-from tests.support.queues import Store, fill, until, until_blocked
+from tests.support.queues import Store, every_store, fill, until, until_blocked
 from tests.support.waiting import PATIENCE, eventually
 
 HIGH, MEDIUM, LOW = Priority
@@ -65,6 +65,7 @@ def test_enqueue_returns_a_handle_of_a_job_that_is_queued(store: Store) -> None:
     assert (handle.id, handle.status, jq.status("a")) == ("a", Status.QUEUED, Status.QUEUED)
 
 
+@every_store
 def test_enqueued_job_runs_once_with_its_payload(store: Store) -> None:
     recorder = Recorder()
     jq = store.open(recorder)
@@ -86,6 +87,7 @@ def fail(payload: bytes) -> None:
     raise ConnectionError(payload.decode())
 
 
+@every_store
 @pytest.mark.parametrize("status", list(Status), ids=lambda status: status.value)
 def test_known_id_is_refused_whatever_became_of_its_job(store: Store, status: Status) -> None:
     handlers: dict[str, Callable[..., object]] = {
@@ -182,6 +184,7 @@ def test_job_that_ran_in_one_queue_starts_anew_in_another(store: Store) -> None:
 # ── backpressure ─────────────────────────────────────────────────────────────────────────────
 
 
+@every_store
 def test_backpressure_blocks_a_producer_until_a_job_leaves_the_full_lane(store: Store) -> None:
     jq = full(store)
     blocked = in_thread(jq.enqueue, Job(id="second"))
@@ -215,6 +218,7 @@ def test_many_blocked_producers_all_get_their_turn(store: Store) -> None:
     assert jq.metrics().completed == 11
 
 
+@every_store
 def test_cancelling_a_queued_job_makes_room_for_a_blocked_producer(store: Store) -> None:
     jq = full(store)
     blocked = in_thread(jq.enqueue, Job(id="second"))
@@ -253,6 +257,7 @@ def test_replayed_jobs_take_no_room(log_store: Store) -> None:
 # ── timeout ──────────────────────────────────────────────────────────────────────────────────
 
 
+@every_store
 def test_full_lane_raises_when_the_timeout_has_passed(store: Store) -> None:
     jq = full(store)
     begin = time.monotonic()
@@ -387,6 +392,7 @@ def test_timeout_ends_a_call_whose_event_is_never_set(store: Store) -> None:
 # ── delay ────────────────────────────────────────────────────────────────────────────────────
 
 
+@every_store
 def test_delayed_job_takes_no_room_and_runs_no_earlier_than_asked(
     store: Store, clock: ManualClock
 ) -> None:
@@ -415,6 +421,7 @@ def test_delayed_job_runs_on_real_time(store: Store) -> None:
 # ── closed ───────────────────────────────────────────────────────────────────────────────────
 
 
+@every_store
 def test_closed_queue_refuses(store: Store) -> None:
     jq = store.open(len)
     jq.close()
@@ -430,6 +437,7 @@ def test_closed_queue_refuses(store: Store) -> None:
         assert isinstance(caught.value, RuntimeError)
 
 
+@every_store
 def test_close_refuses_a_blocked_producer(store: Store) -> None:
     jq = full(store)
     blocked = in_thread(jq.enqueue, Job(id="x"))
@@ -442,6 +450,7 @@ def test_close_refuses_a_blocked_producer(store: Store) -> None:
 # ── enqueue_many ─────────────────────────────────────────────────────────────────────────────
 
 
+@every_store
 def test_many_are_accepted_in_their_order(store: Store) -> None:
     recorder = Recorder()
     jq = store.open(recorder, num_workers=1)
@@ -523,6 +532,7 @@ def test_many_stop_at_the_first_that_finds_no_room(store: Store) -> None:
     assert jq.metrics().enqueued == 1
 
 
+@every_store
 def test_many_more_than_the_lane_holds_are_accepted_as_room_comes(store: Store) -> None:
     recorder = Recorder()
     jq = store.open(recorder, start=False, num_workers=1, queue_size=3)
@@ -550,6 +560,7 @@ def test_timeout_of_many_is_for_all_of_them_together(store: Store) -> None:
     assert time.monotonic() - begin >= 0.1
 
 
+@every_store
 def test_close_in_the_midst_of_many_lists_those_that_were_accepted(store: Store) -> None:
     jq = store.open(len, start=False, queue_size=2)
     blocked = in_thread(jq.enqueue_many, jobs("a", "b", "c"))
@@ -643,6 +654,7 @@ def test_large_payloads_of_many_are_all_there(store: Store) -> None:
 # ── from inside a handler ────────────────────────────────────────────────────────────────────
 
 
+@every_store
 def test_handler_may_enqueue(store: Store) -> None:
     jq = store.open(handlers={"outer": lambda p: jq.enqueue(Job(p, handler="inner")), "inner": len})
     inner = jq.enqueue(Job(b"abc", handler="outer")).result(PATIENCE)

@@ -8,7 +8,7 @@ from jobqueue.final import Job, JobCancelledError, JobContext, RejectJobError, R
 from jobqueue.final.testing import ManualClock
 from tests.support import insides
 from tests.support.handlers import Recorder, in_thread
-from tests.support.queues import Attempts, Store, until
+from tests.support.queues import Attempts, Store, every_store, until
 from tests.support.waiting import PATIENCE
 
 
@@ -32,6 +32,7 @@ class Obedient:
 # ── before it runs ───────────────────────────────────────────────────────────────────────────
 
 
+@every_store
 def test_queued_job_is_cancelled_and_never_runs(store: Store) -> None:
     recorder = Recorder()
     jq = store.open(recorder, start=False)
@@ -43,6 +44,7 @@ def test_queued_job_is_cancelled_and_never_runs(store: Store) -> None:
     assert sorted(recorder.ids()) == ["a", "c"]
 
 
+@every_store
 def test_scheduled_job_is_cancelled_and_never_runs(store: Store, clock: ManualClock) -> None:
     recorder = Recorder()
     jq = store.open(recorder, clock=clock)
@@ -105,6 +107,7 @@ def test_cancelled_job_stays_so_after_a_restart(log_store: Store) -> None:
     assert recorder.ids() == []
 
 
+@every_store
 def test_cancel_ends_join_and_the_wait_for_the_job(store: Store) -> None:
     jq = store.open(len, start=False)
     handle = jq.enqueue(Job())
@@ -127,6 +130,7 @@ def test_running_handler_is_asked_to_stop_and_what_it_returns_counts(store: Stor
     assert (handle.status, obedient.woken) == (Status.COMPLETED, [True, True])
 
 
+@every_store
 @pytest.mark.parametrize(
     "error",
     [

@@ -19,7 +19,7 @@ from jobqueue.final import (
 from jobqueue.final.core.counters import SAMPLES, BusyMeter, quantiles
 from jobqueue.final.testing import ManualClock
 from tests.support import insides
-from tests.support.queues import Attempts, Store, until
+from tests.support.queues import Attempts, Store, every_log, every_store, until
 from tests.support.waiting import PATIENCE, eventually
 
 HIGH, MEDIUM, LOW = Priority
@@ -66,6 +66,7 @@ def test_new_queue_has_counted_nothing(store: Store) -> None:
     assert_consistent(metrics)
 
 
+@every_store
 def test_each_counter_counts_what_it_says(store: Store, clock: ManualClock) -> None:
     blocker = store.blocker()
     handlers: dict[str, Callable[..., object]] = {
@@ -100,6 +101,7 @@ def test_each_counter_counts_what_it_says(store: Store, clock: ManualClock) -> N
     assert_consistent(metrics)
 
 
+@every_store
 def test_counters_are_exact_at_rest_after_many_threads(store: Store) -> None:
     """A third of the jobs of each lane succeeds, one is rejected, one fails after a retry."""
 
@@ -418,6 +420,7 @@ def test_there_is_no_log_in_memory(memory: Store) -> None:
     assert memory.open(len).metrics().log is None
 
 
+@every_log
 def test_log_is_measured(log_store: Store) -> None:
     jq = log_store.open(len, start=False)
     before = jq.metrics().log
@@ -443,6 +446,7 @@ def test_size_of_the_log_is_that_of_its_files(log_store: Store) -> None:
     assert on_disk <= again.bytes <= on_disk + 1000  # the new segment has its header
 
 
+@every_log
 def test_records_that_are_not_fsynced_yet_are_the_lag(log_store: Store) -> None:
     jq = log_store.open(len, start=False, fsync_interval=3600)
     jq.enqueue_many([Job() for _ in range(5)])

@@ -23,7 +23,7 @@ from jobqueue.final import (
 from jobqueue.final.testing import ManualClock
 from tests.support import insides
 from tests.support.handlers import in_thread
-from tests.support.queues import Attempts, Store, until
+from tests.support.queues import Attempts, Store, every_store, until
 from tests.support.waiting import PATIENCE, eventually
 
 
@@ -98,6 +98,7 @@ def test_timeout_that_cannot_be_waited_is_refused(memory: Store, value: float) -
         handle.result(value)
 
 
+@every_store
 def test_all_who_wait_are_woken(store: Store) -> None:
     jq = store.open(lambda payload: payload, start=False)
     handle = jq.enqueue(Job(b"x"))
@@ -149,6 +150,7 @@ def test_wait_tells_how_the_job_ended_though_it_was_requeued_at_once(
     assert handle.wait(PATIENCE) is Status.FAILED
 
 
+@every_store
 def test_queue_that_closes_first_ends_the_wait(store: Store) -> None:
     jq = store.open(len, start=False)
     queued, scheduled = jq.enqueue(Job(id="a")), jq.enqueue(Job(), delay=3600)
@@ -204,6 +206,7 @@ def test_result_goes_with_its_handle(store: Store) -> None:
     assert jq.status("a") is Status.COMPLETED
 
 
+@every_store
 def test_result_of_a_job_whose_handle_nobody_keeps_is_not_kept(store: Store) -> None:
     things: list[weakref.ref[Thing]] = []
 

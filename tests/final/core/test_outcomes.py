@@ -12,7 +12,7 @@ from jobqueue.final import Job, JobContext, JobQueue, RejectJobError, RetryJobEr
 from jobqueue.final.runtime.reporting import describe
 from jobqueue.final.testing import ManualClock
 from tests.support import insides
-from tests.support.queues import Attempts, Store, until, until_retried
+from tests.support.queues import Attempts, Store, every_store, until, until_retried
 from tests.support.records import Records
 from tests.support.waiting import PATIENCE, eventually
 
@@ -37,6 +37,7 @@ def by_type(error: object) -> str:
 # ── how an attempt ends ──────────────────────────────────────────────────────────────────────
 
 
+@every_store
 def test_handler_that_returns_completes_its_job(store: Store) -> None:
     jq = store.open(len)
     handle = jq.enqueue(Job())
@@ -44,6 +45,7 @@ def test_handler_that_returns_completes_its_job(store: Store) -> None:
     assert (jq.metrics().completed, jq.info(handle.id).retries) == (1, 0)
 
 
+@every_store
 def test_handler_that_raises_is_retried_until_max_retries_and_then_has_failed(
     store: Store,
 ) -> None:
@@ -74,6 +76,7 @@ def test_job_that_succeeds_in_the_end_is_completed(store: Store) -> None:
     assert (metrics.completed, metrics.failed, metrics.retried) == (1, 0, 2)
 
 
+@every_store
 def test_rejected_job_has_failed_at_once(store: Store) -> None:
     attempts = Attempts(RejectJobError("bad address"))
     jq = store.open(attempts, base_delay=0, max_retries=5)

@@ -21,7 +21,7 @@ from jobqueue.final import (
     UnknownJobError,
 )
 from jobqueue.final.testing import ManualClock
-from tests.support.queues import Attempts, Store, until, until_retried
+from tests.support.queues import Attempts, Store, every_log, every_store, until, until_retried
 from tests.support.records import Records
 from tests.support.waiting import PATIENCE
 
@@ -200,6 +200,7 @@ class SurrogateError(Exception):
         return "\ud800"
 
 
+@every_store
 @pytest.mark.parametrize(
     ("error", "text"),
     [
@@ -220,6 +221,7 @@ def test_error_of_any_kind_can_be_told_and_persisted(
         assert store.open(len).info("a").last_error == text
 
 
+@every_log
 @pytest.mark.parametrize("ended", ["retried", "failed", "completed", "cancelled"])
 def test_info_is_the_same_after_a_restart(log_store: Store, clock: ManualClock, ended: str) -> None:
     last = {"retried": None, "failed": RejectJobError("no"), "completed": "done"}.get(ended)
@@ -326,6 +328,7 @@ def test_dead_letters_are_there_after_a_restart_in_the_order_of_their_failures(
     assert again.requeue("slow").result(PATIENCE) == 4  # with its payload
 
 
+@every_store
 def test_requeued_job_runs_anew_with_its_retries_back_at_0(
     store: Store, clock: ManualClock
 ) -> None:
@@ -381,6 +384,7 @@ def test_handle_from_before_a_requeue_follows_the_job(store: Store) -> None:
         old.result(PATIENCE)  # and not the error of the run before
 
 
+@every_store
 def test_discarded_job_is_unknown_and_its_id_is_free(store: Store) -> None:
     jq = store.open(len, handlers={"fails": fail})
     handle = failed(jq, "a")
@@ -429,6 +433,7 @@ def test_only_a_failed_job_can_be_requeued_or_discarded(
     assert handle.status is status
 
 
+@every_store
 def test_closed_queue_requeues_and_discards_nothing(store: Store) -> None:
     jq = store.open(handlers={"fails": fail})
     failed(jq, "a")
@@ -442,6 +447,7 @@ def test_closed_queue_requeues_and_discards_nothing(store: Store) -> None:
 # ── max_dead_letters ─────────────────────────────────────────────────────────────────────────
 
 
+@every_store
 def test_oldest_dead_letter_goes_with_a_warning_when_there_are_too_many(
     store: Store, records: Records
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 from jobqueue.final import Job, JobContext, Priority, Status, UnknownHandlerError
 from jobqueue.final.testing import ManualClock
 from tests.support.handlers import in_thread
-from tests.support.queues import Store
+from tests.support.queues import Store, every_store
 from tests.support.records import Records
 from tests.support.waiting import PATIENCE
 
@@ -201,6 +201,7 @@ def test_job_without_name_is_refused_where_there_is_no_default_handler(store: St
 # ── handlers that come later ─────────────────────────────────────────────────────────────────
 
 
+@every_store
 def test_job_of_an_unregistered_handler_waits_as_queued_and_runs_once_it_is_there(
     store: Store,
 ) -> None:
@@ -239,6 +240,7 @@ def test_start_warns_once_of_all_handlers_that_the_log_needs(
     assert again.metrics().queued == 4
 
 
+@every_store
 def test_parked_job_can_be_cancelled_and_stays_so(store: Store) -> None:
     jq = store.open()
     first, second = (jq.enqueue(Job(handler="late")) for _ in range(2))

@@ -14,7 +14,7 @@ from jobqueue.final.model.metrics import COUNTED
 from jobqueue.final.model.transitions import FINAL, FIRST, FOLLOWS, Event, after
 from jobqueue.final.testing import ManualClock
 from tests.support import insides
-from tests.support.queues import Attempts, Store, until
+from tests.support.queues import Attempts, Store, every_store, until
 from tests.support.waiting import PATIENCE
 
 Q, S, P = Status.QUEUED, Status.SCHEDULED, Status.PROCESSING
@@ -105,6 +105,7 @@ def changes(monkeypatch: pytest.MonkeyPatch) -> StatusChanges:
     return changes
 
 
+@every_store
 def test_jobs_of_a_real_queue_go_every_way_of_the_table_and_no_other(
     store: Store, clock: ManualClock, changes: StatusChanges
 ) -> None:

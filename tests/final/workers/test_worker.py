@@ -19,7 +19,7 @@ from jobqueue.final.workers.worker import Worker
 from tests.support import insides
 from tests.support.gil import is_gil_on
 from tests.support.handlers import Blocker, in_thread
-from tests.support.queues import Attempts, Store, until
+from tests.support.queues import Attempts, Store, every_store, until
 from tests.support.records import Records
 from tests.support.waiting import PATIENCE, eventually
 
@@ -160,6 +160,7 @@ def test_attempt_past_its_timeout_is_told_to_stop_and_counted(
     assert [metrics.by_priority[each].overrunning for each in Priority] == [1, 0, 0]
 
 
+@every_store
 def test_attempt_that_returns_past_its_timeout_has_failed_and_is_retried(
     store: Store, clock: ManualClock
 ) -> None:
