@@ -96,6 +96,22 @@ def test_a_link_in_place_of_a_file_is_damage(
     assert "symbolic link" in damage["problem"]
 
 
+@pytest.mark.parametrize("name", ["verify", "repair", "inspect"])
+def test_a_file_that_the_disk_cannot_read_is_named_and_must_be_copied_first(
+    command: Command, log: LogDirectory, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def fail(_files: Files, _fd: int, _size: int, _offset: int) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    whole = segment(1, 1, [[job(1)]])
+    log.put(whole)
+    monkeypatch.setattr(Files, "read", fail)
+    outcome = command(name)
+    assert outcome.code == 5
+    assert str(log.path / whole.name) in outcome.err
+    assert "ddrescue" in outcome.err
+
+
 def test_what_only_a_start_would_refuse_is_a_damage_too(
     command: Command, log: LogDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,8 +11,7 @@ from ..final.errors import LogCorruptError, LogLockedError
 from ..final.wal.files import Files, Owner, path_in
 from ..final.wal.format.codec import VERSION, Header
 from ..final.wal.names import LOCK_NAME, LogFile, list_present
-from ..final.wal.reading.bad_blocks import blames_the_file
-from ..final.wal.reading.scan import scan
+from ..final.wal.reading.scan import blames_the_file, scan
 from .exits import CommandError, Exit
 from .live import LiveFiles
 

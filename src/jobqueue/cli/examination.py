@@ -10,8 +10,8 @@ from rich.text import Text
 
 from ..final.errors import LogCorruptError
 from ..final.wal.files import name_of, path_in
-from ..final.wal.reading.bad_blocks import blames_the_file
 from ..final.wal.reading.replay import replay
+from ..final.wal.reading.scan import blames_the_file
 from ..final.wal.reading.survey import Finding, Survey
 from .access import Log, read_log
 from .exits import Exit

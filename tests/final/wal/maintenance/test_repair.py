@@ -171,6 +171,49 @@ class NoAccess(HastyFiles):
         return super().open_read(path)
 
 
+class FailingDisk(HastyFiles):
+    """A disk that cannot read any more what stands at some offset of a file."""
+
+    def __init__(self, name: str, offset: int) -> None:
+        self._name = name
+        self._offset = offset
+        self._fds: set[int] = set()
+
+    def open_read(self, path: str) -> int:
+        fd = super().open_read(path)
+        self._fds.discard(fd)
+        if path.endswith(self._name):
+            self._fds.add(fd)
+        return fd
+
+    def read(self, fd: int, size: int, offset: int) -> bytes:
+        if fd in self._fds and offset <= self._offset < offset + size:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return super().read(fd, size, offset)
+
+
+@pytest.mark.parametrize("offset", [0, 600])
+def test_a_file_that_the_disk_cannot_read_is_named_and_must_be_copied_first(
+    patient: Patient, offset: int
+) -> None:
+    patient.old.put(segment(1, 1, BATCHES[:2]), segment(2, 3, [*BATCHES[2:], [job(4)], [job(5)]]))
+    before = patient.old.content()
+    with pytest.raises(OSError, match="ddrescue") as caught:
+        patient.repair(FailingDisk(segment_name(2), offset))
+    assert caught.value.errno == errno.EIO
+    assert caught.value.filename == str(patient.old.path / segment_name(2))
+    assert patient.old.content() == before
+    assert not patient.new.path.exists()
+    assert patient.repair().findings == ()
+
+
+def test_slots_that_the_disk_cannot_read_blame_nobody(patient: Patient) -> None:
+    patient.damage()
+    (patient.old.path / SLOTS_NAME).write_bytes(array("Q", [1, 3]).tobytes())
+    patient.repair(FailingDisk(SLOTS_NAME, 0))
+    assert read_slots(HastyFiles(), str(patient.new.path)).jobs == frozenset()
+
+
 def test_slots_that_must_not_be_read_are_an_error(patient: Patient) -> None:
     patient.damage()
     with pytest.raises(PermissionError, match=SLOTS_NAME):

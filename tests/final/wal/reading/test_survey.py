@@ -384,60 +384,6 @@ def test_a_symbolic_link_is_told_and_the_rest_is_read(log: LogDirectory, tmp_pat
     assert "symbolic link" in walk.findings[0].problem
 
 
-class BadSector(HastyFiles):
-    """A disk on which some bytes of a file, or of each, cannot be read."""
-
-    def __init__(self, offset: int, end: int, in_file: str = "") -> None:
-        self._bad = range(offset, end)
-        self._in_file = in_file
-        self._is_bad = True
-
-    def open_read(self, path: str) -> int:
-        self._is_bad = path.endswith(self._in_file)
-        return super().open_read(path)
-
-    def read(self, fd: int, size: int, offset: int) -> bytes:
-        if self._is_bad and offset < self._bad.stop and self._bad.start < offset + size:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return super().read(fd, size, offset)
-
-
-def test_blocks_that_the_disk_cannot_read_cost_the_batches_in_them(tmp_path: Path) -> None:
-    whole = segment(1, 1, [[job(number)] for number in range(1, 200)])
-    log = LogDirectory(tmp_path, BadSector(8192, 12288))
-    log.put(whole)
-    first = next(i for i, start in enumerate(whole.starts) if start > 8192) - 1
-    last = next(i for i, start in enumerate(whole.starts) if start >= 12288) - 1
-    records, walk = survey(log)
-    expected = [job(n) for n in range(1, 200) if not first <= n - 1 <= last]
-    assert records == expected
-    (finding,) = walk.findings
-    assert (finding.offset, finding.end) == (whole.starts[first], whole.starts[last + 1])
-    assert finding.problem.startswith("the disk cannot read it; ")
-    assert walk.lost == [Lost(first + 1, last + 1, in_snapshot=False)]
-
-
-def test_an_unreadable_end_is_not_taken_for_reserved_space(tmp_path: Path) -> None:
-    whole = segment(1, 1, [[job(1)]])
-    padded = whole.data + bytes(8192 - len(whole.data))
-    log = LogDirectory(tmp_path, BadSector(8192, 12288))
-    log.put(Image(whole.name, padded + bytes(4096)))
-    assert problems(log) == [f"{whole.name}:{len(whole.data)}-12288 the disk cannot read it"]
-
-
-def test_what_cannot_be_read_of_one_file_says_nothing_of_the_next(tmp_path: Path) -> None:
-    first = segment(1, 1, [[job(number)] for number in range(1, 100)])
-    second = segment(2, 100, [[job(number)] for number in range(100, 200)])
-    broken = second.data[:9000] + b"?" + second.data[9001:]
-    log = LogDirectory(tmp_path, BadSector(8192, 12288, in_file=first.name))
-    log.put(first, Image(second.name, broken))
-    reasons = [(f.file, f.problem.split(";")[0]) for f in survey(log)[1].findings]
-    assert reasons == [
-        (first.name, "the disk cannot read it"),
-        (second.name, "a batch whose checksum is wrong"),
-    ]
-
-
 class Failing(HastyFiles):
     """Files of which one cannot be opened, or be read."""
 
@@ -457,14 +403,18 @@ class Failing(HastyFiles):
 
 
 @pytest.mark.parametrize("method", ["open_read", "read"])
-@pytest.mark.parametrize("number", [errno.EACCES, errno.EMFILE, errno.ENOENT, errno.ENOMEM])
+@pytest.mark.parametrize(
+    "number", [errno.EACCES, errno.EIO, errno.EMFILE, errno.ENOENT, errno.ENOMEM]
+)
 def test_an_error_that_is_not_the_files_own_is_raised(
     tmp_path: Path, method: str, number: int
 ) -> None:
     log = LogDirectory(tmp_path, Failing(method, number))
     log.put(segment(1, 1, [[job(1)]]))
-    with pytest.raises(OSError, match=os.strerror(number)):
+    with pytest.raises(OSError, match=os.strerror(number)) as caught:
         survey(log)
+    assert caught.value.errno == number
+    assert caught.value.filename == str(tmp_path / segment_name(1))
 
 
 # It and a start are of one mind

@@ -14,7 +14,7 @@ from ..appender import open_appender
 from ..files import directory_of, path_in
 from ..format.codec import encode_header
 from ..names import list_present, segment_name, snapshot_name
-from ..reading.bad_blocks import blames_the_file
+from ..reading.scan import blames_the_file
 from ..reading.survey import Finding, Lost, Survey
 from ..slots import SLOTS_NAME
 from .snapshot import write_snapshot
@@ -62,7 +62,8 @@ def repair(files: Files, directory: str, new: str) -> Salvage:
     Raises:
         FileExistsError: `new` is there already.
         FileNotFoundError: there is no log in `directory`.
-        OSError: as `ENOSPC`; or a file cannot be read, and the fault is not the file's.
+        OSError: as `ENOSPC`; or a file cannot be read, though it is a regular file. Where the
+            disk is failing (`EIO`) the error says how to copy the file first.
     """
     segments = list_present(files, directory).files
     if not segments:
@@ -147,6 +148,6 @@ def _read_slots(files: Files, path: str) -> bytes:
         finally:
             files.close(fd)
     except OSError as error:
-        if blames_the_file(error):
+        if blames_the_file(error) or error.errno == errno.EIO:
             return b""
         raise

@@ -6,6 +6,7 @@ whole batch again, by the commit line that says how many lines before it belong 
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from ..files import Files
     from ..names import LogFile
 
-__all__ = ["Batches", "Damage", "scan"]
+__all__ = ["Batches", "Damage", "blames_the_file", "scan"]
 
 _CHUNK_BYTES = 1 << 18
 _HEADER_BYTES_MAX = 512
@@ -36,6 +37,13 @@ _KEPT_BYTES = 4096
 """When too much that is no batch has piled up, this much of it is looked at again."""
 
 _RECORD_START = b'{"op":'
+
+_NO_LOG_FILE = frozenset({errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.EMLINK, errno.ENXIO})
+
+
+def blames_the_file(error: OSError) -> bool:
+    """Tell whether something else than a regular file is in a log file's place."""
+    return error.errno in _NO_LOG_FILE
 
 
 @dataclass(slots=True)
@@ -103,13 +111,27 @@ def scan(files: Files, file: LogFile) -> Generator[Header | Batches | Damage, No
     open until the end, or until the generator is closed.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: the file cannot be read; the error names it.
     """
     fd = files.open_read(file.path)
     try:
         yield from _Scanner(files, file, fd).items()
     finally:
         files.close(fd)
+
+
+def _read(files: Files, file: LogFile, fd: int, size: int, offset: int) -> bytes:
+    """Read a part of a file; an error names the file and, if the disk is failing, the way out."""
+    try:
+        return files.read(fd, size, offset)
+    except OSError as error:
+        problem = error.strerror
+        if error.errno == errno.EIO:
+            problem = (
+                f"the disk cannot read it near byte {offset} ({error.strerror}); copy the log's "
+                "directory to a sound disk, this file with ddrescue, then repair the copy"
+            )
+        raise OSError(error.errno, problem, file.path) from error
 
 
 class _Scanner:
@@ -141,7 +163,7 @@ class _Scanner:
         yield from self._tail()
 
     def _read_header(self) -> Header | None:
-        start = self._files.read(self._fd, _HEADER_BYTES_MAX, 0)
+        start = _read(self._files, self._file, self._fd, _HEADER_BYTES_MAX, 0)
         line = start[: start.find(b"\n") + 1]
         header = parse_header(line)
         if header is not None:
@@ -152,7 +174,8 @@ class _Scanner:
     def _read_more(self) -> bool:
         # Reading as much as is left over keeps the cost of a huge batch linear.
         size = max(_CHUNK_BYTES, len(self._rest))
-        chunk = self._files.read(self._fd, size, self._offset + len(self._rest))
+        offset = self._offset + len(self._rest)
+        chunk = _read(self._files, self._file, self._fd, size, offset)
         self._rest += chunk
         return bool(chunk)
 

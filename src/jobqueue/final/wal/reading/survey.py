@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 from ..format.codec import VERSION, Header, RecordError, decode_lines
 from ..names import LogFile, list_present, segment_name
-from .bad_blocks import PatientFiles, blames_the_file
 from .batch_numbers import BatchNumbers
 from .replay import end_of_order
-from .scan import Batches, Damage, scan
+from .scan import Batches, Damage, blames_the_file, scan
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -91,14 +90,14 @@ class Survey:
         batches: how many whole batches there are, each counted once, whose records are records.
 
     Raises:
-        OSError: a file cannot be read, and the fault is not the file's.
+        OSError: a file cannot be read, though it is a regular file; the error names it.
     """
 
     def __init__(self, files: Files, directory: str, *, growing: bool = False) -> None:
         self.findings: list[Finding] = []
         self.files: list[FileSummary] = []
         self.batches = 0
-        self._files = PatientFiles(files)
+        self._files = files
         self._directory = directory
         self._growing = growing
         self._numbers = BatchNumbers(1)
@@ -266,16 +265,9 @@ class Survey:
 
     def _note_damage(self, damage: Damage) -> None:
         self._tell_damage(unless_nuls=True)  # the end of the last file, where this has no header
-        where = range(damage.offset, damage.end)
-        if any(hole.start < where.stop and where.start < hole.stop for hole in self._holes):
-            damage = replace(damage, problem="the disk cannot read it", nuls=False)
-        elif damage.offset == 0 < damage.end and not damage.nuls:
+        if damage.offset == 0 < damage.end and not damage.nuls:
             damage = replace(damage, problem="the header is damaged")
         self._damage = damage
-
-    @property
-    def _holes(self) -> list[range]:
-        return self._files.unreadable
 
     def _tell_gap(self, file: LogFile, offset: int, first: int, last: int) -> None:
         """Tell of batches that are missing, and of the damage that is the reason, if there is."""
