@@ -117,7 +117,7 @@ def test_what_only_a_start_would_refuse_is_a_damage_too(
 ) -> None:
     """Both walks are of one mind; should they ever differ, it must not pass for sound."""
     log.put(segment(1, 1, [[job(1)]], synced=lambda number: number))
-    monkeypatch.setattr("jobqueue.cli.examination.Survey._note_boasts", lambda *_: None)
+    monkeypatch.setattr("jobqueue.cli.examination.DamageScan._heed", lambda *_: None)
     outcome = command("verify", "--json")
     assert (outcome.code, outcome.object["verdict"]) == (1, "corrupt")
     assert len(outcome.object["damages"]) == 1

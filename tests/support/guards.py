@@ -199,13 +199,13 @@ READING = (
     Guard(
         "sequence test: the next number comes next",
         "wal/reading/replay.py",
-        "            if number == self.last + 1:\n",
-        "            if number > self.last:\n",
+        " and event.batches.numbers[0] == self.last + 1:\n",
+        " and event.batches.numbers[0] > self.last:\n",
         _wal("reading/replay"),
     ),
     Guard(
         "sequence test within batches in a row",
-        "wal/reading/replay.py",
+        "wal/reading/walk.py",
         "    while stop < len(numbers) and numbers[stop] == numbers[stop - 1] + 1:\n",
         "    while stop < len(numbers):\n",
         _wal("reading/replay"),
@@ -213,15 +213,15 @@ READING = (
     Guard(
         "sequence test from segment to segment",
         "wal/reading/replay.py",
-        "        elif header.first != self.last + 1:\n",
+        "        elif event.first != self.last + 1:\n",
         "        elif False:\n",
         _wal("reading/replay"),
     ),
     Guard(
         "a repetition is an exact one",
-        "wal/reading/replay.py",
-        " and self._crcs[number - self._first] == crc\n",
-        "\n",
+        "wal/reading/batch_numbers.py",
+        "return self._crc_of(number) == crc or (number, crc) in self._others\n",
+        "return self.has_number(number)\n",
         _wal("reading/replay"),
     ),
     Guard(
@@ -240,9 +240,9 @@ READING = (
     ),
     Guard(
         "a batch attests earlier ones only",
-        "wal/reading/replay.py",
-        "        if True in impossible:\n",
-        "        if False:\n",
+        "wal/reading/walk.py",
+        "    if True in impossible:\n",
+        "    if False:\n",
         _wal("reading/replay"),
     ),
     Guard(

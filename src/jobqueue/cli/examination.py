@@ -10,9 +10,10 @@ from rich.text import Text
 
 from ..final.errors import LogCorruptError
 from ..final.wal.files import name_of, path_in
+from ..final.wal.reading.damage_scan import DamageScan
 from ..final.wal.reading.replay import replay
 from ..final.wal.reading.scan import blames_the_file
-from ..final.wal.reading.survey import Finding, Survey
+from ..final.wal.reading.walk import Finding
 from .access import Log, read_log
 from .exits import Exit
 from .screen import Screen, count_text, printable
@@ -63,17 +64,17 @@ def verify(arguments: Namespace) -> Exit:
 
 
 def _examine(log: Log) -> Examination:
-    survey = Survey(log.files, log.directory, growing=log.owner is not None)
-    for _ in survey:
+    scan = DamageScan(log.files, log.directory, growing=log.owner is not None)
+    for _ in scan:
         pass
-    findings = survey.findings
+    findings = scan.findings
     verdict = Verdict.TORN if findings else Verdict.SOUND
     refusal = _refusal(log)
     if refusal is not None:
         verdict = Verdict.CORRUPT
         if all(refusal.file != each.file for each in findings):
             findings.append(refusal)
-    return Examination(log, verdict, findings, len(survey.files), survey.batches)
+    return Examination(log, verdict, findings, len(scan.files), scan.batches)
 
 
 def _refusal(log: Log) -> Finding | None:

@@ -15,7 +15,7 @@ from ..final.wal.files import path_in
 from ..final.wal.format.codec import encode_header
 from ..final.wal.maintenance.snapshot import encode_snapshot
 from ..final.wal.names import list_present
-from ..final.wal.reading.survey import FileSummary, Survey
+from ..final.wal.reading.damage_scan import DamageScan, FileSummary
 from .access import owner_name, read_log, torn_note
 from .exits import Exit
 from .jobs import PRIORITIES, UNFINISHED, Entry, Jobs, Status
@@ -83,8 +83,8 @@ def inspect(arguments: Namespace) -> Exit:
 
 
 def _look_into(log: Log, status_retention: int) -> _Report:
-    survey = Survey(log.files, log.directory, growing=log.owner is not None)
-    for _ in survey:
+    scan = DamageScan(log.files, log.directory, growing=log.owner is not None)
+    for _ in scan:
         pass
     counts: _Counts | None = None
     torn: str | None = None
@@ -96,8 +96,8 @@ def _look_into(log: Log, status_retention: int) -> _Report:
     except LogCorruptError as error:
         damage = error
     stale = list_present(log.files, log.directory).stale
-    size = sum(file.bytes for file in survey.files) + sum(map(log.files.size_of, stale))
-    return _Report(log, survey.files, size, _kept_aside(log), counts, torn, damage)
+    size = sum(file.bytes for file in scan.files) + sum(map(log.files.size_of, stale))
+    return _Report(log, scan.files, size, _kept_aside(log), counts, torn, damage)
 
 
 def _kept_aside(log: Log) -> dict[str, int]:

@@ -17,7 +17,7 @@ from .screen import Screen, count_text, printable, size_text
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from ..final.wal.reading.survey import Lost
+    from ..final.wal.reading.damage_scan import Lost
 
 
 def repair(arguments: Namespace) -> Exit:

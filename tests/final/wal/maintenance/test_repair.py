@@ -12,8 +12,8 @@ from jobqueue.final.wal.files import Files
 from jobqueue.final.wal.format.record import Crashed, Record
 from jobqueue.final.wal.maintenance.repair import Salvage, repair
 from jobqueue.final.wal.names import segment_name, snapshot_name
+from jobqueue.final.wal.reading.damage_scan import Lost
 from jobqueue.final.wal.reading.fold import LogState
-from jobqueue.final.wal.reading.survey import Lost
 from jobqueue.final.wal.slots import SLOTS_NAME, Interrupted, read_slots
 from tests.support.dying_files import DiedError, DyingFiles
 from tests.support.faulty_files import FaultyFiles
@@ -77,7 +77,7 @@ def test_the_old_log_stays_as_it_is(patient: Patient) -> None:
 def test_a_flip_in_any_byte_of_a_synced_batch_is_refused_at_a_start_and_salvaged_around(
     patient: Patient,
 ) -> None:
-    """Check 4: nothing is modified, all other batches are salvaged. Each bit: `test_survey`.
+    """Check 4: nothing is modified, all other batches are salvaged. Each bit: `test_damage_scan`.
 
     Fault 4 of docs/reliability.md.
     """

@@ -36,6 +36,12 @@ def test_where_nobody_knows_the_first_number_it_is_the_first_that_is_seen() -> N
     assert list(numbers(None, 7, 9).gaps()) == [(8, 8)]
 
 
+def test_a_number_below_the_first_is_no_gap_and_leaves_none() -> None:
+    seen = numbers(40, 5, 40)
+    assert list(seen.gaps()) == []
+    assert seen.has(5, 50)
+
+
 def test_nothing_seen_and_nothing_known_is_no_gap() -> None:
     assert list(numbers(None).gaps()) == []
 

@@ -14,8 +14,8 @@ from ..appender import open_appender
 from ..files import directory_of, path_in
 from ..format.codec import encode_header
 from ..names import list_present, segment_name, snapshot_name
+from ..reading.damage_scan import DamageScan, Lost
 from ..reading.scan import blames_the_file
-from ..reading.survey import Finding, Lost, Survey
 from ..slots import SLOTS_NAME
 from .snapshot import write_snapshot
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from ..files import Files
     from ..format.record import Record
+    from ..reading.walk import Finding
 
 __all__ = ["Salvage", "repair"]
 
@@ -72,14 +73,14 @@ def repair(files: Files, directory: str, new: str) -> Salvage:
         raise FileExistsError(errno.EEXIST, "there is something at the new log's place", new)
     partial = f"{new}.partial"
     _make_empty(files, partial)
-    survey = Survey(files, directory)
+    scan = DamageScan(files, directory)
     counter = _Counter()
-    _write(files, partial, segments[-1].number, counter.count(survey))
+    _write(files, partial, segments[-1].number, counter.count(scan))
     _copy_slots(files, directory, partial)
     files.sync_directory(partial)
     files.rename(partial, new)
     files.sync_directory(directory_of(new))
-    return Salvage(survey.batches, counter.records, tuple(survey.findings), tuple(survey.lost))
+    return Salvage(scan.batches, counter.records, tuple(scan.findings), tuple(scan.lost))
 
 
 class _Counter:
@@ -88,8 +89,8 @@ class _Counter:
     def __init__(self) -> None:
         self.records = 0
 
-    def count(self, survey: Survey) -> Iterator[Record]:
-        for records in survey:
+    def count(self, scan: DamageScan) -> Iterator[Record]:
+        for records in scan:
             self.records += len(records)
             yield from records
 

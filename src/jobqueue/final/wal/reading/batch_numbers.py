@@ -21,13 +21,14 @@ class BatchNumbers:
     Attributes:
         expected: the number that should follow; `None` as long as nobody knows. It is above all
             that were seen and all that are known to have been written.
-        last: the highest number seen, 0 for none.
+        last: the highest number seen, or known to stand before the first; 0 for none.
     """
 
     def __init__(self, first: int | None) -> None:
         self.expected = first
-        self.last = 0
+        self.last = 0 if first is None else first - 1
         self._base = first
+        self._base_is_known = first is not None
         # Runs of numbers without a gap: the first number of each, and its CRCs.
         self._starts: list[int] = []
         self._runs: list[array[int]] = []
@@ -53,7 +54,8 @@ class BatchNumbers:
             self._add_late(first, crcs[0])
         self.last = max(self.last, first + len(crcs) - 1)
         self.expect(self.last + 1)
-        self._base = min(self._base or first, first)
+        if not self._base_is_known:
+            self._base = min(self._base or first, first)
 
     def _add_late(self, number: int, crc: int) -> None:
         if self._crc_of(number) is not None:

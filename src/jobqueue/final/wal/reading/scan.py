@@ -75,6 +75,10 @@ class Batches:
             self._offsets = list(accumulate(sizes, initial=self.offset))
         return self._offsets[index]
 
+    def singly(self) -> Iterator[Batches]:
+        """Yield each batch by itself."""
+        return (self.part(index, index + 1) for index in range(len(self)))
+
     def part(self, start: int, stop: int) -> Batches:
         """Return some of the batches."""
         if start == 0 and stop == len(self):

@@ -13,22 +13,23 @@ from jobqueue.final.errors import LogCorruptError
 from jobqueue.final.wal.format.codec import encode_batch, encode_header
 from jobqueue.final.wal.format.record import Record
 from jobqueue.final.wal.names import segment_name, snapshot_name
-from jobqueue.final.wal.reading.survey import Finding, Lost, Survey
+from jobqueue.final.wal.reading.damage_scan import DamageScan, Lost
+from jobqueue.final.wal.reading.walk import Finding
 from tests.support.logs import HastyFiles, Image, LogDirectory, done, job, segment, snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def survey(log: LogDirectory, *, growing: bool = False) -> tuple[list[Record], Survey]:
+def scan(log: LogDirectory, *, growing: bool = False) -> tuple[list[Record], DamageScan]:
     """Walk through a log to its end."""
-    walk = Survey(log.files, str(log.path), growing=growing)
+    walk = DamageScan(log.files, str(log.path), growing=growing)
     return [record for records in walk for record in records], walk
 
 
 def problems(log: LogDirectory, *, growing: bool = False) -> list[str]:
     """What is wrong, each as FILE:OFFSET-END PROBLEM."""
-    _, walk = survey(log, growing=growing)
+    _, walk = scan(log, growing=growing)
     return [f"{f.file}:{f.offset}-{f.end} {f.problem}" for f in walk.findings]
 
 
@@ -44,7 +45,7 @@ ALL: list[Record] = [job(1), job(2), job(3), done(1), done(2)]
 
 def test_a_sound_log_gives_all_its_records_and_no_finding(log: LogDirectory) -> None:
     log.put(*two_segments())
-    records, walk = survey(log)
+    records, walk = scan(log)
     assert records == ALL
     assert walk.findings == []
     assert walk.lost == []
@@ -53,7 +54,7 @@ def test_a_sound_log_gives_all_its_records_and_no_finding(log: LogDirectory) -> 
 
 def test_a_snapshot_comes_before_the_segments_that_follow_it(log: LogDirectory) -> None:
     log.put(snapshot(3, 40, [[job(1)], [job(2)]]), segment(4, 40, [[done(2)]]))
-    records, walk = survey(log)
+    records, walk = scan(log)
     assert records == [job(1), job(2), done(2)]
     assert walk.findings == []
     assert walk.lost == []
@@ -62,19 +63,18 @@ def test_a_snapshot_comes_before_the_segments_that_follow_it(log: LogDirectory) 
 def test_what_a_file_holds_is_counted(log: LogDirectory) -> None:
     first, second = two_segments()
     log.put(first, second)
-    _, walk = survey(log)
+    _, walk = scan(log)
     counts = [(f.file.name, f.bytes, f.batches, f.records, f.last) for f in walk.files]
     assert counts == [
         (first.name, len(first.data), 3, 2, 3),
         (second.name, len(second.data), 2, 3, 5),
     ]
-    assert walk.next_segment == 3
 
 
 def test_reserved_space_at_the_end_of_a_segment_is_no_damage(log: LogDirectory) -> None:
     first, second = two_segments()
     log.put(Image(first.name, first.data + bytes(5000)), Image(second.name, second.data + bytes(9)))
-    records, walk = survey(log)
+    records, walk = scan(log)
     assert records == ALL
     assert walk.findings == []
 
@@ -82,15 +82,24 @@ def test_reserved_space_at_the_end_of_a_segment_is_no_damage(log: LogDirectory) 
 def test_a_repetition_is_left_out_and_no_damage(log: LogDirectory) -> None:
     first, second = two_segments()
     log.put(Image(first.name, first.data * 2), second)
-    records, walk = survey(log)
+    records, walk = scan(log)
     assert records == ALL
     assert walk.findings == []
     assert walk.batches == 5
 
 
+def test_a_repetition_behind_the_end_of_a_snapshot_is_no_damage(log: LogDirectory) -> None:
+    whole = snapshot(3, 40, [[job(1)], [job(2)]])
+    log.put(Image(whole.name, whole.data + whole.batch(0)), segment(4, 40, [[done(2)]]))
+    records, walk = scan(log)
+    assert records == [job(1), job(2), done(2)]
+    assert walk.findings == []
+    assert is_sound(log)
+
+
 def test_an_empty_directory_has_nothing_wrong_with_it(log: LogDirectory) -> None:
-    records, walk = survey(log)
-    assert (records, walk.findings, walk.lost, walk.next_segment) == ([], [], [], 1)
+    records, walk = scan(log)
+    assert (records, walk.findings, walk.lost) == ([], [], [])
 
 
 @pytest.mark.parametrize("size", [0, 1, 40, 90])
@@ -123,7 +132,7 @@ def test_a_flipped_bit_costs_its_batch_alone(tmp_path: Path) -> None:
         data = bytearray(whole.data)
         data[bit // 8] ^= 1 << bit % 8
         log.put(Image(whole.name, bytes(data)))
-        records, walk = survey(log)
+        records, walk = scan(log)
         assert records == kept, bit
         assert [(f.file, f.offset, f.end) for f in walk.findings] == [(whole.name, start, end)], bit
         assert walk.lost == [Lost(2, 2, in_snapshot=False)]
@@ -135,7 +144,7 @@ def test_each_of_many_damages_is_named(log: LogDirectory) -> None:
     for index in (1, 3, 4):
         data[whole.starts[index] + 30] ^= 1
     log.put(Image(whole.name, bytes(data)))
-    records, walk = survey(log)
+    records, walk = scan(log)
     assert records == [job(1), job(3), job(6), job(7)]
     assert walk.findings == [
         Finding(
@@ -167,7 +176,7 @@ def test_a_segment_that_lost_its_end_misses_what_the_next_header_tells_of(
     first, second = two_segments()
     start = first.starts[1]
     log.put(Image(first.name, first.data[: start + 5]), second)
-    records, walk = survey(log)
+    records, walk = scan(log)
     assert records == [job(1), job(3), done(1), done(2)]
     assert walk.findings == [
         Finding(
@@ -207,7 +216,7 @@ def test_a_torn_end_is_named(log: LogDirectory) -> None:
 def test_a_damaged_header_costs_no_batch(log: LogDirectory) -> None:
     first, second = two_segments()
     log.put(first, Image(second.name, b"?" + second.data[1:]))
-    records, walk = survey(log)
+    records, walk = scan(log)
     assert records == ALL
     assert walk.findings == [Finding(second.name, 0, second.starts[0], "the header is damaged")]
     assert walk.lost == []
@@ -230,7 +239,7 @@ def test_an_empty_segment_that_was_sealed_is_damage(log: LogDirectory) -> None:
 def test_a_header_of_another_file_is_told_and_its_batches_are_kept(log: LogDirectory) -> None:
     first, second = two_segments()
     log.put(first, Image(second.name, encode_header(7, 4) + second.data[second.starts[0] :]))
-    records, walk = survey(log)
+    records, walk = scan(log)
     assert records == ALL
     assert [f.problem for f in walk.findings] == ["the header is that of another file"]
 
@@ -244,7 +253,7 @@ def test_a_segment_that_starts_too_early_is_told(log: LogDirectory) -> None:
     first, _ = two_segments()
     late = segment(2, 2, [[job(3)]])
     log.put(first, late)
-    _, walk = survey(log)
+    _, walk = scan(log)
     assert [f.problem for f in walk.findings] == [
         "it starts with batch 2; batch 4 should follow",
         "another batch with the number 2",
@@ -255,7 +264,7 @@ def test_a_segment_that_starts_too_early_is_told(log: LogDirectory) -> None:
 def test_a_missing_segment_is_told_and_what_follows_is_read(log: LogDirectory) -> None:
     first, _ = two_segments()
     log.put(first, segment(4, 9, [[done(3)]]))
-    records, walk = survey(log)
+    records, walk = scan(log)
     assert records == [job(1), job(2), done(3)]
     assert [(f.file, f.problem) for f in walk.findings] == [
         (segment_name(2), f"the segment is missing, and so are all up to {segment_name(3)}"),
@@ -274,7 +283,7 @@ def test_damage_in_a_snapshot_is_lost_from_the_snapshot(log: LogDirectory) -> No
     data = bytearray(whole.data)
     data[whole.starts[0] + 20] ^= 1
     log.put(Image(whole.name, bytes(data)), segment(4, 40, [[done(2)]]))
-    records, walk = survey(log)
+    records, walk = scan(log)
     assert records == [job(2), done(2)]
     assert walk.lost == [Lost(1, 1, in_snapshot=True)]
 
@@ -300,7 +309,7 @@ def test_behind_a_snapshot_without_header_numbers_start_where_the_segment_says(
 ) -> None:
     whole = snapshot(3, 40, [[job(1)]])
     log.put(Image(whole.name, b"?" + whole.data[1:]), segment(4, 40, [[job(2)], [done(1)]]))
-    records, walk = survey(log)
+    records, walk = scan(log)
     assert records == [job(1), job(2), done(1)]
     assert [f.problem for f in walk.findings] == ["the header is damaged"]
     assert walk.lost == []
@@ -310,7 +319,7 @@ def test_a_batch_that_comes_late_is_told_and_kept(log: LogDirectory) -> None:
     whole = segment(1, 1, [[job(1)], [job(2)], [job(3)]])
     head, late = whole.data[: whole.starts[1]], whole.batch(1)
     log.put(Image(whole.name, head + whole.batch(2) + late))
-    records, walk = survey(log)
+    records, walk = scan(log)
     assert records == [job(1), job(3), job(2)]
     assert [f.problem for f in walk.findings] == [
         "batch 2 is missing",
@@ -319,11 +328,33 @@ def test_a_batch_that_comes_late_is_told_and_kept(log: LogDirectory) -> None:
     assert walk.lost == []
 
 
+def test_a_batch_from_before_the_snapshot_is_told_and_nothing_else_is_missing(
+    log: LogDirectory,
+) -> None:
+    late = segment(4, 40, [[job(2)]])
+    late.add(encode_batch([job(7)], 5, 0))
+    log.put(snapshot(3, 40, [[job(1)]]), late)
+    records, walk = scan(log)
+    assert records == [job(1), job(2), job(7)]
+    assert [f.problem for f in walk.findings] == ["batch 5 stands behind batch 40"]
+    assert walk.lost == []
+    assert not is_sound(log)
+
+
+def test_the_first_batch_behind_a_snapshot_may_not_come_from_before_it(log: LogDirectory) -> None:
+    log.put(snapshot(3, 40, [[job(1)]]), segment(4, 40, []))
+    path = log.path / segment_name(4)
+    path.write_bytes(path.read_bytes() + encode_batch([job(7)], 5, 0))
+    _, walk = scan(log)
+    assert [f.problem for f in walk.findings] == ["batch 5 stands behind batch 39"]
+    assert not is_sound(log)
+
+
 def test_another_batch_with_the_same_number_is_told_and_kept(log: LogDirectory) -> None:
     whole = segment(1, 1, [[job(1)], [job(2)]])
     other = encode_batch([job(7)], 2, 1)
     log.put(Image(whole.name, whole.data + other))
-    records, walk = survey(log)
+    records, walk = scan(log)
     assert records == [job(1), job(2), job(7)]
     size = len(whole.data)
     problem = "another batch with the number 2"
@@ -332,7 +363,7 @@ def test_another_batch_with_the_same_number_is_told_and_kept(log: LogDirectory) 
 
 def test_a_batch_that_says_it_is_on_the_disk_itself_is_told_and_kept(log: LogDirectory) -> None:
     log.put(segment(1, 1, [[job(1)]], synced=lambda number: number))
-    records, walk = survey(log)
+    records, walk = scan(log)
     assert records == [job(1)]
     assert [f.whole for f in walk.findings] == [True]
 
@@ -347,7 +378,7 @@ def test_a_record_that_is_none_costs_its_batch(log: LogDirectory, text: bytes) -
     whole = segment(1, 1, [[job(1)]])
     data = whole.data + bad + encode_batch([job(3)], 3, 2)
     log.put(Image(whole.name, data))
-    records, walk = survey(log)
+    records, walk = scan(log)
     assert records == [job(1), job(3)]
     (finding,) = walk.findings
     start = len(whole.data)
@@ -360,8 +391,8 @@ def test_a_record_that_is_none_costs_its_batch(log: LogDirectory, text: bytes) -
 def test_a_batch_with_a_blank_line_for_a_record_is_told(log: LogDirectory) -> None:
     body = b'\n{"commit":1,"records":1,"synced":0'
     log.put(Image(segment_name(1), encode_header(1, 1) + b'%b,"crc":%d}\n' % (body, crc32(body))))
-    _, walk = survey(log)
-    assert [f.problem for f in walk.findings] == ["its records are not as many as it says"]
+    _, walk = scan(log)
+    assert [f.problem for f in walk.findings] == ["it should hold 1 records and holds 0"]
 
 
 def test_a_file_of_another_version_is_told(log: LogDirectory) -> None:
@@ -378,7 +409,7 @@ def test_a_symbolic_link_is_told_and_the_rest_is_read(log: LogDirectory, tmp_pat
     log.put(first, second)
     (tmp_path / first.name).rename(tmp_path / "elsewhere")
     (tmp_path / first.name).symlink_to("elsewhere")
-    records, walk = survey(log)
+    records, walk = scan(log)
     assert records == [job(3), done(1), done(2)]
     assert walk.findings[0].file == first.name
     assert "symbolic link" in walk.findings[0].problem
@@ -412,7 +443,7 @@ def test_an_error_that_is_not_the_files_own_is_raised(
     log = LogDirectory(tmp_path, Failing(method, number))
     log.put(segment(1, 1, [[job(1)]]))
     with pytest.raises(OSError, match=os.strerror(number)) as caught:
-        survey(log)
+        scan(log)
     assert caught.value.errno == number
     assert caught.value.filename == str(tmp_path / segment_name(1))
 
@@ -484,7 +515,7 @@ def test_there_is_a_finding_just_where_a_start_would_refuse_or_cut(
     for index, kind, offset, size in plan:
         contents[index] = apply(contents[index], kind, offset, size)
     log.put(*(Image(i.name, data) for i, data in zip(IMAGES, contents, strict=True)))
-    records, walk = survey(log)
+    records, walk = scan(log)
     assert (walk.findings == []) is is_sound(log)
     if not walk.findings:
         assert records == log.read().records
