@@ -1,24 +1,22 @@
-"""KeyboardInterrupt at random moments: the queue stays usable, or is closed, and keeps its word."""
+"""KeyboardInterrupt by real signals: the queue stays usable, or is closed, and keeps its word.
+
+`tests/final/test_races.py` interrupts at each place in turn; here they hit whatever runs.
+"""
 
 from __future__ import annotations
 
 import ast
 import random
-import signal
-import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 
 import pytest
 
 import jobqueue.final
-from jobqueue.final import Config, Job, JobQueue, Status
-from tests.support import insides
+from jobqueue.final import Config, JobQueue, Status
 from tests.support.children import run_json
-from tests.support.handlers import in_thread
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("no_tracer")
 
@@ -29,15 +27,7 @@ INTERRUPTED_MIN = 0.2  # of all tries: else this would test nothing
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("durability", "how"),
-    [
-        ("memory", "timer"),
-        ("memory", "thread"),
-        ("async", "timer"),
-        ("write", "timer"),
-        ("write", "thread"),
-        ("fsync", "timer"),
-    ],
+    ("durability", "how"), [("memory", "timer"), ("write", "thread"), ("fsync", "timer")]
 )
 @pytest.mark.parametrize("what", TRIES)
 def test_whatever_is_interrupted_the_queue_stays_usable_and_keeps_what_it_accepted(
@@ -121,42 +111,3 @@ def test_such_a_loop_is_seen(tmp_path: Path, body: str, risky: bool) -> None:
     path.write_text(f"def f():\n {body}\n")
 
     assert list(_risky_loops(path)) == ["f"] * risky
-
-
-@pytest.fixture
-def interrupted_by_signal() -> Iterator[signal.Signals]:
-    """A signal whose handler raises KeyboardInterrupt."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGUSR1, interrupt)
-    yield signal.SIGUSR1
-    signal.signal(signal.SIGUSR1, before)
-
-
-def test_an_interrupted_producer_does_not_take_the_place_of_one_that_waits_behind_him(
-    interrupted_by_signal: signal.Signals,
-) -> None:
-    jq = JobQueue(Config(queue_size=1, num_workers=1), handler=len, start=False)
-    jq.enqueue(Job(id="fills the lane"))
-    main = threading.get_ident()
-
-    def wait_behind_and_interrupt() -> Status:
-        eventually(lambda: len(insides.producers(jq)) == 1)
-        behind = in_thread(jq.enqueue, Job(id="behind"))
-        eventually(lambda: len(insides.producers(jq)) == 2)
-        signal.pthread_kill(main, interrupted_by_signal)
-        eventually(lambda: len(insides.producers(jq)) == 1)
-        jq.cancel("fills the lane")  # room for one
-        handle = behind.result(PATIENCE)
-        assert handle is not None
-        return jq.status("behind")
-
-    other = in_thread(wait_behind_and_interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        jq.enqueue(Job(id="interrupted"))
-
-    assert other.result(PATIENCE) is Status.QUEUED
-    assert jq.metrics().enqueued == 2
-    jq.close()

@@ -575,13 +575,13 @@ def test_a_lone_job_that_is_cancelled_holds_up_nobody_any_more(image: Store) -> 
 # --- KeyboardInterrupt ----------------------------------------------------------------------
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture
 def hasty(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Store]:
-    """Each kind of store, on a disk that takes no time: for tests that open hundreds of queues."""
+    """A store on a disk that takes no time: for tests that open hundreds of queues."""
     monkeypatch.setattr(recovery_module, "Files", HastyFiles)
-    store = Store(request.param, tmp_path)
+    store = Store(getattr(request, "param", "write"), tmp_path)
     yield store
     store.close()
 
@@ -629,6 +629,7 @@ CALLS: dict[str, Callable[[JobQueue], object]] = {
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("hasty", STORES, indirect=True)
 @pytest.mark.parametrize("call", CALLS)
 def test_a_job_whose_enqueue_was_interrupted_runs_or_is_unknown(hasty: Store, call: str) -> None:
     for interruption in each_place():
@@ -672,6 +673,7 @@ def test_an_interrupted_wait_for_room_leaves_the_lane_to_others(hasty: Store, ma
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("hasty", ["memory", "fsync"], indirect=True)
 def test_who_waits_for_a_job_is_told_of_its_cancel_though_that_was_interrupted(
     hasty: Store,
 ) -> None:
@@ -694,6 +696,7 @@ def test_who_waits_for_a_job_is_told_of_its_cancel_though_that_was_interrupted(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("hasty", ["memory", "fsync"], indirect=True)
 def test_a_job_whose_requeue_was_interrupted_runs_or_is_a_dead_letter(hasty: Store) -> None:
     def fails(_payload: bytes) -> None:
         raise ValueError("no")
