@@ -5,6 +5,10 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 ERROR_CHARACTERS_MAX = 2 * 1024
 TRACEBACK_BYTES_MAX = 8 * 1024
@@ -16,11 +20,20 @@ Failure = tuple[str, str]
 
 
 def begun_in_handler(error: BaseException) -> BaseException:
-    """The error, with a traceback that begins in the handler, if it got that far."""
+    """The error, with a traceback that begins in the handler, if it got that far.
+
+    Frame and error are the handler's, so neither the name of its module nor a method of the
+    error's class is relied on.
+    """
     trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(_OWN):
+    while trace is not None and _is_own(trace.tb_frame):
         trace = trace.tb_next
-    return error if trace is None else error.with_traceback(trace)
+    return error if trace is None else BaseException.with_traceback(error, trace)
+
+
+def _is_own(frame: FrameType) -> bool:
+    module = frame.f_globals.get("__name__")
+    return isinstance(module, str) and module.startswith(_OWN)
 
 
 def describe(error: BaseException) -> Failure:
