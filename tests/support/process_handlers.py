@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -244,6 +245,13 @@ def hold_with_context(payload: bytes, context: JobContext) -> bool:
 def wait_long(payload: bytes, context: JobContext) -> bool:
     say(payload, os.getpid())
     return context.wait(1000)
+
+
+def wait_in_vain(payload: bytes, context: JobContext) -> tuple[bool, float]:
+    """Wait as many seconds as the payload says; what came of it, and how long it took."""
+    since = time.monotonic()
+    asked = context.wait(float(payload))
+    return asked, time.monotonic() - since
 
 
 def wait_long_then_raise(payload: bytes, context: JobContext) -> None:

@@ -28,7 +28,7 @@ class ManualClock:
 
     It drives delays, backoff, `job_timeout` and `JobContext.wait` of the queues that were made
     with it. What a caller waits for (`enqueue`, `wait`, `result`, `join`, `close`) stays on
-    real time.
+    real time. A queue with `Config(executor="process")` refuses it with `ConfigError`.
 
     Args:
         start: Unix time at which it stands; by default the present.

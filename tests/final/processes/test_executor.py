@@ -8,6 +8,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 
 from jobqueue.final import (
     Config,
+    ConfigError,
     Job,
     JobHandle,
     JobQueue,
@@ -25,6 +27,8 @@ from jobqueue.final import (
     Status,
     WorkerProcessError,
 )
+from jobqueue.final.processes.executor import Processes
+from jobqueue.final.testing import ManualClock
 from tests.support import process_handlers as handlers
 from tests.support.process_handlers import Stage, is_running, until_gone
 from tests.support.records import Records
@@ -213,6 +217,20 @@ def test_retry_error_keeps_its_delay_when_pickled() -> None:
     assert (str(copy), copy.delay, copy.extra) == ("later", 17.5, "kept")
 
 
+# --- the clock ------------------------------------------------------------------------------------
+
+
+def test_a_clock_that_is_moved_by_hand_is_refused(tmp_path: Path) -> None:
+    config = Config(executor="process", persist_path=tmp_path / "log")
+    before = set(threading.enumerate())
+
+    with pytest.raises(ConfigError, match=r"executor='process'.*use executor='thread'"):
+        JobQueue(config, clock=ManualClock())
+
+    assert not (tmp_path / "log").exists()
+    assert set(threading.enumerate()) <= before
+
+
 # --- the context ----------------------------------------------------------------------------------
 
 
@@ -235,6 +253,27 @@ def test_context_tells_of_the_job_and_the_attempt(run: Run) -> None:
         "deadline": None,
         "cancelled": False,
     }
+
+
+def test_wait_that_nobody_ends_takes_its_time(run: Run) -> None:
+    told = run(handlers.wait_in_vain, b"0.05").result()
+
+    assert isinstance(told, tuple)
+    asked, seconds = told
+    assert asked is False
+    assert seconds >= 0.05
+
+
+@pytest.mark.parametrize(
+    ("handler", "wants_context"), [(handlers.echo, False), (handlers.tell_context, True)]
+)
+def test_handler_says_truly_whether_its_function_takes_the_context(
+    handler: Callable[..., object], wants_context: bool
+) -> None:
+    made = Processes(Config(executor="process")).handler(handler)
+
+    assert made.wants_context is wants_context
+    assert made.is_equipped
 
 
 def test_cancel_wakes_a_handler_that_waits(jq: JobQueue, stage: Stage) -> None:

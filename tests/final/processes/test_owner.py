@@ -17,10 +17,9 @@ from typing import Any
 
 import pytest
 
-from jobqueue.final import Config, ConfigError, Job, JobHandle, JobQueue, QueueClosedError, Status
+from jobqueue.final import Config, Job, JobHandle, JobQueue, QueueClosedError, Status
 from jobqueue.final.processes.owner import WorkerProcess
 from jobqueue.final.runtime.clock import Clock
-from jobqueue.final.testing import ManualClock
 from tests.support import insides, slow_to_import
 from tests.support import process_handlers as handlers
 from tests.support.children import Child
@@ -213,23 +212,6 @@ def test_deadline_is_what_the_queues_clock_will_show(open_queue: Open, clock: St
 
     assert isinstance(told, dict)
     assert told["deadline"] == clock.monotonic() + 5
-
-
-def test_a_clock_that_is_moved_by_hand_is_refused(tmp_path: Path) -> None:
-    config = Config(executor="process", persist_path=tmp_path / "log")
-    with pytest.raises(ConfigError, match="executor='process' does not go with a clock"):
-        JobQueue(config, clock=ManualClock())
-    assert not (tmp_path / "log").exists()
-
-
-def test_cancel_ends_a_wait(open_queue: Open, stage: Stage) -> None:
-    jq = open_queue()
-    handle = put(jq, handlers.wait_long, stage.payload)
-    stage.hear()
-
-    handle.cancel()
-
-    assert handle.result(PATIENCE) is True
 
 
 def test_payload_that_nobody_reads_is_given_up_in_time(open_queue: Open) -> None:
