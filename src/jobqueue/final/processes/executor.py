@@ -132,7 +132,7 @@ class Processes:
         """Have the process import the handler, which may take it long the first time."""
         if handler.number in process.loaded:
             return wire.LOADED, b""
-        answer = self._ask(process, wire.LOAD, handler.number, pickle.dumps(handler.reference))
+        answer = process.call(wire.LOAD, handler.number, pickle.dumps(handler.reference))
         if answer[0] == wire.LOADED:
             process.loaded.add(handler.number)
         return answer
@@ -148,8 +148,8 @@ class Processes:
             self.timer.schedule(limit, tick)
         try:
             if handler.wants_context:
-                return self._ask_with_context(process, handler, context)
-            return self._ask(process, wire.RUN, handler.number, payload)
+                return self._attempt_with_context(process, handler, context)
+            return process.call(wire.RUN, handler.number, payload)
         finally:
             if limit is not None:
                 self.timer.remove(limit, tick)
@@ -159,7 +159,7 @@ class Processes:
                         f"its process was killed"
                     ) from None
 
-    def _ask_with_context(
+    def _attempt_with_context(
         self, process: WorkerProcess, handler: ProcessHandler, context: JobContext
     ) -> tuple[int, bytes]:
         """The same for a handler that can be told to stop."""
@@ -170,18 +170,9 @@ class Processes:
         forward = _Forward(process, process.attempts, self.timer)
         context._stop.listen(forward)
         try:
-            return self._ask(
-                process, wire.RUN_WITH_CONTEXT, handler.number, pickle.dumps(assignment)
-            )
+            return process.call(wire.RUN_WITH_CONTEXT, handler.number, pickle.dumps(assignment))
         finally:
             context._stop.forget(forward)
-
-    def _ask(
-        self, process: WorkerProcess, kind: int, number: int, body: bytes
-    ) -> tuple[int, bytes]:
-        """Send a frame and wait for its answer."""
-        kind, number, body = process.call(kind, number, body)
-        return kind, body
 
     # ── the processes ────────────────────────────────────────────────────────────────────────
 

@@ -70,8 +70,8 @@ class WorkerProcess:
         """Whether it has not ended yet."""
         return self._process.poll() is None
 
-    def call(self, kind: int, number: int, body: bytes) -> tuple[int, int, bytes]:
-        """Send a frame and wait for what it answers.
+    def call(self, kind: int, number: int, body: bytes) -> tuple[int, bytes]:
+        """Send a frame and wait for its answer: kind and body.
 
         Raises:
             Ended: it is gone.
@@ -80,14 +80,11 @@ class WorkerProcess:
             self._channel.send(kind, number, body)
         except OSError:
             pass  # what it sent before it died is still to be had
-        return self.receive()
-
-    def receive(self) -> tuple[int, int, bytes]:
-        """Wait for a frame from it; raises `Ended` as `call` does."""
         try:
-            return self._channel.receive()
+            kind, _, body = self._channel.receive()
         except EOFError:
             raise Ended from None
+        return kind, body
 
     def stop(self, number: int) -> None:
         """Tell it to stop an attempt that it runs. Any thread; never blocks."""

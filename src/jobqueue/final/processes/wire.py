@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import socket
 import struct
-import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ class RemoteError(NamedTuple):
 
 
 class Channel:
-    """Frames over a stream socket. One thread receives; any may send.
+    """Frames over a stream socket. One thread at a time uses it.
 
     Args:
         sock: nobody else uses it.
@@ -104,7 +103,6 @@ class Channel:
     def __init__(self, sock: socket.socket, is_gone: Callable[[], bool] | None = None) -> None:
         self._socket = sock
         self._is_gone = is_gone
-        self._sending = threading.Lock()  # so that a frame is sent as a whole
         self._rest: bytes = b""
         if is_gone is not None:  # in the kernel: a timeout of Python's is a system call a frame
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _LOOK_TIME)
@@ -116,12 +114,11 @@ class Channel:
             OSError: the other side is gone.
         """
         head = _HEAD.pack(len(body), number, kind)
-        with self._sending:
-            if len(body) <= _COPIED_MAX:
-                self._socket.sendall(head + body)
-            else:
-                self._socket.sendall(head)
-                self._socket.sendall(body)
+        if len(body) <= _COPIED_MAX:
+            self._socket.sendall(head + body)
+        else:
+            self._socket.sendall(head)
+            self._socket.sendall(body)
 
     def receive(self) -> tuple[int, int, bytes]:
         """Wait for a frame: kind, number, body.
