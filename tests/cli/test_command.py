@@ -336,9 +336,9 @@ def test_a_change_is_built_on_what_is_on_the_disk(
     """After an fsync that failed, the kernel shows what never got there."""
 
     class Watching(Files):
-        def sync(self, fd: int) -> None:
+        def sync(self, fd: int) -> int:
             calls.append("sync")
-            super().sync(fd)
+            return super().sync(fd)
 
         def forget_cached(self, fd: int) -> None:
             calls.append("forget")

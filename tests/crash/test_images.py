@@ -313,19 +313,19 @@ class Agreeing(list[int]):
 
 
 def _no_fsync() -> Any:
-    return patch.object(RecordingFiles, "sync", lambda _self, _fd: None)
+    return patch.object(RecordingFiles, "sync", lambda _self, _fd: 0)
 
 
 def _no_fsync_of_snapshots() -> Any:
     sync = RecordingFiles.sync
 
-    def hasty(self: RecordingFiles, fd: int) -> None:
+    def hasty(self: RecordingFiles, fd: int) -> int:
         if self._tree.names.get(f"{LOG}/SLOTS.tmp") != self._open_files[fd] and any(
             path.endswith(".tmp") and inode == self._open_files[fd]
             for path, inode in self._tree.names.items()
         ):
-            return
-        sync(self, fd)
+            return 0
+        return sync(self, fd)
 
     return patch.object(RecordingFiles, "sync", hasty)
 

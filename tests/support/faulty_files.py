@@ -80,9 +80,10 @@ class FaultyFiles(Files):
         self._call("map")
         return _ToldWindow(super().map(fd, length, offset), self.calls)
 
-    def sync(self, fd: int) -> None:
-        self._call("sync")
-        super().sync(fd)
+    def sync(self, fd: int) -> int:
+        for fault in self._due("sync"):
+            return fault.errno
+        return super().sync(fd)
 
     def sync_directory(self, path: str) -> None:
         self._call("sync_directory")

@@ -55,22 +55,34 @@ FSYNCS = (
     Guard(
         "fdatasync, the call itself",
         "wal/files.py",
-        "            os.fdatasync(fd)\n",
-        "            pass\n",
+        "            failed, number = map(call, calls)\n",
+        "            failed = 0\n",
         _wal("files"),
     ),
     Guard(
         "fdatasync of what was written",
         "wal/appender.py",
-        'self._files.sync(self._fd)\n\n    def finish(self) -> None:\n        """Cut',
-        'pass\n\n    def finish(self) -> None:\n        """Cut',
+        "return self._files.sync(self._fd)\n\n    def sync_or_raise(self) -> None:\n"
+        '        """Do what `sync` does; see `Files.sync_or_raise`."""\n'
+        "        self._files.sync_or_raise(self._fd)\n\n    def finish(self) -> None:\n"
+        '        """Cut',
+        "return 0\n\n    def sync_or_raise(self) -> None:\n"
+        '        """Do what `sync` does; see `Files.sync_or_raise`."""\n'
+        "        self._files.sync_or_raise(self._fd)\n\n    def finish(self) -> None:\n"
+        '        """Cut',
         _wal("appender"),
     ),
     Guard(
         "fdatasync of what was copied into the map",
         "wal/appender.py",
-        'self._files.sync(self._fd)\n\n    def finish(self) -> None:\n        """Unmap',
-        'pass\n\n    def finish(self) -> None:\n        """Unmap',
+        "return self._files.sync(self._fd)\n\n    def sync_or_raise(self) -> None:\n"
+        '        """Do what `sync` does; see `Files.sync_or_raise`."""\n'
+        "        self._files.sync_or_raise(self._fd)\n\n    def finish(self) -> None:\n"
+        '        """Unmap',
+        "return 0\n\n    def sync_or_raise(self) -> None:\n"
+        '        """Do what `sync` does; see `Files.sync_or_raise`."""\n'
+        "        self._files.sync_or_raise(self._fd)\n\n    def finish(self) -> None:\n"
+        '        """Unmap',
         _wal("appender"),
     ),
     Guard(
@@ -91,8 +103,10 @@ FSYNCS = (
     Guard(
         "a failed fsync is remembered",
         "wal/writing/active_segment.py",
-        "            self.fsync_failure = error  # before",
-        "            pass  # before",
+        "        self.fsync_errno = self._appender.sync()  # at once: no interruption of a caller hides it\n"
+        "        if self.fsync_errno:\n            raise FsyncError(self.fsync_errno)\n",
+        "        number = self._appender.sync()\n"
+        "        if number:\n            raise FsyncError(number)\n",
         _crash("failed_fsync"),
     ),
     Guard(
@@ -119,21 +133,21 @@ FSYNCS = (
     Guard(
         "fsync of a new segment's header",
         "wal/appender.py",
-        "        files.sync(fd)\n        files.sync_directory(directory_of(path))\n",
+        "        files.sync_or_raise(fd)\n        files.sync_directory(directory_of(path))\n",
         "        files.sync_directory(directory_of(path))\n",
         _wal("appender"),
     ),
     Guard(
         "directory fsync after a segment was created",
         "wal/appender.py",
-        "        files.sync(fd)\n        files.sync_directory(directory_of(path))\n",
-        "        files.sync(fd)\n",
+        "        files.sync_or_raise(fd)\n        files.sync_directory(directory_of(path))\n",
+        "        files.sync_or_raise(fd)\n",
         _wal("appender"),
     ),
     Guard(
         "fsync of a snapshot before its rename",
         "wal/maintenance/snapshot.py",
-        "        files.sync(fd)\n",
+        "        files.sync_or_raise(fd)\n",
         "",
         _wal("maintenance/snapshot"),
     ),
@@ -265,7 +279,7 @@ FILES = (
     Guard(
         "fsync of the copy before truncation",
         "wal/reading/cut.py",
-        "            files.sync(copy)\n",
+        "            files.sync_or_raise(copy)\n",
         "",
         _wal("reading/cut"),
     ),

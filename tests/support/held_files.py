@@ -39,9 +39,9 @@ class HeldFiles(FaultyFiles):
             self.held.put(method)
             assert gate.wait(PATIENCE)
 
-    def sync(self, fd: int) -> None:
+    def sync(self, fd: int) -> int:
         self._wait("sync")
-        super().sync(fd)
+        return super().sync(fd)
 
     def write(self, fd: int, data: bytes, offset: int) -> None:
         self._wait("write")

@@ -456,6 +456,13 @@ def libc() -> Seam:
     return files, "_LIBC"
 
 
+def fdatasync() -> Seam:
+    """The C library's call that brings a file to the disk; `None` if Python's own must do."""
+    from jobqueue.final.wal import files
+
+    return files, "_FDATASYNC"
+
+
 def load_libc() -> object:
     """The C library's functions that Python lacks, if this system has them."""
     from jobqueue.final.wal import files

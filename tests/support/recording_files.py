@@ -159,13 +159,13 @@ class RecordingFiles(Files):
             self._fail_if_due("unlink")
             self._do(Unlinked(path, self._named(path)))
 
-    def sync(self, fd: int) -> None:
-        self._sync("sync", self._inode(fd))
+    def sync(self, fd: int) -> int:
+        return self._sync("sync", self._inode(fd))
 
     def sync_directory(self, path: str) -> None:
-        self._sync("sync_directory", path)
+        self._fail(self._sync("sync_directory", path))
 
-    def _sync(self, method: str, target: int | str) -> None:
+    def _sync(self, method: str, target: int | str) -> int:
         with self._lock:
             began = self.now()
             self.events.append(SyncBegan(target))
@@ -174,7 +174,7 @@ class RecordingFiles(Files):
         with self._lock:
             number = self._due(method)
             self.events.append((SyncFailed if number else Synced)(target, began))
-            self._fail(number)
+            return number
 
     def forget_cached(self, fd: int) -> None:
         from tests.support.power_cut import Disk

@@ -45,7 +45,7 @@ def append(log: Log, reading: Replay, records: Sequence[Record]) -> None:
     appender = start_segment(log, reading)
     try:
         appender.append(encode_batch(records, number, reading.last))
-        appender.sync()
+        appender.sync_or_raise()
         appender.append(encode_batch((), number + 1, number))
     except BaseException:
         appender.abandon()

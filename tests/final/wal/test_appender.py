@@ -176,8 +176,11 @@ def test_what_was_appended_is_the_kernels_at_once(tmp_path: Path, mapped: bool) 
 def test_sync_reaches_the_file(files: FaultyFiles, tmp_path: Path, mapped: bool) -> None:
     appender = open_segment(files, tmp_path, mapped)
     files.fail("sync", errno.EIO)
+    assert appender.sync() == errno.EIO
+    files.fail("sync", errno.EIO)
     with pytest.raises(OSError, match="Input/output"):
-        appender.sync()
+        appender.sync_or_raise()
+    assert appender.sync() == 0
     appender.finish()
 
 

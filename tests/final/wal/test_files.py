@@ -3,9 +3,12 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import signal
 import stat
 import subprocess
 import sys
+from functools import partial
+from operator import call
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +18,7 @@ from jobqueue.final.wal.files import PAGE_BYTES, Files
 from tests.support import insides
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="fallocate(2) is Linux's")
@@ -402,9 +405,88 @@ def test_where_the_kernel_cannot_be_told_to_forget_nothing_happens(
 @linux_only
 def test_a_sync_is_an_fdatasync(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
-    monkeypatch.setattr(os, "fdatasync", synced.append)
-    files.sync(7)
+
+    def fdatasync(fd: int) -> int:
+        synced.append(fd)
+        return 0
+
+    monkeypatch.setattr(*insides.fdatasync(), fdatasync)
+    assert files.sync(7) == 0
     assert synced == [7]
+
+
+def test_a_sync_that_fails_tells_why(files: Files) -> None:
+    assert files.sync(-1) == errno.EBADF
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        files.sync_or_raise(-1)
+
+
+@linux_only
+def test_an_interrupted_sync_is_tried_again(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = [errno.EINTR, errno.EINTR, errno.EIO]
+
+    def interrupted(_fd: int) -> int:
+        ctypes.set_errno(numbers.pop(0))
+        return -1
+
+    monkeypatch.setattr(*insides.fdatasync(), interrupted)
+    assert files.sync(7) == errno.EIO
+    assert numbers == []
+
+
+@linux_only
+def test_a_signal_that_comes_as_a_sync_fails_hides_nothing(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 1. The call fails. 2. A signal comes before the interpreter has seen the result. 3. Its
+    # handler runs, and raises, only once the result is stored.
+    def alarm(*_args: object) -> None:
+        raise TimeoutError(errno.ETIMEDOUT, "the alarm's")
+
+    monkeypatch.setattr(*insides.fdatasync(), _failing_with_a_signal())
+    found = 0
+    before = signal.signal(signal.SIGUSR1, alarm)
+    try:
+        with pytest.raises(TimeoutError, match="the alarm's"):
+            found = files.sync(7)
+            len("")  # where the signal is seen at the latest
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert found
+
+
+def _failing_with_a_signal() -> Callable[[int], int]:
+    """In C alone, as a system call is: sends this thread a signal; then returns other than 0."""
+    send = partial(ctypes.CDLL(None)["raise"], int(signal.SIGUSR1))
+    return partial(sum, map(call, (send, partial(ctypes.set_errno, errno.EIO))))
+
+
+def test_without_libcs_own_call_a_sync_is_an_fdatasync_too(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(*insides.fdatasync(), None)
+    monkeypatch.setattr(os, "fdatasync", synced.append, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert files.sync(7) == 0
+    assert synced == [7]
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), OSError(errno.EIO, "the disk's")])
+def test_without_libcs_own_call_what_has_a_number_is_the_disks(
+    files: Files, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    def fail(_fd: int) -> None:
+        raise error
+
+    monkeypatch.setattr(*insides.fdatasync(), None)
+    monkeypatch.setattr(os, "fdatasync", fail, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    if error.errno is None:
+        with pytest.raises(TimeoutError):
+            files.sync(7)
+    else:
+        assert files.sync(7) == errno.EIO
 
 
 def test_names_are_fsynced_through_their_directory(
@@ -425,6 +507,7 @@ def test_on_macos_a_sync_goes_through_the_drives_cache(
     import fcntl
 
     commands = []
+    monkeypatch.setattr(*insides.fdatasync(), None)
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
     monkeypatch.setattr(fcntl, "fcntl", lambda fd, command: commands.append((fd, command)))
@@ -436,6 +519,7 @@ def test_without_fdatasync_a_sync_is_an_fsync(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[int] = []
+    monkeypatch.setattr(*insides.fdatasync(), None)
     monkeypatch.delattr(os, "fdatasync")
     monkeypatch.setattr(os, "fsync", synced.append)
     files.sync(7)

@@ -66,8 +66,12 @@ class Appender(Protocol):
         """
         ...
 
-    def sync(self) -> None:
-        """Return when all that was appended before the call is on the disk."""
+    def sync(self) -> int:
+        """Return when all that was appended before the call is on the disk; see `Files.sync`."""
+        ...
+
+    def sync_or_raise(self) -> None:
+        """Do what `sync` does; see `Files.sync_or_raise`."""
         ...
 
     def finish(self) -> None:
@@ -120,9 +124,13 @@ class PlainAppender:
                 self.path,
             ) from error
 
-    def sync(self) -> None:
-        """Return when all that was appended before the call is on the disk."""
-        self._files.sync(self._fd)
+    def sync(self) -> int:
+        """Return when all that was appended before the call is on the disk; see `Files.sync`."""
+        return self._files.sync(self._fd)
+
+    def sync_or_raise(self) -> None:
+        """Do what `sync` does; see `Files.sync_or_raise`."""
+        self._files.sync_or_raise(self._fd)
 
     def finish(self) -> None:
         """Cut the file to its length, fsync and close it."""
@@ -187,9 +195,13 @@ class MappedAppender:
         window[start : start + len(data)] = data
         self.position += len(data)
 
-    def sync(self) -> None:
-        """Return when all that was appended before the call is on the disk."""
-        self._files.sync(self._fd)
+    def sync(self) -> int:
+        """Return when all that was appended before the call is on the disk; see `Files.sync`."""
+        return self._files.sync(self._fd)
+
+    def sync_or_raise(self) -> None:
+        """Do what `sync` does; see `Files.sync_or_raise`."""
+        self._files.sync_or_raise(self._fd)
 
     def finish(self) -> None:
         """Unmap the window, then cut the file to its length, fsync and close it."""
@@ -205,7 +217,7 @@ class MappedAppender:
 def _finish(files: Files, fd: int, length: int) -> None:
     try:
         files.truncate(fd, length)
-        files.sync(fd)
+        files.sync_or_raise(fd)
     finally:
         files.close(fd)
 
@@ -226,7 +238,7 @@ def open_appender(files: Files, path: str, header: bytes, mapped: bool) -> Appen
     try:
         files.write(fd, header, 0)
         appender = _appender(files, path, fd, len(header), mapped)
-        files.sync(fd)
+        files.sync_or_raise(fd)
         files.sync_directory(directory_of(path))
     except BaseException:
         _abandon(files, path, fd)

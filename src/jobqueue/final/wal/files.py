@@ -14,14 +14,28 @@ import os
 import stat
 import sys
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from operator import call
+from typing import TYPE_CHECKING, Protocol
 
 from ..errors import LogLockedError
 
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["PAGE_BYTES", "Files", "Owner", "Window", "directory_of", "name_of", "path_in"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = [
+    "PAGE_BYTES",
+    "Files",
+    "Owner",
+    "Window",
+    "directory_of",
+    "error_of",
+    "name_of",
+    "path_in",
+]
 
 PAGE_BYTES = mmap.ALLOCATIONGRANULARITY
 """Offsets of maps are multiples of this."""
@@ -56,8 +70,8 @@ class Owner:
 class Files:
     """File system calls of the log. Stateless, so it may be used from any thread.
 
-    All methods raise `OSError` as the call does; those that open a file name it. `EINTR` is
-    never seen.
+    All methods but `sync` raise `OSError` as the call does; those that open a file name it.
+    `EINTR` is never seen.
     """
 
     def make_directory(self, path: str) -> None:
@@ -217,14 +231,33 @@ class Files:
         """Return the length of a file in bytes."""
         return os.lstat(path).st_size
 
-    def sync(self, fd: int) -> None:
-        """Return when the file's data, and the size to find it, are on the disk."""
-        if sys.platform == "darwin":
-            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # fsync stops at the drive's cache there
-        elif hasattr(os, "fdatasync"):
-            os.fdatasync(fd)
-        else:
-            os.fsync(fd)
+    def sync(self, fd: int) -> int:
+        """Return when the file's data, and the size to find it, are on the disk.
+
+        An exception that comes out of it is never the disk's, but one that a signal's handler
+        raised; `_sync_portably` names the exception to that. The kernel tells of a failure once:
+        a caller that stores the result at once, with no call between, cannot miss it.
+
+        Returns:
+            0, or the errno of the call that failed.
+        """
+        if _FDATASYNC is None:
+            return _sync_portably(fd)
+        calls: tuple[Callable[[], int], ...] = (partial(_FDATASYNC, fd), ctypes.get_errno)
+        number = errno.EINTR
+        while number == errno.EINTR:
+            # Both calls are made within one step of the interpreter, and no signal's handler can
+            # run, and raise, before their results are stored. It could right after a plain call.
+            failed, number = map(call, calls)
+            if not failed:
+                return 0
+        return number
+
+    def sync_or_raise(self, fd: int) -> None:
+        """Call `sync`, for who can do without the difference: its failure is an `OSError`."""
+        number = self.sync(fd)
+        if number:
+            raise error_of(number)
 
     def forget_cached(self, fd: int) -> None:
         """Have the file read from the disk from now on, as far as it has been fsynced.
@@ -275,6 +308,11 @@ def directory_of(path: str) -> str:
     return os.path.dirname(path)
 
 
+def error_of(number: int) -> OSError:
+    """Return the exception that stands for an errno."""
+    return OSError(number, os.strerror(number))
+
+
 def _refuse_windows() -> None:
     if sys.platform == "win32":
         raise OSError(errno.ENOSYS, "persist_path needs Linux or macOS; Windows has no flock")
@@ -303,6 +341,37 @@ def _load_libc() -> ctypes.CDLL | None:
 _LIBC = _load_libc()
 
 
+def _find_fdatasync(libc: ctypes.CDLL | None) -> Callable[[int], int] | None:
+    """The call itself, which lets go of the GIL; `None` if the platform's own way must do."""
+    if libc is None or not hasattr(libc, "fdatasync"):
+        return None
+    libc.fdatasync.argtypes = (ctypes.c_int,)
+    return libc.fdatasync
+
+
+_FDATASYNC = _find_fdatasync(_LIBC)
+
+
+def _sync_portably(fd: int) -> int:
+    """Do what `Files.sync` does by way of `os` and `fcntl`, if libc's own call is not there.
+
+    An `OSError` with a number that a signal's handler raises just then is taken for the disk's,
+    so the log fails for nothing, which is the safe side.
+    """
+    try:
+        if sys.platform == "darwin":
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # fsync stops at the drive's cache there
+        elif hasattr(os, "fdatasync"):
+            os.fdatasync(fd)
+        else:
+            os.fsync(fd)
+    except OSError as error:
+        if error.errno is None:  # no system call raises that
+            raise
+        return error.errno
+    return 0
+
+
 def _reserves_blocks(libc: ctypes.CDLL, fd: int) -> bool:
     """Tell whether the file lies where `fallocate` keeps its promise."""
     buffer = ctypes.create_string_buffer(512)  # struct statfs takes 120 bytes at most
@@ -320,4 +389,4 @@ def _allocate(fd: int, offset: int, length: int) -> None:
     while function(ctypes.c_int(fd), ctypes.c_int(0), start, count) != 0:
         number = ctypes.get_errno()
         if number != errno.EINTR:
-            raise OSError(number, os.strerror(number))
+            raise error_of(number)

@@ -71,7 +71,7 @@ class Slots:
         try:
             # Written out, so that the blocks are there and a full disk is an error here.
             files.write(fd, array("Q", [run, *([0] * count)]).tobytes(), 0)
-            files.sync(fd)
+            files.sync_or_raise(fd)
             self._words = files.map_words(fd, 1 + count)
         finally:
             files.close(fd)

@@ -136,7 +136,7 @@ def _copy_slots(files: Files, directory: str, partial: str) -> None:
         fd = files.create(path_in(partial, SLOTS_NAME))
         try:
             files.write(fd, data, 0)
-            files.sync(fd)
+            files.sync_or_raise(fd)
         finally:
             files.close(fd)
 

@@ -106,7 +106,7 @@ def write_snapshot(
     fd = files.create(temporary)
     try:
         size = _write_batches(files, fd, header, records, must_stop)
-        files.sync(fd)
+        files.sync_or_raise(fd)
     except BaseException:
         with contextlib.suppress(OSError):  # the failure that led here is the one to tell of
             files.unlink(temporary)

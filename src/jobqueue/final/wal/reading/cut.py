@@ -44,7 +44,7 @@ def distrust_memory(files: Files, directory: str) -> None:
     for file in list_log(files, directory).files[-1:]:
         fd = files.open_read(file.path)
         try:
-            files.sync(fd)
+            files.sync_or_raise(fd)
             files.forget_cached(fd)
         finally:
             files.close(fd)
@@ -94,7 +94,7 @@ def _keep_copy(files: Files, cut: Cut) -> str | None:
             while data := files.read(source, _COPY_BYTES, offset):
                 files.write(copy, data, offset - cut.offset)
                 offset += len(data)
-            files.sync(copy)
+            files.sync_or_raise(copy)
         finally:
             files.close(copy)
     finally:
@@ -116,7 +116,7 @@ def _cut_off(files: Files, cut: Cut) -> None:
     fd = files.open_write(cut.file.path)
     try:
         files.truncate(fd, cut.offset)
-        files.sync(fd)
+        files.sync_or_raise(fd)
     finally:
         files.close(fd)
     if cut.offset == 0:
@@ -126,6 +126,6 @@ def _cut_off(files: Files, cut: Cut) -> None:
 def _sync(files: Files, path: str) -> None:
     fd = files.open_read(path)
     try:
-        files.sync(fd)
+        files.sync_or_raise(fd)
     finally:
         files.close(fd)

@@ -10,12 +10,11 @@ that thread appends, nobody calls `copy`.
 from __future__ import annotations
 
 import contextlib
-from traceback import walk_tb
 from typing import TYPE_CHECKING
 
 from ...errors import LogWriteError
-from ..appender import MappedAppender, open_appender
-from ..files import path_in
+from ..appender import open_appender
+from ..files import error_of, path_in
 from ..format.base import HAVE_MSGSPEC
 from ..format.codec import BATCH_BYTES_MAX, encode_batch, encode_header
 from ..names import segment_name
@@ -70,7 +69,7 @@ class Tail:
         self.batches = 0
         self.fsyncs = 0
         self.last_fsync_seconds = 0.0
-        self.fsync_failure: OSError | None = None
+        self.fsync_errno = 0
         """Why an fsync failed; the kernel would not tell of it twice."""
         self._appender: Appender = self._start(self.segment)
         self._header_bytes = self._appender.position
@@ -165,33 +164,21 @@ class Tail:
 
         Raises:
             FsyncError: it failed, or one before did, so that nobody can tell what is on the disk.
-            InterruptedSyncError: a signal's handler raised an `OSError` meanwhile.
         """
-        if self.fsync_failure is not None:
-            raise FsyncError(self.fsync_failure) from self.fsync_failure
+        if self.fsync_errno:
+            raise FsyncError(self.fsync_errno)
         with self._lock:
             number, records = self.number, self.unsynced_records
         start = self._monotonic()
-        try:
-            self._appender.sync()
-        except OSError as error:
-            self.fsync_failure = error  # before any call: no interruption of a caller hides it
-            if self._is_foreign(error):
-                self.fsync_failure = None
-                raise InterruptedSyncError(error) from error
-            raise FsyncError(error) from error
+        self.fsync_errno = self._appender.sync()  # at once: no interruption of a caller hides it
+        if self.fsync_errno:
+            raise FsyncError(self.fsync_errno)
         seconds = self._monotonic() - start
         with self._lock:
             self.synced = number
             self.unsynced_records -= records
             self.fsyncs += 1
             self.last_fsync_seconds = seconds
-
-    def _is_foreign(self, error: OSError) -> bool:
-        """Whether it is not the disk's: it has no number, or comes from a frame of other code."""
-        own = {each.__module__ for each in (Tail, MappedAppender, *type(self._files).__mro__)}
-        modules = {frame.f_globals.get("__name__") for frame, _ in walk_tb(error.__traceback__)}
-        return error.errno is None or not modules <= own
 
     def _next_segment(self) -> None:
         """Seal the active segment and start another.
@@ -244,19 +231,13 @@ class Tail:
         self._appender.abandon()
 
 
-class InterruptedSyncError(BaseException):
-    """An `OSError` out of an fsync that is none of the disk's: `TimeoutError` at an alarm, say.
-
-    No `Exception`, so that nobody takes it for a failed fsync.
+class FsyncError(Exception):
+    """An fsync failed.
 
     Attributes:
-        error: what was raised.
+        error: the same as an `OSError`.
     """
 
-    def __init__(self, error: OSError) -> None:
-        super().__init__(error)
-        self.error = error
-
-
-class FsyncError(Exception):
-    """An fsync failed; its cause is the `OSError`."""
+    def __init__(self, number: int) -> None:
+        self.error = error_of(number)
+        super().__init__(self.error)

@@ -217,8 +217,8 @@ class LogThread:
                 self._tail.sync()
                 self._synced()
         except (LogWriteError, FsyncError) as error:
-            cause = error.__cause__ if isinstance(error, FsyncError) else error
-            failure = as_write_error(cause or error, self._directory)
+            cause = error.error if isinstance(error, FsyncError) else error
+            failure = as_write_error(cause, self._directory)
             self._break(failure, self._writing)
             return failure
         except OSError as error:
@@ -268,7 +268,7 @@ class LogThread:
         except OSError as error:  # a full disk: the next start finds a torn end at worst
             self.refusal = as_write_error(error, self._directory)
         except FsyncError as error:
-            self._break(as_write_error(error.__cause__ or error, self._directory), None)
+            self._break(as_write_error(error.error, self._directory), None)
         try:
             (self._tail.finish if self.failure is None else self._tail.abandon)()
         except OSError as error:

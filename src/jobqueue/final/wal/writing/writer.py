@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import again, reentered
 from ..format.record import Enqueued
-from .active_segment import FsyncError, InterruptedSyncError
+from .active_segment import FsyncError
 from .batch import LogStats, OpenBatch
 from .log_thread import NEVER, LogThread
 
@@ -132,8 +132,6 @@ class LogWriter(LogThread):
             self._synced()
         except FsyncError:  # the tail knows, and the log's thread tells all
             return False
-        except InterruptedSyncError as interruption:
-            raise interruption.error from None
         else:
             return batch.error is None  # the log's thread may have died meanwhile
         finally:
