@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from jobqueue.final.wal.files import Files, Window
+from jobqueue.final.wal.files import Files, Memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,9 +76,9 @@ class FaultyFiles(Files):
         self._call("allocate")
         super().allocate(fd, offset, length)
 
-    def map(self, fd: int, length: int, offset: int) -> Window:
+    def map(self, fd: int, length: int, offset: int) -> Memory:
         self._call("map")
-        return _ToldWindow(super().map(fd, length, offset), self.calls)
+        return _ToldMemory(super().map(fd, length, offset), self.calls)
 
     def sync(self, fd: int) -> int:
         for fault in self._due("sync"):
@@ -98,16 +98,16 @@ class FaultyFiles(Files):
         super().close(fd)
 
 
-class _ToldWindow:
-    """A window whose end is told too."""
+class _ToldMemory:
+    """Memory whose end is told too."""
 
-    def __init__(self, window: Window, calls: list[str]) -> None:
-        self._window = window
+    def __init__(self, memory: Memory, calls: list[str]) -> None:
+        self._memory = memory
         self._calls = calls
 
     def __setitem__(self, where: slice, data: bytes, /) -> None:
-        self._window[where] = data
+        self._memory[where] = data
 
     def close(self) -> None:
         self._calls.append("unmap")
-        self._window.close()
+        self._memory.close()

@@ -60,29 +60,10 @@ FSYNCS = (
         _wal("files"),
     ),
     Guard(
-        "fdatasync of what was written",
+        "fdatasync of what was appended",
         "wal/appender.py",
-        "return self._files.sync(self._fd)\n\n    def sync_or_raise(self) -> None:\n"
-        '        """Do what `sync` does; see `Files.sync_or_raise`."""\n'
-        "        self._files.sync_or_raise(self._fd)\n\n    def finish(self) -> None:\n"
-        '        """Cut',
-        "return 0\n\n    def sync_or_raise(self) -> None:\n"
-        '        """Do what `sync` does; see `Files.sync_or_raise`."""\n'
-        "        self._files.sync_or_raise(self._fd)\n\n    def finish(self) -> None:\n"
-        '        """Cut',
-        _wal("appender"),
-    ),
-    Guard(
-        "fdatasync of what was copied into the map",
-        "wal/appender.py",
-        "return self._files.sync(self._fd)\n\n    def sync_or_raise(self) -> None:\n"
-        '        """Do what `sync` does; see `Files.sync_or_raise`."""\n'
-        "        self._files.sync_or_raise(self._fd)\n\n    def finish(self) -> None:\n"
-        '        """Unmap',
-        "return 0\n\n    def sync_or_raise(self) -> None:\n"
-        '        """Do what `sync` does; see `Files.sync_or_raise`."""\n'
-        "        self._files.sync_or_raise(self._fd)\n\n    def finish(self) -> None:\n"
-        '        """Unmap',
+        "        return self._files.sync(self._fd)\n",
+        "        return 0\n",
         _wal("appender"),
     ),
     Guard(
@@ -300,7 +281,7 @@ FILES = (
     Guard(
         "truncation of a write that broke off",
         "wal/appender.py",
-        "            self._files.truncate(self._fd, self.position)\n",
+        "            self._files.truncate(self._fd, position)\n",
         "            pass\n",
         _wal("appender"),
     ),

@@ -15,7 +15,7 @@ from random import Random
 from typing import TYPE_CHECKING, cast
 
 from jobqueue.final.errors import LogLockedError
-from jobqueue.final.wal.files import Files, Owner, Window
+from jobqueue.final.wal.files import Files, Memory, Owner
 from tests.support.disk_tree import (
     Allocated,
     Change,
@@ -141,9 +141,9 @@ class RecordingFiles(Files):
             self._fail_if_due("allocate")
             self._do(Allocated(self._inode(fd), offset + length))
 
-    def map(self, fd: int, length: int, offset: int) -> Window:
+    def map(self, fd: int, length: int, offset: int) -> Memory:
         with self._lock:
-            return _Window(self, self._inode(fd), offset, length)
+            return _Memory(self, self._inode(fd), offset, length)
 
     def map_words(self, fd: int, count: int) -> memoryview:
         with self._lock:
@@ -276,7 +276,7 @@ class RecordingFiles(Files):
             raise OSError(number, os.strerror(number))
 
 
-class _Window:
+class _Memory:
     """A map of a part of a file."""
 
     def __init__(self, files: RecordingFiles, inode: int, offset: int, length: int) -> None:

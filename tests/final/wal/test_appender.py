@@ -12,8 +12,8 @@ from jobqueue.final.errors import LogCorruptError, LogWriteError
 from jobqueue.final.wal.appender import (
     WINDOW_BYTES,
     Appender,
-    MappedAppender,
-    PlainAppender,
+    MappedWindow,
+    PlainWindow,
     open_appender,
 )
 from jobqueue.final.wal.files import PAGE_BYTES, Files
@@ -103,9 +103,9 @@ def open_segment(files: Files, tmp_path: Path, mapped: bool) -> Appender:
     return open_appender(files, str(tmp_path / segment_name(1)), HEADER, mapped)
 
 
-def open_mapped(files: Files, tmp_path: Path) -> MappedAppender:
+def open_mapped(files: Files, tmp_path: Path) -> Appender:
     appender = open_segment(files, tmp_path, mapped=True)
-    if not isinstance(appender, MappedAppender):
+    if not isinstance(appender.window, MappedWindow):
         appender.finish()
         pytest.skip("this file system does not reserve blocks")
     return appender
@@ -221,10 +221,10 @@ def test_a_failure_to_finish_is_told_and_leaves_nothing_open(
 
 def test_a_plain_append_never_fits_without_a_system_call(tmp_path: Path) -> None:
     appender = open_segment(Files(), tmp_path, mapped=False)
-    assert isinstance(appender, PlainAppender)
+    assert isinstance(appender.window, PlainWindow)
     assert not appender.fits(0)
-    assert not appender.mapped
-    assert appender.place(0) is None
+    assert not appender.window.is_memory
+    assert appender.window.place(appender.position, 0) is None
     appender.finish()
 
 
@@ -259,11 +259,11 @@ def test_a_part_that_cannot_be_cut_off_is_the_end_of_the_segment(
 
 def test_a_mapped_segment_has_a_window_of_room_from_the_start(tmp_path: Path) -> None:
     appender = open_mapped(Files(), tmp_path)
-    assert appender.mapped
+    assert appender.window.is_memory
     assert appender.fits(WINDOW_BYTES)
-    assert appender.place(WINDOW_BYTES) is not None
+    assert appender.window.place(appender.position, WINDOW_BYTES) is not None
     assert not appender.fits(2 * WINDOW_BYTES)
-    assert appender.place(2 * WINDOW_BYTES) is None
+    assert appender.window.place(appender.position, 2 * WINDOW_BYTES) is None
     appender.finish()
 
 
@@ -278,10 +278,10 @@ def test_appending_more_than_fits_is_refused(tmp_path: Path) -> None:
 def test_a_caller_may_copy_into_the_window_itself(tmp_path: Path) -> None:
     appender = open_mapped(Files(), tmp_path)
     for data in (b"one\n", b"two\n"):
-        place = appender.place(len(data))
+        place = appender.window.place(appender.position, len(data))
         assert place is not None
-        window, start = place
-        window[start : start + len(data)] = data
+        memory, start = place
+        memory[start : start + len(data)] = data
         appender.position += len(data)
     appender.finish()
     assert content(appender) == HEADER + b"one\ntwo\n"
@@ -324,7 +324,7 @@ def test_where_blocks_cannot_be_reserved_the_segment_is_written_plainly(
 ) -> None:
     files.fail("allocate", code)
     appender = open_segment(files, tmp_path, mapped=True)
-    assert isinstance(appender, PlainAppender)
+    assert isinstance(appender.window, PlainWindow)
     appender.finish()
 
 

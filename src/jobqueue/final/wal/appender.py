@@ -1,4 +1,8 @@
-"""The two ways to append to the active segment."""
+"""Appends to the active segment: one appender, over one of two windows into the file.
+
+A window decides how bytes reach the kernel: by a copy into memory that is mapped, or by a system
+call for each append. The appender knows how far the segment goes, and brings it to the disk.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,14 @@ from ..errors import LogWriteError
 from .files import PAGE_BYTES, directory_of
 
 if TYPE_CHECKING:
-    from .files import Files, Window
+    from .files import Files, Memory
 
 __all__ = [
     "WINDOW_BYTES",
     "Appender",
-    "MappedAppender",
-    "PlainAppender",
+    "MappedWindow",
+    "PlainWindow",
+    "Window",
     "open_appender",
 ]
 
@@ -24,175 +29,170 @@ WINDOW_BYTES = 1 << 20
 """How far ahead of the last batch a mapped segment is allocated and mapped, about."""
 
 
-class Appender(Protocol):
-    """The active segment. Not thread-safe but where `reserve` says so.
+class Window(Protocol):
+    """How bytes reach the kernel. Offsets are those of the file.
 
-    Attributes:
-        path: the segment's file.
-        position: length in bytes of what has been appended, header line included.
-        mapped: whether there is a map to copy into.
+    Guarantees: what was stored is the kernel's, and survives the death of the process. A store
+    that fails leaves nothing of its bytes in the file, or says that it does.
+    Relies on: one thread at a time stores and closes. Another one may `reserve` meanwhile.
     """
 
-    path: str
-    position: int
-    mapped: bool
-
-    def fits(self, size: int) -> bool:
-        """Tell whether `size` bytes can be appended without a system call."""
+    @property
+    def is_memory(self) -> bool:
+        """Whether there is memory to copy into; if not, `place` never has any."""
         ...
 
-    def place(self, size: int) -> tuple[Window, int] | None:
-        """Return the map and the index in it of `position`, where so many bytes fit.
+    def place(self, position: int, size: int) -> tuple[Memory, int] | None:
+        """Return memory with room for `size` bytes, and the index in it of `position`.
 
-        For a caller that must not be interrupted between the copy and its own bookkeeping: it
-        copies them and moves `position` on by itself.
+        It is for a caller that must not be interrupted between the copy and its own bookkeeping:
+        the caller copies by itself. `None` if that many bytes do not fit without a system call.
         """
         ...
 
-    def reserve(self, size: int) -> None:
-        """Make room so that `size` bytes fit, where the appender has room to make.
+    def reserve(self, position: int, size: int) -> None:
+        """Make room so that `size` bytes fit at `position`, if the window has room to make.
 
         Raises:
             OSError: as `ENOSPC`; all is as it was.
         """
         ...
 
-    def append(self, data: bytes) -> None:
-        """Append a batch; with `fits` it is a copy in memory that cannot fail.
+    def store(self, position: int, data: bytes) -> None:
+        """Store `data`; if `place` has room for it, that is a copy in memory that cannot fail.
 
         Raises:
-            OSError: as `ENOSPC`; nothing of `data` is left in the segment.
+            OSError: as `ENOSPC`; nothing of `data` is left in the file.
             LogWriteError: some of `data` may be left and could not be cut off.
         """
         ...
 
-    def sync(self) -> int:
-        """Return when all that was appended before the call is on the disk; see `Files.sync`."""
-        ...
-
-    def sync_or_raise(self) -> None:
-        """Do what `sync` does; see `Files.sync_or_raise`."""
-        ...
-
-    def finish(self) -> None:
-        """Cut the file to its length, fsync and close it. Nothing else may follow."""
-        ...
-
-    def abandon(self) -> None:
-        """Close the file as it is. Nothing else may follow."""
+    def close(self) -> None:
+        """Let go of memory. Nothing else may follow. The file stays open."""
         ...
 
 
-class PlainAppender:
-    """Appends with a system call each; see `Appender`."""
+class PlainWindow:
+    """Stores with a system call each, and cuts off what is left of one that failed."""
 
-    mapped = False
+    is_memory = False
 
-    def __init__(self, files: Files, path: str, fd: int, position: int) -> None:
-        self.path = path
-        self.position = position
+    def __init__(self, files: Files, path: str, fd: int) -> None:
         self._files = files
+        self._path = path
         self._fd = fd
 
-    def fits(self, size: int) -> bool:
-        """Never: each append is a system call."""
-        return False
-
-    def place(self, size: int) -> tuple[Window, int] | None:
-        """There is none: nothing ever fits."""
+    def place(self, position: int, size: int) -> tuple[Memory, int] | None:
+        """There is no memory."""
         return None
 
-    def reserve(self, size: int) -> None:
+    def reserve(self, position: int, size: int) -> None:
         """Do nothing: whether there is room shows when it is written."""
 
-    def append(self, data: bytes) -> None:
-        """Write `data`, or nothing of it; see `Appender`."""
+    def store(self, position: int, data: bytes) -> None:
+        """Write `data`, or nothing of it; see `Window`."""
         try:
-            self._files.write(self._fd, data, self.position)
+            self._files.write(self._fd, data, position)
         except OSError as error:
-            self._cut_off(error)
+            self._cut_off(position, error)
             raise
-        self.position += len(data)
 
-    def _cut_off(self, cause: OSError) -> None:
+    def _cut_off(self, position: int, cause: OSError) -> None:
         try:
-            self._files.truncate(self._fd, self.position)
+            self._files.truncate(self._fd, position)
         except OSError as error:
             raise LogWriteError(
                 error.errno,
                 f"part of a batch could not be cut off after a failed write ({cause})",
-                self.path,
+                self._path,
             ) from error
 
-    def sync(self) -> int:
-        """Return when all that was appended before the call is on the disk; see `Files.sync`."""
-        return self._files.sync(self._fd)
-
-    def sync_or_raise(self) -> None:
-        """Do what `sync` does; see `Files.sync_or_raise`."""
-        self._files.sync_or_raise(self._fd)
-
-    def finish(self) -> None:
-        """Cut the file to its length, fsync and close it."""
-        _finish(self._files, self._fd, self.position)
-
-    def abandon(self) -> None:
-        """Close the file as it is."""
-        self._files.close(self._fd)
+    def close(self) -> None:
+        """There is nothing to let go of."""
 
 
-class MappedAppender:
-    """Appends by copying into a shared map of blocks that are reserved ahead.
+class MappedWindow:
+    """Copies into a shared map of blocks that are reserved ahead; see `Window`.
 
-    Guarantees: what `append` copied is the kernel's when it returns and survives the death of
-    the process. Relies on: `Files.allocate` really reserves, or a full disk would be a SIGBUS;
-    the file is never cut while it is mapped.
+    Relies on: `Files.allocate` really reserves, or a full disk would be a SIGBUS; the file is
+    never cut while it is mapped.
 
-    One thread may `reserve` while another one appends: the new window begins before the end of
-    what is appended, covers all that the old one did from there on, and takes its place in one
-    assignment. The old one is unmapped when the last user lets go of it.
+    What `reserve` maps anew begins before the end of what is appended, covers all that the old
+    map did from there on, and takes its place in one assignment: so another thread may copy
+    meanwhile. The old map is unmapped when its last user lets go of it.
     """
 
-    mapped = True
+    is_memory = True
 
-    def __init__(self, files: Files, path: str, fd: int, position: int) -> None:
-        """Raises `OSError` where the file cannot be allocated or mapped."""
-        self.path = path
-        self.position = position
+    def __init__(self, files: Files, fd: int, position: int) -> None:
+        """Raises `OSError` if the file cannot be allocated or mapped."""
         self._files = files
         self._fd = fd
-        # Where the window begins and ends in the file, and the window: replaced together.
-        self._view: tuple[int, int, Window] = self._map(WINDOW_BYTES)
+        # Where the map begins and ends in the file, and the map: replaced together.
+        self._view: tuple[int, int, Memory] = self._map(position, WINDOW_BYTES)
 
-    def _map(self, size: int) -> tuple[int, int, Window]:
-        position = self.position
+    def _map(self, position: int, size: int) -> tuple[int, int, Memory]:
         base = position - position % PAGE_BYTES
         length = -(-(position + max(size, WINDOW_BYTES) - base) // PAGE_BYTES) * PAGE_BYTES
         self._files.allocate(self._fd, base, length)
         return base, base + length, self._files.map(self._fd, length, base)
 
-    def fits(self, size: int) -> bool:
-        """Tell whether `size` bytes are left in the window."""
-        return self.position + size <= self._view[1]
-
-    def place(self, size: int) -> tuple[Window, int] | None:
-        """Return the map and where in it the next `size` bytes go, where they fit."""
-        base, end, window = self._view
-        if self.position + size > end:
+    def place(self, position: int, size: int) -> tuple[Memory, int] | None:
+        """Return the map and where in it the next `size` bytes go, if they fit."""
+        base, end, memory = self._view
+        if position + size > end:
             return None
-        return window, self.position - base
+        return memory, position - base
 
-    def reserve(self, size: int) -> None:
-        """Allocate and map the next window, of `size` bytes or more; see the class."""
-        self._view = self._map(size)
+    def reserve(self, position: int, size: int) -> None:
+        """Allocate and map the next part, of `size` bytes or more; see the class."""
+        self._view = self._map(position, size)
 
-    def append(self, data: bytes) -> None:
+    def store(self, position: int, data: bytes) -> None:
         """Copy `data`, which must fit."""
-        place = self.place(len(data))
+        place = self.place(position, len(data))
         if place is None:
             raise ValueError(f"{len(data)} bytes do not fit; reserve them first")
-        window, start = place
-        window[start : start + len(data)] = data
+        memory, start = place
+        memory[start : start + len(data)] = data
+
+    def close(self) -> None:
+        """Unmap the file."""
+        self._view[2].close()
+
+
+class Appender:
+    """A segment that grows at its end. One thread at a time, but `reserve` may run beside `append`.
+
+    Attributes:
+        path: the segment's file.
+        position: length in bytes of what has been appended, header line included. Who copies into
+            the window without `append` moves it on.
+        window: how bytes get into the file.
+    """
+
+    def __init__(self, files: Files, path: str, fd: int, position: int, window: Window) -> None:
+        self.path = path
+        self.position = position
+        self.window = window
+        self._files = files
+        self._fd = fd
+
+    def fits(self, size: int) -> bool:
+        """Tell whether `size` bytes can be appended without a system call."""
+        return self.window.place(self.position, size) is not None
+
+    def reserve(self, size: int) -> None:
+        """Make room so that `size` bytes fit, if the window has room to make.
+
+        Raises:
+            OSError: as `ENOSPC`; all is as it was.
+        """
+        self.window.reserve(self.position, size)
+
+    def append(self, data: bytes) -> None:
+        """Append a batch; see `Window.store`, also for what it raises."""
+        self.window.store(self.position, data)
         self.position += len(data)
 
     def sync(self) -> int:
@@ -204,22 +204,18 @@ class MappedAppender:
         self._files.sync_or_raise(self._fd)
 
     def finish(self) -> None:
-        """Unmap the window, then cut the file to its length, fsync and close it."""
-        self._view[2].close()
-        _finish(self._files, self._fd, self.position)
+        """Unmap the file, cut it to its length, fsync and close it. Nothing else may follow."""
+        self.window.close()
+        try:
+            self._files.truncate(self._fd, self.position)
+            self._files.sync_or_raise(self._fd)
+        finally:
+            self._files.close(self._fd)
 
     def abandon(self) -> None:
-        """Unmap the window and close the file as it is."""
-        self._view[2].close()
+        """Unmap the file and close it as it is. Nothing else may follow."""
+        self.window.close()
         self._files.close(self._fd)
-
-
-def _finish(files: Files, fd: int, length: int) -> None:
-    try:
-        files.truncate(fd, length)
-        files.sync_or_raise(fd)
-    finally:
-        files.close(fd)
 
 
 def open_appender(files: Files, path: str, header: bytes, mapped: bool) -> Appender:
@@ -229,7 +225,7 @@ def open_appender(files: Files, path: str, header: bytes, mapped: bool) -> Appen
         files: the file system.
         path: must not exist.
         header: its header line.
-        mapped: append through a map of the file where the file system allows that.
+        mapped: append through a map of the file if the file system allows that.
 
     Raises:
         OSError: nothing is left of the file, as far as it can be removed.
@@ -237,24 +233,24 @@ def open_appender(files: Files, path: str, header: bytes, mapped: bool) -> Appen
     fd = files.create(path)
     try:
         files.write(fd, header, 0)
-        appender = _appender(files, path, fd, len(header), mapped)
+        window = _open_window(files, path, fd, len(header), mapped)
         files.sync_or_raise(fd)
         files.sync_directory(directory_of(path))
     except BaseException:
         _abandon(files, path, fd)
         raise
-    return appender
+    return Appender(files, path, fd, len(header), window)
 
 
-def _appender(files: Files, path: str, fd: int, position: int, mapped: bool) -> Appender:
+def _open_window(files: Files, path: str, fd: int, position: int, mapped: bool) -> Window:
     if mapped:
         try:
-            return MappedAppender(files, path, fd, position)
+            return MappedWindow(files, fd, position)
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV, errno.EINVAL):
                 raise
             files.truncate(fd, position)  # of blocks that could be reserved but not mapped
-    return PlainAppender(files, path, fd, position)
+    return PlainWindow(files, path, fd)
 
 
 def _abandon(files: Files, path: str, fd: int) -> None:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 __all__ = [
     "PAGE_BYTES",
     "Files",
+    "Memory",
     "Owner",
-    "Window",
     "directory_of",
     "error_of",
     "name_of",
@@ -50,7 +50,7 @@ _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os,
 _RESERVING = {0xEF53: "ext4", 0x58465342: "XFS", 0x01021994: "tmpfs"}
 
 
-class Window(Protocol):
+class Memory(Protocol):
     """A part of a file mapped into memory."""
 
     def __setitem__(self, where: slice, data: bytes, /) -> None: ...
@@ -217,7 +217,7 @@ class Files:
         """
         _allocate(fd, offset, length)
 
-    def map(self, fd: int, length: int, offset: int) -> Window:
+    def map(self, fd: int, length: int, offset: int) -> Memory:
         """Map a part of the file, shared; `offset` is a multiple of `PAGE_BYTES`."""
         return mmap.mmap(
             fd, length, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ | mmap.PROT_WRITE, offset=offset

@@ -91,22 +91,23 @@ class Tail:
         Then the batch is empty again, and its records are in `copied`.
         """
         appender = self._appender
-        if self._is_sealed or not appender.mapped or len(batch.records) > INLINE_RECORDS_MAX:
+        window = appender.window
+        if self._is_sealed or not window.is_memory or len(batch.records) > INLINE_RECORDS_MAX:
             return False
         number = self.number + 1
         data = encode_batch(batch.records, number, self.synced)
         size = len(data)
         end = appender.position + size
-        place = appender.place(size)
+        place = window.place(appender.position, size)
         if place is None or size > INLINE_BYTES_MAX or end > self._segment_bytes:
             return False
-        window, start = place
+        memory, start = place
         stop = start + size
         count = len(batch.records)
         empty: list[Record] = []
         # No call from here on: an asynchronous exception finds the batch in the log, with all
         # that tells of it, or not there, and nothing between.
-        window[start:stop] = data
+        memory[start:stop] = data
         appender.position = end
         self.number = number
         self.batches += 1
