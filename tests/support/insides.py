@@ -439,7 +439,7 @@ def settle_before_fsync(writer: LogWriter, batch: OpenBatch) -> None:
 
 def settle_before_write(writer: LogWriter) -> None:
     """Tell the callers of the open batch that it is safe, before it is even written."""
-    writer._settle_early(writer._open)
+    writer._settle(writer._open.records, None, False)
 
 
 def chunk_bytes() -> Seam:

@@ -157,9 +157,6 @@ class Admission:
                 self._dispatch.arrive(handle)
                 return None
             self._journal.enqueued(handle, due, delay or None)
-            if self._journal.settles_early:
-                self._dispatch.arrive(handle)  # no need to go through the log for it
-                return None
             return self._journal.commit(handle)
         except BaseException:
             self._repair(handle)

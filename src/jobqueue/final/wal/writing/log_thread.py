@@ -70,7 +70,7 @@ class LogThread:
         self._ended = ended
         self._monotonic = monotonic
         self._fsync_interval = options.fsync_interval
-        self._is_async = self.settles_early = options.durability == "async"
+        self._is_async = options.durability == "async"
         self._is_fsync = options.durability == "fsync"
         self._linger = options.fsync_interval  # until a batch is written that nobody asks for
         if self._is_async:

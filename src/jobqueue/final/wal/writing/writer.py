@@ -71,7 +71,9 @@ class LogWriter(LogThread):
         """
         batch = self._open
         if self._is_async:
-            self._settle_early(batch)
+            count = len(batch.records)
+            self._settle(batch.records[batch.settled : count], None, False)
+            batch.settled = count
             return None
         if self._is_fsync:
             batch.awaited = True
@@ -92,11 +94,6 @@ class LogWriter(LogThread):
         batch.urgent = True
         self._work.notify()
         return batch
-
-    def _settle_early(self, batch: OpenBatch) -> None:
-        count = len(batch.records)
-        self._settle(batch.records[batch.settled : count], None, False)
-        batch.settled = count
 
     def holds(self, number: int) -> bool:
         """Whether the `Enqueued` of this job has been added and will be settled yet."""
