@@ -25,8 +25,8 @@ from jobqueue.final.wal.format.record import Record
 from jobqueue.final.wal.maintenance import snapshot as compact
 from jobqueue.final.wal.reading import scan
 from jobqueue.final.wal.slots import Slots
-from jobqueue.final.wal.writing import active_segment as tail
-from jobqueue.final.wal.writing.active_segment import Tail
+from jobqueue.final.wal.writing import active_segment
+from jobqueue.final.wal.writing.active_segment import ActiveSegment
 from jobqueue.final.wal.writing.batch import OpenBatch
 from jobqueue.final.wal.writing.writer import LogWriter
 from tests.support import insides
@@ -238,7 +238,7 @@ def test_a_segment_that_could_not_be_started_may_come_back_after_a_crash(
     """Its header tells what had been written by then, and contradicts what is written later."""
     with CrashRun("no segment", way) as run:
         run.open()
-        with patch.object(*insides.starting_segment(Tail), _failing_once(run.files, method)):
+        with patch.object(*insides.starting_segment(ActiveSegment), _failing_once(run.files, method)):
             while not run.files.injected and _segments(run) < 2:
                 run.enqueue_parked()
             for _ in range(4):
@@ -251,13 +251,13 @@ def _segments(run: CrashRun) -> int:
     return len([name for name in run.files.list_directory(LOG) if name.endswith(".jsonl")])
 
 
-def _failing_once(files: RecordingFiles, method: str) -> Callable[[Tail, int], Any]:
+def _failing_once(files: RecordingFiles, method: str) -> Callable[[ActiveSegment, int], Any]:
     """Starts a segment, but for the first time, where a call fails."""
-    start = getattr(*insides.starting_segment(Tail))
+    start = getattr(*insides.starting_segment(ActiveSegment))
     number = errno.EIO if "sync" in method else errno.ENOSPC
     fails = RandomFaults(Random(1), 1.0, {method: number})
 
-    def failing(self: Tail, segment: int) -> Any:
+    def failing(self: ActiveSegment, segment: int) -> Any:
         files.inject = None if files.injected else fails
         try:
             return start(self, segment)
@@ -361,7 +361,7 @@ def _attest_what_is_not_fsynced() -> Any:
     def boast(records: list[Record], number: int, synced: int) -> bytes:
         return encode_batch(records, number, number - 1)
 
-    return patch.object(tail, "encode_batch", boast)
+    return patch.object(active_segment, "encode_batch", boast)
 
 
 def _replaced_files_first() -> Any:

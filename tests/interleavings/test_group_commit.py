@@ -75,16 +75,16 @@ class Log:
                 status_retention=10,
             ),
             lock=self.lock,
-            settle=self._settle,
-            failed=lambda _error: None,
-            ended=self._end,
+            on_durable=self._on_durable,
+            on_failed=lambda _error: None,
+            on_ended=self._end,
             needed=int,
             report=self._report,
             monotonic=time.monotonic,
         )
         self.writer.start()
 
-    def _settle(
+    def _on_durable(
         self, records: Sequence[Record], error: LogWriteError | None, _written: bool
     ) -> None:
         if error is None:

@@ -77,7 +77,7 @@ FSYNCS = (
     Guard(
         "acknowledgement by a caller that leads only after its fdatasync",
         "wal/writing/writer.py",
-        "            self._tail.sync()\n            self._synced()\n",
+        "            self._active.sync()\n            self._synced()\n",
         "            self._synced()\n",
         _crash("failed_fsync"),
     ),

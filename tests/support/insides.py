@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from jobqueue.final.testing import ManualClock
     from jobqueue.final.timing.timer import Timer
     from jobqueue.final.timing.timer_wheel import TimerWheel
-    from jobqueue.final.wal.writing.active_segment import Tail
+    from jobqueue.final.wal.writing.active_segment import ActiveSegment
     from jobqueue.final.wal.writing.batch import OpenBatch
     from jobqueue.final.wal.writing.writer import LogWriter
     from jobqueue.final.workers.pool import WorkerPool
@@ -420,9 +420,9 @@ def is_log_asleep(writer: LogWriter) -> bool:
     return bool(writer._asleep_until)
 
 
-def starting_segment(tail: type[Tail]) -> Seam:
+def starting_segment(segment: type[ActiveSegment]) -> Seam:
     """The step that makes a new segment the one that is written."""
-    return tail, "_start"
+    return segment, "_start"
 
 
 def writing(writer: type[LogWriter]) -> Seam:
@@ -439,7 +439,7 @@ def settle_before_fsync(writer: LogWriter, batch: OpenBatch) -> None:
 
 def settle_before_write(writer: LogWriter) -> None:
     """Tell the callers of the open batch that it is safe, before it is even written."""
-    writer._settle(writer._open.records, None, False)
+    writer._on_durable(writer._open.records, None, False)
 
 
 def chunk_bytes() -> Seam:

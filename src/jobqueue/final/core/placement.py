@@ -57,7 +57,7 @@ class Dispatch:
         self.registry = registry
         self.quiet = quiet
         self.timer: Timer  # set by the queue, since the timer calls `fire`
-        self.journal: Journal | None = None  # set by the queue, since the log calls `settle`
+        self.journal: Journal | None = None  # set by the queue, since the log calls `on_durable`
         self.slots: Slots | None = None  # set by the queue, where there is a log
         self.suspects: set[JobHandle] = set()
         """Jobs that are one crash short of `max_crashes`, until they have run."""
@@ -92,13 +92,15 @@ class Dispatch:
             self.timer.schedule(handle, tick)
             raise
 
-    def settle(self, records: Sequence[Record], error: LogWriteError | None, written: bool) -> None:
-        """The log's word on records: their jobs arrive, or are forgotten."""
+    def on_durable(
+        self, records: Sequence[Record], error: LogWriteError | None, written: bool
+    ) -> None:
+        """The log's word on records (see `OnDurable`): their jobs arrive, or are forgotten."""
         live = self.status.live
         for record in records:
             if type(record) is not Enqueued:
                 if type(record) is Requeued:
-                    self._settle_requeued(record.job, error, written)
+                    self._on_requeued(record.job, error, written)
                 continue
             handle = live.get(record.id)
             if handle is None or handle._number != record.job or handle._since != NOT_ARRIVED:
@@ -110,7 +112,7 @@ class Dispatch:
         if self.quiet.watchers:  # where a job waits for its handler now, all may be at rest
             self.quiet.look()
 
-    def _settle_requeued(self, number: int, error: LogWriteError | None, written: bool) -> None:
+    def _on_requeued(self, number: int, error: LogWriteError | None, written: bool) -> None:
         letter, handle = self._requeued.get(number, (None, None))
         if letter is None or handle is None:
             return

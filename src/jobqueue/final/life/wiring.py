@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from ..model.handle import HandleOwner
     from ..processes.executor import Processes
+    from ..wal.writing.callbacks import OnEnded, OnFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +146,8 @@ def _path_in_errors(config: Config) -> Iterator[None]:
 def _open_log(
     config: Config,
     dispatch: Dispatch,
-    failed: Callable[[JobQueueError], None],
-    ended: Callable[[], None],
+    on_failed: OnFailed,
+    on_ended: OnEnded,
 ) -> LockedLog | None:
     if config.persist_path is None:
         return None
@@ -167,9 +168,9 @@ def _open_log(
             log.directory,
             options,
             lock=rlock_of(dispatch.mutex),
-            settle=dispatch.settle,
-            failed=failed,
-            ended=ended,
+            on_durable=dispatch.on_durable,
+            on_failed=on_failed,
+            on_ended=on_ended,
             needed=dispatch.needed_bytes,
             report=_report_compaction,
             monotonic=SystemClock.monotonic,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from jobqueue.final.wal.writing.active_segment import INLINE_RECORDS_MAX, Tail
+from jobqueue.final.wal.writing.active_segment import INLINE_RECORDS_MAX, ActiveSegment
 from jobqueue.final.wal.writing.batch import LogOptions, OpenBatch
 from tests.support.faulty_files import FaultyFiles
 from tests.support.logs import LogDirectory, done, job
@@ -25,9 +25,9 @@ def files() -> FaultyFiles:
     return FaultyFiles()
 
 
-def tail(
+def active_segment(
     files: FaultyFiles, path: Path, durability: Durability, segment_bytes: int = SEGMENT_BYTES
-) -> Tail:
+) -> ActiveSegment:
     options = LogOptions(
         durability=durability,
         fsync_interval=1.0,
@@ -38,7 +38,7 @@ def tail(
         files_before=0,
         status_retention=10,
     )
-    return Tail(files, str(path), options, threading.RLock(), time.monotonic)
+    return ActiveSegment(files, str(path), options, threading.RLock(), time.monotonic)
 
 
 def test_a_segment_is_fsynced_with_the_word_that_it_was_before_the_next_one_is_there(
@@ -46,7 +46,7 @@ def test_a_segment_is_fsynced_with_the_word_that_it_was_before_the_next_one_is_t
 ) -> None:
     # The header of the next one says that all before it is on the disk, that word included.
     files.fail("allocate", errno.EOPNOTSUPP)  # no map, so that each write is a call
-    log = tail(files, tmp_path, "fsync")
+    log = active_segment(files, tmp_path, "fsync")
     log.write([job(1)])
     files.calls.clear()
 
@@ -61,7 +61,7 @@ def test_a_segment_is_fsynced_with_the_word_that_it_was_before_the_next_one_is_t
 def test_the_last_word_of_a_segment_says_that_all_before_it_was_fsynced(
     files: FaultyFiles, tmp_path: Path, durability: Durability
 ) -> None:
-    log = tail(files, tmp_path, durability)
+    log = active_segment(files, tmp_path, durability)
     log.write([job(1)])
     log.seal()
     log.finish()
@@ -75,7 +75,7 @@ def test_the_last_word_of_a_segment_says_that_all_before_it_was_fsynced(
 def test_records_go_on_in_the_next_segment_where_one_is_full(
     files: FaultyFiles, tmp_path: Path
 ) -> None:
-    log = tail(files, tmp_path, "fsync")
+    log = active_segment(files, tmp_path, "fsync")
     for number in range(1, 6):
         log.write([job(number)])
     log.seal()
@@ -90,7 +90,7 @@ def test_records_go_on_in_the_next_segment_where_one_is_full(
 def test_a_caller_does_not_copy_a_batch_that_takes_long_to_encode(
     files: FaultyFiles, tmp_path: Path
 ) -> None:
-    log = tail(files, tmp_path, "write", segment_bytes=1 << 24)
+    log = active_segment(files, tmp_path, "write", segment_bytes=1 << 24)
     batch = OpenBatch()
     batch.records = [done(number) for number in range(1, INLINE_RECORDS_MAX + 2)]
     assert not log.copy(batch)

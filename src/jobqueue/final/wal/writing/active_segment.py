@@ -1,4 +1,4 @@
-"""The end of the log: the active segment, and how far it is written and fsynced.
+"""The active segment, the log's end: how far it is written and fsynced, and how it is sealed.
 
 Guarantees: `number` and `synced` tell the truth whenever the lock is free. Numbers go up by one a
 batch, across segments.
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from ..appender import Appender
     from ..files import Files
     from ..format.record import Record
-    from ..maintenance.snapshot import Compaction
     from .batch import LogOptions, OpenBatch
 
 INLINE_BYTES_MAX = 256 * 1024
@@ -35,7 +34,7 @@ INLINE_RECORDS_MAX = 2_000 if HAVE_MSGSPEC else 200
 """A larger batch is the log's thread's: the lock is held for as long as one is encoded."""
 
 
-class Tail:
+class ActiveSegment:
     """Where batches go.
 
     Raises:
@@ -117,7 +116,7 @@ class Tail:
         return True
 
     copied: Sequence[Record] = ()
-    """What `copy` copied last and its caller has not settled yet."""
+    """What `copy` copied last and its caller has not told the owner of yet."""
 
     def write(self, records: Sequence[Record]) -> None:
         """Append a batch, in a new segment where this one is full.
@@ -217,11 +216,11 @@ class Tail:
         self.sync()
         self._is_sealed = True
 
-    def compacted(self, result: Compaction) -> None:
-        """A snapshot has replaced sealed files."""
+    def compacted(self, files: int, bytes_before: int, bytes_after: int) -> None:
+        """A snapshot has replaced so many sealed files. Any thread, without the lock."""
         with self._lock:
-            self.sealed_bytes += result.bytes_after - result.bytes_before
-            self.sealed_files += 1 - result.files
+            self.sealed_bytes += bytes_after - bytes_before
+            self.sealed_files += 1 - files
 
     def finish(self) -> None:
         """Cut the active segment to its length, fsync and close it. Nothing may follow."""

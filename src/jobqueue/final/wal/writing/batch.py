@@ -6,42 +6,27 @@ import contextlib
 import errno
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from ...errors import LogWriteError, again
 from ..format.record import Enqueued, Requeued
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ..format.record import Record
 
 _CALLS = (Enqueued, Requeued)
 """Records of calls that are undone when their batch cannot be written."""
 
 
-class Settle(Protocol):
-    """What the owner does when records have reached their level. Called with the lock held.
-
-    Without an error they are there. With one, `written` tells whether they may be on the disk all
-    the same (a failed fsync), or certainly are not (a full disk). Records may come twice.
-    """
-
-    def __call__(
-        self, records: Sequence[Record], error: LogWriteError | None, written: bool, /
-    ) -> None:
-        """Do it; takes no time and raises nothing."""
-
-
 class OpenBatch:
     """The records that are written together, and who waits for them."""
 
-    __slots__ = ("awaited", "done", "error", "records", "settled", "urgent", "waiters")
+    __slots__ = ("awaited", "done", "error", "records", "told", "urgent", "waiters")
 
     def __init__(self) -> None:
         self.records: list[Record] = []
-        self.settled = 0
-        """How many of them have been settled before they are written (under "async")."""
+        self.told = 0
+        """Of how many of them the owner was told before they are written (under "async")."""
         self.awaited = False
         """Whether a call waits for its fsync (under "fsync")."""
         self.urgent = False

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..files import Files
-    from .active_segment import Tail
+    from .active_segment import ActiveSegment
     from .batch import LogOptions
 
 SEALED_FILES_MAX = 16
@@ -39,7 +39,7 @@ class Compactor:
         files: Files,
         directory: str,
         options: LogOptions,
-        tail: Tail,
+        active: ActiveSegment,
         *,
         needed: Callable[[], int],
         report: Callable[[BaseException], None],
@@ -47,7 +47,7 @@ class Compactor:
         self._files = files
         self._directory = directory
         self._options = options
-        self._tail = tail
+        self._active = active
         self._needed = needed
         self._report = report
         self._stopped = False  # no Event: its `set`, interrupted, leaves it locked
@@ -60,9 +60,9 @@ class Compactor:
 
     def step(self, now: float, *, wrote: bool) -> None:
         """The log's thread has done something; look at each new segment, and now and then."""
-        if self.due <= now or self._tail.segment != self._segment_seen:
+        if self.due <= now or self._active.segment != self._segment_seen:
             self.due = _NEVER
-            self._segment_seen = self._tail.segment
+            self._segment_seen = self._active.segment
             if self._is_worth_while():
                 self._start()
         if wrote:
@@ -75,19 +75,19 @@ class Compactor:
 
     def _is_worth_while(self) -> bool:
         """Whether less than half of what is sealed is still needed, a segment more or less."""
-        tail = self._tail
-        if tail.sealed_files < 2 or self._stopped:
+        active = self._active
+        if active.sealed_files < 2 or self._stopped:
             return False
         if self._thread is not None and self._thread.is_alive():
             return False
         needed = self._needed() * self._correction
         return (
-            tail.sealed_bytes > 2 * needed + self._options.segment_bytes
-            or tail.sealed_files > SEALED_FILES_MAX
+            active.sealed_bytes > 2 * needed + self._options.segment_bytes
+            or active.sealed_files > SEALED_FILES_MAX
         )
 
     def _start(self) -> None:
-        through = self._tail.segment - 1
+        through = self._active.segment - 1
         thread = threading.Thread(
             target=self._compact, args=(through,), name="jobqueue-compact", daemon=True
         )
@@ -114,7 +114,7 @@ class Compactor:
             self._report(error)
             return
         self._correction = max(1.0, result.bytes_after / needed)
-        self._tail.compacted(result)
+        self._active.compacted(result.files, result.bytes_before, result.bytes_after)
 
     def stop(self, timeout: float | None) -> bool:
         """Have it stop, without a change; returns whether it has."""

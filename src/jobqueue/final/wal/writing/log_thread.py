@@ -1,9 +1,9 @@
 """The log's thread: it writes, fsyncs, seals and makes room, and never sees a signal.
 
-Guarantees: records are settled once they have reached the level of durability. After a failed
-fsync nothing is written any more.
-Relies on: `lock`, an RLock of the owner's; `settle` does nothing for a record that it has settled
-before. `LogWriter` is what callers' threads see of it.
+Guarantees: the owner is told of records once they have reached the level of durability. After a
+failed fsync nothing is written any more.
+Relies on: `lock`, an RLock of the owner's; `on_durable` does nothing for a record that it was told
+of before. `LogWriter` is what callers' threads see of it.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ import threading
 from typing import TYPE_CHECKING
 
 from ...errors import LogWriteError
-from .active_segment import FsyncError, Tail
-from .batch import LogOptions, OpenBatch, Settle, as_write_error
+from .active_segment import ActiveSegment, FsyncError
+from .batch import LogOptions, OpenBatch, as_write_error
 from .compactor import Compactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..files import Files
+    from .callbacks import OnDurable, OnEnded, OnFailed
 
 ASYNC_LINGER_SECONDS = 0.002
 FSYNC_LINGER_SECONDS = 0.05
@@ -37,9 +38,9 @@ class LogThread:
         directory: the log's directory.
         options: how to write, and where the log stands.
         lock: the owner's; an RLock.
-        settle: called for the records of each batch, with the lock.
-        failed: called once, with the lock, when the log has failed for good.
-        ended: called without the lock when nothing will touch the log any more.
+        on_durable: told what becomes of the records of each batch.
+        on_failed: told that the log has failed for good.
+        on_ended: told that nothing will touch the log any more.
         needed: estimates the bytes of what the log is still needed for.
         report: called where a compaction failed.
         monotonic: real time in seconds.
@@ -55,9 +56,9 @@ class LogThread:
         options: LogOptions,
         *,
         lock: threading.RLock,
-        settle: Settle,
-        failed: Callable[[LogWriteError], None],
-        ended: Callable[[], None],
+        on_durable: OnDurable,
+        on_failed: OnFailed,
+        on_ended: OnEnded,
         needed: Callable[[], int],
         report: Callable[[BaseException], None],
         monotonic: Callable[[], float],
@@ -65,9 +66,9 @@ class LogThread:
         self._directory = directory
         self._lock = lock
         self._work = threading.Condition(lock)  # notified when the thread has something to do
-        self._settle = settle
-        self._failed = failed
-        self._ended = ended
+        self._on_durable = on_durable
+        self._on_failed = on_failed
+        self._on_ended = on_ended
         self._monotonic = monotonic
         self._fsync_interval = options.fsync_interval
         self._is_async = options.durability == "async"
@@ -78,8 +79,8 @@ class LogThread:
         elif self._is_fsync:  # a caller that was interrupted may have left it
             self._linger = min(self._linger, FSYNC_LINGER_SECONDS)
         self._open = OpenBatch()
-        # While set, the tail is the thread's alone, or the leader's. Where there is neither, a
-        # leader was interrupted: its records are in `_tail.copied` if it was copied by then.
+        # While set, the segment is the thread's alone, or the leader's. Where there is neither, a
+        # leader was interrupted: its records are in `_active.copied` if it was copied by then.
         self._writing: OpenBatch | None = None
         self._leader: int | None = None  # the thread that may fsync: the log's, or a caller's
         self._flushes: list[OpenBatch] = []  # done when all that came before them is fsynced
@@ -93,9 +94,9 @@ class LogThread:
         """Why the log has failed for good."""
         self.refusal: LogWriteError | None = None
         """Why the last batch could not be written; the next one that can be clears it."""
-        self._tail = Tail(files, directory, options, lock, monotonic)
+        self._active = ActiveSegment(files, directory, options, lock, monotonic)
         self._compactor = Compactor(
-            files, directory, options, self._tail, needed=needed, report=report
+            files, directory, options, self._active, needed=needed, report=report
         )
         self._thread = threading.Thread(target=self._run, name="jobqueue-log", daemon=True)
 
@@ -105,10 +106,10 @@ class LogThread:
 
     # ── any thread, with the lock ────────────────────────────────────────────────────────────
 
-    def _settle_copied(self) -> None:
+    def _tell_copied(self) -> None:
         try:
-            self._settle(self._tail.copied, None, True)
-            self._tail.copied = ()
+            self._on_durable(self._active.copied, None, True)
+            self._active.copied = ()
             if self._sync_due == NEVER:
                 self._sync_due = self._monotonic() + self._fsync_interval
                 self._wake_for(self._sync_due)
@@ -172,8 +173,8 @@ class LogThread:
         """With the lock: wait until something is due or somebody asks, and nobody leads."""
         # `_writing` is what a leader left that was interrupted, or whose fsync failed.
         while self._leader is not None or not (self._is_wanted() or self._writing):
-            if self._tail.copied and not self._is_fsync:  # a caller was interrupted
-                self._settle_copied()
+            if self._active.copied and not self._is_fsync:  # a caller was interrupted
+                self._tell_copied()
             now = self._monotonic()
             until = self._next_due()
             if self._leader is not None:  # interrupted at its very end, it could not tell
@@ -211,10 +212,10 @@ class LogThread:
         """Write the batch and fsync what is to be; returns what went wrong."""
         try:
             if batch is not None and batch.records:  # or a leader has copied it
-                self._tail.write(batch.records)
+                self._active.write(batch.records)
                 must_sync = self._written(batch) or must_sync
             if must_sync:
-                self._tail.sync()
+                self._active.sync()
                 self._synced()
         except (LogWriteError, FsyncError) as error:
             cause = error.error if isinstance(error, FsyncError) else error
@@ -229,7 +230,7 @@ class LogThread:
         return None
 
     def _written(self, batch: OpenBatch) -> bool:
-        """A batch is written: settle it, unless it needs an fsync first: then return `True`."""
+        """A batch is written: end it, unless it needs an fsync first: then return `True`."""
         with self._lock:
             self.refusal = None
             if self._is_fsync:
@@ -247,7 +248,7 @@ class LogThread:
         A leader may be interrupted in here: then the log's thread does it once more.
         """
         with self._lock:
-            behind = self._tail.number > self._tail.synced  # copied meanwhile
+            behind = self._active.number > self._active.synced  # copied meanwhile
             self._sync_due = self._monotonic() + self._fsync_interval if behind else NEVER
             if self._writing is not None:
                 self._finish(self._writing, None)
@@ -264,17 +265,17 @@ class LogThread:
             self._await_leader()
         try:
             if self.failure is None:
-                self._tail.seal()
+                self._active.seal()
         except OSError as error:  # a full disk: the next start finds a torn end at worst
             self.refusal = as_write_error(error, self._directory)
         except FsyncError as error:
             self._break(as_write_error(error.error, self._directory), None)
         try:
-            (self._tail.finish if self.failure is None else self._tail.abandon)()
+            (self._active.finish if self.failure is None else self._active.abandon)()
         except OSError as error:
             self._break(as_write_error(error, self._directory), None)
         self._compactor.stop(None)
-        self._ended()
+        self._on_ended()
         with self._lock:
             self._finish(self._end_of_all, None)
 
@@ -288,11 +289,11 @@ class LogThread:
     def _finish(
         self, batch: OpenBatch, error: LogWriteError | None, *, written: bool = True
     ) -> None:
-        """Settle a batch and wake its waiters. Twice does no harm."""
+        """Tell of a batch and wake its waiters. Twice does no harm."""
         if self._is_fsync and batch is self._writing:
-            self._settle(self._tail.copied, error, True)
-            self._tail.copied = ()
-        self._settle(batch.records, error, written)
+            self._on_durable(self._active.copied, error, True)
+            self._active.copied = ()
+        self._on_durable(batch.records, error, written)
         batch.end(error)
 
     def _refuse(self, batch: OpenBatch, error: LogWriteError) -> None:
@@ -307,7 +308,7 @@ class LogThread:
             self._write_due = self._monotonic() + RETRY_SECONDS
             if self._is_async:
                 batch.records += self._open.records
-                batch.settled = 0
+                batch.told = 0
                 self._open = batch
                 return
             self._finish(batch, error, written=False)
@@ -327,4 +328,4 @@ class LogThread:
             for flush in self._flushes:
                 self._finish(flush, error)
             self._flushes = []
-            self._failed(error)
+            self._on_failed(error)

@@ -3,15 +3,15 @@
 A record is added under the same lock that guards the change it tells of, so that the log's order
 is the order of the changes. Where the segment is a shared map, a caller's thread then copies the
 batch into it by itself: no system call, so nothing to wait for. Under "fsync" a caller that finds
-nobody at it leads: he copies the open batch and fsyncs it on his own thread, which saves two
+nobody at it leads: it copies the open batch and fsyncs it on its own thread, which saves two
 hand-overs between threads. Everything else (writes, most fsyncs, sealing, reserving room) is done
 by one thread, which never sees a signal.
 
-Guarantees: records are settled once they have reached the level of durability. A caller that is
-interrupted anywhere loses nothing: what it left in the open batch, or unsettled, is carried on by
-whoever comes next. After a failed fsync nothing is written any more.
+Guarantees: the owner is told of records once they have reached the level of durability. A caller
+that is interrupted anywhere loses nothing: what it left in the open batch, or did not tell of, is
+carried on by the next caller or the log's thread. After a failed fsync nothing is written any more.
 Relies on: `lock`, an RLock of the owner's, held by the caller of every method unless it says
-otherwise; `settle` does nothing for a record that it has settled before.
+otherwise; `on_durable` does nothing for a record that it was told of before.
 """
 
 from __future__ import annotations
@@ -67,45 +67,46 @@ class LogWriter(LogThread):
             inline: `False` where the records are known to be large.
 
         Returns:
-            `None` where it is there and settled; else the batch to `wait` for, without the lock.
+            `None` if they are there and the owner knows; else the batch to `wait` for, without
+            the lock.
         """
         batch = self._open
         if self._is_async:
             count = len(batch.records)
-            self._settle(batch.records[batch.settled : count], None, False)
-            batch.settled = count
+            self._on_durable(batch.records[batch.told : count], None, False)
+            batch.told = count
             return None
         if self._is_fsync:
             batch.awaited = True
             if inline:
                 return batch  # `wait` sees to it
-        elif self._tail.copied:  # a caller was interrupted
-            self._settle_copied()
+        elif self._active.copied:  # a caller was interrupted
+            self._tell_copied()
         if (
             inline
             and not batch.urgent
             and self._writing is None
             and self.failure is None
-            and self._tail.copy(batch)
+            and self._active.copy(batch)
         ):
             self.refusal = None
-            self._settle_copied()
+            self._tell_copied()
             return None
         batch.urgent = True
         self._work.notify()
         return batch
 
     def holds(self, number: int) -> bool:
-        """Whether the `Enqueued` of this job has been added and will be settled yet."""
+        """Whether the `Enqueued` of this job was added, and the owner has yet to be told of it."""
         return any(
             record.job == number
-            for record in (*self._open.records, *self._tail.copied)
+            for record in (*self._open.records, *self._active.copied)
             if isinstance(record, Enqueued)
         )
 
     def stats(self) -> LogStats:
         """Figures for the metrics."""
-        return self._tail.stats(len(self._open.records), self.failure or self.refusal)
+        return self._active.stats(len(self._open.records), self.failure or self.refusal)
 
     # ── callers' threads, without the lock ───────────────────────────────────────────────────
 
@@ -125,9 +126,9 @@ class LogWriter(LogThread):
             with self._lock:
                 if not self._take_lead(batch, me):
                     return False
-            self._tail.sync()
+            self._active.sync()
             self._synced()
-        except FsyncError:  # the tail knows, and the log's thread tells all
+        except FsyncError:  # the segment knows, and the log's thread tells all
             return False
         else:
             return batch.error is None  # the log's thread may have died meanwhile
@@ -145,7 +146,7 @@ class LogWriter(LogThread):
         if is_free and not (self._flushes or self._closing or self.failure):
             rest = OpenBatch()
             self._leader, self._writing, self._open = me, batch, rest
-            if self._tail.copy(batch):
+            if self._active.copy(batch):
                 self._write_due = NEVER
                 self.refusal = None
                 return True
