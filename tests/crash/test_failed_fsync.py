@@ -488,6 +488,33 @@ def test_a_failed_fsync_is_final_also_where_its_caller_is_interrupted(
         jq.close(0)
 
 
+def test_no_job_starts_any_more_when_the_first_of_those_who_wait_is_told(
+    log: str, files: HeldFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jq = _open(log)
+    files.hold("sync")
+    waiting = [in_thread(jq.flush)]
+    files.await_held()
+    waiting += [in_thread(jq.enqueue, Job()), in_thread(jq.flush)]
+    eventually(lambda: jq.metrics().queued == 1)
+    end, stopped = OpenBatch.end, []
+
+    def look(batch: OpenBatch, error: LogWriteError | None) -> None:
+        stopped.append(insides.fault(jq) is not None and insides.scheduler(jq).stopped)
+        end(batch, error)
+
+    monkeypatch.setattr(OpenBatch, "end", look)
+    files.fail("sync", errno.EIO)
+    files.let_go("sync")
+
+    for each in waiting:
+        with pytest.raises(LogWriteError):
+            each.result(PATIENCE)
+    assert stopped
+    assert all(stopped)
+    jq.close(PATIENCE)
+
+
 def test_no_caller_fsyncs_beside_the_logs_thread(log: str, files: HeldFiles) -> None:
     # Of two fsyncs at once the kernel would tell only one of the failure.
     jq = _open(log)

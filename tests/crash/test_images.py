@@ -238,7 +238,9 @@ def test_a_segment_that_could_not_be_started_may_come_back_after_a_crash(
     """Its header tells what had been written by then, and contradicts what is written later."""
     with CrashRun("no segment", way) as run:
         run.open()
-        with patch.object(*insides.starting_segment(ActiveSegment), _failing_once(run.files, method)):
+        with patch.object(
+            *insides.starting_segment(ActiveSegment), _failing_once(run.files, method)
+        ):
             while not run.files.injected and _segments(run) < 2:
                 run.enqueue_parked()
             for _ in range(4):

@@ -512,7 +512,7 @@ RUNNING = (
     Guard(
         "a failed log shuts the queue",
         "life/shutdown.py",
-        "            self._state.fail(fault)\n",
+        "        self._state.fail(fault)\n",
         "",
         _crash("failed_fsync"),
     ),

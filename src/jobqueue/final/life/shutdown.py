@@ -214,17 +214,21 @@ class Lifecycle:
     # ── faults, forks ────────────────────────────────────────────────────────────────────────
 
     def fail(self, fault: JobQueueError) -> None:
-        """The log failed, or a thread died: nothing runs any more, and whoever waits is told."""
+        """A thread died: nothing runs any more, and whoever waits is told."""
         with self._mutex:
-            if self._state.fault is not None:
-                return
-            self._state.fail(fault)
-            self._dispatch.scheduler.stop()
-            for lane in self._dispatch.scheduler.lanes:
-                lane.wake_producers()
-            for handle in self._dispatch.status.live.values():
-                wake_waiters(handle)
-            self._dispatch.quiet.look()
+            self.fail_locked(fault)
+
+    def fail_locked(self, fault: JobQueueError) -> None:
+        """Do what `fail` does; with the mutex, as the log calls it when it has failed."""
+        if self._state.fault is not None:
+            return
+        self._state.fail(fault)
+        self._dispatch.scheduler.stop()
+        for lane in self._dispatch.scheduler.lanes:
+            lane.wake_producers()
+        for handle in self._dispatch.status.live.values():
+            wake_waiters(handle)
+        self._dispatch.quiet.look()
 
     def forked(self) -> None:
         """This is a forked child: the queue and its log are the parent's. Takes no lock."""

@@ -72,17 +72,7 @@ def assemble(
     Raises:
         LogLockedError, LogCorruptError, OSError: the log cannot be opened.
     """
-    mutex = make_mutex()
-    dispatch = Dispatch(
-        mutex=mutex,
-        clock=clock,
-        status=StatusMap(
-            retention=config.status_retention, dead_letters_max=config.max_dead_letters
-        ),
-        scheduler=FairScheduler(mutex, size=config.queue_size, fairness=config.fairness),
-        registry=registry,
-        quiet=Quiet(mutex),
-    )
+    dispatch = _make_dispatch(config, registry, clock)
     state = QueueState()
     seats = Seats(config.num_workers, dispatch.scheduler, dispatch.status)
     # A process whose attempt is past its time is killed: nothing overruns that needs a stand-in.
@@ -92,6 +82,9 @@ def assemble(
     def fail(fault: JobQueueError) -> None:
         life.fail(fault)  # which is there before anything runs that could fail
 
+    def log_failed(error: LogWriteError) -> None:
+        life.fail_locked(error)
+
     def log_ended() -> None:
         life.unlock()
         if dispatch.journal is not None and dispatch.journal.writer.failure is not None:
@@ -99,7 +92,7 @@ def assemble(
 
     pool = WorkerPool(outcomes, fail)
     with _path_in_errors(config):
-        log = _open_log(config, dispatch, fail, log_ended)
+        log = _open_log(config, dispatch, log_failed, log_ended)
     dispatch.timer = Timer(clock, dispatch.fire, lambda error: fail(_timer_died(error)))
     if processes is not None:
         processes.clock, processes.timer = clock, dispatch.timer
@@ -119,6 +112,20 @@ def assemble(
         Changes(owner, dispatch, state),
         life,
         Inspection(dispatch, state, outcomes),
+    )
+
+
+def _make_dispatch(config: Config, registry: HandlerRegistry, clock: Clock) -> Dispatch:
+    mutex = make_mutex()
+    return Dispatch(
+        mutex=mutex,
+        clock=clock,
+        status=StatusMap(
+            retention=config.status_retention, dead_letters_max=config.max_dead_letters
+        ),
+        scheduler=FairScheduler(mutex, size=config.queue_size, fairness=config.fairness),
+        registry=registry,
+        quiet=Quiet(mutex),
     )
 
 

@@ -320,6 +320,7 @@ class LogThread:
             if self.failure is not None:
                 return
             self.failure = error
+            self._on_failed(error)  # first: nothing starts any more when those who wait hear of it
             if batch is not None:
                 self._finish(batch, error)
             self._writing = None
@@ -328,4 +329,3 @@ class LogThread:
             for flush in self._flushes:
                 self._finish(flush, error)
             self._flushes = []
-            self._on_failed(error)
