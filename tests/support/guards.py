@@ -414,6 +414,7 @@ WAITS = (
         "                self._leader = None  # at once",
         "                pass  # at once",
         _final("races"),
+        slow=True,
     ),
     Guard(
         "no caller leads beside the log's thread",
