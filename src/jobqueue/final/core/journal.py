@@ -41,6 +41,8 @@ class Journal:
 
     def __init__(self, writer: LogWriter, next_number: int) -> None:
         self.writer = writer
+        self.is_async = writer.is_async
+        """Whether a job may run as soon as its record is in the open batch."""
         self._next_number = next_number
         self.payload_bytes = 0
         """Of the jobs that are unfinished or failed."""

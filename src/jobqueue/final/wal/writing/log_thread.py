@@ -71,10 +71,10 @@ class LogThread:
         self._on_ended = on_ended
         self._monotonic = monotonic
         self._fsync_interval = options.fsync_interval
-        self._is_async = options.durability == "async"
+        self.is_async = options.durability == "async"
         self._is_fsync = options.durability == "fsync"
         self._linger = options.fsync_interval  # until a batch is written that nobody asks for
-        if self._is_async:
+        if self.is_async:
             self._linger = ASYNC_LINGER_SECONDS
         elif self._is_fsync:  # a caller that was interrupted may have left it
             self._linger = min(self._linger, FSYNC_LINGER_SECONDS)
@@ -306,7 +306,7 @@ class LogThread:
             self._writing = None
             self.refusal = error
             self._write_due = self._monotonic() + RETRY_SECONDS
-            if self._is_async:
+            if self.is_async:
                 batch.records += self._open.records
                 batch.told = 0
                 self._open = batch

@@ -40,7 +40,7 @@ class LogWriter(LogThread):
             raise again(self.failure)
         if self._leader is not None:
             self.refuse_leader()
-        if self._is_async and self.refusal is not None:
+        if self.is_async and self.refusal is not None:
             raise again(self.refusal)
 
     def leads(self) -> bool:
@@ -71,7 +71,7 @@ class LogWriter(LogThread):
             the lock.
         """
         batch = self._open
-        if self._is_async:
+        if self.is_async:
             count = len(batch.records)
             self._on_durable(batch.records[batch.told : count], None, False)
             batch.told = count
