@@ -10,8 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutants import FINAL, ROOT, UntellableError, main, run, without
-from tests.support.guards import GUARDS, Guard
+from tests.mutants import ROOT, UntellableError, main, run
+from tests.support.guards import (
+    FINAL,
+    GUARDS,
+    NOTICED_BY,
+    SLOW,
+    Guard,
+    MisplacedGuardError,
+    guards_in,
+)
+
+GUARDS_MIN = 83
 
 
 def _name(guard: Guard) -> str:
@@ -19,26 +29,46 @@ def _name(guard: Guard) -> str:
 
 
 @pytest.mark.parametrize("guard", GUARDS, ids=_name)
-def test_guard_is_where_the_list_says_and_can_be_taken_out(guard: Guard) -> None:
+def test_guard_can_be_taken_out_and_tests_of_it_are_there(guard: Guard) -> None:
     text = (ROOT / FINAL / guard.file).read_text(encoding="utf-8")
-    assert ast.dump(ast.parse(without(guard, text))) != ast.dump(ast.parse(text))
-
-
-@pytest.mark.parametrize("guard", GUARDS, ids=_name)
-def test_tests_of_a_guard_are_there(guard: Guard) -> None:
+    assert ast.dump(ast.parse(guard.text)) != ast.dump(ast.parse(text))
     assert guard.tests
     assert all((ROOT / test).is_file() for test in guard.tests)
 
 
-def test_names_of_guards_differ() -> None:
-    assert len({guard.name for guard in GUARDS}) == len(GUARDS)
+def test_names_of_guards_differ_and_the_tables_know_no_others() -> None:
+    names = [guard.name for guard in GUARDS]
+    assert len(set(names)) == len(names)
+    assert {*NOTICED_BY, *SLOW} <= set(names)
 
 
-@pytest.mark.parametrize("text", ["", "twice twice"])
-def test_guard_that_is_not_there_exactly_once_is_told(text: str) -> None:
-    guard = Guard("a guard", "files.py", "twice", "", ())
-    with pytest.raises(UntellableError, match=r"a guard: (0|2) times"):
-        without(guard, text)
+def test_no_guard_goes_without_a_word() -> None:
+    assert len(GUARDS) >= GUARDS_MIN
+
+
+@pytest.mark.parametrize(
+    ("text", "without"),
+    [
+        ("f()  # guard: a\ng()\n", "pass\ng()\n"),
+        ("if f():  # guard: a\n    g()\n", "if False:\n    g()\n"),
+        ("# guard: a\n# why\nf(\n    1\n)\n", "# guard: a\n# why\npass\n"),
+        ("# guard: a\n#   without: g()\nf()\n", "# guard: a\n#   without: g()\ng()\n"),
+        ("# guard: a\n#   without:\nf()\n", "# guard: a\n#   without:\n"),
+        (
+            "# guard: a\n#   without: if x:\n#   without:     g()\nf()\n",
+            "# guard: a\n#   without: if x:\n#   without:     g()\nif x:\n    g()\n",
+        ),
+    ],
+)
+def test_what_a_guard_says_is_taken_out(text: str, without: str) -> None:
+    (guard,) = guards_in(text, "room/file.py")
+    assert (guard.name, guard.text) == ("a", without)
+    assert guard.tests == ("tests/final/room/test_file.py",)
+
+
+def test_guard_beside_no_statement_is_told() -> None:
+    with pytest.raises(MisplacedGuardError, match=r"file\.py:2: a"):
+        guards_in("f(\n    1,  # guard: a\n)\n", "file.py")
 
 
 def test_a_word_that_no_guard_has_in_its_name_is_a_failure() -> None:

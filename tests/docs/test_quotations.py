@@ -6,6 +6,7 @@ with the same indentation or less; a line `…` alone stands for lines that are 
 
 from __future__ import annotations
 
+import re
 from itertools import groupby
 
 import pytest
@@ -31,6 +32,12 @@ def missing_from(lines: list[str], quotation: str) -> list[str]:
     return []
 
 
+def _without_guards(text: str) -> list[str]:
+    """The lines of a file but for the comments that `tests/support/guards.py` tells of."""
+    text = re.sub(r"^ *#( guard:|   without:).*\n", "", text, flags=re.MULTILINE)
+    return re.sub(r"  # guard: .*$", "", text, flags=re.MULTILINE).splitlines()
+
+
 def _passages(quotation: str) -> list[list[str]]:
     """The runs of lines between those that are left out, without blank lines around them."""
     runs = groupby(quotation.splitlines(), key=lambda line: line.strip() == "…")
@@ -52,7 +59,7 @@ def _is_same(passage: list[str], lines: list[str]) -> bool:
 
 @pytest.mark.parametrize(("title", "source"), QUOTATIONS)
 def test_quoted_lines_stand_in_the_file(title: str, source: str) -> None:
-    lines = (ROOT / title).read_text(encoding="utf-8").splitlines()
+    lines = _without_guards((ROOT / title).read_text(encoding="utf-8"))
     assert _passages(source)
     assert missing_from(lines, source) == []
 

@@ -91,7 +91,7 @@ class Admission:
             handle._call = call
         lane = self._lanes[job._priority]
         if mutex.claimant is not None:
-            await_turn(mutex)
+            await_turn(mutex)  # guard: a producer gives way to who has claimed the mutex
         claim = mutex.claimant = job._id
         with mutex:
             try:
@@ -100,6 +100,8 @@ class Admission:
                 if has_room:
                     batch = self._accept(handle, lane, delay)
             finally:
+                # guard: a producer takes only its own claim back
+                #   without: if True:
                 if mutex.claimant is claim:
                     mutex.claimant = None
         if not has_room:
@@ -152,7 +154,7 @@ class Admission:
             self._status.accept(handle)
             if not delay:
                 handle._has_room = True
-                lane.room -= 1
+                lane.room -= 1  # guard: a place in the lane is taken
             if self._journal is None:
                 self._dispatch.arrive(handle)
                 return None
@@ -188,17 +190,23 @@ class Admission:
                     if lane.room > 0:
                         return self._accept(handle, lane, 0.0)
                     if seat is not None:  # each time: whoever could make room may wait by now
+                        # guard: a worker asks whether anybody is left to make room
                         self._seats.enter_wait(seat, handle._job)
                     wait.check(handle._job, lane)
                     if alarm not in lane.producers:
                         alarm.acquire(blocking=False)
                         line_up(alarm)
                         line_up = lane.producers.appendleft  # woken for nothing: keeps his place
+                # guard: loop around the wait for room
+                #   without: wait.sleep(alarm)
+                #   without: with mutex:
+                #   without:     return self._accept(handle, lane, 0.0)
                 wait.sleep(alarm)
         finally:
             with mutex:
                 if alarm in lane.producers:
                     lane.producers.remove(alarm)
+                # guard: who leaves a wait for room passes his turn on
                 lane.wake_producer()  # in case it was this one's turn and he left
                 if seat is not None:
                     seat.waiting = False

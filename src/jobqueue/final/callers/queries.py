@@ -133,6 +133,9 @@ class Inspection:
                 current._waiters = waiters
             seconds = None if deadline is None else deadline - SystemClock.monotonic()
             try:
+                # guard: loop around the wait for a job's end
+                #   without: acquire_within(alarm, seconds)
+                #   without: return current
                 acquire_within(alarm, seconds)
             finally:
                 with self._mutex:

@@ -66,7 +66,7 @@ class Outcomes:
         self._status.start(handle, now, wall)
         seat.handle = handle
         if dispatch.slots is not None:
-            dispatch.slots.set(seat.slot, handle._number)
+            dispatch.slots.set(seat.slot, handle._number)  # guard: setting of a job's slot
         if handle._has_room:
             dispatch.free_room(handle)
         if handler.is_equipped or self.job_timeout is not None:
@@ -80,7 +80,7 @@ class Outcomes:
 
         All may be at rest now: the worker sees to that where it finds nothing more to take.
         """
-        if self.state.now >= _ENDED:
+        if self.state.now >= _ENDED:  # guard: fencing of a late result
             return
         self._end_attempt(seat, handle, now)
         self._status.complete(handle, result, now, wall)
@@ -94,7 +94,7 @@ class Outcomes:
         evicted: DeadLetter | None = None
         attempt = handle._job._retries
         with self.dispatch.mutex:
-            if self.state.now >= _ENDED:
+            if self.state.now >= _ENDED:  # guard: fencing of a late error
                 return
             now = self._clock.monotonic()
             self._end_attempt(seat, handle, now)
@@ -124,7 +124,7 @@ class Outcomes:
     def _end_attempt(self, seat: Seat, handle: JobHandle, now: float) -> None:
         seat.handle = None
         if self.dispatch.slots is not None:
-            self.dispatch.slots.clear(seat.slot)
+            self.dispatch.slots.clear(seat.slot)  # guard: clearing of a job's slot
         if handle is self._scheduler.lone:
             self.dispatch.suspects.discard(handle)
             self._scheduler.lone_ended()

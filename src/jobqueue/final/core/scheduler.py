@@ -175,6 +175,9 @@ class FairScheduler:
             self._idle += 1
             self.not_empty.wait()
             self._idle -= 1
+            # guard: loop around the wait of a worker
+            #   without: self._waking = False
+            #   without: return self.take_ready()
             self._waking = False
         return None
 
@@ -183,6 +186,7 @@ class FairScheduler:
         if self.paused or self.stopped:
             return None
         handle = self._choose()
+        # guard: a worker that was woken wakes the next
         if handle is not None and self._idle and not self._waking and self._has_more():
             self._wake()
         return handle
@@ -202,7 +206,7 @@ class FairScheduler:
             if medium_waits:
                 medium.tokens -= 1
             if low_waits:
-                low.tokens -= 1
+                low.tokens -= 1  # guard: a lane's tokens are spent
             return high.queue.popleft()
         if medium_waits:
             return self._serve(medium, low if low_waits else None)
@@ -212,13 +216,15 @@ class FairScheduler:
 
     def _choose_suspect(self) -> JobHandle | None:
         """The next job that runs alone, once nothing else runs."""
+        # guard: a suspect runs alone
+        #   without: if self.lone is None:
         if self.lone is None and self.count_running() == 0:
             self.lone = self.suspects.popleft()
             return self.lone
         return None
 
     def _serve(self, lane: Lane, overtaken: Lane | None) -> JobHandle:
-        lane.tokens = self.fairness
+        lane.tokens = self.fairness  # guard: refill of a lane's tokens
         if overtaken is not None:
             overtaken.tokens -= 1
         return lane.queue.popleft()

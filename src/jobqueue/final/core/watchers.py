@@ -48,7 +48,7 @@ class Quiet:
         watcher = (condition, alarm)
         try:
             with self._mutex:
-                if condition():
+                if condition():  # guard: look before the wait for the queue's rest
                     return True
                 self.watchers.append(watcher)
             return acquire_within(alarm, timeout)

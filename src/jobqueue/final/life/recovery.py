@@ -168,6 +168,8 @@ def _count_crashes(log: LockedLog, crashes_max: int, journal: Journal, clock: Cl
     """Each job that was running when the process died has one more crash to its name."""
     for number in sorted(log.interrupted.jobs):
         each = log.state.jobs.get(number)
+        # guard: a death is counted once
+        #   without: if each is None or each.status != QUEUED:
         if each is None or each.status != QUEUED or each.crashed_run == log.interrupted.run:
             continue
         each.crashes += 1

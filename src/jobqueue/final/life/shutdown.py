@@ -113,6 +113,8 @@ class Lifecycle:
                     self._closer = threading.get_ident()
                     return True
                 self._waiting_closers.append(alarm)
+            # guard: loop around the wait of a second close
+            #   without: if not acquire_within(alarm, deadline - SystemClock.monotonic()) or True:
             if not acquire_within(alarm, deadline - SystemClock.monotonic()):
                 return False
 
@@ -180,6 +182,7 @@ class Lifecycle:
             self._dispatch.scheduler.stop()
             self._state.enter(State.ENDED)
             if self._dispatch.slots is not None:
+                # guard: a handler that close gave up is not blamed
                 self._dispatch.slots.clear_all()  # giving up on a handler is no crash of its job
             report = self._provisional_report()
             for handle in self._dispatch.status.live.values():
@@ -222,7 +225,7 @@ class Lifecycle:
         """Do what `fail` does; with the mutex, as the log calls it when it has failed."""
         if self._state.fault is not None:
             return
-        self._state.fail(fault)
+        self._state.fail(fault)  # guard: a failed log shuts the queue
         self._dispatch.scheduler.stop()
         for lane in self._dispatch.scheduler.lanes:
             lane.wake_producers()
@@ -234,8 +237,10 @@ class Lifecycle:
         """This is a forked child: the queue and its log are the parent's. Takes no lock."""
         self._mutex._at_fork_reinit()  # it may have been held by a thread that is not here
         self._state.enter(State.FORKED)
+        # guard: a forked child's worker goes home
         self._dispatch.scheduler.stopped = True  # where a handler forked: its worker goes home
         if self._lock is not None and self._log is not None:
+            # guard: a forked child lets go of the lock
             self._log.files.close(self._lock)  # an inherited copy would keep the log locked
         if self._processes is not None:
             self._processes.forked()

@@ -65,7 +65,7 @@ class StopRequest:
         check_seconds("seconds", seconds)
         alarm = threading.Lock()
         with self._lock:
-            if self.requested:
+            if self.requested:  # guard: look before a handler sleeps
                 return True
             alarm.acquire()
             self._waiters.append(alarm)

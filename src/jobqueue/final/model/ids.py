@@ -27,6 +27,8 @@ def new_id() -> str:
     global _stock
     while True:
         process, fresh = _stock
+        # guard: a forked child gives none of its parent's ids away
+        #   without: if not process:
         if process != os.getpid():
             _stock = (os.getpid(), [])
             continue

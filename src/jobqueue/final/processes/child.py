@@ -153,6 +153,7 @@ class _Server:
         stop = StopRequest(_sleep)
         with self._lock:
             self._number, self._stop = assignment.number, stop
+            # guard: look for a stop that came before its attempt
             if self._stopped >= assignment.number:
                 stop.cancel()
         try:
@@ -173,6 +174,8 @@ class _Server:
             (number,) = wire.ORDER.unpack(order)
             with self._lock:
                 self._stopped = number
+                # guard: a stop is for one attempt only
+                #   without: if self._stop is not None:
                 if self._stop is not None and self._number == number:
                     self._stop.cancel()
 

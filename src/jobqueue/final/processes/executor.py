@@ -183,6 +183,8 @@ class Processes:
             with self._lock:
                 while self._idle:
                     process = self._idle.pop()
+                    # guard: an idle process that has died is not used
+                    #   without: if True:
                     if process.is_alive():
                         return process
                     lost.append(process)
@@ -193,7 +195,7 @@ class Processes:
 
     def _start(self) -> WorkerProcess:
         """With the lock, so that there is none that `close` does not know of."""
-        if self._closed:
+        if self._closed:  # guard: no process is started after close
             raise QueueClosedError("the queue is closed; the attempt was not begun")
         if wire.is_importing:
             raise RejectJobError(
@@ -226,7 +228,7 @@ class Processes:
             self._closed = True
             idle, self._idle = self._idle, []
             busy = self._all.difference(idle)
-        for process in busy:
+        for process in busy:  # guard: busy processes are killed by close
             process.kill()
         for process in idle:
             process.ask_to_exit()
@@ -264,6 +266,8 @@ class _Limit:
 
     def _strike(self) -> None:
         with self._lock:
+            # guard: no process is killed for an attempt that has ended
+            #   without: if True:
             if not self._is_over:
                 self._struck = True
                 self._process.kill()

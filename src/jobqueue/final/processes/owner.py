@@ -49,6 +49,8 @@ class WorkerProcess:
         """The handlers it has imported."""
         self.attempts = 0
         """How many attempts that can be told to stop it was given."""
+        # guard: no fork while a process is started
+        #   without: with ExitStack() as opened, ExitStack() as its:
         with ExitStack() as opened, _no_fork, ExitStack() as its:
             work, its_work = _pair(opened, its)
             self._orders, its_orders = _pair(opened, its)
@@ -127,7 +129,7 @@ class WorkerProcess:
 
     def forked(self) -> None:
         """This is a forked child: the process is the parent's, and has to notice its end."""
-        self._opened.close()
+        self._opened.close()  # guard: a forked child closes its copies
         self._process.returncode = 0  # nobody here can wait for it
 
 

@@ -104,7 +104,7 @@ def acquire_in_turn(mutex: Mutex) -> None:
 def release_if_owned(mutex: Mutex) -> None:
     """For the `finally` after `acquire_in_turn`, wherever that was broken off."""
     if mutex._is_owned():
-        if mutex.claimant is WORKER:
+        if mutex.claimant is WORKER:  # guard: a worker that waits claims nothing
             mutex.claimant = None
         mutex.release()
 
@@ -153,6 +153,7 @@ class WorkerCondition:
         alarm.acquire()
         acquire_in_turn(self._mutex)
         if alarm in self._sleepers:  # whoever woke this one was interrupted
+            # guard: a wake-up that was interrupted leaves no alarm behind
             self._sleepers.remove(alarm)
 
     def notify(self) -> None:
@@ -170,4 +171,4 @@ class WorkerCondition:
 def check_reentry(mutex: Mutex) -> None:
     """Raises `RuntimeError` where this thread is inside of the queue's own code already."""
     if mutex._is_owned():
-        raise reentered()
+        raise reentered()  # guard: a signal handler's call is refused

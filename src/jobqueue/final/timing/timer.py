@@ -151,6 +151,7 @@ class Timer:
 
     def _seconds_to_sleep(self) -> float | None:
         """How long there is nothing to do; from here on `schedule` wakes the thread."""
+        # guard: look before the timer's thread sleeps
         self._asleep_until = _NEVER  # before looking, so that no change is missed
         with self._lock:
             self._apply_changes()

@@ -99,7 +99,7 @@ class PlainWindow:
 
     def _cut_off(self, position: int, cause: OSError) -> None:
         try:
-            self._files.truncate(self._fd, position)
+            self._files.truncate(self._fd, position)  # guard: truncation of a write that broke off
         except OSError as error:
             raise LogWriteError(
                 error.errno,
@@ -197,6 +197,8 @@ class Appender:
 
     def sync(self) -> int:
         """Return when all that was appended before the call is on the disk; see `Files.sync`."""
+        # guard: fdatasync of what was appended
+        #   without: return 0
         return self._files.sync(self._fd)
 
     def sync_or_raise(self) -> None:
@@ -234,7 +236,8 @@ def open_appender(files: Files, path: str, header: bytes, mapped: bool) -> Appen
     try:
         files.write(fd, header, 0)
         window = _open_window(files, path, fd, len(header), mapped)
-        files.sync_or_raise(fd)
+        files.sync_or_raise(fd)  # guard: fsync of a new segment's header
+        # guard: directory fsync after a segment was created
         files.sync_directory(directory_of(path))
     except BaseException:
         _abandon(files, path, fd)

@@ -40,9 +40,13 @@ __all__ = [
 PAGE_BYTES = mmap.ALLOCATIONGRANULARITY
 """Offsets of maps are multiples of this."""
 
+# guard: files for their owner alone
+#   without: _FILE_MODE = 0o644
 _FILE_MODE = 0o600
 _DIRECTORY_MODE = 0o700
 # O_NONBLOCK: opening a FIFO in place of a log file must not wait for its other end.
+# guard: O_NOFOLLOW
+#   without: _SAFE = 0 | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 
 # Magic numbers of statfs(2): where fallocate(2) reserves blocks that a later write cannot lack.
@@ -87,11 +91,11 @@ class Files:
         if not self.is_directory(path):
             self.make_directory(parent)
             self.create_directory(path)
-            self.sync_directory(parent)
+            self.sync_directory(parent)  # guard: fsync of the parent of a new directory
             return
         with contextlib.suppress(PermissionError):
             if not self.list_directory(path):
-                self.sync_directory(parent)
+                self.sync_directory(parent)  # guard: fsync of the parent of an empty directory
 
     def is_directory(self, path: str) -> bool:
         """Tell whether a directory is there."""
@@ -159,6 +163,8 @@ class Files:
 
     def create(self, path: str) -> int:
         """Create a file that must not exist, for its owner alone, to read and write."""
+        # guard: exclusive creation
+        #   without: fd = self._open(path, os.O_RDWR | os.O_CREAT)
         fd = self._open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
             os.fchmod(fd, _FILE_MODE)  # whatever the umask left of it
@@ -248,6 +254,8 @@ class Files:
         while number == errno.EINTR:
             # Both calls are made within one step of the interpreter, and no signal's handler can
             # run, and raise, before their results are stored. It could right after a plain call.
+            # guard: fdatasync, the call itself
+            #   without: failed = 0
             failed, number = map(call, calls)
             if not failed:
                 return 0
@@ -272,7 +280,7 @@ class Files:
         """Return when the names in a directory are on the disk."""
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fsync(fd)
+            os.fsync(fd)  # guard: fsync of a directory, the call itself
         finally:
             os.close(fd)
 
@@ -320,7 +328,7 @@ def _refuse_windows() -> None:
 
 def _flock(fd: int, path: str) -> None:
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # guard: flock
     except BlockingIOError:
         raise LogLockedError(os.path.dirname(path), _read_pid(fd)) from None
 

@@ -81,6 +81,7 @@ class Worker:
                 handle = None if is_spare else scheduler.take_ready()
                 if handle is not None:
                     handler = outcomes.begin(seat, handle, now, wall)
+                # guard: a worker that finds nothing more tells who waits for that
                 elif dispatch.quiet.watchers:
                     dispatch.quiet.look()
             finally:

@@ -106,7 +106,7 @@ def write_snapshot(
     fd = files.create(temporary)
     try:
         size = _write_batches(files, fd, header, records, must_stop)
-        files.sync_or_raise(fd)
+        files.sync_or_raise(fd)  # guard: fsync of a snapshot before its rename
     except BaseException:
         with contextlib.suppress(OSError):  # the failure that led here is the one to tell of
             files.unlink(temporary)
@@ -114,7 +114,7 @@ def write_snapshot(
     finally:
         files.close(fd)
     files.rename(temporary, path)
-    files.sync_directory(directory_of(path))
+    files.sync_directory(directory_of(path))  # guard: directory fsync after a snapshot's rename
     return size
 
 

@@ -71,6 +71,8 @@ class BatchNumbers:
 
     def has(self, number: int, crc: int) -> bool:
         """Tell whether this very batch was seen."""
+        # guard: a repetition is an exact one
+        #   without: return self.has_number(number)
         return self._crc_of(number) == crc or (number, crc) in self._others
 
     def _crc_of(self, number: int) -> int | None:

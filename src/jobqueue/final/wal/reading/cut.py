@@ -64,21 +64,25 @@ def recover(files: Files, directory: str, torn: Torn | None) -> list[str]:
         OSError: as `ENOSPC`, where the copy could not be made; nothing was cut then.
     """
     cuts = torn.cuts if torn is not None else ()
+    # guard: copy before truncation
+    #   without: copies: list[str] = []
     copies = [copy for cut in cuts if cut.keep and (copy := _keep_copy(files, cut))]
-    if copies:
+    if copies:  # guard: directory fsync of the copy before truncation
         files.sync_directory(directory)
     # Last file first: a later segment would attest what is cut from an earlier one.
+    # guard: the last file is cut first
+    #   without: for cut in cuts:
     for cut in reversed(cuts):
         _cut_off(files, cut)
     listing = list_log(files, directory)
     if listing.stale:
         # The process may have died right after it renamed a snapshot: first that, then the rest.
-        files.sync_directory(directory)
+        files.sync_directory(directory)  # guard: directory fsync before replaced files go
     for path in listing.stale:
         files.unlink(path)
     for file in listing.files[-1:]:
-        _sync(files, file.path)
-    files.sync_directory(directory)
+        _sync(files, file.path)  # guard: fsync of the last segment at a start
+    files.sync_directory(directory)  # guard: directory fsync at the end of a recovery
     return copies
 
 
@@ -94,7 +98,7 @@ def _keep_copy(files: Files, cut: Cut) -> str | None:
             while data := files.read(source, _COPY_BYTES, offset):
                 files.write(copy, data, offset - cut.offset)
                 offset += len(data)
-            files.sync_or_raise(copy)
+            files.sync_or_raise(copy)  # guard: fsync of the copy before truncation
         finally:
             files.close(copy)
     finally:

@@ -98,7 +98,7 @@ class LogState:
             if type(record) is Enqueued:
                 if number == self.next_number:
                     self.next_number = number + 1
-                elif not self._is_new(number):
+                elif not self._is_new(number):  # guard: a number that was seen is no new job
                     continue
                 jobs[number] = JobState(record, record.due, record.delay or 0.0)
             elif (state := jobs.get(number)) is not None:

@@ -67,6 +67,8 @@ class Replay:
         walk = Walk(self._files, listing)
         with closing(walk.events()) as events:
             for event in events:
+                # guard: sequence test: the next number comes next
+                #   without: if isinstance(event, Run) and event.batches.numbers[0] > self.last:
                 if isinstance(event, Run) and event.batches.numbers[0] == self.last + 1:
                     yield self._accept(event.batches)
                 else:
@@ -125,7 +127,7 @@ class Replay:
             self._hole = None
         elif hole is not None:
             self._refuse_hole(hole, ", in a segment that was sealed")
-        elif event.first != self.last + 1:
+        elif event.first != self.last + 1:  # guard: sequence test from segment to segment
             self._corrupt(event.file.name, 0, event.problem)
 
     def _judge(self, listing: Listing) -> None:
@@ -138,6 +140,9 @@ class Replay:
         if hole is None:
             self.torn = Torn(tuple(self._spare), "preallocated space") if self._spare else None
             return
+        # guard: `synced`: what was promised is no torn tail
+        # guard: `synced`: what was not is no corruption
+        #   without: if True:
         if self._attested > self.last:
             self._refuse_hole(hole, f"; batch {self.last + 1} had been fsynced")
         cut = Cut(hole.file, hole.offset, keep=not (hole.nuls and self._hole_is_tail))

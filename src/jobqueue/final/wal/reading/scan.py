@@ -193,7 +193,7 @@ class _Scanner:
         covered = parts[:-1:2]
         try:
             crcs = decode_crcs(parts[1::2])
-            if list(map(crc32, covered)) != crcs:
+            if list(map(crc32, covered)) != crcs:  # guard: checksum test of batches in a row
                 return None
             split = [data.rpartition(b"\n") for data in covered]
             numbers = decode_heads([head for _, _, head in split])
@@ -286,6 +286,8 @@ def _find_start(before: bytes, head: bytes, crc: int) -> int | None:
         # The line may be glued to what came before it, when that lost its newline.
         candidates.append(before.rfind(_RECORD_START, line, before.find(b"\n", line)))
     for start in candidates:
+        # guard: checksum test of a batch beside damage
+        #   without: if start >= 0:
         if start >= 0 and crc32(head, crc32(before[start:])) == crc:
             return start
     return None

@@ -202,7 +202,7 @@ def _header_problem(header: Header, file: LogFile) -> str | None:
 def _boasts(batches: Batches) -> Iterator[Finding]:
     """Find batches that attest what was not on the disk when they were written."""
     impossible = list(map(ge, batches.synced, batches.numbers))
-    if True in impossible:
+    if True in impossible:  # guard: a batch attests earlier ones only
         problem = "a batch says of itself or a later one that it is on the disk"
         for index in (index for index, each in enumerate(impossible) if each):
             start, end = batches.offset_of(index), batches.offset_of(index + 1)
@@ -215,6 +215,8 @@ def _end_of_order(batches: Batches, start: int) -> int:
     if start == 0 and numbers == list(range(numbers[0], numbers[0] + len(numbers))):
         return len(numbers)
     stop = start + 1
+    # guard: sequence test within batches in a row
+    #   without: while stop < len(numbers):
     while stop < len(numbers) and numbers[stop] == numbers[stop - 1] + 1:
         stop += 1
     return stop

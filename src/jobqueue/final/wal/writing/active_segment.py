@@ -170,6 +170,9 @@ class ActiveSegment:
         with self._lock:
             number, records = self.number, self.unsynced_records
         start = self._monotonic()
+        # guard: a failed fsync is remembered
+        #   without: if number := self._appender.sync():
+        #   without:     raise FsyncError(number)
         self.fsync_errno = self._appender.sync()  # at once: no interruption of a caller hides it
         if self.fsync_errno:
             raise FsyncError(self.fsync_errno)
@@ -211,9 +214,9 @@ class ActiveSegment:
             with contextlib.suppress(FileNotFoundError):  # what the last attempt may have left
                 self._files.unlink(self._path_of(self.segment + 1))
             return
-        self.sync()
+        self.sync()  # guard: first fsync of sealing
         self._append(encode_batch((), self.number + 1, self.synced), 0)
-        self.sync()
+        self.sync()  # guard: second fsync of sealing
         self._is_sealed = True
 
     def compacted(self, files: int, bytes_before: int, bytes_after: int) -> None:

@@ -60,6 +60,8 @@ class OpenBatch:
         alarm = threading.Lock()
         alarm.acquire()
         with lock:
+            # guard: look before the wait for a batch
+            #   without: if True:
             if not self.done:
                 self.waiters.append(alarm)
             else:

@@ -157,6 +157,8 @@ class LogThread:
                 for flush in flushes:
                     self._finish(flush, error)
         if closing:
+            # guard: close waits for space for accepted jobs
+            #   without: return False
             return self._awaits_space()
         self._compactor.step(now, wrote=batch is not None or must_sync)
         return True
@@ -188,6 +190,8 @@ class LogThread:
 
     def _is_wanted(self) -> bool:
         """With the lock: whether there is something to do whatever the time."""
+        # guard: look before the wait of the log's thread
+        #   without: return bool( self._closing or self.failure)
         return bool(self._open.urgent or self._flushes or self._closing or self.failure)
 
     def _next_due(self) -> float:
@@ -234,6 +238,7 @@ class LogThread:
         with self._lock:
             self.refusal = None
             if self._is_fsync:
+                # guard: acknowledgement only after the fdatasync
                 if batch.awaited or batch.has_calls():  # of a caller that was interrupted
                     return True
             elif self._sync_due == NEVER:
@@ -312,6 +317,7 @@ class LogThread:
                 self._open = batch
                 return
             self._finish(batch, error, written=False)
+            # guard: outcomes move on from a batch that failed
             self._open.records[:0] = batch.outcomes()
 
     def _break(self, error: LogWriteError, batch: OpenBatch | None) -> None:
@@ -319,7 +325,7 @@ class LogThread:
         with self._lock:
             if self.failure is not None:
                 return
-            self.failure = error
+            self.failure = error  # guard: a failed log takes nothing more
             self._on_failed(error)  # first: nothing starts any more when those who wait hear of it
             if batch is not None:
                 self._finish(batch, error)

@@ -49,7 +49,7 @@ class LogWriter(LogThread):
 
     def refuse_leader(self) -> None:
         """Raises `RuntimeError` where the calling thread leads. No lock needed."""
-        if self.leads():
+        if self.leads():  # guard: a signal handler above a caller that leads does not wait for it
             raise reentered()
 
     def add(self, record: Record) -> None:
@@ -85,6 +85,8 @@ class LogWriter(LogThread):
         if (
             inline
             and not batch.urgent
+            # guard: nobody copies beside the log's thread
+            #   without:
             and self._writing is None
             and self.failure is None
             and self._active.copy(batch)
@@ -126,6 +128,7 @@ class LogWriter(LogThread):
             with self._lock:
                 if not self._take_lead(batch, me):
                     return False
+            # guard: acknowledgement by a caller that leads only after its fdatasync
             self._active.sync()
             self._synced()
         except FsyncError:  # the segment knows, and the log's thread tells all
@@ -134,6 +137,7 @@ class LogWriter(LogThread):
             return batch.error is None  # the log's thread may have died meanwhile
         finally:
             if self._leader == me:
+                # guard: a caller that led and was interrupted hands over to the log's thread
                 self._leader = None  # at once: from here on it is the log's thread's
                 with self._lock:
                     self._work.notify()
@@ -142,6 +146,8 @@ class LogWriter(LogThread):
         """With the lock: copy the batch into the log; `False` where that is the log's thread's."""
         if batch is not self._open or batch.urgent:
             return False
+        # guard: no caller leads beside the log's thread
+        #   without: is_free = self._writing is None
         is_free = self._leader is None and self._writing is None
         if is_free and not (self._flushes or self._closing or self.failure):
             rest = OpenBatch()
