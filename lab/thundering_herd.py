@@ -164,7 +164,7 @@ def _watch(policy: Policy, outage: Outage, seed: int) -> Service:
 
 def _seconds_to_next_step(jq: JobQueue, clock: ManualClock) -> float:
     """How far it is to the end of the step in which the next retry is due."""
-    timer = jq._dispatch.timer
+    timer = jq._placement.timer
     with timer._lock:
         timer._apply_changes()
         tick = timer._wheel.next_tick() or 0

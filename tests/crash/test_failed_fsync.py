@@ -179,7 +179,7 @@ def test_those_who_wait_for_a_job_are_told(log: str, level: str, files: HeldFile
     jq = _open(log, level, fsync_interval=3600.0)
     handle = jq.enqueue(Job(id="a"))
     waiting = [in_thread(handle.result), in_thread(handle.wait), in_thread(jq.join)]
-    eventually(lambda: len(insides.waiters(handle)) == 2 and insides.watchers(jq))
+    eventually(lambda: len(insides.waiters(handle)) == 2 and insides.waiting_for_rest(jq))
 
     _break(jq, files)
 

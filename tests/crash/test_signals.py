@@ -342,7 +342,7 @@ def test_a_handler_may_close_while_its_thread_joins(config: Config) -> None:
     jq.enqueue(Job())
 
     def when_joining() -> None:
-        eventually(lambda: insides.watchers(jq))
+        eventually(lambda: insides.waiting_for_rest(jq))
         _interrupt_main_thread(outcomes)
 
     with on_signal(jq.close) as outcomes:
@@ -377,7 +377,7 @@ def test_a_handler_that_closes_while_its_thread_closes_does_not_hang(config: Con
     blocker.await_entered()
 
     def when_closing() -> None:
-        eventually(lambda: insides.watchers(jq))
+        eventually(lambda: insides.waiting_for_rest(jq))
         _interrupt_main_thread(outcomes)
 
     def close() -> object:

@@ -370,7 +370,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.pass_time(STEP)
         self.stage.orders.put(order)
         processing = insides.status_map(self.jq).meters[known.job.priority]
-        assert insides.quiet(self.jq).wait(lambda: processing.processing == 0, PATIENCE)
+        assert insides.watchers(self.jq).wait(lambda: processing.processing == 0, PATIENCE)
         self.running = None
         known.remember()
         try:

@@ -68,7 +68,7 @@ def lane(jq: JobQueue) -> Lane:
 
 def until_watched(jq: JobQueue) -> None:
     """Wait until somebody waits for the queue to come to rest."""
-    assert eventually(lambda: insides.watchers(jq))
+    assert eventually(lambda: insides.waiting_for_rest(jq))
 
 
 def until_idle(jq: JobQueue, workers: int = 1) -> None:
@@ -135,7 +135,7 @@ def test_a_producer_that_was_woken_for_nothing_keeps_its_place(memory: Store) ->
     until_blocked(jq, 2)
     alarms = list(lane(jq).producers)
     with insides.mutex(jq):
-        insides.dispatch(jq).cancel(first)
+        insides.placement(jq).cancel(first)
         lane(jq).room -= 1  # as C does
     until_blocked(jq, 2)
     assert list(lane(jq).producers) == alarms
@@ -271,7 +271,7 @@ def test_a_close_that_breaks_off_is_taken_up_by_who_waits_for_it(
     fill(jq, 1)
     blocker.await_entered()
     interrupt = threading.Event()
-    wait, waits = insides.quiet(jq).wait, []
+    wait, waits = insides.watchers(jq).wait, []
 
     def interrupted_at_first(condition: Callable[[], bool], timeout: float | None) -> bool:
         waits.append(timeout)
@@ -280,7 +280,7 @@ def test_a_close_that_breaks_off_is_taken_up_by_who_waits_for_it(
         assert interrupt.wait(PATIENCE)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(insides.quiet(jq), "wait", interrupted_at_first)
+    monkeypatch.setattr(insides.watchers(jq), "wait", interrupted_at_first)
     a = in_thread(jq.close)
     assert eventually(lambda: waits)
     b = in_thread(jq.close)
@@ -322,15 +322,15 @@ def test_join_tells_that_the_queue_was_at_rest_though_it_is_busy_again(
     # 1. join() is woken, since the queue is at rest. 2. Before it can look, another job comes.
     blocker = memory.blocker()
     jq = memory.open(blocker)
-    quiet = insides.quiet(jq)
-    wait = quiet.wait
+    watchers = insides.watchers(jq)
+    wait = watchers.wait
 
     def wait_and_be_slow(condition: Callable[[], bool], timeout: float | None) -> bool:
         came = wait(condition, timeout)
         jq.enqueue(Job())
         return came
 
-    monkeypatch.setattr(quiet, "wait", wait_and_be_slow)
+    monkeypatch.setattr(watchers, "wait", wait_and_be_slow)
 
     assert jq.join(PATIENCE) is True
 
@@ -605,7 +605,7 @@ def interrupt(interruption: Interruption, call: Callable[[], object]) -> None:
 def check_at_rest(jq: JobQueue) -> None:
     """Nothing of an interrupted call is left behind."""
     assert not insides.is_owned(insides.mutex(jq))
-    assert insides.watchers(jq) == []
+    assert insides.waiting_for_rest(jq) == []
     assert [len(each.producers) for each in insides.scheduler(jq).lanes] == [0, 0, 0]
     metrics = jq.metrics()
     assert metrics.enqueued == metrics.completed + metrics.failed + metrics.cancelled

@@ -16,7 +16,7 @@ from jobqueue.final import (
     ShutdownReport,
     Status,
 )
-from jobqueue.final.core.watchers import Quiet
+from jobqueue.final.core.watchers import Watchers
 from jobqueue.final.life import wiring as assembly
 from jobqueue.final.runtime.parking import acquire_within
 from tests.support.interleavings import Deadlock, explore, join, start
@@ -55,7 +55,7 @@ def test_join_returns_when_the_last_job_has_ended() -> None:
     explore(join_until_idle)
 
 
-class LooksOutside(Quiet):
+class LooksOutside(Watchers):
     """Whether to sleep is decided before the mutex is taken, and not looked at again."""
 
     def wait(self, condition: Callable[[], bool], timeout: float | None) -> bool:
@@ -66,12 +66,12 @@ class LooksOutside(Quiet):
         alarm = threading.Lock()
         alarm.acquire()
         with self._mutex:
-            self.watchers.append((condition, alarm))
+            self.waiting.append((condition, alarm))
         return acquire_within(alarm, timeout)
 
 
 def test_a_caller_that_falls_asleep_too_late_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assembly, "Quiet", LooksOutside)
+    monkeypatch.setattr(assembly, "Watchers", LooksOutside)
     with pytest.raises(Deadlock):
         explore(join_until_idle)
 

@@ -115,4 +115,4 @@ def check_at_rest(jq: JobQueue) -> None:
         insides.check_lanes(scheduler)
         assert all(lane.room == lane.maxsize for lane in scheduler.lanes)
         assert not any(lane.producers for lane in scheduler.lanes)
-    assert insides.watchers(jq) == []
+    assert insides.waiting_for_rest(jq) == []

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from jobqueue.final.core.counters import BusyMeter
     from jobqueue.final.core.journal import Journal
     from jobqueue.final.core.outcomes import Outcomes
-    from jobqueue.final.core.placement import Dispatch
+    from jobqueue.final.core.placement import Placement
     from jobqueue.final.core.queue_state import State
     from jobqueue.final.core.scheduler import FairScheduler, Lane
     from jobqueue.final.core.seats import Seats
     from jobqueue.final.core.status_map import StatusMap
-    from jobqueue.final.core.watchers import Quiet
+    from jobqueue.final.core.watchers import Watchers
     from jobqueue.final.errors import JobQueueError
     from jobqueue.final.model.context import StopRequest
     from jobqueue.final.processes.executor import Processes, _Limit
@@ -48,9 +48,9 @@ Seam = tuple[object, str]
 # --- the parts of a queue -------------------------------------------------------------------
 
 
-def dispatch(jq: JobQueue) -> Dispatch:
+def placement(jq: JobQueue) -> Placement:
     """What moves jobs from one part to the next."""
-    return jq._dispatch
+    return jq._placement
 
 
 def mutex(jq: JobQueue) -> Mutex:
@@ -73,14 +73,14 @@ def lane(jq: JobQueue, priority: Priority) -> Lane:
     return jq._scheduler.lanes[priority]
 
 
-def quiet(jq: JobQueue) -> Quiet:
+def watchers(jq: JobQueue) -> Watchers:
     """Where `join` and `close` wait for the queue to come to rest."""
-    return jq._dispatch.quiet
+    return jq._placement.watchers
 
 
 def timer(jq: JobQueue) -> Timer:
     """What wakes jobs, deadlines and the log's thread when they are due."""
-    return jq._dispatch.timer
+    return jq._placement.timer
 
 
 def pool(jq: JobQueue) -> WorkerPool:
@@ -100,12 +100,12 @@ def seats(jq: JobQueue) -> Seats:
 
 def journal(jq: JobQueue) -> Journal | None:
     """What turns changes into records; `None` in memory."""
-    return jq._dispatch.journal
+    return jq._placement.journal
 
 
 def writer(jq: JobQueue) -> LogWriter:
     """What writes the log, which must be there."""
-    journal = jq._dispatch.journal
+    journal = jq._placement.journal
     assert journal is not None
     return journal.writer
 
@@ -126,9 +126,9 @@ def producers(jq: JobQueue, priority: Priority | None = None) -> Collection[obje
     return (scheduler.medium if priority is None else scheduler.lanes[priority]).producers
 
 
-def watchers(jq: JobQueue) -> Sequence[object]:
+def waiting_for_rest(jq: JobQueue) -> Sequence[object]:
     """The calls that wait for the queue to come to rest."""
-    return jq._dispatch.quiet.watchers
+    return jq._placement.watchers.waiting
 
 
 def waiting_closers(jq: JobQueue) -> Sequence[object]:
@@ -168,7 +168,7 @@ def parked_count(jq: JobQueue) -> int:
 
 def suspects(jq: JobQueue) -> Collection[object]:
     """The jobs that run alone, since the process died under them."""
-    return jq._dispatch.suspects
+    return jq._placement.suspects
 
 
 def abandoning(jq: JobQueue) -> Seam:

@@ -16,7 +16,7 @@ the log of it. `life` makes, restores, drains and stops a queue. `runtime.clock`
 Locks, in the order in which they are taken:
 
     1. the timer's lock (`Timer._lock`): the wheel. Only by the thread that fires timers.
-    2. the queue's mutex (`Dispatch.mutex`, an RLock): lanes and tokens, statuses, counters,
+    2. the queue's mutex (`Placement.mutex`, an RLock): lanes and tokens, statuses, counters,
        handlers, seats, the queue's state, and the log's open batch. One lock, so that a change of a
        job, its counters and its record are one step, and the hot path takes one lock a step.
     3. a stop request's lock (`StopRequest._lock`): who sleeps in a handler's `context.wait`.

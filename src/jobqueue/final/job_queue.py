@@ -65,16 +65,16 @@ class JobQueue:
         registry = make_registry(handler, handlers, processes)
         parts = assemble(self, config, registry, clock, processes)
         self._registry = registry
-        self._dispatch = parts.dispatch
-        self._mutex = parts.dispatch.mutex
-        self._status = parts.dispatch.status
-        self._scheduler = parts.dispatch.scheduler
+        self._placement = parts.placement
+        self._mutex = parts.placement.mutex
+        self._status = parts.placement.status
+        self._scheduler = parts.placement.scheduler
         self._state = parts.state
         self._seats = parts.seats
         self._admission = parts.admission
         self._changes = parts.changes
         self._life = parts.life
-        self._inspection = parts.inspection
+        self._queries = parts.queries
         watch(self._life)
         if start:
             with closed_on_error(self._life):
@@ -89,8 +89,8 @@ class JobQueue:
         if self._state.now is State.FORKED:
             raise self._state.closed_error()
         check_reentry(self._mutex)
-        if waits and self._dispatch.journal is not None:
-            self._dispatch.journal.writer.refuse_leader()
+        if waits and self._placement.journal is not None:
+            self._placement.journal.writer.refuse_leader()
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────
 
@@ -138,7 +138,7 @@ class JobQueue:
         self._enter()
         with self._mutex:
             self._scheduler.pause()
-            self._dispatch.quiet.look()
+            self._placement.watchers.look()
 
     def resume(self) -> None:
         """Have the workers take jobs again."""
@@ -164,7 +164,7 @@ class JobQueue:
         self._enter(waits=True)
         if timeout is not None:
             check_seconds("timeout", timeout)
-        return self._inspection.join(timeout)
+        return self._queries.join(timeout)
 
     def flush(self) -> None:
         """Return when everything accepted so far is fsynced; at once where there is no log.
@@ -173,8 +173,8 @@ class JobQueue:
             LogWriteError: that could not be done.
         """
         self._enter(waits=True)
-        if self._dispatch.journal is not None:
-            self._dispatch.journal.writer.flush()
+        if self._placement.journal is not None:
+            self._placement.journal.writer.flush()
 
     # ── handlers ─────────────────────────────────────────────────────────────────────────────
 
@@ -193,7 +193,7 @@ class JobQueue:
         check_text("handler name", name)
         handler = self._registry.make(fn)
         with self._mutex:
-            self._dispatch.release(self._registry.register(name, handler))
+            self._placement.release(self._registry.register(name, handler))
 
     def handler(self, name: str) -> Callable[[HandlerFunction], HandlerFunction]:
         """Decorator that registers a function under a name; see `register`."""
@@ -264,7 +264,7 @@ class JobQueue:
             ValueError: with a log, `fn` is a lambda, a local function or an object.
         """
         self._enter()
-        if self._dispatch.journal is None:
+        if self._placement.journal is None:
             return self._admission.enqueue(job, timeout, 0.0, None, self._registry.make(fn))
         self._admission.check(job)
         name = importable_name(fn)
@@ -349,20 +349,20 @@ class JobQueue:
     def metrics(self) -> Metrics:
         """A consistent snapshot of all counters and times."""
         self._enter()
-        return self._inspection.metrics()
+        return self._queries.metrics()
 
     # ── what handles ask ─────────────────────────────────────────────────────────────────────
 
     def _status_of(self, handle: JobHandle) -> Status:
         if self._state.now is State.FORKED:
             raise self._state.closed_error()
-        return self._inspection.status_of(handle)
+        return self._queries.status_of(handle)
 
     def _wait_for(self, handle: JobHandle, timeout: float | None) -> JobHandle:
         self._enter(waits=True)
         if timeout is not None:
             check_seconds("timeout", timeout)
-        return self._inspection.wait_for(handle, timeout)
+        return self._queries.wait_for(handle, timeout)
 
     def _missing_result(self, handle: JobHandle) -> JobQueueError | TimeoutError:
-        return self._inspection.missing_result(handle)
+        return self._queries.missing_result(handle)

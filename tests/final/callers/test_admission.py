@@ -593,7 +593,7 @@ def test_id_that_another_thread_took_is_refused_after_those_before_it_are_in(
     jq.enqueue(Job(id="taken", priority=HIGH))
     with insides.mutex(jq):  # room for three at once
         for handle in list(insides.status_map(jq).live.values()):
-            insides.dispatch(jq).cancel(handle)
+            insides.placement(jq).cancel(handle)
     error = blocked.exception(PATIENCE)
     assert isinstance(error, DuplicateJobError)
     assert ids(error.accepted) == ["a", "b", "c", "d", "e"]
@@ -762,7 +762,7 @@ def test_last_worker_does_not_wait_for_a_place_that_another_took_before_it_slept
             jq.enqueue(Job(b"fills the lane"))
             with monkeypatch.context() as patch:  # not for what the worker does next
                 patch.setattr(insides.seats(jq), "current", free_a_place)
-                patch.setattr(insides.dispatch(jq), "mutex", Taken())
+                patch.setattr(insides.placement(jq), "mutex", Taken())
                 jq.enqueue(Job(id="x"), timeout=1.0)
 
     jq = memory.open(handle, num_workers=1, queue_size=1, max_retries=0, start=False)

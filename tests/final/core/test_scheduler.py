@@ -400,7 +400,7 @@ def test_while_a_job_runs_alone_no_other_is_given_out(lanes: Lanes) -> None:
         for expected in (lone, next_lone):
             assert lanes.scheduler.take_ready() is expected
             assert lanes.scheduler.take_ready() is None
-            lanes.scheduler.lone_ended()
+            lanes.scheduler.isolated_job_ended()
         assert lanes.scheduler.take_ready() is other
 
 

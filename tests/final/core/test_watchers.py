@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from jobqueue.final.core.watchers import Quiet
+from jobqueue.final.core.watchers import Watchers
 from jobqueue.final.runtime.mutex import Mutex, make_mutex
 from jobqueue.final.runtime.parking import acquire_within
 from tests.support import insides
@@ -18,37 +18,37 @@ class State:
 
     def __init__(self) -> None:
         self.mutex: Mutex = make_mutex()
-        self.quiet = Quiet(self.mutex)
+        self.watchers = Watchers(self.mutex)
         self.left = 2
 
-    def is_quiet(self) -> bool:
+    def is_watchers(self) -> bool:
         assert insides.is_owned(self.mutex)
         return self.left == 0
 
     def change(self, left: int) -> None:
         with self.mutex:
             self.left = left
-            self.quiet.look()
+            self.watchers.look()
 
 
 @pytest.fixture
 def state() -> Iterator[State]:
     state = State()
     yield state
-    assert state.quiet.watchers == []
+    assert state.watchers.waiting == []
     assert not insides.is_owned(state.mutex)
 
 
 def test_nobody_waits_for_what_is_so_already(state: State) -> None:
     state.left = 0
-    assert state.quiet.wait(state.is_quiet, None) is True
+    assert state.watchers.wait(state.is_watchers, None) is True
 
 
 def test_who_waits_is_woken_when_it_is_so_and_not_before(state: State) -> None:
-    waited = in_thread(state.quiet.wait, state.is_quiet, None)
-    assert eventually(lambda: state.quiet.watchers)
+    waited = in_thread(state.watchers.wait, state.is_watchers, None)
+    assert eventually(lambda: state.watchers.waiting)
     state.change(1)
-    assert len(state.quiet.watchers) == 1
+    assert len(state.watchers.waiting) == 1
     assert not waited.done()
 
     state.change(0)
@@ -57,17 +57,17 @@ def test_who_waits_is_woken_when_it_is_so_and_not_before(state: State) -> None:
 
 
 def test_all_who_wait_are_woken_at_once(state: State) -> None:
-    waited = [in_thread(state.quiet.wait, state.is_quiet, None) for _ in range(5)]
-    assert eventually(lambda: len(state.quiet.watchers) == 5)
+    waited = [in_thread(state.watchers.wait, state.is_watchers, None) for _ in range(5)]
+    assert eventually(lambda: len(state.watchers.waiting) == 5)
     state.change(0)
 
     assert [each.result(PATIENCE) for each in waited] == [True] * 5
 
 
 def test_each_waits_for_its_own_condition(state: State) -> None:
-    for_one = in_thread(state.quiet.wait, lambda: state.left == 1, None)
-    for_none = in_thread(state.quiet.wait, state.is_quiet, None)
-    assert eventually(lambda: len(state.quiet.watchers) == 2)
+    for_one = in_thread(state.watchers.wait, lambda: state.left == 1, None)
+    for_none = in_thread(state.watchers.wait, state.is_watchers, None)
+    assert eventually(lambda: len(state.watchers.waiting) == 2)
     state.change(1)
 
     assert for_one.result(PATIENCE) is True
@@ -77,8 +77,8 @@ def test_each_waits_for_its_own_condition(state: State) -> None:
 
 
 def test_who_was_woken_is_told_so_though_it_is_over_by_then(state: State) -> None:
-    waited = in_thread(state.quiet.wait, state.is_quiet, None)
-    assert eventually(lambda: state.quiet.watchers)
+    waited = in_thread(state.watchers.wait, state.is_watchers, None)
+    assert eventually(lambda: state.watchers.waiting)
     with state.mutex:
         state.change(0)
         state.change(2)
@@ -88,12 +88,12 @@ def test_who_was_woken_is_told_so_though_it_is_over_by_then(state: State) -> Non
 
 @pytest.mark.parametrize("timeout", [0.0, 0.01, -1.0])
 def test_a_wait_ends_with_its_time_and_leaves_nothing(state: State, timeout: float) -> None:
-    assert state.quiet.wait(state.is_quiet, timeout) is False
+    assert state.watchers.wait(state.is_watchers, timeout) is False
 
 
 def test_a_condition_that_fails_leaves_nothing(state: State) -> None:
     with pytest.raises(ZeroDivisionError):
-        state.quiet.wait(lambda: 1 // 0 == 0, None)
+        state.watchers.wait(lambda: 1 // 0 == 0, None)
 
 
 def test_a_look_just_after_the_time_ran_out_finds_nobody(
@@ -108,12 +108,12 @@ def test_a_look_just_after_the_time_ran_out_finds_nobody(
         return False
 
     monkeypatch.setattr("jobqueue.final.core.watchers.acquire_within", until_time_is_out)
-    waited = in_thread(state.quiet.wait, state.is_quiet, PATIENCE)
-    assert eventually(lambda: state.quiet.watchers)
+    waited = in_thread(state.watchers.wait, state.is_watchers, PATIENCE)
+    assert eventually(lambda: state.watchers.waiting)
     with state.mutex:
-        watcher = state.quiet.watchers[0]
+        watcher = state.watchers.waiting[0]
         state.change(0)
-        state.quiet.watchers.append(watcher)
+        state.watchers.waiting.append(watcher)
         state.change(0)
     is_out.set()
 

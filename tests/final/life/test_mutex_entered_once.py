@@ -138,7 +138,7 @@ def test_nobody_enters_it_twice_when_an_fsync_fails(
     waiting = [in_thread(jq.flush)]
     files.await_held()
     waiting += [in_thread(jq.flush), in_thread(jq.handle("queued").wait), in_thread(jq.join)]
-    eventually(lambda: insides.watchers(jq))
+    eventually(lambda: insides.waiting_for_rest(jq))
     files.fail("sync", errno.EIO)
     files.let_go("sync")
 

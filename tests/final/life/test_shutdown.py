@@ -793,7 +793,7 @@ def test_join_returns_false_when_the_queue_closes_with_jobs_left() -> None:
     jq = JobQueue(handler=len, start=False)
     jq.enqueue(Job())
     joining = in_thread(jq.join)
-    eventually(lambda: insides.watchers(jq))
+    eventually(lambda: insides.waiting_for_rest(jq))
 
     jq.close()
 
@@ -806,7 +806,7 @@ def test_join_returns_true_when_the_queue_closes_with_nothing_left(blocker: Bloc
     jq.enqueue(Job())
     blocker.await_entered()
     joining = in_thread(jq.join)
-    eventually(lambda: insides.watchers(jq))
+    eventually(lambda: insides.waiting_for_rest(jq))
     blocker.gate.set()
 
     jq.close()
@@ -881,7 +881,7 @@ def test_join_ends_when_the_last_job_is_cancelled() -> None:
     with JobQueue(handler=len) as jq:
         jq.enqueue(Job(id="a"), delay=LONG)
         joining = in_thread(jq.join)
-        eventually(lambda: insides.watchers(jq))
+        eventually(lambda: insides.waiting_for_rest(jq))
 
         jq.cancel("a")
 
@@ -928,7 +928,7 @@ def test_when_a_worker_dies_those_who_wait_are_told(log: str) -> None:
     jq = JobQueue(Config(num_workers=1, persist_path=log), handler=len, clock=clock, start=False)
     handle = jq.enqueue(Job(id="a"))
     waiting, joining = in_thread(handle.result), in_thread(jq.join)
-    eventually(lambda: _waits(jq, "a") and insides.watchers(jq))
+    eventually(lambda: _waits(jq, "a") and insides.waiting_for_rest(jq))
 
     clock.broken_for = "jobqueue-worker"
     jq.start()

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..config import Config
-    from ..core.placement import Dispatch
+    from ..core.placement import Placement
     from ..core.queue_state import QueueState
     from ..core.scheduler import Lane
     from ..core.seats import Seats
@@ -53,20 +53,20 @@ class Admission:
         self,
         owner: HandleOwner,
         config: Config,
-        dispatch: Dispatch,
+        placement: Placement,
         state: QueueState,
         seats: Seats,
     ) -> None:
         self._owner = owner
-        self._dispatch = dispatch
-        self._mutex = dispatch.mutex
+        self._placement = placement
+        self._mutex = placement.mutex
         self._state = state
         self._seats = seats
-        self._status = dispatch.status
-        self._registry = dispatch.registry
-        self._lanes = dispatch.scheduler.lanes
+        self._status = placement.status
+        self._registry = placement.registry
+        self._lanes = placement.scheduler.lanes
         self._payload_bytes_max = config.max_payload_bytes
-        self._journal = dispatch.journal
+        self._journal = placement.journal
 
     def enqueue(
         self,
@@ -108,8 +108,8 @@ class Admission:
             batch = self._enqueue_when_room(handle, lane, _Wait(timeout, cancel))
         if batch is not None and self._journal is not None:
             self._journal.writer.wait(batch)
-        if self._dispatch._unannounced:
-            self._dispatch.warn_missing()
+        if self._placement._unannounced:
+            self._placement.warn_missing()
         return handle
 
     def check(self, job: Job) -> None:
@@ -147,20 +147,20 @@ class Admission:
             job._retries = 0  # it was another queue's
         due = None
         if delay:
-            now = self._dispatch.clock.monotonic()
+            now = self._placement.clock.monotonic()
             handle._due_tick = tick_after(now + delay)
-            due = self._dispatch.clock.time() + delay
+            due = self._placement.clock.time() + delay
         try:
             self._status.accept(handle)
             if not delay:
                 handle._has_room = True
                 lane.room -= 1  # guard: a place in the lane is taken
             if self._journal is None:
-                self._dispatch.arrive(handle)
+                self._placement.arrive(handle)
                 return None
             self._journal.enqueued(handle, due, delay or None)
             if self._journal.is_async:  # by the log it would take a tenth longer
-                self._dispatch.arrive(handle)
+                self._placement.arrive(handle)
                 return None
             return self._journal.commit(handle)
         except BaseException:
@@ -174,12 +174,12 @@ class Admission:
         if self._journal is not None and self._journal.writer.holds(handle._number):
             self._journal.writer.commit(inline=False)  # by the log's thread: this one is leaving
         else:
-            self._dispatch.forget(handle)
+            self._placement.forget(handle)
 
     # ── without the mutex ────────────────────────────────────────────────────────────────────
 
     def _enqueue_when_room(self, handle: JobHandle, lane: Lane, wait: _Wait) -> OpenBatch | None:
-        mutex = self._dispatch.mutex
+        mutex = self._placement.mutex
         seat = self._seats.current()
         alarm = threading.Lock()
         line_up = lane.producers.append
@@ -218,7 +218,7 @@ class Admission:
             self.check(job)
         if timeout is not None:
             check_seconds("timeout", timeout)
-        check_reentry(self._dispatch.mutex)
+        check_reentry(self._placement.mutex)
         self._refuse_repeated(batch_of_jobs)
         accepted: list[JobHandle] = []
         wait = _Wait(timeout, None)
@@ -228,8 +228,8 @@ class Admission:
         except JobQueueError as error:
             error.accepted = tuple(accepted)
             raise
-        if self._dispatch._unannounced:
-            self._dispatch.warn_missing()
+        if self._placement._unannounced:
+            self._placement.warn_missing()
         return accepted
 
     def _refuse_repeated(self, jobs: list[Job]) -> None:
@@ -238,13 +238,13 @@ class Admission:
             if job._id in seen:
                 raise DuplicateJobError(f"job {job._id!r} stands more than once in this call")
             seen.add(job._id)
-        with self._dispatch.mutex:
+        with self._placement.mutex:
             for job in jobs:
                 self._refuse(job, None)
 
     def _enqueue_some(self, jobs: list[Job], accepted: list[JobHandle], wait: _Wait) -> None:
         """Accept as many of the jobs that are left as there is room for, in one log batch."""
-        mutex = self._dispatch.mutex
+        mutex = self._placement.mutex
         handles: list[JobHandle] = []
         batch = None
         with mutex:
@@ -284,7 +284,7 @@ class Admission:
             handle._has_room = True
             lane.room -= 1
             if self._journal is None:
-                self._dispatch.arrive(handle)
+                self._placement.arrive(handle)
             else:
                 self._journal.enqueued(handle)
         except BaseException:

@@ -14,7 +14,7 @@ from ..model.handle import JobHandle
 from ..model.transitions import Status
 
 if TYPE_CHECKING:
-    from ..core.placement import Dispatch
+    from ..core.placement import Placement
     from ..core.queue_state import QueueState
     from ..model.handle import HandleOwner
     from ..wal.writing.batch import OpenBatch
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 class Changes:
     """Changes jobs. All methods are called by callers' threads, without the mutex."""
 
-    def __init__(self, owner: HandleOwner, dispatch: Dispatch, state: QueueState) -> None:
+    def __init__(self, owner: HandleOwner, placement: Placement, state: QueueState) -> None:
         self._owner = owner
-        self._dispatch = dispatch
-        self._mutex = dispatch.mutex
-        self._status = dispatch.status
+        self._placement = placement
+        self._mutex = placement.mutex
+        self._status = placement.status
         self._state = state
 
     def cancel(self, job_id: str) -> bool:
@@ -38,7 +38,7 @@ class Changes:
                 self._status.status(job_id)
                 return False
             self._state.refuse_after(State.CLOSING)
-            batch = self._commit() if self._dispatch.cancel(handle) else None
+            batch = self._commit() if self._placement.cancel(handle) else None
         self._await(batch)
         return True
 
@@ -49,10 +49,10 @@ class Changes:
             letter = self._status.letter(job_id)
             handle = JobHandle(self._owner, letter.job, Status.QUEUED, letter.number)
             handle._call = letter.call
-            self._dispatch.requeue(letter, handle)
+            self._placement.requeue(letter, handle)
             batch = self._commit()
         self._await(batch)
-        self._dispatch.warn_missing()
+        self._placement.warn_missing()
         return handle
 
     def discard(self, job_id: str) -> None:
@@ -61,17 +61,17 @@ class Changes:
             self._state.refuse_after(State.CLOSING)
             letter = self._status.letter(job_id)
             del self._status.dead[job_id]
-            if self._dispatch.journal is not None:
-                self._dispatch.journal.discarded(letter)
+            if self._placement.journal is not None:
+                self._placement.journal.discarded(letter)
             batch = self._commit()
         self._await(batch)
 
     def _commit(self) -> OpenBatch | None:
         """With the mutex: bring what was recorded to the log's level."""
-        journal = self._dispatch.journal
+        journal = self._placement.journal
         return None if journal is None else journal.writer.commit()
 
     def _await(self, batch: OpenBatch | None) -> None:
         """Without the mutex: wait until that is done."""
-        if batch is not None and self._dispatch.journal is not None:
-            self._dispatch.journal.writer.wait(batch)
+        if batch is not None and self._placement.journal is not None:
+            self._placement.journal.writer.wait(batch)

@@ -21,18 +21,18 @@ from ..runtime.parking import acquire_within
 
 if TYPE_CHECKING:
     from ..core.outcomes import Outcomes
-    from ..core.placement import Dispatch
+    from ..core.placement import Placement
     from ..core.queue_state import QueueState
     from ..model.handle import JobHandle
 
 
-class Inspection:
+class Queries:
     """Reads; changes nothing but the list of those who wait."""
 
-    def __init__(self, dispatch: Dispatch, state: QueueState, outcomes: Outcomes) -> None:
-        self._dispatch = dispatch
-        self._mutex = dispatch.mutex
-        self._status = dispatch.status
+    def __init__(self, placement: Placement, state: QueueState, outcomes: Outcomes) -> None:
+        self._placement = placement
+        self._mutex = placement.mutex
+        self._status = placement.status
         self._state = state
         self._seats = outcomes.seats
         self._outcomes = outcomes
@@ -40,7 +40,7 @@ class Inspection:
     def metrics(self) -> Metrics:
         """See `JobQueue.metrics`. What takes time is done without the mutex."""
         with self._mutex:
-            now = self._dispatch.clock.monotonic()
+            now = self._placement.clock.monotonic()
             meters = {each: self._status.meters[each].copy() for each in Priority}
             oldest = self._oldest_waits(now)
             workers = self._workers(now)
@@ -48,10 +48,10 @@ class Inspection:
         return snapshot(meters, oldest, workers, log)
 
     def _oldest_waits(self, now: float) -> dict[Priority, float]:
-        lanes = self._dispatch.scheduler.lanes
+        lanes = self._placement.scheduler.lanes
         waits = dict.fromkeys(Priority, 0.0)
         heads = [handle for lane in lanes if (handle := lane.oldest())]
-        for handle in (*heads, *self._dispatch.registry.parked()):
+        for handle in (*heads, *self._placement.registry.parked()):
             if handle._since != NOT_ARRIVED:
                 priority = handle._job._priority
                 waits[priority] = max(waits[priority], now - handle._since)
@@ -64,7 +64,7 @@ class Inspection:
         return WorkerMetrics(len(self._seats), len(busy), utilization)
 
     def _log(self) -> LogMetrics | None:
-        journal = self._dispatch.journal
+        journal = self._placement.journal
         if journal is None:
             return None
         stats = journal.writer.stats()
@@ -90,7 +90,7 @@ class Inspection:
             was_idle = self._is_idle()
             return was_idle or self._is_over()
 
-        self._dispatch.quiet.wait(is_done, timeout)
+        self._placement.watchers.wait(is_done, timeout)
         with self._mutex:
             if was_idle or self._is_idle():
                 return True
@@ -100,7 +100,7 @@ class Inspection:
 
     def _is_idle(self) -> bool:
         """With the mutex: nothing is left that could run by itself."""
-        return len(self._status.live) == self._dispatch.registry.parked_count
+        return len(self._status.live) == self._placement.registry.parked_count
 
     def _is_over(self) -> bool:
         """With the mutex: nothing will change any more."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..model.handle import JobHandle
     from ..model.handlers import Handler
     from ..runtime.reporting import Failure
-    from .placement import Dispatch
+    from .placement import Placement
     from .queue_state import QueueState
     from .seats import Seat, Seats
     from .status_map import DeadLetter
@@ -41,17 +41,19 @@ class Outcomes:
         job_timeout: seconds that an attempt may take on its seat; `None` for ever.
     """
 
-    def __init__(self, config: Config, dispatch: Dispatch, state: QueueState, seats: Seats) -> None:
-        self.dispatch = dispatch
+    def __init__(
+        self, config: Config, placement: Placement, state: QueueState, seats: Seats
+    ) -> None:
+        self.placement = placement
         self.state = state
         self.seats = seats
-        self.busy = BusyMeter(dispatch.clock.monotonic())
+        self.busy = BusyMeter(placement.clock.monotonic())
         self.job_timeout = config.job_timeout
         self._config = config
-        self._status = dispatch.status
-        self._clock = dispatch.clock
-        self._quiet = dispatch.quiet
-        self._scheduler = dispatch.scheduler
+        self._status = placement.status
+        self._clock = placement.clock
+        self._watchers = placement.watchers
+        self._scheduler = placement.scheduler
         self._random = random.Random().random
 
     def begin(self, seat: Seat, handle: JobHandle, now: float, wall: float) -> Handler:
@@ -60,17 +62,17 @@ class Outcomes:
         Returns:
             What runs it.
         """
-        dispatch = self.dispatch
+        placement = self.placement
         handler = handle._call
         assert handler is not None  # only jobs whose handler is known are in the lanes
         self._status.start(handle, now, wall)
         seat.handle = handle
-        if dispatch.slots is not None:
-            dispatch.slots.set(seat.slot, handle._number)  # guard: setting of a job's slot
+        if placement.slots is not None:
+            placement.slots.set(seat.slot, handle._number)  # guard: setting of a job's slot
         if handle._has_room:
-            dispatch.free_room(handle)
+            placement.free_room(handle)
         if handler.is_equipped or self.job_timeout is not None:
-            handle._stop = StopRequest(dispatch.timer.sleep)
+            handle._stop = StopRequest(placement.timer.sleep)
         return handler
 
     def returned(
@@ -84,8 +86,8 @@ class Outcomes:
             return
         self._end_attempt(seat, handle, now)
         self._status.complete(handle, result, now, wall)
-        if self.dispatch.journal is not None:
-            self.dispatch.journal.completed(handle, wall)
+        if self.placement.journal is not None:
+            self.placement.journal.completed(handle, wall)
 
     def raised(self, seat: Seat, handle: JobHandle, error: BaseException) -> None:
         """The attempt failed. Without the mutex."""
@@ -93,7 +95,7 @@ class Outcomes:
         delay = self._delay(handle, error)
         evicted: DeadLetter | None = None
         attempt = handle._job._retries
-        with self.dispatch.mutex:
+        with self.placement.mutex:
             if self.state.now >= _ENDED:  # guard: fencing of a late error
                 return
             now = self._clock.monotonic()
@@ -107,8 +109,8 @@ class Outcomes:
             else:
                 verdict = f"it is tried again in {delay:.3g} s"
                 self._retried(handle, failure, delay, now)
-            if self._quiet.watchers:
-                self._quiet.look()
+            if self._watchers.waiting:
+                self._watchers.look()
         report(
             logging.WARNING if delay is not None else logging.ERROR,
             f"job {handle.id!r}, attempt {attempt + 1}, failed: {failure[0]}; {verdict}",
@@ -123,11 +125,11 @@ class Outcomes:
 
     def _end_attempt(self, seat: Seat, handle: JobHandle, now: float) -> None:
         seat.handle = None
-        if self.dispatch.slots is not None:
-            self.dispatch.slots.clear(seat.slot)  # guard: clearing of a job's slot
-        if handle is self._scheduler.lone:
-            self.dispatch.suspects.discard(handle)
-            self._scheduler.lone_ended()
+        if self.placement.slots is not None:
+            self.placement.slots.clear(seat.slot)  # guard: clearing of a job's slot
+        if handle is self._scheduler.isolated_job:
+            self.placement.suspects.discard(handle)
+            self._scheduler.isolated_job_ended()
         busy, since = self.busy, handle._since
         if busy.second <= since and now < busy.next_second:
             busy.busy += now - since
@@ -158,15 +160,15 @@ class Outcomes:
         wall = self._clock.time()
         handle._failure = failure
         self._status.cancel(handle, now, wall)
-        if self.dispatch.journal is not None:
-            self.dispatch.journal.cancelled(handle, wall, failure)
+        if self.placement.journal is not None:
+            self.placement.journal.cancelled(handle, wall, failure)
 
     def _failed(
         self, handle: JobHandle, failure: Failure, error: BaseException, now: float
     ) -> DeadLetter | None:
         wall = self._clock.time()
         evicted = self._status.fail(handle, failure, error, now, wall)
-        journal = self.dispatch.journal
+        journal = self.placement.journal
         if journal is not None:
             journal.failed(handle, failure, wall)
             if evicted is not None:
@@ -178,10 +180,10 @@ class Outcomes:
         handle._stop = None
         handle._since = now
         handle._due_tick = tick_after(now + delay)
-        self.dispatch.timer.schedule(handle, handle._due_tick)
-        if self.dispatch.journal is not None:
+        self.placement.timer.schedule(handle, handle._due_tick)
+        if self.placement.journal is not None:
             wall = self._clock.time()
-            self.dispatch.journal.retried(handle, failure, wall, wall + delay, delay)
+            self.placement.journal.retried(handle, failure, wall, wall + delay, delay)
 
 
 def _asked_delay(error: BaseException) -> float | None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .registry import HandlerRegistry
     from .scheduler import FairScheduler
     from .status_map import DeadLetter, StatusMap
-    from .watchers import Quiet
+    from .watchers import Watchers
 
 RECORD_BYTES = 100
 """About what a record takes in the log, its payload apart."""
@@ -37,7 +37,7 @@ logger = logging.getLogger("jobqueue")
 _SCHEDULED = Status.SCHEDULED
 
 
-class Dispatch:
+class Placement:
     """Moves jobs between the status map, the lanes, the timer and the parked ones."""
 
     def __init__(
@@ -48,14 +48,14 @@ class Dispatch:
         status: StatusMap,
         scheduler: FairScheduler,
         registry: HandlerRegistry,
-        quiet: Quiet,
+        watchers: Watchers,
     ) -> None:
         self.mutex = mutex
         self.clock = clock
         self.status = status
         self.scheduler = scheduler
         self.registry = registry
-        self.quiet = quiet
+        self.watchers = watchers
         self.timer: Timer  # set by the queue, since the timer calls `fire`
         self.journal: Journal | None = None  # set by the queue, since the log calls `on_durable`
         self.slots: Slots | None = None  # set by the queue, where there is a log
@@ -109,8 +109,8 @@ class Dispatch:
                 self.arrive(handle)
             elif not written:
                 self.forget(handle)
-        if self.quiet.watchers:  # where a job waits for its handler now, all may be at rest
-            self.quiet.look()
+        if self.watchers.waiting:  # where a job waits for its handler now, all may be at rest
+            self.watchers.look()
 
     def _on_requeued(self, number: int, error: LogWriteError | None, written: bool) -> None:
         letter, handle = self._requeued.get(number, (None, None))
@@ -154,8 +154,8 @@ class Dispatch:
             self.journal.payload_bytes -= len(handle._job._payload)
         self.status.forget(handle)
         self.free_room(handle)
-        if self.quiet.watchers:
-            self.quiet.look()
+        if self.watchers.waiting:
+            self.watchers.look()
 
     def free_room(self, handle: JobHandle) -> None:
         """The job leaves its place in the lane, if it takes one."""
@@ -177,8 +177,8 @@ class Dispatch:
             for item in items:
                 if isinstance(item, JobHandle) and self.status.due(item, now):
                     self.arrive(item)
-            if self.quiet.watchers:
-                self.quiet.look()
+            if self.watchers.waiting:
+                self.watchers.look()
         functions = [item for item in items if not isinstance(item, JobHandle)]
         wanted = [cast("Callable[[], Callable[[], object] | None]", each)() for each in functions]
         return [later for later in wanted if later is not None]
@@ -206,8 +206,8 @@ class Dispatch:
                     self._take_out(handle, was_scheduled=was_scheduled)
             if self.journal is not None:
                 self.journal.cancelled(handle, wall)
-            if self.quiet.watchers:
-                self.quiet.look()
+            if self.watchers.waiting:
+                self.watchers.look()
         except BaseException:  # asynchronous: whoever waits is told all the same
             self._tell(handle)
             raise
@@ -220,7 +220,7 @@ class Dispatch:
             self.free_room(handle)
         self.scheduler.lanes[handle._job._priority].wake_producer()
         wake_waiters(handle)
-        self.quiet.look()
+        self.watchers.look()
 
     def _take_out(self, handle: JobHandle, *, was_scheduled: bool) -> None:
         """Remove a cancelled job from wherever it waited."""

@@ -118,14 +118,14 @@ class FairScheduler:
     def __init__(self, mutex: Mutex, *, size: int, fairness: int) -> None:
         self.mutex = mutex
         self.not_empty = WorkerCondition(mutex)
-        """Notified by whoever adds work, and by `stop`, `resume` and the end of a lone job."""
+        """Notified by whoever adds work, and by `stop`, `resume` and the end of an isolated job."""
         self.lanes = tuple(Lane(size, mutex, self.not_empty) for _ in Priority)
         self.high, self.medium, self.low = self.lanes
         self.medium.tokens = self.low.tokens = fairness
         self.fairness = fairness
         self.suspects: deque[JobHandle] = deque()
         """Jobs that may have killed the process: each runs alone, before all others."""
-        self.lone: JobHandle | None = None
+        self.isolated_job: JobHandle | None = None
         """The one of them that runs now."""
         self.count_running: Callable[[], int] = int
         """How many attempts go on, those that wait for room apart; set by the workers' owner."""
@@ -157,9 +157,9 @@ class FairScheduler:
         """There may be one less, or nothing else that runs: have the workers look again."""
         self.not_empty.notify_all()
 
-    def lone_ended(self) -> None:
+    def isolated_job_ended(self) -> None:
         """The job that ran alone has ended its attempt: the others may go on."""
-        self.lone = None
+        self.isolated_job = None
         self.not_empty.notify_all()
 
     def _wake(self) -> None:
@@ -192,7 +192,7 @@ class FairScheduler:
         return handle
 
     def _choose(self) -> JobHandle | None:
-        if self.suspects or self.lone is not None:
+        if self.suspects or self.isolated_job is not None:
             return self._choose_suspect()
         high, medium, low = self.lanes
         # A lane's deque is looked at first: has_work is for the entries in it.
@@ -217,10 +217,10 @@ class FairScheduler:
     def _choose_suspect(self) -> JobHandle | None:
         """The next job that runs alone, once nothing else runs."""
         # guard: a suspect runs alone
-        #   without: if self.lone is None:
-        if self.lone is None and self.count_running() == 0:
-            self.lone = self.suspects.popleft()
-            return self.lone
+        #   without: if self.isolated_job is None:
+        if self.isolated_job is None and self.count_running() == 0:
+            self.isolated_job = self.suspects.popleft()
+            return self.isolated_job
         return None
 
     def _serve(self, lane: Lane, overtaken: Lane | None) -> JobHandle:
@@ -230,7 +230,7 @@ class FairScheduler:
         return lane.queue.popleft()
 
     def _has_more(self) -> bool:
-        if self.lone is not None:
+        if self.isolated_job is not None:
             return False
         return any(lane.queue for lane in self.lanes)
 

@@ -123,7 +123,7 @@ class Seats:
         """
         if seat.replaced:
             return
-        is_alone = seat.handle is self._scheduler.lone
+        is_alone = seat.handle is self._scheduler.isolated_job
         others = not is_alone and any(
             not (each.waiting or each.replaced) for each in self._all if each is not seat
         )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..runtime.mutex import Mutex
 
 
-class Quiet:
+class Watchers:
     """Callers that wait for a condition over the queue's state.
 
     A caller waits on a lock of its own and not on a `Condition`, since an asynchronous exception
@@ -26,16 +26,16 @@ class Quiet:
 
     def __init__(self, mutex: Mutex) -> None:
         self._mutex = mutex
-        self.watchers: list[tuple[Callable[[], bool], threading.Lock]] = []
+        self.waiting: list[tuple[Callable[[], bool], threading.Lock]] = []
         """Looked at before `look` is called at all, in the hot path."""
 
     def look(self) -> None:
         """Wake those whose condition holds now."""
-        for watcher in list(self.watchers):
+        for watcher in list(self.waiting):
             condition, alarm = watcher
             if condition():
                 ring(alarm)
-                self.watchers.remove(watcher)
+                self.waiting.remove(watcher)
 
     def wait(self, condition: Callable[[], bool], timeout: float | None) -> bool:
         """Wait until `condition`, which is called with the mutex, holds. Not with the mutex.
@@ -50,9 +50,9 @@ class Quiet:
             with self._mutex:
                 if condition():  # guard: look before the wait for the queue's rest
                     return True
-                self.watchers.append(watcher)
+                self.waiting.append(watcher)
             return acquire_within(alarm, timeout)
         finally:
             with self._mutex:
-                if watcher in self.watchers:
-                    self.watchers.remove(watcher)
+                if watcher in self.waiting:
+                    self.waiting.remove(watcher)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from ..config import Config
     from ..core.journal import Journal
-    from ..core.placement import Dispatch
+    from ..core.placement import Placement
     from ..model.handle import HandleOwner
     from ..runtime.clock import Clock
     from ..wal.format.record import Enqueued
@@ -116,17 +116,17 @@ def _read(files: Files, directory: str, lock: int, retention: int) -> LockedLog:
     )
 
 
-def restore(log: LockedLog, config: Config, owner: HandleOwner, dispatch: Dispatch) -> None:
+def restore(log: LockedLog, config: Config, owner: HandleOwner, placement: Placement) -> None:
     """Put the jobs of a log into the queue: unfinished ones are queued or scheduled again."""
-    journal = dispatch.journal
+    journal = placement.journal
     assert journal is not None  # there is a log
-    _count_crashes(log, config.max_crashes, journal, dispatch.clock)
+    _count_crashes(log, config.max_crashes, journal, placement.clock)
     unfinished, finished, failed = _by_status(log.state)
     with _collector_at_rest():
-        _queue_again(unfinished, owner, dispatch, crashes_max=config.max_crashes)
-        _remember_all(finished, dispatch.status)
-        _bury(failed, config.max_dead_letters, dispatch.status, journal)
-    live, dead = dispatch.status.live, dispatch.status.dead
+        _queue_again(unfinished, owner, placement, crashes_max=config.max_crashes)
+        _remember_all(finished, placement.status)
+        _bury(failed, config.max_dead_letters, placement.status, journal)
+    live, dead = placement.status.live, placement.status.dead
     journal.payload_bytes = sum(map(len, map(attrgetter("_job._payload"), live.values())))
     journal.payload_bytes += sum(map(len, map(attrgetter("job._payload"), dead.values())))
 
@@ -263,24 +263,24 @@ def _remember(each: JobState, status: StatusMap) -> None:
 
 
 def _queue_again(
-    unfinished: list[JobState], owner: HandleOwner, dispatch: Dispatch, *, crashes_max: int
+    unfinished: list[JobState], owner: HandleOwner, placement: Placement, *, crashes_max: int
 ) -> None:
     """Jobs that were queued, scheduled or running when their process ended.
 
-    For those that are ready it does at once what `StatusMap.accept` and `Dispatch.arrive` do for
+    For those that are ready it does at once what `StatusMap.accept` and `Placement.arrive` do for
     each of the others, in half of the time: a hundred thousand of them may be waited for.
     """
-    live, find, now = dispatch.status.live, dispatch.registry.find, dispatch.clock.monotonic()
-    lanes = [lane.queue for lane in dispatch.scheduler.lanes]
+    live, find, now = placement.status.live, placement.registry.find, placement.clock.monotonic()
+    lanes = [lane.queue for lane in placement.scheduler.lanes]
     others: list[JobHandle] = []
     unfinished.reverse()
     while unfinished:
         each = unfinished.pop()  # whose memory the next handle may take
-        handle = _handle(each, owner, dispatch.clock)
+        handle = _handle(each, owner, placement.clock)
         job = handle._job
         live[job._id] = handle
         if each.crashes >= crashes_max - 1:
-            dispatch.suspects.add(handle)
+            placement.suspects.add(handle)
             others.append(handle)
         elif handle._status is _QUEUED and (call := find(job._handler)) is not None:
             handle._call = call
@@ -288,11 +288,11 @@ def _queue_again(
             lanes[job._priority].append(handle)
         else:
             others.append(handle)
-    for lane, meter in zip(lanes, dispatch.status.meters, strict=True):
+    for lane, meter in zip(lanes, placement.status.meters, strict=True):
         meter.enqueued += len(lane)
     for handle in others:
-        dispatch.status.accept(handle)
-        dispatch.arrive(handle)
+        placement.status.accept(handle)
+        placement.arrive(handle)
 
 
 def _handle(each: JobState, owner: HandleOwner, clock: Clock) -> JobHandle:

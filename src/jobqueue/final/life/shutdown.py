@@ -20,7 +20,7 @@ from ..timing.timer import tick_before
 
 if TYPE_CHECKING:
     from ..config import Config
-    from ..core.placement import Dispatch
+    from ..core.placement import Placement
     from ..core.queue_state import QueueState
     from ..errors import JobQueueError
     from ..processes.executor import Processes
@@ -37,7 +37,7 @@ class Lifecycle:
     def __init__(
         self,
         config: Config,
-        dispatch: Dispatch,
+        placement: Placement,
         state: QueueState,
         pool: WorkerPool,
         log: LockedLog | None,
@@ -45,8 +45,8 @@ class Lifecycle:
     ) -> None:
         self._processes = processes
         self._timeout = config.shutdown_timeout
-        self._dispatch = dispatch
-        self._mutex = dispatch.mutex
+        self._placement = placement
+        self._mutex = placement.mutex
         self._state = state
         self._pool = pool
         self._seats = pool.seats
@@ -76,10 +76,10 @@ class Lifecycle:
             return ShutdownReport(0, (), 0)
         if self._seats.current() is not None:
             raise RuntimeError("a handler cannot close its own queue: it would wait for itself")
-        journal = self._dispatch.journal
+        journal = self._placement.journal
         leads = journal is not None and journal.writer.leads()
         if leads or self._mutex._is_owned():  # a signal handler interrupted the queue's own code
-            self._dispatch.timer.call_soon(lambda: self._close_elsewhere(timeout, drain))
+            self._placement.timer.call_soon(lambda: self._close_elsewhere(timeout, drain))
             return self._provisional_report()
         if self._closer == threading.get_ident():  # a signal handler interrupted `close`
             return self._report or self._provisional_report()
@@ -132,12 +132,12 @@ class Lifecycle:
             if self._finished_before is None:
                 self._finished_before = self._finished()
             if not drain:
-                self._dispatch.scheduler.stop()
-            for lane in self._dispatch.scheduler.lanes:
+                self._placement.scheduler.stop()
+            for lane in self._placement.scheduler.lanes:
                 lane.wake_producers()
-        tick = tick_before(self._dispatch.clock.monotonic() + deadline - SystemClock.monotonic())
+        tick = tick_before(self._placement.clock.monotonic() + deadline - SystemClock.monotonic())
         rested = (lambda: self._has_drained(tick)) if drain else self._is_still
-        self._dispatch.quiet.wait(rested, deadline - SystemClock.monotonic())
+        self._placement.watchers.wait(rested, deadline - SystemClock.monotonic())
         report = self._abandon()
         self._stop_threads(deadline)
         self._report = report
@@ -150,27 +150,27 @@ class Lifecycle:
         """With the mutex: see `_is_drained`; once it is so, no `resume` starts a job any more."""
         if not self._is_drained(deadline_tick):
             return False
-        self._dispatch.scheduler.stop()
+        self._placement.scheduler.stop()
         return True
 
     def _is_drained(self, deadline_tick: int) -> bool:
         """With the mutex: nothing is left that could run before the deadline."""
         if self._state.fault is not None:
             return self._is_still()
-        scheduler = self._dispatch.scheduler
+        scheduler = self._placement.scheduler
         can_run = self._started and not (scheduler.paused or scheduler.stopped)
-        queued = self._count("queued") - self._dispatch.registry.parked_count
+        queued = self._count("queued") - self._placement.registry.parked_count
         if self._count("processing") or (can_run and queued):
             return False
-        if self._dispatch.clock.manual or not can_run:
+        if self._placement.clock.manual or not can_run:
             return True
         return not any(
             handle._status is Status.SCHEDULED and handle._due_tick <= deadline_tick
-            for handle in self._dispatch.status.live.values()
+            for handle in self._placement.status.live.values()
         )
 
     def _count(self, name: str) -> int:
-        total: int = sum(getattr(meter, name) for meter in self._dispatch.status.meters)
+        total: int = sum(getattr(meter, name) for meter in self._placement.status.meters)
         return total
 
     def _finished(self) -> int:
@@ -179,15 +179,15 @@ class Lifecycle:
     def _abandon(self) -> ShutdownReport:
         """Draw the line: what still runs touches nothing from here on; who waits is told."""
         with self._mutex:
-            self._dispatch.scheduler.stop()
+            self._placement.scheduler.stop()
             self._state.enter(State.ENDED)
-            if self._dispatch.slots is not None:
+            if self._placement.slots is not None:
                 # guard: a handler that close gave up is not blamed
-                self._dispatch.slots.clear_all()  # giving up on a handler is no crash of its job
+                self._placement.slots.clear_all()  # giving up on a handler is no crash of its job
             report = self._provisional_report()
-            for handle in self._dispatch.status.live.values():
+            for handle in self._placement.status.live.values():
                 wake_waiters(handle)
-            self._dispatch.quiet.look()
+            self._placement.watchers.look()
             return report
 
     def _provisional_report(self) -> ShutdownReport:
@@ -198,15 +198,15 @@ class Lifecycle:
         return ShutdownReport(finished - before, unfinished, remaining)
 
     def _stop_threads(self, deadline: float) -> None:
-        self._dispatch.timer.stop()
+        self._placement.timer.stop()
         if self._processes is not None:
             self._processes.close(deadline - SystemClock.monotonic())
-        if self._dispatch.journal is not None:
+        if self._placement.journal is not None:
             seconds = max(deadline - SystemClock.monotonic(), LOG_SECONDS_MIN)
-            self._dispatch.journal.writer.close(seconds)
+            self._placement.journal.writer.close(seconds)
         seconds = max(deadline - SystemClock.monotonic(), 0.1)
         self._pool.join(seconds)
-        self._dispatch.timer.join(seconds)
+        self._placement.timer.join(seconds)
 
     def unlock(self) -> None:
         """Nothing touches the log any more; called by its thread, which no signal interrupts."""
@@ -226,19 +226,19 @@ class Lifecycle:
         if self._state.fault is not None:
             return
         self._state.fail(fault)  # guard: a failed log shuts the queue
-        self._dispatch.scheduler.stop()
-        for lane in self._dispatch.scheduler.lanes:
+        self._placement.scheduler.stop()
+        for lane in self._placement.scheduler.lanes:
             lane.wake_producers()
-        for handle in self._dispatch.status.live.values():
+        for handle in self._placement.status.live.values():
             wake_waiters(handle)
-        self._dispatch.quiet.look()
+        self._placement.watchers.look()
 
     def forked(self) -> None:
         """This is a forked child: the queue and its log are the parent's. Takes no lock."""
         self._mutex._at_fork_reinit()  # it may have been held by a thread that is not here
         self._state.enter(State.FORKED)
         # guard: a forked child's worker goes home
-        self._dispatch.scheduler.stopped = True  # where a handler forked: its worker goes home
+        self._placement.scheduler.stopped = True  # where a handler forked: its worker goes home
         if self._lock is not None and self._log is not None:
             # guard: a forked child lets go of the lock
             self._log.files.close(self._lock)  # an inherited copy would keep the log locked

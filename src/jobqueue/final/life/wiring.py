@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING
 
 from ..callers.admission import Admission
 from ..callers.changes import Changes
-from ..callers.queries import Inspection
+from ..callers.queries import Queries
 from ..config import Config
 from ..core.journal import Journal
 from ..core.outcomes import Outcomes
-from ..core.placement import Dispatch
+from ..core.placement import Placement
 from ..core.queue_state import QueueState
 from ..core.registry import HandlerRegistry
 from ..core.scheduler import FairScheduler
 from ..core.seats import Seats
 from ..core.status_map import StatusMap
-from ..core.watchers import Quiet
+from ..core.watchers import Watchers
 from ..errors import ConfigError, JobQueueError, LogWriteError
 from ..model.checks import check_text
 from ..model.handlers import Handler
@@ -51,13 +51,13 @@ if TYPE_CHECKING:
 class Parts:
     """The parts that a `JobQueue` is the door to."""
 
-    dispatch: Dispatch
+    placement: Placement
     state: QueueState
     seats: Seats
     admission: Admission
     changes: Changes
     life: Lifecycle
-    inspection: Inspection
+    queries: Queries
 
 
 def assemble(
@@ -72,12 +72,12 @@ def assemble(
     Raises:
         LogLockedError, LogCorruptError, OSError: the log cannot be opened.
     """
-    dispatch = _make_dispatch(config, registry, clock)
+    placement = _make_placement(config, registry, clock)
     state = QueueState()
-    seats = Seats(config.num_workers, dispatch.scheduler, dispatch.status)
+    seats = Seats(config.num_workers, placement.scheduler, placement.status)
     # A process whose attempt is past its time is killed: nothing overruns that needs a stand-in.
     timed = config if processes is None else replace(config, job_timeout=None)
-    outcomes = Outcomes(timed, dispatch, state, seats)
+    outcomes = Outcomes(timed, placement, state, seats)
 
     def fail(fault: JobQueueError) -> None:
         life.fail(fault)  # which is there before anything runs that could fail
@@ -87,37 +87,37 @@ def assemble(
 
     def log_ended() -> None:
         life.unlock()
-        if dispatch.journal is not None and dispatch.journal.writer.failure is not None:
-            _report_aside(dispatch.journal.writer.failure)
+        if placement.journal is not None and placement.journal.writer.failure is not None:
+            _report_aside(placement.journal.writer.failure)
 
     pool = WorkerPool(outcomes, fail)
     with _path_in_errors(config):
-        log = _open_log(config, dispatch, log_failed, log_ended)
-    dispatch.timer = Timer(clock, dispatch.fire, lambda error: fail(_timer_died(error)))
+        log = _open_log(config, placement, log_failed, log_ended)
+    placement.timer = Timer(clock, placement.fire, lambda error: fail(_timer_died(error)))
     if processes is not None:
-        processes.clock, processes.timer = clock, dispatch.timer
-    life = Lifecycle(config, dispatch, state, pool, log, processes)
+        processes.clock, processes.timer = clock, placement.timer
+    life = Lifecycle(config, placement, state, pool, log, processes)
     with closed_on_error(life), _path_in_errors(config):
         if log is not None:
-            restore(log, config, owner, dispatch)
-        dispatch.timer.start()
+            restore(log, config, owner, placement)
+        placement.timer.start()
         if log is not None:
-            _start_log(log, config, dispatch)
-        dispatch.warn_missing()
+            _start_log(log, config, placement)
+        placement.warn_missing()
     return Parts(
-        dispatch,
+        placement,
         state,
         seats,
-        Admission(owner, config, dispatch, state, seats),
-        Changes(owner, dispatch, state),
+        Admission(owner, config, placement, state, seats),
+        Changes(owner, placement, state),
         life,
-        Inspection(dispatch, state, outcomes),
+        Queries(placement, state, outcomes),
     )
 
 
-def _make_dispatch(config: Config, registry: HandlerRegistry, clock: Clock) -> Dispatch:
+def _make_placement(config: Config, registry: HandlerRegistry, clock: Clock) -> Placement:
     mutex = make_mutex()
-    return Dispatch(
+    return Placement(
         mutex=mutex,
         clock=clock,
         status=StatusMap(
@@ -125,7 +125,7 @@ def _make_dispatch(config: Config, registry: HandlerRegistry, clock: Clock) -> D
         ),
         scheduler=FairScheduler(mutex, size=config.queue_size, fairness=config.fairness),
         registry=registry,
-        quiet=Quiet(mutex),
+        watchers=Watchers(mutex),
     )
 
 
@@ -152,7 +152,7 @@ def _path_in_errors(config: Config) -> Iterator[None]:
 
 def _open_log(
     config: Config,
-    dispatch: Dispatch,
+    placement: Placement,
     on_failed: OnFailed,
     on_ended: OnEnded,
 ) -> LockedLog | None:
@@ -174,18 +174,18 @@ def _open_log(
             log.files,
             log.directory,
             options,
-            lock=rlock_of(dispatch.mutex),
-            on_durable=dispatch.on_durable,
+            lock=rlock_of(placement.mutex),
+            on_durable=placement.on_durable,
             on_failed=on_failed,
             on_ended=on_ended,
-            needed=dispatch.needed_bytes,
+            needed=placement.needed_bytes,
             report=_report_compaction,
             monotonic=SystemClock.monotonic,
         )
     except BaseException:
         log.files.unlock(log.lock)
         raise
-    dispatch.journal = Journal(writer, log.state.next_number)
+    placement.journal = Journal(writer, log.state.next_number)
     return log
 
 
@@ -211,13 +211,13 @@ def _report_compaction(error: BaseException) -> None:
     report(logging.WARNING, f"the log could not be compacted: {error}", error)
 
 
-def _start_log(log: LockedLog, config: Config, dispatch: Dispatch) -> None:
+def _start_log(log: LockedLog, config: Config, placement: Placement) -> None:
     """Start the log's thread, and slots of this run's own once the last run's are accounted for."""
-    assert dispatch.journal is not None  # `_open_log` made it
-    dispatch.journal.writer.start()
+    assert placement.journal is not None  # `_open_log` made it
+    placement.journal.writer.start()
     if log.interrupted.jobs:
-        dispatch.journal.writer.flush()
-    dispatch.slots = Slots(log.files, log.directory, log.next_segment, 2 * config.num_workers)
+        placement.journal.writer.flush()
+    placement.slots = Slots(log.files, log.directory, log.next_segment, 2 * config.num_workers)
 
 
 def _timer_died(error: BaseException) -> JobQueueError:

@@ -42,7 +42,7 @@ class WorkerPool:
         self.seats = outcomes.seats
         self.workers: set[Worker] = set()
         self._outcomes = outcomes
-        self._mutex = outcomes.dispatch.mutex
+        self._mutex = outcomes.placement.mutex
         self._fail = fail
         self._made = 0
         self._leaving: set[threading.Thread] = set()

@@ -49,7 +49,7 @@ class Worker:
         self.seat = seat
         self._pool = pool
         self._outcomes = outcomes
-        self._dispatch = outcomes.dispatch
+        self._placement = outcomes.placement
         self._job_timeout = outcomes.job_timeout
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
 
@@ -63,9 +63,9 @@ class Worker:
 
     def _work(self) -> None:
         """One attempt after another, until there is nothing more to take."""
-        dispatch, outcomes, seat = self._dispatch, self._outcomes, self.seat
-        mutex, scheduler = dispatch.mutex, dispatch.scheduler
-        monotonic, time = dispatch.clock.monotonic, dispatch.clock.time
+        placement, outcomes, seat = self._placement, self._outcomes, self.seat
+        mutex, scheduler = placement.mutex, placement.scheduler
+        monotonic, time = placement.clock.monotonic, placement.clock.time
         done: JobHandle | None = None
         result: object = None
         while True:
@@ -82,8 +82,8 @@ class Worker:
                 if handle is not None:
                     handler = outcomes.begin(seat, handle, now, wall)
                 # guard: a worker that finds nothing more tells who waits for that
-                elif dispatch.quiet.watchers:
-                    dispatch.quiet.look()
+                elif placement.watchers.waiting:
+                    placement.watchers.look()
             finally:
                 release_if_owned(mutex)
             done = result = None  # not under the mutex: their finalizers are the user's code
@@ -105,12 +105,12 @@ class Worker:
 
     def _await_job(self) -> tuple[JobHandle, Handler] | None:
         """Sleep until there is a job, and start it; `None` when the thread is to end."""
-        dispatch, outcomes = self._dispatch, self._outcomes
-        mutex, clock = dispatch.mutex, dispatch.clock
+        placement, outcomes = self._placement, self._outcomes
+        mutex, clock = placement.mutex, placement.clock
         try:
             acquire_in_turn(mutex)
             is_spare = outcomes.seats.is_spare(self.seat)
-            handle = None if is_spare else dispatch.scheduler.take()
+            handle = None if is_spare else placement.scheduler.take()
             if handle is None:
                 self._pool.ended(self)
                 return None
@@ -121,7 +121,7 @@ class Worker:
 
     def _call_equipped(self, handle: JobHandle, stop: StopRequest, handler: Handler) -> object:
         """Call a handler that wants the context, or that has a deadline."""
-        timer, deadline = self._dispatch.timer, None
+        timer, deadline = self._placement.timer, None
         alarm: _Deadline | None = None
         if self._job_timeout is not None:
             deadline = handle._since + self._job_timeout
