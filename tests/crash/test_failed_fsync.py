@@ -12,6 +12,7 @@ import pytest
 
 from jobqueue.final import Config, Job, JobHandle, JobQueue, LogWriteError, Status, UnknownJobError
 from jobqueue.final.runtime.mutex import rlock_of
+from jobqueue.final.runtime.parking import Parker
 from jobqueue.final.wal.writing.batch import OpenBatch
 from tests.support import insides
 from tests.support.handlers import Blocker, Recorder, in_thread
@@ -574,7 +575,7 @@ def test_a_flush_is_not_kept_waiting_by_callers_that_lead_in_turn(log: str) -> N
 
         assert not insides.take_lead(writer, insides.open_batch(writer), threading.get_ident())
 
-    flush.wait(rlock_of(insides.mutex(jq)), PATIENCE)
+    flush.wait(rlock_of(insides.mutex(jq)), Parker(), PATIENCE)
     assert flush.done
     jq.close(PATIENCE)
 

@@ -28,6 +28,7 @@ from jobqueue.final import (
 from jobqueue.final.core.journal import LARGE_PAYLOAD_BYTES
 from jobqueue.final.core.scheduler import Lane
 from jobqueue.final.life import recovery as recovery_module
+from jobqueue.final.runtime.parking import Parker
 from jobqueue.final.testing import ManualClock
 from jobqueue.final.wal.format.codec import encode_batch
 from jobqueue.final.wal.writing import active_segment as tail
@@ -180,30 +181,30 @@ def test_a_producer_whose_time_ran_out_as_it_was_woken_takes_the_room(
     assert b.result(PATIENCE).id == "b"
 
 
-def test_a_producer_sleeps_on_a_lock_that_is_taken(
+def test_a_producer_sleeps_again_though_it_was_woken_before(
     memory: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # 1. A waits, its time is up, and just then it is woken. 2. C takes the room before A looks.
-    # 3. A waits again. Who wakes it releases its lock, so that must be taken.
-    taken: list[bool] = []
+    # 3. A waits again. A wake-up of before must not count.
+    asleep: list[bool] = []
     sleep = getattr(*insides.sleeping_for_room())
 
-    def time_is_up_at_first(wait: Any, alarm: threading.Lock) -> None:
-        taken.append(alarm.locked())
-        if len(taken) == 1:
-            lane(jq).producers.popleft().release()
+    def time_is_up_at_first(wait: Any, parker: Parker) -> None:
+        asleep.append(not insides.is_woken(parker))
+        if len(asleep) == 1:
+            lane(jq).producers.popleft().unpark()
         else:
-            sleep(wait, alarm)
+            sleep(wait, parker)
 
     monkeypatch.setattr(*insides.sleeping_for_room(), time_is_up_at_first)
     jq = memory.open(nothing, start=False, queue_size=1)
     first, *_ = fill(jq, 1)
     a = in_thread(jq.enqueue, Job())
-    assert eventually(lambda: len(taken) == 2)
+    assert eventually(lambda: len(asleep) == 2)
     first.cancel()
 
     a.result(PATIENCE)
-    assert taken == [True, True]
+    assert asleep == [True, True]
 
 
 def test_a_producer_that_is_refused_in_its_turn_passes_the_room_on(memory: Store) -> None:

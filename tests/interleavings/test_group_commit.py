@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from jobqueue.final import LogWriteError
+from jobqueue.final.runtime.parking import Parker
 from jobqueue.final.wal.format.record import Completed, Enqueued, Record
 from jobqueue.final.wal.reading.replay import replay
 from jobqueue.final.wal.writing.batch import LogOptions, OpenBatch
@@ -78,6 +79,7 @@ class Log:
             on_durable=self._on_durable,
             on_failed=lambda _error: None,
             on_ended=self._end,
+            new_parker=Parker,
             needed=int,
             report=self._report,
             monotonic=time.monotonic,

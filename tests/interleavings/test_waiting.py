@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 import pytest
@@ -18,7 +17,7 @@ from jobqueue.final import (
 )
 from jobqueue.final.core.watchers import Watchers
 from jobqueue.final.life import wiring as assembly
-from jobqueue.final.runtime.parking import acquire_within
+from jobqueue.final.runtime.parking import Parker
 from tests.support.interleavings import Deadlock, explore, join, start
 
 pytestmark = pytest.mark.slow
@@ -63,11 +62,10 @@ class LooksOutside(Watchers):
             holds = condition()
         if holds:
             return True
-        alarm = threading.Lock()
-        alarm.acquire()
+        parker = Parker()
         with self._mutex:
-            self.waiting.append((condition, alarm))
-        return acquire_within(alarm, timeout)
+            self.waiting.append((condition, parker))
+        return parker.park(timeout)
 
 
 def test_a_caller_that_falls_asleep_too_late_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ OUTAGE = Outage(jobs=20, spread=0.0, rate=4, seconds_max=600.0)
 
 
 @pytest.fixture(autouse=True)
-def _watchers() -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     with herd._quiet_log():
         yield
 

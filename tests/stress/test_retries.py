@@ -44,7 +44,7 @@ def expected_attempts(failures: dict[str, int]) -> Counter[str]:
 
 
 @pytest.fixture(autouse=True)
-def _watchers(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty thousand records with tracebacks would be most of the work."""
     monkeypatch.setattr("jobqueue.final.core.outcomes.report", lambda *_args: None)
 

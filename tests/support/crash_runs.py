@@ -339,11 +339,11 @@ class CrashRun:
 
     def settle(self) -> None:
         """Wait until nothing goes on, and note where all jobs stand."""
-        eventually(lambda: self.is_broken or (self._is_watchers() and not self._unsettled()))
+        eventually(lambda: self.is_broken or (self._is_quiet() and not self._unsettled()))
         unsettled = self._unsettled()
         self.ledger.note_seen(i for i in self.ledger.histories if i not in unsettled)
 
-    def _is_watchers(self) -> bool:
+    def _is_quiet(self) -> bool:
         metrics = self.jq.metrics()
         parked = insides.parked_count(self.jq)
         return metrics.processing == self._held and (self._paused or metrics.queued == parked)

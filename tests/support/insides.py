@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from jobqueue.final.processes.executor import Processes, _Limit
     from jobqueue.final.processes.owner import WorkerProcess
     from jobqueue.final.runtime.mutex import Mutex, WorkerCondition
+    from jobqueue.final.runtime.parking import Parker
     from jobqueue.final.testing import ManualClock
     from jobqueue.final.timing.timer import Timer
     from jobqueue.final.timing.timer_wheel import TimerWheel
@@ -300,8 +301,8 @@ def is_owned(mutex: Mutex) -> bool:
     return mutex._is_owned()
 
 
-def asleep_on(condition: WorkerCondition) -> Sequence[threading.Lock]:
-    """The workers' alarms, first come first."""
+def asleep_on(condition: WorkerCondition) -> Sequence[Parker]:
+    """Where the workers sleep, first come first."""
     return condition._sleepers
 
 
@@ -340,9 +341,14 @@ def asleep_until(timer: Timer) -> float:
     return timer._asleep_until
 
 
-def alarm_of(timer: Timer) -> threading.Lock:
-    """Free if the timer's thread has something to look at."""
-    return timer._alarm
+def is_woken(parker: Parker) -> bool:
+    """Whether it was woken, and its thread has not come back yet."""
+    return not parker._lock.locked()
+
+
+def parker_of(timer: Timer) -> Parker:
+    """Where the timer's thread sleeps."""
+    return timer._parker
 
 
 def thread_of(timer: Timer) -> threading.Thread:

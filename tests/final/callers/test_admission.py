@@ -27,6 +27,7 @@ from jobqueue.final import (
 )
 from jobqueue.final.callers import admission
 from jobqueue.final.life import recovery
+from jobqueue.final.runtime.parking import Parker
 from jobqueue.final.testing import ManualClock
 from tests.support import insides
 from tests.support.faulty_files import FaultyFiles
@@ -325,13 +326,14 @@ def test_blocked_call_looks_at_its_event_often_enough_for_50_ms(
     cancel = threading.Event()
     slept: list[float | None] = []
 
-    def sleep_a_little(alarm: threading.Lock, seconds: float | None) -> bool:
-        slept.append(seconds)
-        if len(slept) == 3:
-            cancel.set()
-        return alarm.acquire(timeout=0.0001)
+    class Impatient(Parker):
+        def park(self, seconds: float | None = None) -> bool:
+            slept.append(seconds)
+            if len(slept) == 3:
+                cancel.set()
+            return super().park(0.0001)
 
-    monkeypatch.setattr(admission, "acquire_within", sleep_a_little)
+    monkeypatch.setattr(admission, "Parker", Impatient)
     for timeout in (None, 60.0):
         slept.clear()
         cancel.clear()

@@ -15,6 +15,7 @@ from jobqueue.final import Job, Priority, Status
 from jobqueue.final.core.scheduler import FairScheduler
 from jobqueue.final.model.handle import HandleOwner, JobHandle
 from jobqueue.final.runtime.mutex import Mutex, WorkerCondition, make_mutex
+from jobqueue.final.runtime.parking import Parker
 from tests.support import insides
 from tests.support.handlers import in_thread
 from tests.support.turns import Turns
@@ -444,12 +445,11 @@ def test_no_wake_up_is_lost_between_many_producers_and_workers() -> None:
 # --- room -----------------------------------------------------------------------------------
 
 
-def wait_for_room(lanes: Lanes, priority: Priority = HIGH) -> threading.Lock:
-    """The lock of a producer that waits."""
-    alarm = threading.Lock()
-    alarm.acquire()
-    lanes.scheduler.lanes[priority].producers.append(alarm)
-    return alarm
+def wait_for_room(lanes: Lanes, priority: Priority = HIGH) -> Parker:
+    """Where a producer sleeps that waits."""
+    parker = Parker()
+    lanes.scheduler.lanes[priority].producers.append(parker)
+    return parker
 
 
 def test_a_place_that_becomes_free_wakes_the_producer_that_has_waited_longest() -> None:
@@ -461,8 +461,8 @@ def test_a_place_that_becomes_free_wakes_the_producer_that_has_waited_longest() 
         lane.room += 1
         lane.wake_producer()
 
-    assert not first.locked()
-    assert second.locked()
+    assert insides.is_woken(first)
+    assert not insides.is_woken(second)
     assert lane.room == 1
 
 
@@ -476,7 +476,7 @@ def test_each_free_place_wakes_one_producer() -> None:
         lane.wake_producer()
         lane.wake_producer()
 
-    assert [alarm.locked() for alarm in alarms] == [False, False, True]
+    assert [insides.is_woken(each) for each in alarms] == [True, True, False]
 
 
 def test_a_full_lane_wakes_no_producer() -> None:
@@ -487,7 +487,7 @@ def test_a_full_lane_wakes_no_producer() -> None:
     with lanes.mutex:
         lane.wake_producer()
 
-    assert alarm.locked()
+    assert not insides.is_woken(alarm)
 
 
 def test_room_of_one_lane_is_not_that_of_another() -> None:
@@ -498,7 +498,7 @@ def test_room_of_one_lane_is_not_that_of_another() -> None:
         lanes.scheduler.high.room += 1
         lanes.scheduler.high.wake_producer()
 
-    assert alarm.locked()
+    assert not insides.is_woken(alarm)
 
 
 def test_the_invariants_are_checked() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from jobqueue.final.core.watchers import Watchers
 from jobqueue.final.runtime.mutex import Mutex, make_mutex
-from jobqueue.final.runtime.parking import acquire_within
+from jobqueue.final.runtime.parking import Parker
 from tests.support import insides
 from tests.support.handlers import in_thread
 from tests.support.waiting import PATIENCE, eventually
@@ -21,7 +21,7 @@ class State:
         self.watchers = Watchers(self.mutex)
         self.left = 2
 
-    def is_watchers(self) -> bool:
+    def is_quiet(self) -> bool:
         assert insides.is_owned(self.mutex)
         return self.left == 0
 
@@ -41,11 +41,11 @@ def state() -> Iterator[State]:
 
 def test_nobody_waits_for_what_is_so_already(state: State) -> None:
     state.left = 0
-    assert state.watchers.wait(state.is_watchers, None) is True
+    assert state.watchers.wait(state.is_quiet, None) is True
 
 
 def test_who_waits_is_woken_when_it_is_so_and_not_before(state: State) -> None:
-    waited = in_thread(state.watchers.wait, state.is_watchers, None)
+    waited = in_thread(state.watchers.wait, state.is_quiet, None)
     assert eventually(lambda: state.watchers.waiting)
     state.change(1)
     assert len(state.watchers.waiting) == 1
@@ -57,7 +57,7 @@ def test_who_waits_is_woken_when_it_is_so_and_not_before(state: State) -> None:
 
 
 def test_all_who_wait_are_woken_at_once(state: State) -> None:
-    waited = [in_thread(state.watchers.wait, state.is_watchers, None) for _ in range(5)]
+    waited = [in_thread(state.watchers.wait, state.is_quiet, None) for _ in range(5)]
     assert eventually(lambda: len(state.watchers.waiting) == 5)
     state.change(0)
 
@@ -66,7 +66,7 @@ def test_all_who_wait_are_woken_at_once(state: State) -> None:
 
 def test_each_waits_for_its_own_condition(state: State) -> None:
     for_one = in_thread(state.watchers.wait, lambda: state.left == 1, None)
-    for_none = in_thread(state.watchers.wait, state.is_watchers, None)
+    for_none = in_thread(state.watchers.wait, state.is_quiet, None)
     assert eventually(lambda: len(state.watchers.waiting) == 2)
     state.change(1)
 
@@ -77,7 +77,7 @@ def test_each_waits_for_its_own_condition(state: State) -> None:
 
 
 def test_who_was_woken_is_told_so_though_it_is_over_by_then(state: State) -> None:
-    waited = in_thread(state.watchers.wait, state.is_watchers, None)
+    waited = in_thread(state.watchers.wait, state.is_quiet, None)
     assert eventually(lambda: state.watchers.waiting)
     with state.mutex:
         state.change(0)
@@ -88,7 +88,7 @@ def test_who_was_woken_is_told_so_though_it_is_over_by_then(state: State) -> Non
 
 @pytest.mark.parametrize("timeout", [0.0, 0.01, -1.0])
 def test_a_wait_ends_with_its_time_and_leaves_nothing(state: State, timeout: float) -> None:
-    assert state.watchers.wait(state.is_watchers, timeout) is False
+    assert state.watchers.wait(state.is_quiet, timeout) is False
 
 
 def test_a_condition_that_fails_leaves_nothing(state: State) -> None:
@@ -99,16 +99,17 @@ def test_a_condition_that_fails_leaves_nothing(state: State) -> None:
 def test_a_look_just_after_the_time_ran_out_finds_nobody(
     state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # 1. A waits, its time runs out. 2. Before it has the mutex, all is quiet: its lock is released
-    # for nothing. 3. Another look, before A has left: the lock is free already.
+    # 1. A waits, its time runs out. 2. Before it has the mutex, all is quiet: it is woken
+    # for nothing. 3. Another look, before A has left: it was woken already.
     is_out = threading.Event()
 
-    def until_time_is_out(_alarm: threading.Lock, _timeout: float | None) -> bool:
-        assert is_out.wait(PATIENCE)
-        return False
+    class UntilTimeIsOut(Parker):
+        def park(self, _seconds: float | None = None) -> bool:
+            assert is_out.wait(PATIENCE)
+            return False
 
-    monkeypatch.setattr("jobqueue.final.core.watchers.acquire_within", until_time_is_out)
-    waited = in_thread(state.watchers.wait, state.is_watchers, PATIENCE)
+    monkeypatch.setattr("jobqueue.final.core.watchers.Parker", UntilTimeIsOut)
+    waited = in_thread(state.watchers.wait, state.is_quiet, PATIENCE)
     assert eventually(lambda: state.watchers.waiting)
     with state.mutex:
         watcher = state.watchers.waiting[0]
@@ -118,21 +119,3 @@ def test_a_look_just_after_the_time_ran_out_finds_nobody(
     is_out.set()
 
     waited.result(PATIENCE)
-
-
-@pytest.mark.parametrize("timeout", [None, 5.0, 1e30])
-def test_a_lock_that_is_released_is_acquired(timeout: float | None) -> None:
-    alarm = threading.Lock()
-    alarm.acquire()
-    acquired = in_thread(acquire_within, alarm, timeout)
-    alarm.release()
-
-    assert acquired.result(PATIENCE) is True
-
-
-@pytest.mark.parametrize("timeout", [0.0, -5.0, 0.001])
-def test_a_lock_that_stays_taken_is_not_acquired(timeout: float) -> None:
-    alarm = threading.Lock()
-    alarm.acquire()
-
-    assert acquire_within(alarm, timeout) is False

@@ -602,7 +602,7 @@ def test_a_close_that_breaks_off_is_taken_up_by_the_next(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("jobqueue.final.core.watchers.acquire_within", interrupted)
+        patched.setattr("jobqueue.final.core.watchers.Parker.park", interrupted)
         with pytest.raises(KeyboardInterrupt):
             jq.close()
     assert _refuses(jq)

@@ -245,7 +245,7 @@ def test_a_wake_up_that_was_interrupted_leaves_nobody_behind_who_sleeps_no_more(
     first = in_thread(sleep)
     assert eventually(partial(has, insides.asleep_on(condition), 1))
     with mutex:
-        insides.asleep_on(condition)[0].release()  # as far as `notify` got
+        insides.asleep_on(condition)[0].unpark()  # as far as `notify` got
     first.result(PATIENCE)
     assert insides.asleep_on(condition) == []
 

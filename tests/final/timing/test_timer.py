@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobqueue.final.runtime.clock import Clock, SystemClock
+from jobqueue.final.runtime.parking import Parker
 from jobqueue.final.testing import ManualClock
 from jobqueue.final.timing.timer import TICKS_PER_SECOND, Timer, tick_after, tick_before
 from tests.support import insides
@@ -127,7 +128,7 @@ def test_a_later_item_lets_the_thread_sleep(real: Rig) -> None:
     real.schedule("in two hours", 2 * HOUR)
 
     assert insides.asleep_until(real.timer) == asleep_until
-    assert insides.alarm_of(real.timer).locked()
+    assert not insides.is_woken(insides.parker_of(real.timer))
 
 
 def test_an_item_that_was_removed_does_not_fire(real: Rig) -> None:
@@ -161,21 +162,19 @@ def test_many_threads_schedule_and_each_item_fires_once(real: Rig) -> None:
 
 
 def test_a_sleep_takes_its_time(real: Rig) -> None:
-    alarm = threading.Lock()
-    alarm.acquire()
+    parker = Parker()
     begin = time.monotonic()
-    real.timer.sleep(alarm, 0.01)
+    real.timer.sleep(parker, 0.01)
 
     assert time.monotonic() - begin >= 0.01
-    assert alarm.locked()
+    assert not insides.is_woken(parker)
 
 
 @pytest.mark.parametrize("seconds", [HOUR, 1e30])
-def test_a_sleep_ends_when_its_lock_is_released(real: Rig, seconds: float) -> None:
-    alarm = threading.Lock()
-    alarm.acquire()
-    slept = in_thread(real.timer.sleep, alarm, seconds)
-    alarm.release()
+def test_a_sleep_ends_when_its_thread_is_woken(real: Rig, seconds: float) -> None:
+    parker = Parker()
+    slept = in_thread(real.timer.sleep, parker, seconds)
+    parker.unpark()
 
     slept.result(PATIENCE)
 
@@ -305,9 +304,8 @@ def test_what_is_called_without_the_timers_lock_may_block_and_move_time(manual: 
 
 
 def test_a_sleep_ends_when_time_has_been_moved_far_enough(manual: Rig) -> None:
-    alarm = threading.Lock()
-    alarm.acquire()
-    slept = in_thread(manual.timer.sleep, alarm, 10)
+    parker = Parker()
+    slept = in_thread(manual.timer.sleep, parker, 10)
     assert eventually(
         lambda: insides.changes_of(manual.timer) or len(insides.wheel_of(manual.timer))
     )
@@ -319,14 +317,13 @@ def test_a_sleep_ends_when_time_has_been_moved_far_enough(manual: Rig) -> None:
     slept.result(PATIENCE)
 
 
-def test_a_sleep_whose_lock_was_released_leaves_nothing(manual: Rig) -> None:
-    alarm = threading.Lock()
-    alarm.acquire()
-    slept = in_thread(manual.timer.sleep, alarm, 10)
+def test_a_sleep_that_was_woken_leaves_nothing(manual: Rig) -> None:
+    parker = Parker()
+    slept = in_thread(manual.timer.sleep, parker, 10)
     assert eventually(
         lambda: insides.changes_of(manual.timer) or len(insides.wheel_of(manual.timer))
     )
-    alarm.release()
+    parker.unpark()
     slept.result(PATIENCE)
     advance(manual, 20)
 

@@ -13,6 +13,7 @@ from jobqueue.final import Job, JobContext, JobHandle, JobQueue, Priority, Rejec
 from jobqueue.final.core.queue_state import State
 from jobqueue.final.core.seats import Seat
 from jobqueue.final.model.context import StopRequest
+from jobqueue.final.runtime.parking import Parker
 from jobqueue.final.testing import ManualClock
 from jobqueue.final.workers.pool import WorkerPool
 from jobqueue.final.workers.worker import Worker
@@ -102,8 +103,8 @@ def test_all_threads_of_a_handler_that_wait_are_woken_by_a_cancel(memory: Store)
 def test_sleeper_that_is_woken_twice_does_not_mind() -> None:
     """1. The time is up. 2. Before the sleeper has left, it is cancelled too."""
 
-    def sleep(alarm: threading.Lock, seconds: float) -> None:
-        alarm.release()
+    def sleep(parker: Parker, seconds: float) -> None:
+        parker.unpark()
         request.cancel()
         request.overrun()
 

@@ -27,7 +27,7 @@ from ..model.job import Job
 from ..model.transitions import Status
 from ..runtime.clock import SystemClock
 from ..runtime.mutex import await_turn, check_reentry
-from ..runtime.parking import acquire_within
+from ..runtime.parking import Parker
 from ..timing.timer import tick_after
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class Admission:
     def _enqueue_when_room(self, handle: JobHandle, lane: Lane, wait: _Wait) -> OpenBatch | None:
         mutex = self._placement.mutex
         seat = self._seats.current()
-        alarm = threading.Lock()
+        parker = Parker()
         line_up = lane.producers.append
         try:
             while True:
@@ -193,21 +193,21 @@ class Admission:
                         # guard: a worker asks whether anybody is left to make room
                         self._seats.enter_wait(seat, handle._job)
                     wait.check(handle._job, lane)
-                    if alarm not in lane.producers:
-                        alarm.acquire(blocking=False)
-                        line_up(alarm)
-                        line_up = lane.producers.appendleft  # woken for nothing: keeps his place
+                    if parker not in lane.producers:
+                        parker.rearm()
+                        line_up(parker)
+                        line_up = lane.producers.appendleft  # woken for nothing: it keeps its place
                 # guard: loop around the wait for room
-                #   without: wait.sleep(alarm)
+                #   without: wait.sleep(parker)
                 #   without: with mutex:
                 #   without:     return self._accept(handle, lane, 0.0)
-                wait.sleep(alarm)
+                wait.sleep(parker)
         finally:
             with mutex:
-                if alarm in lane.producers:
-                    lane.producers.remove(alarm)
+                if parker in lane.producers:
+                    lane.producers.remove(parker)
                 # guard: who leaves a wait for room passes his turn on
-                lane.wake_producer()  # in case it was this one's turn and he left
+                lane.wake_producer()  # in case it was this one's turn, and it left
                 if seat is not None:
                     seat.waiting = False
 
@@ -315,11 +315,11 @@ class _Wait:
                 f"jobs) stayed full for {self._timeout:g} s; try again later, or raise queue_size"
             )
 
-    def sleep(self, alarm: threading.Lock) -> None:
+    def sleep(self, parker: Parker) -> None:
         """Wait until woken, or until it is worth a look."""
         seconds = None
         if self._deadline is not None:
             seconds = self._deadline - SystemClock.monotonic()
         if self._cancel is not None:
             seconds = min(CANCEL_POLL_SECONDS, math.inf if seconds is None else seconds)
-        acquire_within(alarm, seconds)
+        parker.park(seconds)

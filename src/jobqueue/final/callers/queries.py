@@ -5,7 +5,6 @@ Relies on: the queue's mutex, taken here.
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 from ..core.counters import snapshot
@@ -17,7 +16,7 @@ from ..model.job import Priority
 from ..model.metrics import LogMetrics, Metrics, WorkerMetrics
 from ..model.transitions import FINAL, Status
 from ..runtime.clock import SystemClock
-from ..runtime.parking import acquire_within
+from ..runtime.parking import Parker
 
 if TYPE_CHECKING:
     from ..core.outcomes import Outcomes
@@ -120,8 +119,7 @@ class Queries:
         """
         deadline = None if timeout is None else SystemClock.monotonic() + timeout
         while True:
-            alarm = threading.Lock()
-            alarm.acquire()
+            parker = Parker()
             with self._mutex:
                 current = self._status.current(handle)
                 if current._status in FINAL or self._is_over() or self._is_gone(current):
@@ -129,18 +127,18 @@ class Queries:
                 if deadline is not None and SystemClock.monotonic() >= deadline:
                     return current
                 waiters = current._waiters or []
-                waiters.append(alarm)
+                waiters.append(parker)
                 current._waiters = waiters
             seconds = None if deadline is None else deadline - SystemClock.monotonic()
             try:
                 # guard: loop around the wait for a job's end
-                #   without: acquire_within(alarm, seconds)
+                #   without: parker.park(seconds)
                 #   without: return current
-                acquire_within(alarm, seconds)
+                parker.park(seconds)
             finally:
                 with self._mutex:
-                    if alarm in (current._waiters or ()):
-                        waiters.remove(alarm)
+                    if parker in (current._waiters or ()):
+                        waiters.remove(parker)
 
     def _is_gone(self, handle: JobHandle) -> bool:
         """With the mutex: a job that has not ended is not there, since the log did not take it."""

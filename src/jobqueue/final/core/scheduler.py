@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING
 from ..model.job import Priority
 from ..model.transitions import Status
 from ..runtime.mutex import WorkerCondition
-from ..runtime.parking import ring
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from threading import Lock
 
     from ..model.handle import JobHandle
     from ..runtime.mutex import Mutex
+    from ..runtime.parking import Parker
 
 _QUEUED = Status.QUEUED  # an enumeration is slow to look into
 
@@ -47,8 +46,8 @@ class Lane(queue.Queue["JobHandle"]):
         """How many more jobs of higher lanes may overtake this one."""
         self._stale = 0
         """How many of its entries have been cancelled and are only passed over."""
-        self.producers: deque[Lock] = deque()
-        """Locks of the producers that wait for room, in order; released to wake them."""
+        self.producers: deque[Parker] = deque()
+        """Where the producers sleep that wait for room, in order."""
 
     def put(self, item: JobHandle, block: bool = True, timeout: float | None = None) -> None:
         """Add a job at the back and wake a worker; never blocks: room is its caller's concern."""
@@ -89,13 +88,13 @@ class Lane(queue.Queue["JobHandle"]):
     def wake_producer(self) -> None:
         """Have the first producer that waits look whether there is room."""
         if self.room > 0 and self.producers:
-            ring(self.producers[0])  # before he is taken out, so that no interrupt forgets him
+            self.producers[0].unpark()  # before it is taken out: no interrupt forgets it
             self.producers.popleft()
 
     def wake_producers(self) -> None:
         """Have all producers that wait look whether the queue still takes jobs."""
-        for alarm in self.producers:
-            ring(alarm)
+        for parker in self.producers:
+            parker.unpark()
         self.producers.clear()
 
     def oldest(self) -> JobHandle | None:

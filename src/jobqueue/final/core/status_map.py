@@ -17,7 +17,6 @@ from ..errors import DuplicateJobError, UnknownJobError
 from ..model.handle import NO_RESULT, JobHandle
 from ..model.job import Job, JobInfo, Priority
 from ..model.transitions import Event, Status, after
-from ..runtime.parking import ring
 from ..wal.format.base import Struct
 from .counters import LaneMeter
 
@@ -373,7 +372,7 @@ def wake_waiters(handle: JobHandle) -> None:
     """Wake those who wait for this job."""
     waiters = handle._waiters
     while waiters:
-        ring(waiters[-1])  # before it is taken out, so that an interruption forgets nobody
+        waiters[-1].unpark()  # before it is taken out, so that an interruption forgets nobody
         waiters.pop()
     handle._waiters = None
 

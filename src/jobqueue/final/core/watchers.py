@@ -1,15 +1,14 @@
 """Waiting until a queue has come to rest: for `join` and `close`.
 
-Relies on: the queue's mutex, held by the caller of `look` and `break_off`, not of `wait`. Whoever
-changes what a condition is about calls `look`.
+Relies on: the queue's mutex, held by the caller of `look`, not of `wait`. Code that changes what a
+condition is about calls `look`.
 """
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
-from ..runtime.parking import acquire_within, ring
+from ..runtime.parking import Parker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,23 +17,19 @@ if TYPE_CHECKING:
 
 
 class Watchers:
-    """Callers that wait for a condition over the queue's state.
-
-    A caller waits on a lock of its own and not on a `Condition`, since an asynchronous exception
-    may hit it: `Condition.wait` could then come out without its lock.
-    """
+    """Callers that wait for a condition over the queue's state."""
 
     def __init__(self, mutex: Mutex) -> None:
         self._mutex = mutex
-        self.waiting: list[tuple[Callable[[], bool], threading.Lock]] = []
+        self.waiting: list[tuple[Callable[[], bool], Parker]] = []
         """Looked at before `look` is called at all, in the hot path."""
 
     def look(self) -> None:
         """Wake those whose condition holds now."""
         for watcher in list(self.waiting):
-            condition, alarm = watcher
+            condition, parker = watcher
             if condition():
-                ring(alarm)
+                parker.unpark()
                 self.waiting.remove(watcher)
 
     def wait(self, condition: Callable[[], bool], timeout: float | None) -> bool:
@@ -43,15 +38,14 @@ class Watchers:
         Args:
             timeout: seconds of real time; `None` waits for ever.
         """
-        alarm = threading.Lock()
-        alarm.acquire()
-        watcher = (condition, alarm)
+        parker = Parker()
+        watcher = (condition, parker)
         try:
             with self._mutex:
                 if condition():  # guard: look before the wait for the queue's rest
                     return True
                 self.waiting.append(watcher)
-            return acquire_within(alarm, timeout)
+            return parker.park(timeout)
         finally:
             with self._mutex:
                 if watcher in self.waiting:

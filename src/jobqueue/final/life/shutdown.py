@@ -15,7 +15,7 @@ from ..core.status_map import wake_waiters
 from ..model.shutdown_report import ShutdownReport
 from ..model.transitions import Status
 from ..runtime.clock import SystemClock
-from ..runtime.parking import acquire_within, ring
+from ..runtime.parking import Parker
 from ..timing.timer import tick_before
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Lifecycle:
         self._lock = None if log is None else log.lock  # until the log is unlocked
         self._started = False
         self._closer: int | None = None  # the thread that carries out `close`
-        self._waiting_closers: list[threading.Lock] = []
+        self._waiting_closers: list[Parker] = []
         self._finished_before: int | None = None  # jobs finished when `close` began
         self._report: ShutdownReport | None = None
 
@@ -104,26 +104,25 @@ class Lifecycle:
     def _claim(self, deadline: float) -> bool:
         """Become the one who closes; `False` where that is done, or was not to be in time."""
         while True:
-            alarm = threading.Lock()
-            alarm.acquire()
+            parker = Parker()
             with self._mutex:
                 if self._report is not None:
                     return False
                 if self._closer is None:
                     self._closer = threading.get_ident()
                     return True
-                self._waiting_closers.append(alarm)
+                self._waiting_closers.append(parker)
             # guard: loop around the wait of a second close
-            #   without: if not acquire_within(alarm, deadline - SystemClock.monotonic()) or True:
-            if not acquire_within(alarm, deadline - SystemClock.monotonic()):
+            #   without: if not parker.park(deadline - SystemClock.monotonic()) or True:
+            if not parker.park(deadline - SystemClock.monotonic()):
                 return False
 
     def _release_claim(self) -> None:
         with self._mutex:
             if self._closer == threading.get_ident():
                 self._closer = None
-                for alarm in self._waiting_closers:
-                    ring(alarm)
+                for parker in self._waiting_closers:
+                    parker.unpark()
                 self._waiting_closers.clear()
 
     def _shut_down(self, deadline: float, *, drain: bool) -> None:

@@ -30,6 +30,7 @@ from ..model.checks import check_text
 from ..model.handlers import Handler
 from ..runtime.clock import Clock, SystemClock
 from ..runtime.mutex import make_mutex, rlock_of
+from ..runtime.parking import Parker
 from ..runtime.reporting import report
 from ..timing.timer import Timer
 from ..wal.slots import Slots
@@ -181,6 +182,7 @@ def _open_log(
             needed=placement.needed_bytes,
             report=_report_compaction,
             monotonic=SystemClock.monotonic,
+            new_parker=Parker,
         )
     except BaseException:
         log.files.unlock(log.lock)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from ..runtime.parking import Alarm, ring
+from ..runtime.parking import Parker, Wakeable
 from .checks import check_seconds
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .job import Job
 
-    Sleep = Callable[[threading.Lock, float], None]
+    Sleep = Callable[[Parker, float], None]
 
 
 class StopRequest:
@@ -33,7 +33,7 @@ class StopRequest:
     def __init__(self, sleep: Sleep) -> None:
         self._sleep = sleep
         self._lock = threading.Lock()  # guards the three below
-        self._waiters: list[Alarm] = []
+        self._waiters: list[Wakeable] = []
         self.cancelled = False
         """A caller cancelled the job."""
         self.overran = False
@@ -58,36 +58,35 @@ class StopRequest:
 
     def _wake(self) -> None:
         while self._waiters:
-            ring(self._waiters.pop())
+            self._waiters.pop().unpark()
 
     def wait(self, seconds: float) -> bool:
         """Sleep; `True` at once when asked to stop, `False` after the time."""
         check_seconds("seconds", seconds)
-        alarm = threading.Lock()
+        parker = Parker()
         with self._lock:
             if self.requested:  # guard: look before a handler sleeps
                 return True
-            alarm.acquire()
-            self._waiters.append(alarm)
+            self._waiters.append(parker)
         try:
-            self._sleep(alarm, seconds)
+            self._sleep(parker, seconds)
         finally:
-            self.forget(alarm)
+            self.forget(parker)
         return self.requested
 
-    def listen(self, alarm: Alarm) -> None:
-        """Have `alarm` rung when asked to stop; at once where that has been."""
+    def listen(self, waiter: Wakeable) -> None:
+        """Have it told when the attempt is asked to stop; at once if that has been."""
         with self._lock:
             if self.requested:
-                ring(alarm)
+                waiter.unpark()
             else:
-                self._waiters.append(alarm)
+                self._waiters.append(waiter)
 
-    def forget(self, alarm: Alarm) -> None:
-        """Have it not rung any more."""
+    def forget(self, waiter: Wakeable) -> None:
+        """Have it not told any more."""
         with self._lock:
-            if alarm in self._waiters:
-                self._waiters.remove(alarm)
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
 
 
 class JobContext:

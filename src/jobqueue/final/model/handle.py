@@ -8,10 +8,9 @@ from ..errors import JobCancelledError, JobQueueError
 from .transitions import Status
 
 if TYPE_CHECKING:
-    from threading import Lock
-
     from typing_extensions import TypeVar
 
+    from ..runtime.parking import Parker
     from .context import StopRequest
     from .handlers import Handler
     from .job import Job
@@ -83,8 +82,8 @@ class JobHandle(Generic[R_co]):
         """What runs it: the handler that it carries, or its name's, from its arrival on."""
         self._failure: tuple[str, str] | None = None
         """Error and traceback of the last failed attempt, as text."""
-        self._waiters: list[Lock] | None = None
-        """Locks that are released when it is finished or the queue closes."""
+        self._waiters: list[Parker] | None = None
+        """Where the callers sleep that wait for its end, or the queue's."""
         self._outcome: object = None
         """What the handler returned, or the exception that it raised last."""
 

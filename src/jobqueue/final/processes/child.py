@@ -23,6 +23,7 @@ from ..errors import RejectJobError, RetryJobError
 from ..model.context import JobContext, StopRequest
 from ..model.handlers import Handler
 from ..model.job import Job
+from ..runtime.parking import Parker
 from ..runtime.reporting import begun_in_handler, describe
 from . import wire
 from .wire import Assignment, Reference, RemoteError
@@ -180,8 +181,8 @@ class _Server:
                     self._stop.cancel()
 
 
-def _sleep(alarm: threading.Lock, seconds: float) -> None:
-    alarm.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
+def _sleep(parker: Parker, seconds: float) -> None:
+    parker.park(seconds)
 
 
 def _made(slots: dict[str, object]) -> Job:

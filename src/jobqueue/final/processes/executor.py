@@ -280,13 +280,13 @@ class _Limit:
 
 
 class _Forward:
-    """What a stop request rings: it lets the process know, from the timer's thread."""
+    """What a stop request tells: it lets the process know, from the timer's thread."""
 
     def __init__(self, process: WorkerProcess, attempt: int, timer: Timer) -> None:
         self._timer = timer
         self._tell = partial(process.stop, attempt)
 
-    def release(self) -> None:
+    def unpark(self) -> None:
         """The attempt is asked to stop. With locks of the queue, so that nothing is sent here."""
         self._timer.call_soon(self._tell)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from ..errors import reentered
 from .clock import SystemClock, give_way
-from .parking import ring
+from .parking import Parker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,24 +142,23 @@ class WorkerCondition:
     def __init__(self, mutex: Mutex) -> None:
         self._mutex = mutex
         # Each has a lock of its own, which is released to wake it. Guarded by the mutex.
-        self._sleepers: list[threading.Lock] = []
+        self._sleepers: list[Parker] = []
 
     def wait(self) -> None:
         """Sleep until woken; the mutex, held once, is free meanwhile. Worker threads only."""
-        alarm = threading.Lock()
-        alarm.acquire()
-        self._sleepers.append(alarm)
+        parker = Parker()
+        self._sleepers.append(parker)
         release_if_owned(self._mutex)
-        alarm.acquire()
+        parker.park()
         acquire_in_turn(self._mutex)
-        if alarm in self._sleepers:  # whoever woke this one was interrupted
+        if parker in self._sleepers:  # the thread that woke this one was interrupted
             # guard: a wake-up that was interrupted leaves no alarm behind
-            self._sleepers.remove(alarm)
+            self._sleepers.remove(parker)
 
     def notify(self) -> None:
         """Wake one of those who sleep, if any does. Any thread."""
         if self._sleepers:
-            ring(self._sleepers[-1])  # first, so that an interrupt between leaves no sleeper out
+            self._sleepers[-1].unpark()  # first: an interrupt between leaves no sleeper out
             self._sleepers.pop()
 
     def notify_all(self) -> None:

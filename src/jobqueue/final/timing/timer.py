@@ -15,7 +15,7 @@ from collections import deque
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from ..runtime.parking import acquire_within, ring
+from ..runtime.parking import Parker
 from .timer_wheel import TimerWheel
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ class Timer:
         self._mailbox: SimpleQueue[Callable[[], object]] = SimpleQueue()
         # `put` of a SimpleQueue may interrupt itself, so a signal handler can use it too. Nobody
         # waits in its `get`: before Python 3.13 a short timeout may be taken for none.
-        self._alarm = threading.Lock()  # free when the thread has something to look at
-        self._alarm.acquire()
+        self._parker = Parker()  # the thread's; woken when there is something to look at
         self._asleep_until: float = -1  # tick; -1 while awake
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="jobqueue-timer", daemon=True)
@@ -77,37 +76,37 @@ class Timer:
         finally:
             if tick < self._asleep_until or len(self._changes) % CHANGES_MAX == 0:
                 try:
-                    self._alarm.release()  # and not by `ring`, where an interruption may come first
-                except RuntimeError:  # it is free already
+                    self._parker.wake()  # not `unpark`, at whose entry an exception may come
+                except RuntimeError:  # it was woken already
                     pass
 
     def remove(self, item: object, tick: int) -> None:
         """Have `item` not fired, if it has not been yet."""
         self._changes.append((tick, item, False))
         if len(self._changes) % CHANGES_MAX == 0:
-            ring(self._alarm)
+            self._parker.unpark()
 
     def call_soon(self, function: Callable[[], object]) -> None:
         """Have the timer's thread call `function`. Safe in a signal handler."""
         self._mailbox.put(function)
-        ring(self._alarm)
+        self._parker.unpark()
 
-    def sleep(self, alarm: threading.Lock, seconds: float) -> None:
-        """Acquire `alarm`, which somebody may release, within so many seconds of the clock."""
+    def sleep(self, parker: Parker, seconds: float) -> None:
+        """Park until woken, at most so many seconds of the clock."""
         if not self._clock.manual:
-            alarm.acquire(timeout=min(seconds, threading.TIMEOUT_MAX))
+            parker.park(seconds)
             return
-        wake = _Wake(alarm)
+        wake = _Wake(parker)
         tick = tick_after(self._clock.monotonic() + seconds)
         self.schedule(wake, tick)
-        alarm.acquire()
+        parker.park()
         self.remove(wake, tick)
 
     def stop(self) -> None:
         """End the thread. Nothing fires any more."""
         self._unsubscribe()
         self._stopped = True
-        ring(self._alarm)
+        self._parker.unpark()
 
     def join(self, timeout: float) -> None:
         """Wait for the thread's end, where it has been started and is another one."""
@@ -144,7 +143,7 @@ class Timer:
             raise
 
     def _wait(self) -> None:
-        acquire_within(self._alarm, self._seconds_to_sleep())
+        self._parker.park(self._seconds_to_sleep())
         self._asleep_until = -1
         while not self._mailbox.empty():
             self._mailbox.get_nowait()()
@@ -177,10 +176,10 @@ def tick_before(seconds: float) -> int:
 class _Wake:
     """Ends a `sleep` on a manual clock."""
 
-    __slots__ = ("_alarm",)
+    __slots__ = ("_parker",)
 
-    def __init__(self, alarm: threading.Lock) -> None:
-        self._alarm = alarm
+    def __init__(self, parker: Parker) -> None:
+        self._parker = parker
 
     def __call__(self) -> None:
-        ring(self._alarm)
+        self._parker.unpark()

@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from jobqueue.final import LogWriteError
+from jobqueue.final.runtime.parking import Parker
 from jobqueue.final.wal.writing.batch import OpenBatch
 from tests.support.handlers import in_thread
 from tests.support.waiting import PATIENCE, eventually
@@ -19,19 +20,19 @@ def lock() -> threading.RLock:
 def test_nobody_waits_for_a_batch_that_is_done(lock: threading.RLock) -> None:
     batch = OpenBatch()
     batch.done = True
-    in_thread(batch.wait, lock).result(PATIENCE)
+    in_thread(batch.wait, lock, Parker()).result(PATIENCE)
     assert not batch.waiters
 
 
 def test_each_who_waits_for_a_batch_is_told_what_went_wrong(lock: threading.RLock) -> None:
     batch = OpenBatch()
-    waiting = [in_thread(batch.wait, lock) for _ in range(3)]
+    waiting = [in_thread(batch.wait, lock, Parker()) for _ in range(3)]
     assert eventually(lambda: len(batch.waiters) == 3)
     with lock:
         batch.done = True
         batch.error = LogWriteError(errno.EIO, "broken")
         for waiter in batch.waiters:
-            waiter.release()
+            waiter.unpark()
 
     errors = [each.exception(PATIENCE) for each in waiting]
     assert [type(error) for error in errors] == [LogWriteError] * 3
@@ -39,4 +40,4 @@ def test_each_who_waits_for_a_batch_is_told_what_went_wrong(lock: threading.RLoc
 
 
 def test_a_wait_for_a_batch_ends_with_its_time(lock: threading.RLock) -> None:
-    OpenBatch().wait(lock, 0.001)
+    OpenBatch().wait(lock, Parker(), 0.001)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import threading
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from ..format.record import Enqueued, Requeued
 
 if TYPE_CHECKING:
     from ..format.record import Record
+    from .callbacks import Parker
 
 _CALLS = (Enqueued, Requeued)
 """Records of calls that are undone when their batch cannot be written."""
@@ -31,7 +31,7 @@ class OpenBatch:
         """Whether a call waits for its fsync (under "fsync")."""
         self.urgent = False
         """Whether it is the thread's to write, at once."""
-        self.waiters: list[threading.Lock] = []
+        self.waiters: list[Parker] = []
         self.done = False
         self.error: LogWriteError | None = None
 
@@ -48,25 +48,25 @@ class OpenBatch:
         self.error = error
         self.done = True
         for waiter in self.waiters:
-            with contextlib.suppress(RuntimeError):  # it was woken before
-                waiter.release()
+            waiter.unpark()
 
-    def wait(self, lock: threading.RLock, timeout: float | None = None) -> None:
+    def wait(self, lock: threading.RLock, parker: Parker, timeout: float | None = None) -> None:
         """Wait until the batch is done, at most so many seconds. Without the lock, which guards it.
+
+        Args:
+            parker: a new one, where the calling thread sleeps.
 
         Raises:
             LogWriteError: it could not be brought to its level of durability.
         """
-        alarm = threading.Lock()
-        alarm.acquire()
         with lock:
             # guard: look before the wait for a batch
             #   without: if True:
             if not self.done:
-                self.waiters.append(alarm)
+                self.waiters.append(parker)
             else:
-                alarm.release()
-        alarm.acquire(timeout=-1 if timeout is None else timeout)
+                parker.unpark()
+        parker.park(timeout)
         if self.error is not None:
             raise again(self.error)
 

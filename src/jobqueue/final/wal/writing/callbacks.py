@@ -10,7 +10,17 @@ if TYPE_CHECKING:
     from ...errors import LogWriteError
     from ..format.record import Record
 
-__all__ = ["OnDurable", "OnEnded", "OnFailed"]
+__all__ = ["OnDurable", "OnEnded", "OnFailed", "Parker"]
+
+
+class Parker(Protocol):
+    """Where a caller sleeps until its batch is done; the owner's, which makes one for each wait."""
+
+    def park(self, seconds: float | None = None) -> bool:
+        """Sleep until woken, or so many seconds. On the caller's thread, without the lock."""
+
+    def unpark(self) -> None:
+        """Wake it, or keep it from falling asleep; never raises. Any thread, with the lock."""
 
 
 class OnDurable(Protocol):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..files import Files
-    from .callbacks import OnDurable, OnEnded, OnFailed
+    from .callbacks import OnDurable, OnEnded, OnFailed, Parker
 
 ASYNC_LINGER_SECONDS = 0.002
 FSYNC_LINGER_SECONDS = 0.05
@@ -44,6 +44,7 @@ class LogThread:
         needed: estimates the bytes of what the log is still needed for.
         report: called where a compaction failed.
         monotonic: real time in seconds.
+        new_parker: makes what a caller's thread sleeps in.
 
     Raises:
         OSError: the first segment cannot be started.
@@ -62,6 +63,7 @@ class LogThread:
         needed: Callable[[], int],
         report: Callable[[BaseException], None],
         monotonic: Callable[[], float],
+        new_parker: Callable[[], Parker],
     ) -> None:
         self._directory = directory
         self._lock = lock
@@ -70,6 +72,7 @@ class LogThread:
         self._on_failed = on_failed
         self._on_ended = on_ended
         self._monotonic = monotonic
+        self._new_parker = new_parker
         self._fsync_interval = options.fsync_interval
         self.is_async = options.durability == "async"
         self._is_fsync = options.durability == "fsync"

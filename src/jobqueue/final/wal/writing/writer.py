@@ -115,7 +115,7 @@ class LogWriter(LogThread):
     def wait(self, batch: OpenBatch) -> None:
         """Wait until the batch is done; see `OpenBatch.wait`."""
         if not (self._is_fsync and self._lead(batch)):
-            batch.wait(self._lock)
+            batch.wait(self._lock, self._new_parker())
 
     def _lead(self, batch: OpenBatch) -> bool:
         """Bring the batch to the disk on its caller's thread, where nobody else is at it.
@@ -190,6 +190,6 @@ class LogWriter(LogThread):
         self._compactor.stop(0.0)
         if self._thread.ident is None:  # it was never started
             self._end()
-        self._end_of_all.wait(self._lock, timeout)
+        self._end_of_all.wait(self._lock, self._new_parker(), timeout)
         if self._end_of_all.done and self._thread.ident is not None:
             self._thread.join(timeout)  # not alone: interrupted, it takes the thread for ended
