@@ -166,8 +166,8 @@ class Appender:
 
     Attributes:
         path: the segment's file.
-        position: length in bytes of what has been appended, header line included. Who copies into
-            the window without `append` moves it on.
+        position: length in bytes of what has been appended, header line included. A thread that
+            copies into the window without `append` moves it on.
         window: how bytes get into the file.
     """
 

@@ -49,7 +49,7 @@ _DIRECTORY_MODE = 0o700
 #   without: _SAFE = 0 | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 
-# Magic numbers of statfs(2): where fallocate(2) reserves blocks that a later write cannot lack.
+# Magic numbers of statfs(2): file systems whose fallocate(2) keeps blocks for all later writes.
 # Btrfs and ZFS copy on write, and network file systems promise nothing.
 _RESERVING = {0xEF53: "ext4", 0x58465342: "XFS", 0x01021994: "tmpfs"}
 
@@ -66,7 +66,7 @@ class Memory(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who holds a lock: a process id, or `None` where it cannot be told."""
+    """The process that holds a lock: its id, or `None` if it cannot be told."""
 
     pid: int | None
 
@@ -81,8 +81,8 @@ class Files:
     def make_directory(self, path: str) -> None:
         """Make a directory for its owner alone, and its parents, each of them durable.
 
-        One that exists is left as it is. Where it is empty, whoever made it may have died before
-        it was durable, so that is seen to, as far as its parent can be opened.
+        One that exists is left as it is. If it is empty, the process that made it may have died
+        before it was durable. So it is made durable now, as far as its parent can be opened.
 
         Raises:
             NotADirectoryError: something else is there.
@@ -133,14 +133,14 @@ class Files:
         return fd
 
     def unlock(self, fd: int) -> None:
-        """Release the lock, also where a forked child still holds a copy of the descriptor."""
+        """Release the lock, even if a forked child still holds a copy of the descriptor."""
         try:
             fcntl.flock(fd, fcntl.LOCK_UN)
         finally:
             os.close(fd)
 
     def owner(self, path: str) -> Owner | None:
-        """Tell who holds the lock on the file `path`, without taking it; `None` where nobody does.
+        """Tell which process holds the lock on the file `path`, without taking it; `None` if none.
 
         It looks by asking for a shared lock, which it lets go at once.
         """
@@ -200,7 +200,7 @@ class Files:
         return os.pread(fd, size, offset)
 
     def write(self, fd: int, data: bytes, offset: int) -> None:
-        """Write all of `data` at `offset`; where it fails, some of it may have been written."""
+        """Write all of `data` at `offset`; if it fails, some of it may have been written."""
         view = memoryview(data)
         while view:
             written = os.pwrite(fd, view, offset)
@@ -216,10 +216,10 @@ class Files:
     def allocate(self, fd: int, offset: int, length: int) -> None:
         """Reserve blocks for a part of the file, which grows to hold it, filled with NULs.
 
-        fallocate(2) itself: `posix_fallocate` pretends where the file system cannot.
+        fallocate(2) itself: `posix_fallocate` pretends if the file system cannot.
 
         Raises:
-            OSError: `EOPNOTSUPP` where the file system does not promise the blocks; `ENOSPC`.
+            OSError: `EOPNOTSUPP` if the file system does not promise the blocks; `ENOSPC`.
         """
         _allocate(fd, offset, length)
 
@@ -262,7 +262,7 @@ class Files:
         return number
 
     def sync_or_raise(self, fd: int) -> None:
-        """Call `sync`, for who can do without the difference: its failure is an `OSError`."""
+        """Call `sync`, for callers that need no errno: its failure is raised as an `OSError`."""
         number = self.sync(fd)
         if number:
             raise error_of(number)
@@ -271,7 +271,7 @@ class Files:
         """Have the file read from the disk from now on, as far as it has been fsynced.
 
         After an fsync that failed, what the kernel has in memory may never have got there. It
-        is asked, not forced; where it cannot be asked, nothing happens.
+        is asked, not forced; if it cannot be asked, nothing happens.
         """
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -334,7 +334,7 @@ def _flock(fd: int, path: str) -> None:
 
 
 def _read_pid(fd: int) -> int | None:
-    """Who wrote the lock file last; `None` where it does not say."""
+    """The process that wrote the lock file last; `None` if the file does not say."""
     owner = os.pread(fd, 32, 0).strip()
     return int(owner) if owner.isdigit() else None
 
@@ -381,11 +381,11 @@ def _sync_portably(fd: int) -> int:
 
 
 def _reserves_blocks(libc: ctypes.CDLL, fd: int) -> bool:
-    """Tell whether the file lies where `fallocate` keeps its promise."""
+    """Tell whether the file lies on a file system on which `fallocate` keeps its promise."""
     buffer = ctypes.create_string_buffer(512)  # struct statfs takes 120 bytes at most
     if libc.fstatfs(ctypes.c_int(fd), buffer) != 0:
         return False
-    # f_type comes first, a long; where it is not, nothing matches and the log is written plainly.
+    # f_type comes first, a long; if it is not, nothing matches and the log is written plainly.
     return ctypes.c_long.from_buffer(buffer).value in _RESERVING
 
 

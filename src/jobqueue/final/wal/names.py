@@ -84,7 +84,7 @@ def list_log(files: Files, directory: str, through: int | None = None) -> Listin
 
 
 def list_present(files: Files, directory: str, through: int | None = None) -> Listing:
-    """List what there is, as `list_log` does, also where segments are missing in between."""
+    """List what there is, as `list_log` does, even if segments are missing in between."""
     names = files.list_directory(directory)
     found = [f for name in names if (f := _parse_name(directory, name)) is not None]
     if through is not None:

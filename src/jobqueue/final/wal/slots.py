@@ -34,7 +34,7 @@ NOBODY = Interrupted(0, frozenset())
 
 
 def read_slots(files: Files, directory: str) -> Interrupted:
-    """What the slots of the last run say; nobody where there are none.
+    """What the slots of the last run say: no job was running if there are no slots.
 
     Raises:
         OSError: the file cannot be read, or is no regular file.

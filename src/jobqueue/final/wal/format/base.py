@@ -52,7 +52,7 @@ else:
                 super().__init__(name, bases, namespace)
 
         class Struct(metaclass=StructMeta):
-            """Base of the records where msgspec cannot be had."""
+            """Base of the records if msgspec cannot be had."""
 
             __struct_fields__: ClassVar[tuple[str, ...]]
 

@@ -1,7 +1,7 @@
 """Records to lines and back; commit and header lines with their checksums.
 
-Lines are encoded and decoded by msgspec where it can be had, else by the standard library
-(`_stdlib_codec`), to the same bytes. Everything that a log can hold is untrusted: whatever is
+Lines are encoded and decoded by msgspec if it can be had, else by the standard library
+(`stdlib_codec`), to the same bytes. Everything that a log can hold is untrusted: whatever is
 wrong with a line, decoding raises `RecordError` and nothing else.
 """
 
@@ -146,7 +146,7 @@ def encode_batch(records: Sequence[Record], number: int, synced: int) -> bytes:
 
 
 def encode_header(number: int, first: int, next_batch: int | None = None) -> bytes:
-    """Return the header line of a segment, or of a snapshot where `next_batch` is given."""
+    """Return the header line of a segment, or of a snapshot if `next_batch` is given."""
     kind = b"segment" if next_batch is None else b"snapshot"
     head = b'{"format":"jobqueue-log","version":%d,"%b":%d,"first":%d' % (
         VERSION,
@@ -181,7 +181,7 @@ def decode_heads(heads: Sequence[bytes]) -> tuple[list[int], list[int], list[int
 
 
 def parse_header(line: bytes) -> Header | None:
-    """Parse a header line with its newline, or return `None` where anything in it is wrong.
+    """Parse a header line with its newline, or return `None` if anything in it is wrong.
 
     A version that is not `VERSION` is the caller's to refuse; its numbers are all 0.
     """

@@ -44,7 +44,7 @@ class _Record(Struct, tag_field="op", omit_defaults=True, gc=False):
 
 
 class Enqueued(_Record, tag="enqueued"):
-    """A job was accepted. `payload` holds it where it is UTF-8, else `binary`; see below.
+    """A job was accepted. `payload` holds it if it is UTF-8, else `binary`; see below.
 
     `due` is the Unix time of a delayed job, `delay` what was asked for, to clamp it; both are
     `None` for any other job.
@@ -97,7 +97,7 @@ class Failed(_Record, tag="failed"):
 
 
 class Cancelled(_Record, tag="cancelled"):
-    """The job was cancelled; `started` is `None` where it had never run.
+    """The job was cancelled; `started` is `None` if it had never run.
 
     `error` and `traceback` are what its handler raised when it was asked to stop.
     """
@@ -140,7 +140,7 @@ Record: TypeAlias = (
 
 
 def payload_fields(payload: bytes) -> tuple[str, bytes]:
-    """Return `payload` and `binary` of an `Enqueued`: text where it is valid UTF-8, else bytes."""
+    """Return `payload` and `binary` of an `Enqueued`: text if it is valid UTF-8, else bytes."""
     try:
         return payload.decode(), b""
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""The record codec on the standard library, for where msgspec cannot be had.
+"""The record codec on the standard library, used if msgspec cannot be had.
 
 It writes the very bytes that msgspec writes and is as strict in reading; beyond that it refuses
 an object that has the same key twice.
@@ -175,7 +175,7 @@ def _to_float(value: Any, name: str) -> float:
 def _to_str(value: Any, name: str) -> str:
     if not isinstance(value, str):
         _wrong(name)
-    value.encode()  # raises UnicodeEncodeError, a ValueError, where there are lone surrogates
+    value.encode()  # raises UnicodeEncodeError, a ValueError, if there are lone surrogates
     return value
 
 

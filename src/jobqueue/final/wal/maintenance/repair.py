@@ -58,12 +58,12 @@ def repair(files: Files, directory: str, new: str) -> Salvage:
 
     They keep their order and are in batches of other sizes there: in a snapshot, as if the old
     segments had been compacted. Which jobs were running when the process died is taken over too.
-    The caller holds the old log's lock. Where it fails, `new` is not there; it may be called again.
+    The caller holds the old log's lock. If it fails, `new` is not there; it may be called again.
 
     Raises:
         FileExistsError: `new` is there already.
         FileNotFoundError: there is no log in `directory`.
-        OSError: as `ENOSPC`; or a file cannot be read, though it is a regular file. Where the
+        OSError: as `ENOSPC`; or a file cannot be read, though it is a regular file. If the
             disk is failing (`EIO`) the error says how to copy the file first.
     """
     segments = list_present(files, directory).files
@@ -130,7 +130,7 @@ def _write(files: Files, partial: str, through: int, records: Iterator[Record]) 
 
 
 def _copy_slots(files: Files, directory: str, partial: str) -> None:
-    """Take over who was running; without, nobody is blamed for the last crash."""
+    """Take over which jobs were running; without that, no job is blamed for the last crash."""
     with contextlib.suppress(FileNotFoundError):
         data = _read_slots(files, path_in(directory, SLOTS_NAME))
         fd = files.create(path_in(partial, SLOTS_NAME))

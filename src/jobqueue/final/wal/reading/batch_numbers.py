@@ -16,10 +16,10 @@ class BatchNumbers:
     """Numbers that were seen, each with the CRC of its batch: 4 bytes a batch.
 
     Args:
-        first: the number of the first batch that there should be; `None` where nobody knows.
+        first: the number of the first batch that there should be; `None` if it is not known.
 
     Attributes:
-        expected: the number that should follow; `None` as long as nobody knows. It is above all
+        expected: the number that should follow; `None` as long as it is not known. It is above all
             that were seen and all that are known to have been written.
         last: the highest number seen, or known to stand before the first; 0 for none.
     """

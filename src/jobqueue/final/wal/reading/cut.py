@@ -15,7 +15,7 @@ _COPY_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Cut:
-    """What is to be cut off a file: all from `offset` on; `keep` where a copy must be kept."""
+    """What is to be cut off a file: all from `offset` on; `keep` if a copy must be kept."""
 
     file: LogFile
     offset: int
@@ -33,9 +33,9 @@ class Torn:
 def distrust_memory(files: Files, directory: str) -> None:
     """Have the last segment read from the disk by the replay that follows.
 
-    After an fsync that failed, the kernel takes for clean what never reached the disk, and shows
-    it to whoever reads, until it happens to forget it; and the next fsync succeeds. Only the last
-    segment can hold such bytes: no other was begun after that.
+    After an fsync that failed, the kernel takes for clean what never reached the disk. Every read
+    shows those bytes until the kernel happens to forget them; and the next fsync succeeds. Only
+    the last segment can hold such bytes: no other was begun after that.
 
     Raises:
         LogCorruptError: a segment is missing.
@@ -61,7 +61,7 @@ def recover(files: Files, directory: str, torn: Torn | None) -> list[str]:
         The paths of the copies.
 
     Raises:
-        OSError: as `ENOSPC`, where the copy could not be made; nothing was cut then.
+        OSError: as `ENOSPC`, if the copy could not be made; nothing was cut then.
     """
     cuts = torn.cuts if torn is not None else ()
     # guard: copy before truncation

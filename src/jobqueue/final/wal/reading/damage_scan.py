@@ -167,7 +167,7 @@ class DamageScan:
     # Findings
 
     def _note_damage(self, damage: Damage) -> None:
-        self._tell_damage(unless_nuls=True)  # the end of the last file, where this has no header
+        self._tell_damage(unless_nuls=True)  # the end of the last file, if this has no header
         if damage.offset == 0 < damage.end and not damage.nuls:
             damage = replace(damage, problem="the header is damaged")
         self._damage = damage

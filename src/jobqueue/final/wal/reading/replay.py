@@ -34,7 +34,7 @@ class Replay:
     """One pass through a log, in bounded memory (and 4 bytes a batch).
 
     Iterate over it once: it yields the records of whole batches in order, in lists of one or more
-    batches, and raises `LogCorruptError` where the log lost what it had promised to keep, or holds
+    batches. It raises `LogCorruptError` if the log lost what it had promised to keep, or holds
     what is no record. That may show only after records from before the damage were yielded. A
     file that cannot be read raises `OSError`. After the end, these tell what was found:
 

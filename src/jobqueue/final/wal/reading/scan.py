@@ -98,7 +98,7 @@ class Batches:
 
 @dataclass(slots=True)
 class Damage:
-    """Bytes that belong to no whole batch; `nuls` where they are nothing but NULs."""
+    """Bytes that belong to no whole batch; `nuls` if they are nothing but NULs."""
 
     file: LogFile
     offset: int
@@ -188,7 +188,7 @@ class _Scanner:
         self._rest = self._rest[size:]
 
     def _take_whole(self) -> Batches | None:
-        """Take all batches off the rest, all at once; `None` where anything is unusual."""
+        """Take all batches off the rest, all at once; `None` if anything is unusual."""
         parts = BATCH_END.split(self._rest)
         covered = parts[:-1:2]
         try:

@@ -32,7 +32,7 @@ class Finding:
 
     Attributes:
         file: name of the file.
-        offset, end: the bytes that are damaged; equal where bytes are missing.
+        offset, end: the bytes that are damaged; equal if bytes are missing.
         problem: what is wrong there.
         whole: the bytes are a whole batch all the same.
     """
@@ -61,7 +61,7 @@ class Run(NamedTuple):
     """Batches one after the other.
 
     Attributes:
-        expected: the number that should follow; `None`: nobody knows.
+        expected: the number that should follow; `None` if it is not known.
         repeated: it is a single one that was seen before; otherwise they are new.
         problem: it is a single one whose number is too low, in these words; otherwise they are
             numbered one by one.
@@ -210,7 +210,7 @@ def _boasts(batches: Batches) -> Iterator[Finding]:
 
 
 def _end_of_order(batches: Batches, start: int) -> int:
-    """Return up to where the batches from `start` on are numbered one by one."""
+    """Return the index up to which the batches from `start` on are numbered one by one."""
     numbers = batches.numbers
     if start == 0 and numbers == list(range(numbers[0], numbers[0] + len(numbers))):
         return len(numbers)

@@ -35,7 +35,7 @@ INLINE_RECORDS_MAX = 2_000 if HAVE_MSGSPEC else 200
 
 
 class ActiveSegment:
-    """Where batches go.
+    """The segment that batches are appended to, and its successors.
 
     Raises:
         OSError: the first segment cannot be started.
@@ -119,7 +119,7 @@ class ActiveSegment:
     """What `copy` copied last and its caller has not told the owner of yet."""
 
     def write(self, records: Sequence[Record]) -> None:
-        """Append a batch, in a new segment where this one is full.
+        """Append a batch, in a new segment if this one is full.
 
         Records that are more than any reader takes for one batch become several.
 
@@ -187,7 +187,7 @@ class ActiveSegment:
         """Seal the active segment and start another.
 
         The header of the new one says that all before it is on the disk; that is so by then. It
-        may be on the disk too, also where it could not be started and was unlinked: so a sealed
+        may be on the disk too, even if it could not be started and was unlinked: so a sealed
         segment takes no more batches.
         """
         self.seal()

@@ -19,7 +19,7 @@ _CALLS = (Enqueued, Requeued)
 
 
 class OpenBatch:
-    """The records that are written together, and who waits for them."""
+    """The records that are written together, and the threads that wait for them."""
 
     __slots__ = ("awaited", "done", "error", "records", "told", "urgent", "waiters")
 
@@ -44,7 +44,7 @@ class OpenBatch:
         return [record for record in self.records if not isinstance(record, _CALLS)]
 
     def end(self, error: LogWriteError | None) -> None:
-        """With the lock: wake those who wait. Twice does no harm."""
+        """With the lock: wake the threads that wait. Twice does no harm."""
         self.error = error
         self.done = True
         for waiter in self.waiters:
@@ -54,7 +54,7 @@ class OpenBatch:
         """Wait until the batch is done, at most so many seconds. Without the lock, which guards it.
 
         Args:
-            parker: a new one, where the calling thread sleeps.
+            parker: a new one, in which the calling thread sleeps.
 
         Raises:
             LogWriteError: it could not be brought to its level of durability.

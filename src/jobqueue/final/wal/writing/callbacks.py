@@ -44,7 +44,7 @@ class OnDurable(Protocol):
 
 
 class OnFailed(Protocol):
-    """Told once that the log has failed for good, before anybody who waits for it can go on.
+    """Told once that the log has failed for good, before any thread that waits for it can go on.
 
     Thread: the log's.
     Lock: held.

@@ -31,7 +31,7 @@ class Compactor:
 
     Args:
         needed: estimates the bytes of what is unfinished, failed and retained.
-        report: called where a compaction failed; the log goes on without.
+        report: called if a compaction failed; the log goes on without.
     """
 
     def __init__(

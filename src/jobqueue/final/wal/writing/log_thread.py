@@ -42,7 +42,7 @@ class LogThread:
         on_failed: told that the log has failed for good.
         on_ended: told that nothing will touch the log any more.
         needed: estimates the bytes of what the log is still needed for.
-        report: called where a compaction failed.
+        report: called if a compaction failed.
         monotonic: real time in seconds.
         new_parker: makes what a caller's thread sleeps in.
 
@@ -82,7 +82,7 @@ class LogThread:
         elif self._is_fsync:  # a caller that was interrupted may have left it
             self._linger = min(self._linger, FSYNC_LINGER_SECONDS)
         self._open = OpenBatch()
-        # While set, the segment is the thread's alone, or the leader's. Where there is neither, a
+        # While set, the segment is the thread's alone, or the leader's. If there is neither, a
         # leader was interrupted: its records are in `_active.copied` if it was copied by then.
         self._writing: OpenBatch | None = None
         self._leader: int | None = None  # the thread that may fsync: the log's, or a caller's
@@ -288,7 +288,7 @@ class LogThread:
             self._finish(self._end_of_all, None)
 
     def _await_leader(self) -> None:
-        """With the lock: wait for a caller that leads, where the thread dies beside it."""
+        """With the lock: wait for a caller that leads, if the thread dies beside it."""
         while self._leader is not None:
             self._work.wait(FSYNC_LINGER_SECONDS)
 
@@ -324,12 +324,12 @@ class LogThread:
             self._open.records[:0] = batch.outcomes()
 
     def _break(self, error: LogWriteError, batch: OpenBatch | None) -> None:
-        """The log has failed for good: nothing is written any more, whoever waits is told."""
+        """The log has failed for good: write nothing any more, and tell all waiting threads."""
         with self._lock:
             if self.failure is not None:
                 return
             self.failure = error  # guard: a failed log takes nothing more
-            self._on_failed(error)  # first: nothing starts any more when those who wait hear of it
+            self._on_failed(error)  # first: nothing starts any more when waiting threads hear of it
             if batch is not None:
                 self._finish(batch, error)
             self._writing = None

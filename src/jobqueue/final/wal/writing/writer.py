@@ -1,7 +1,7 @@
 """Group commit: records gather in the open batch, and one write carries them all.
 
 A record is added under the same lock that guards the change it tells of, so that the log's order
-is the order of the changes. Where the segment is a shared map, a caller's thread then copies the
+is the order of the changes. If the segment is a shared map, a caller's thread then copies the
 batch into it by itself: no system call, so nothing to wait for. Under "fsync" a caller that finds
 nobody at it leads: it copies the open batch and fsyncs it on its own thread, which saves two
 hand-overs between threads. Everything else (writes, most fsyncs, sealing, reserving room) is done
@@ -35,7 +35,7 @@ class LogWriter(LogThread):
     # ── callers' threads, with the lock ──────────────────────────────────────────────────────
 
     def check(self) -> None:
-        """Raises `LogWriteError` where a new job would not be taken."""
+        """Raises `LogWriteError` if a new job would not be taken."""
         if self.failure is not None:
             raise again(self.failure)
         if self._leader is not None:
@@ -48,12 +48,12 @@ class LogWriter(LogThread):
         return self._leader == threading.get_ident()
 
     def refuse_leader(self) -> None:
-        """Raises `RuntimeError` where the calling thread leads. No lock needed."""
+        """Raises `RuntimeError` if the calling thread leads. No lock needed."""
         if self.leads():  # guard: a signal handler above a caller that leads does not wait for it
             raise reentered()
 
     def add(self, record: Record) -> None:
-        """Add a record. Where the log has failed it goes nowhere."""
+        """Add a record. If the log has failed it goes nowhere."""
         if self.failure is None:
             self._open.records.append(record)
             if self._write_due == NEVER:
@@ -64,7 +64,7 @@ class LogWriter(LogThread):
         """Bring what has been added to its level of durability, as far as no system call is needed.
 
         Args:
-            inline: `False` where the records are known to be large.
+            inline: `False` if the records are known to be large.
 
         Returns:
             `None` if they are there and the owner knows; else the batch to `wait` for, without
@@ -118,7 +118,7 @@ class LogWriter(LogThread):
             batch.wait(self._lock, self._new_parker())
 
     def _lead(self, batch: OpenBatch) -> bool:
-        """Bring the batch to the disk on its caller's thread, where nobody else is at it.
+        """Bring the batch to the disk on its caller's thread, if no other thread is at it.
 
         Returns:
             Whether it is there; otherwise the log's thread sees to it.
@@ -143,7 +143,7 @@ class LogWriter(LogThread):
                     self._work.notify()
 
     def _take_lead(self, batch: OpenBatch, me: int) -> bool:
-        """With the lock: copy the batch into the log; `False` where that is the log's thread's."""
+        """With the lock: copy the batch into the log; `False` if the log's thread has to do it."""
         if batch is not self._open or batch.urgent:
             return False
         # guard: no caller leads beside the log's thread
