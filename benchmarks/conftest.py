@@ -10,7 +10,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 ROUNDS = 5
 JOBS_IN_CHECK = 40
-"""How many jobs a benchmark has where it only shows that it runs."""
+"""How many jobs a benchmark has if it only shows that it runs."""
 
 
 class Measure:
@@ -21,7 +21,7 @@ class Measure:
         self._pedantic: Callable[..., object] = benchmark.pedantic
 
     def jobs(self, jobs: int) -> int:
-        """The number of jobs to be had, where `jobs` are wanted."""
+        """The number of jobs to be had, if `jobs` are wanted."""
         return min(jobs, JOBS_IN_CHECK) if self._benchmark.disabled else jobs
 
     def __call__(self, load: Callable[[int], object], jobs: int) -> None:

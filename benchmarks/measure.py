@@ -39,7 +39,7 @@ class Figure:
     Attributes:
         name: what is compared with what.
         measured: the ratio, or a count, in `unit`.
-        wanted: the bound; `None` where a figure is only told.
+        wanted: the bound; `None` if a figure is only told.
         at_most: whether the bound is an upper one.
         detail: the absolute figures behind it, for scale.
     """

@@ -225,7 +225,7 @@ def _with_first(rows: Sequence[Series]) -> Iterator[tuple[bool, Series]]:
 
 
 def _label_ends(axes: Any, x: float, ends: Mapping[str, float]) -> None:
-    """Name each line at its end, moved apart where two end close to each other."""
+    """Name each line at its end, moved apart if two end close to each other."""
     low, high = (math.log10(limit) for limit in axes.get_ylim())
     gap = (high - low) / 16
     above = -math.inf

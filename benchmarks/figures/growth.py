@@ -102,7 +102,7 @@ JOBS = 20_000
 class LongQueue:
     """A queue that always holds so many jobs, and as many again for a moment as are put through.
 
-    Processor time is counted, and the lane is never full: who waits for whom is another matter.
+    Processor time is counted, and the lane is never full: how threads wait is another matter.
     """
 
     def __init__(self, length: int) -> None:
@@ -248,7 +248,7 @@ class Waiting:
 
 
 def wheel_of(pending: int, stride: int = 0) -> Callable[[], float]:
-    """Seconds an item in a wheel that holds so many, where time moves by `stride` at least."""
+    """Seconds an item in a wheel that holds so many, if time moves by `stride` at least."""
     turning: TimerWheel[Waiting] = TimerWheel()
     advance, next_tick = turning.advance, turning.next_tick
 

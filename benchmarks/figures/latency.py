@@ -86,7 +86,7 @@ def quantile(values: Seconds, share: float) -> float:
 
 
 def _paced(opened: Callable[[Stamps], Iterator[Enqueue]]) -> Seconds:
-    """Offer jobs at a steady pace; who falls behind catches up."""
+    """Offer jobs at a steady pace; after falling behind, catch up."""
     stamps = Stamps()
     jobs = round(JOBS_PER_SECOND * SECONDS)
     with contextmanager(opened)(stamps) as enqueue:

@@ -53,7 +53,7 @@ def _rate(*, asking: bool) -> float:
                 jq.enqueue(Job(PAYLOAD, id=f"job-{number}"))
             jq.join()
 
-        thread = threading.Thread(target=ask)  # it only wakes up where it does not ask
+        thread = threading.Thread(target=ask)  # it only wakes up if it does not ask
         thread.start()
         try:
             return rate(JOBS, through)

@@ -4,8 +4,9 @@ A server answers 4xx to what may go better later, which is retried with backoff,
 never will, which becomes a dead letter at once.
 
 Delivery is at least once. Between the last byte of an e-mail and the server's 250 nobody can know
-whether it was taken (RFC 1047); who is cut off there, by a timeout or a kill, sends again. The
-job's id is the Message-ID, so that a server, or the reader's program, can tell a second copy.
+whether it was taken (RFC 1047). A sender that is cut off there, by a timeout or a kill, sends
+again. The job's id is the Message-ID, so that a server, or the reader's program, can tell a second
+copy.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ class Mailer:
         self._worker.smtp = None
         try:
             yield smtp
-        except SMTPResponseException as error:  # where smtplib itself reads the reply
+        except SMTPResponseException as error:  # if smtplib itself reads the reply
             smtp.close()
             raise _failure(error.smtp_code, error.smtp_error) from error
         except BaseException:
@@ -150,7 +151,7 @@ def open_queue(settings: Settings, mailer: Mailer) -> JobQueue:
         num_workers=10,
         queue_size=100,
         max_retries=4,
-        base_delay=0.2,  # minutes, where the servers are not all of this machine
+        base_delay=0.2,  # minutes, if the servers are not all of this machine
         max_delay=1.0,
         persist_path=settings.log,
         status_retention=settings.mails,  # ids that are still refused as duplicates

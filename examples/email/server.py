@@ -25,7 +25,7 @@ class Domain:
     """What one domain's server is like; the shares are of its attempts."""
 
     errors: float = 0.0  # 451 after the e-mail: something is wrong over there
-    greylists: bool = False  # 450 to the first attempt: who comes back is no spammer
+    greylists: bool = False  # 450 to the first attempt: a client that comes back is no spammer
     busy: float = 0.0  # 421: try later
     late: float = 0.0  # takes the e-mail, but says so after the sender has lost patience
     full: bool = False  # 452, always: nobody reads what is in there

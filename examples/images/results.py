@@ -18,7 +18,7 @@ WORTH = 1.2
 worth its memory."""
 
 FREE = 0.75
-"""For how much of its time a handler in a process of its own computes, at least, where other
+"""For how much of its time a handler in a process of its own computes, at least, if other
 programs leave it a core."""
 
 

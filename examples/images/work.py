@@ -2,7 +2,7 @@
 
 They stand at the top level of a module of their own, so that worker processes can import them
 by name. A payload is the path of a picture, not the picture: payloads go through the queue, and
-through its log where it has one; large things stay in files.
+through its log if it has one; large things stay in files.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LINEAR = [linear(value) for value in range(256)]
 def resize(payload: bytes, context: JobContext) -> None:
     """Make the picture in the file `payload` smaller, into the directory of the header `into`.
 
-    Idempotent: it makes the same files again. One is there whole or not at all, also where this
+    Idempotent: it makes the same files again. One is there whole or not at all, even if this
     process is killed.
 
     Raises:

@@ -1,4 +1,4 @@
-"""`python -m jobqueue.cli`: the command where its script is not on the path."""
+"""`python -m jobqueue.cli`: the command, if its script is not on the path."""
 
 import sys
 

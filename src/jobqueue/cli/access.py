@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _TRIES = 5
-"""How often a log is read anew whose files went away while it was read."""
+"""How often a log is read anew if its files went away while it was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Log:
     Attributes:
         directory: absolute path.
         files: how its files are to be read.
-        owner: who has it open; `None` where nobody has, or this command has it locked.
+        owner: the process that has it open; `None` if none has, or this command has it locked.
     """
 
     directory: str
@@ -59,7 +59,7 @@ def find_log(path: str) -> str:
 
 
 def read_log(path: str, work: Callable[[Log], _T]) -> _T:
-    """Have a log read by `work`, without a lock; once more where a queue changed it meanwhile.
+    """Have a log read by `work`, without a lock; once more if a queue changed it meanwhile.
 
     Raises:
         CommandError: there is no log, or its version is unknown.
@@ -125,7 +125,7 @@ def _check_versions(log: Log) -> None:
 
 
 def _version(files: Files, file: LogFile) -> int:
-    """Read the version of a file; where it does not tell, that is damage, not another version."""
+    """Read the version of a file; if it does not tell, that is damage, not another version."""
     try:
         with closing(scan(files, file)) as items:
             first = next(items, None)

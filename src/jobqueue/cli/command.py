@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # where the locale is not UTF-8
+            stream.reconfigure(errors="backslashreplace")  # if the locale is not UTF-8
     parsed = _parser().parse_args(arguments)
     try:
         code = _run(parsed.run, parsed)

@@ -35,7 +35,7 @@ def dead(arguments: Namespace) -> Exit:
 
 
 def _letters(jobs: Jobs) -> list[Entry]:
-    """Return the failed jobs; who failed first comes first."""
+    """Return the failed jobs; the one that failed first comes first."""
     failed = [entry for entry in jobs if entry.status is Status.FAILED]
     return sorted(failed, key=lambda entry: entry.state.finished or 0.0)
 

@@ -54,7 +54,7 @@ class _Report:
     Attributes:
         bytes: size of its files, with those that a compaction or a start would remove.
         kept_aside: what was cut off after crashes: names and sizes.
-        counts: `None` where the log is damaged.
+        counts: `None` if the log is damaged.
         torn: where it is torn, in words.
         damage: where it is damaged.
     """

@@ -89,7 +89,7 @@ class Jobs:
         reading: how the log was read.
         state: the jobs by number.
         now: Unix time of the look.
-        running: numbers of the jobs that were running when the process ended, or are, where one
+        running: numbers of the jobs that were running when the process ended, or are, if one
             has the log open.
         in_use: whether that is so.
 
@@ -123,7 +123,7 @@ class Jobs:
 
 
 def as_json(entry: Entry) -> dict[str, Any]:
-    """All that the log knows of a job; `payload` where it is text, else `binary` in base64."""
+    """All that the log knows of a job; `payload` if it is text, else `binary` in base64."""
     state, was = entry.state, entry.state.enqueued
     fields: dict[str, Any] = {
         "job": was.job,

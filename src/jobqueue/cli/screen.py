@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 PAYLOAD_CHARACTERS_MAX = 200
-"""How much of a payload is shown where not all of it is asked for."""
+"""How much of a payload is shown if not all of it is asked for."""
 
 _BINARY_BYTES_MAX = PAYLOAD_CHARACTERS_MAX // 4 * 3
 _WIDE = 10_000

@@ -164,7 +164,7 @@ class JobQueue:
             self._work.notify()
 
     def metrics(self) -> Metrics:
-        """How many jobs are where now, and how many have been: a consistent snapshot."""
+        """How many jobs are in each state now, and how many have been: a consistent snapshot."""
         with self._lock:
             return self._counters.snapshot()
 

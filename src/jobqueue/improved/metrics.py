@@ -1,4 +1,4 @@
-"""How many jobs are where, and how many have been."""
+"""How many jobs are in each state, and how many have been."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Metrics:
 
 @dataclass(slots=True)
 class Counters:
-    """What has happened so far. Each count only grows; where the jobs are follows from them.
+    """What has happened so far. Each count only grows; what state the jobs are in follows.
 
     Not thread-safe: the queue changes and reads it under its own lock.
     """

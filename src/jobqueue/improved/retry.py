@@ -21,8 +21,8 @@ def backoff(base_delay: float, attempt: int) -> float:
 class RetrySchedule:
     """Attempts that are not due yet, or due and not yet taken.
 
-    One binary heap per priority, ordered by the time at which its attempts are due and, where
-    that is the same, by the order in which they were added. Adding and taking cost O(log n).
+    One binary heap per priority, ordered by the time at which its attempts are due and, if that
+    is the same, by the order in which they were added. Adding and taking cost O(log n).
 
     Not thread-safe: the queue calls it under its own lock.
     """
@@ -38,12 +38,12 @@ class RetrySchedule:
         heapq.heappush(self._heaps[attempt.job.priority], (due, next(self._order), attempt))
 
     def pop_due(self, priority: Priority, now: float) -> Attempt | None:
-        """Take the attempt that has been due longest, or `None` where none is due at `now`."""
+        """Take the attempt that has been due longest, or `None` if none is due at `now`."""
         heap = self._heaps[priority]
         if not heap or heap[0][0] > now:
             return None
         return heapq.heappop(heap)[2]
 
     def next_due(self) -> float | None:
-        """When the next attempt is due, or `None` where none waits."""
+        """When the next attempt is due, or `None` if none waits."""
         return min((heap[0][0] for heap in self._heaps.values() if heap), default=None)
