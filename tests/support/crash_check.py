@@ -68,7 +68,7 @@ def examine(
     Args:
         remains: what the crash left; it is not changed.
         expected: what may be found of each job that was ever mentioned to the queue.
-        running: jobs that must be known to have been running, where the log has them.
+        running: jobs that must be known to have been running, if the log has them.
         forgetful: whether finished jobs may have been forgotten.
     """
     verdict = Verdict()

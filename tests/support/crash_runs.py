@@ -282,7 +282,7 @@ class CrashRun:
     def _asked(
         self, steps: dict[str, Step], call: Callable[[], object], *, undone: bool = True
     ) -> bool:
-        """Make a call that promises steps; `undone` where none of them is made if it raises."""
+        """Make a call that promises steps; `undone`: if it raises, none of them is made."""
         seen = self.ledger.seen()
         try:
             call()

@@ -1,4 +1,4 @@
-"""Whether tests run without the GIL, where that is what was asked for."""
+"""Whether tests run without the GIL, if that is what was asked for."""
 
 from __future__ import annotations
 

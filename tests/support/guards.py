@@ -12,8 +12,8 @@ its condition never holds. If another line is left without the guard, it stands 
     #   without: if handle is None and self._idle:
     if handle is not None and self._idle:
 
-There may be several such lines; one with nothing behind `without:` takes the line away. Tests that notice are those that mirror the
-file, unless `NOTICED_BY` names others.
+There may be several such lines; one with nothing behind `without:` takes the line away. Tests that
+notice are those that mirror the file, unless `NOTICED_BY` names others.
 
 Not among the guards, since another one makes up for them:
 
@@ -129,7 +129,7 @@ class Guard:
 
 
 class MisplacedGuardError(Exception):
-    """A guard's comment stands where there is nothing that it could guard."""
+    """A guard's comment stands beside nothing that it could guard."""
 
 
 def guards_in(text: str, file: str) -> list[Guard]:

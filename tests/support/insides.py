@@ -1,7 +1,7 @@
 """The one door to what the package keeps to itself.
 
-A test asks the public API. What only the inside can tell (who sleeps, who holds a lock, what a
-race does between two steps) it asks for here, so that a renamed part is followed in one place.
+A test asks the public API. What only the inside can tell it asks for here: which thread sleeps or
+holds a lock, what a race does between two steps. So a renamed part is followed in one place.
 `tests/test_architecture.py` refuses an underscored name of the package in any other test module.
 
 A `Seam` names a private method for `monkeypatch.setattr(*seam, replacement)`.
@@ -118,7 +118,7 @@ def processes(jq: JobQueue) -> Processes:
     return processes
 
 
-# --- who waits, and where a queue stands ----------------------------------------------------
+# --- what waits, and where a queue stands ---------------------------------------------------
 
 
 def producers(jq: JobQueue, priority: Priority | None = None) -> Collection[object]:
@@ -302,7 +302,7 @@ def is_owned(mutex: Mutex) -> bool:
 
 
 def asleep_on(condition: WorkerCondition) -> Sequence[Parker]:
-    """Where the workers sleep, first come first."""
+    """What the workers sleep in, first come first."""
     return condition._sleepers
 
 
@@ -347,7 +347,7 @@ def is_woken(parker: Parker) -> bool:
 
 
 def parker_of(timer: Timer) -> Parker:
-    """Where the timer's thread sleeps."""
+    """What the timer's thread sleeps in."""
     return timer._parker
 
 
@@ -357,7 +357,7 @@ def thread_of(timer: Timer) -> threading.Thread:
 
 
 def subscribers(clock: ManualClock) -> Sequence[object]:
-    """Who is told that time was moved."""
+    """What is told that time was moved."""
     return clock._subscribers
 
 
@@ -504,17 +504,17 @@ def line(jq: naive.JobQueue) -> Any:
 
 
 def work(jq: improved.JobQueue) -> threading.Condition:
-    """Where the workers wait for a job."""
+    """What the workers wait on for a job."""
     return jq._work
 
 
 def room(jq: improved.JobQueue, priority: improved.Priority) -> threading.Condition:
-    """Where the producers of a lane wait for room."""
+    """What the producers of a lane wait on for room."""
     return jq._room[priority]
 
 
 def progress(jq: improved.JobQueue) -> threading.Condition:
-    """Where `close` waits for the workers."""
+    """What `close` waits on for the workers."""
     return jq._progress
 
 

@@ -2,7 +2,7 @@
 
 While a model runs, the standard library's locks, conditions, threads and time are those of
 `interleave-test`: one thread runs at a time, and which one goes on is the explorer's choice. Time
-stands still but where all threads wait: then the first timeout among them runs out. So a wake-up
+stands still until all threads wait: then the first timeout among them runs out. So a wake-up
 that is lost is a deadlock, or shows in the time.
 """
 
@@ -37,7 +37,7 @@ Broken = interleave.InterleaveError
 Deadlock = interleave.DeadlockError
 
 TIMES = int(os.environ.get("INTERLEAVINGS", "1"))
-"""Tries so many times as many orders; where it is not 1, others in each run."""
+"""Tries so many times as many orders; if it is not 1, others in each run."""
 SEED = 20 if TIMES == 1 else None
 _NOWHERE = "/nowhere"
 
@@ -45,7 +45,7 @@ _NOWHERE = "/nowhere"
 def explore(
     model: Callable[[], object], *, orders: int = 150, within: tuple[ModuleType, ...] = ()
 ) -> None:
-    """Run a model in many orders of its threads' steps; a step ends where a thread uses a lock.
+    """Run a model in many orders of its threads' steps; a step ends when a thread uses a lock.
 
     A third each is chosen at random, and by probabilistic concurrency testing (Burckhardt et al.,
     ASPLOS 2010) with few and with many changes: threads have random priorities, and at so many
@@ -89,7 +89,7 @@ def join(threads: list[threading.Thread]) -> None:
 
 @contextmanager
 def _everything_modelled() -> Iterator[None]:
-    """Have a queue made of what the explorer knows, also where names were taken before."""
+    """Have a queue made of what the explorer knows, even if names were taken before."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(assembly, "make_mutex", ModelledMutex)
         patch.setattr(*insides.give_way_seconds(), 0.0)  # here one waits for locks, not for the GIL

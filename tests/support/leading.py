@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 
 def left_to_callers(jq: JobQueue) -> LogWriter:
-    """The queue's log, whose thread sleeps, and takes no job from a caller who is slow to lead."""
+    """The queue's log, whose thread sleeps, and takes no job from a caller that is slow to lead."""
     writer = insides.writer(jq)
     insides.leave_to_callers(writer)
-    eventually(lambda: insides.is_log_asleep(writer))  # where it is at work, nobody else leads
+    eventually(lambda: insides.is_log_asleep(writer))  # while it is at work, no caller leads
     return writer

@@ -56,11 +56,11 @@ class Step:
     """A job came to stand somewhere.
 
     Attributes:
-        standing: where.
+        standing: where it came to stand.
         begun: no record of it was written before this time.
         seen: whether the queue has told of it, so that its record is at least waiting.
         kept: from when on the kernel has its record.
-        durable: from when on it is on the disk, where that was promised by itself.
+        durable: from when on it is on the disk, if that was promised by itself.
     """
 
     standing: Standing
@@ -196,7 +196,7 @@ class Ledger:
     # ── after a crash ────────────────────────────────────────────────────────────────────────
 
     def expected(self, at: int, crash: Crash) -> dict[str, Expected]:
-        """What may be found where the crash came after so many events."""
+        """What may be found if the crash came after so many events."""
         with self._lock:
             return {i: self._expect(h, at, crash) for i, h in self.histories.items()}
 

@@ -20,7 +20,7 @@ _COMPLETED, _IN_FLIGHT = 4, 8
 
 
 def missing() -> str:
-    """Why there can be no such disk here; empty where there can."""
+    """Why there can be no such disk here; empty if there can."""
     if os.geteuid() != 0:
         return "only root may mount"
     lacking = [tool for tool in ("mkfs.ext4", "mount", "umount") if shutil.which(tool) is None]
@@ -78,10 +78,10 @@ class LoopDisk:
 
     @contextmanager
     def after_power_cut(self) -> Iterator[Path]:
-        """What is on the disk now, mounted elsewhere; whoever uses it must have been stopped.
+        """What is on the disk now, mounted elsewhere; programs that use it must have been stopped.
 
-        What the kernel has not written yet is lost. The copy is of one moment: where a write
-        came in between, it is made again.
+        What the kernel has not written yet is lost. The copy is of one moment: if a write came
+        in between, it is made again.
         """
         copy = self._directory / "copy"
         eventually(lambda: self._copied(copy))

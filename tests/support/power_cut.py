@@ -8,7 +8,7 @@ The model is stricter than any file system that we know of:
   reserved blocks.
 - A name that was made, moved or removed since the last fsync of its directory is as it was before,
   each for itself and in any combination. The fsync of a file says nothing of its name.
-- What of a file failed to be fsynced stays uncertain, also where a later fsync succeeds, until it
+- What of a file failed to be fsynced stays uncertain, even if a later fsync succeeds, until it
   is read anew from the disk.
 - What was fsynced stays: a write never harms bytes beside its own. An aligned word in a map
   changes as a whole.
@@ -97,7 +97,7 @@ class Remains:
     unsynced: tuple[Event, ...] = ()
 
     def image(self) -> Image:
-        """What is there for those who read it."""
+        """What is there for programs that read it."""
         return self.files(maps=False).image()
 
     def files(self, *, maps: bool, sync_seconds: float | None = None) -> RecordingFiles:
@@ -146,7 +146,7 @@ class Disk:
         self.pending = left
 
     def evict(self, inode: int, rng: Random) -> bytes | None:
-        """What is left of a file when the kernel reads it anew; `None` where that is all of it."""
+        """What is left of a file when the kernel reads it anew; `None` if that is all of it."""
         pending = [each.change for each in self.pending if each.target == inode and each.doomed]
         if not pending:
             return None
@@ -247,8 +247,8 @@ def power_cuts(disk: Disk, rng: Random, *, all_up_to: int, samples: int) -> Iter
     """What a power cut could leave at this point.
 
     Args:
-        all_up_to: where there are no more combinations of kept and lost than this, all of them;
-            words in maps (the slots) do not count and are left to chance.
+        all_up_to: if there are no more combinations of kept and lost than this, all of them are
+            tried. Words in maps (the slots) do not count and are left to chance.
         samples: how many random ones, if there are any.
     """
     matters = [not _is_word(each.change) for each in disk.pending]

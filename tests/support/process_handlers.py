@@ -66,7 +66,7 @@ def await_go(payload: bytes) -> None:
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process runs; one that nobody waits for has ended all the same."""
+    """Whether a process runs; one that no process has waited for has ended all the same."""
     state = subprocess.run(
         ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
     ).stdout

@@ -29,7 +29,7 @@ class Store:
 
     Attributes:
         kind: "memory", or the durability of the log.
-        path: the log's directory, where there is one; every `open` uses the same.
+        path: the log's directory, if there is one; every `open` uses the same.
         queues: those that were opened, the latest last.
     """
 

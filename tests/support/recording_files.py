@@ -91,7 +91,7 @@ class RecordingFiles(Files):
         return len(self.events)
 
     def image(self) -> Image:
-        """Everything, as it is for those who read and write it."""
+        """Everything, as it is for programs that read and write it."""
         with self._lock:
             return self._tree.image()
 

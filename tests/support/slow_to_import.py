@@ -5,7 +5,7 @@ import os
 from tests.support import process_handlers
 
 VARIABLE = "JOBQUEUE_TEST_STAGE"
-"""Set to the directory of the stage, where there is one."""
+"""Set to the directory of the stage, if there is one."""
 
 if VARIABLE in os.environ:
     stage = os.fsencode(os.environ[VARIABLE])

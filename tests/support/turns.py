@@ -16,8 +16,8 @@ LOWER = (Priority.MEDIUM, Priority.LOW)
 class Turns:
     """Watches which lane is served while which lanes have work.
 
-    A lane that is overtaken `fairness` times is served next; one lane may come between, where
-    both are due at once. And nobody is overtaken for any other reason: the order is strict.
+    A lane that is overtaken `fairness` times is served next; one lane may come between, if both
+    are due at once. No lane is overtaken for any other reason: the order is strict.
 
     Args:
         fairness: how often a lower lane with work may be overtaken between two of its turns.
@@ -30,7 +30,7 @@ class Turns:
         self.served: Counter[Priority] = Counter()
 
     def serve(self, lane: Priority, waiting: Collection[Priority]) -> None:
-        """A job of `lane` was started while the lanes `waiting` had work; fails where wrong."""
+        """A job of `lane` was started while the lanes `waiting` had work; fails if it is wrong."""
         assert lane in waiting, f"{lane.name} was served without having work"
         self._check_strict(lane, waiting)
         self.served[lane] += 1

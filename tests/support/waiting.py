@@ -1,4 +1,4 @@
-"""How tests wait for what other threads do, where there is no event to wait for."""
+"""How tests wait for what other threads do, if there is no event to wait for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOOK_SECONDS = 0.001
 
 
 def eventually(predicate: Callable[[], object], timeout: float = PATIENCE) -> bool:
-    """Wait until a predicate holds, for which there is no event; fails where it never does."""
+    """Wait until a predicate holds, for which there is no event; fails if it never does."""
     deadline = time.monotonic() + timeout
     never = threading.Event()
     while not predicate():

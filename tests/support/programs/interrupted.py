@@ -129,7 +129,7 @@ class Trial:
         self._enqueue(jq, str(len(self.tried)))
 
     def enqueue(self) -> None:
-        """Interrupt `enqueue` where there is room."""
+        """Interrupt `enqueue` while there is room."""
         jq = JobQueue(self.config(0), handler=len)
         for _ in range(self.tries):
             self.interrupt(self._enqueue_next, jq)
@@ -156,7 +156,7 @@ class Trial:
         over: list[str] = []
         other = threading.Thread(target=_enqueue_until, args=(jq, over))
         other.start()
-        self.interrupt.calls_max *= 20  # where all is at rest they are quick
+        self.interrupt.calls_max *= 20  # if all is at rest they are quick
         for _ in range(self.tries):
             self.interrupt(jq.join)
         over.append("over")
