@@ -5,13 +5,13 @@
     00000008.jsonl            sealed
     00000009.jsonl            the active segment
 
-A file starts with a header line. Batches follow: record lines, then one commit line with the
-batch's number, its number of records, `synced` (the last batch known to be fsynced when this
-one was written) and a CRC-32 over all of it. A batch counts whole or not at all.
+A file starts with a header line. Batches follow: record lines, then one commit line. This has the
+batch's number, its number of records, `synced` and a CRC-32 over all of it. `synced` is the last
+batch known to be fsynced when this one was written. A batch counts whole or not at all.
 
-What the disk lost above the highest `synced` found anywhere is a torn tail and is cut (after a
-copy is kept); what it lost at or below that mark it had promised to keep, and the log is refused
-as corrupt. `docs/wal_format.md` tells the format in full.
+What the disk lost above the highest `synced` found anywhere is a torn tail: it is cut, after a copy
+is kept. What the disk lost at or below that mark it had promised to keep: the log is refused as
+corrupt. `docs/wal_format.md` tells the format in full.
 
 This package knows nothing of the queue but its errors. `files` is the only module that touches the
 disk, `names` tells its files apart, `appender` adds to the active one, `slots` notes running jobs.

@@ -1,7 +1,7 @@
 """The one place where the log meets the operating system.
 
-Everything else in this package takes a `Files`, so that a test can put one behind it that records
-what is written, fails, or loses what was not fsynced. Paths are text, files are descriptors.
+Everything else in this package takes a `Files`. So a test can put one behind it that records what
+is written, fails, or loses what was not fsynced. Paths are text, files are descriptors.
 """
 
 from __future__ import annotations
@@ -363,8 +363,8 @@ _FDATASYNC = _find_fdatasync(_LIBC)
 def _sync_portably(fd: int) -> int:
     """Do what `Files.sync` does by way of `os` and `fcntl`, if libc's own call is not there.
 
-    An `OSError` with a number that a signal's handler raises just then is taken for the disk's,
-    so the log fails for nothing, which is the safe side.
+    An `OSError` with a number that a signal's handler raises just then is taken for the disk's.
+    The log then fails for nothing, which is the safe side.
     """
     try:
         if sys.platform == "darwin":

@@ -1,9 +1,9 @@
 """Which jobs are running, in a few bytes that survive the process.
 
-A file of aligned 8-byte words in the machine's own order, mapped into memory: the first names the
-run (by the number of the segment that it started), each of the others the job of one live attempt,
-0 for none. Setting one is a store in memory, no system call, and `kill -9` does not undo it.
-A power cut may: then nobody is blamed for it.
+A file of aligned 8-byte words in the machine's own order, mapped into memory. The first names the
+run, by the number of the segment that it started. Each of the others names the job of one live
+attempt, 0 for none. Setting one is a store in memory, no system call, and `kill -9` does not undo
+it. A power cut may: then no job is blamed for it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The record codec on the standard library, used if msgspec cannot be had.
 
-It writes the very bytes that msgspec writes and is as strict in reading; beyond that it refuses
+It writes the very bytes that msgspec writes and is as strict in reading. Beyond that it refuses
 an object that has the same key twice.
 """
 

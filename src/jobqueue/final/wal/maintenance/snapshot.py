@@ -1,7 +1,7 @@
 """Compaction: what is still needed of the sealed segments goes into one snapshot.
 
 Safe to be killed at any step: the snapshot appears under its name only when it is whole and on
-the disk, and what it replaces is removed only after that. What is left over by a death in between
+the disk. What it replaces is removed only after that. What is left over by a death in between
 (a temporary file, replaced segments) is removed at the next start.
 """
 

@@ -55,7 +55,7 @@ class DamageScan:
     """One pass through a log that may be damaged, in bounded memory (and 4 bytes a batch).
 
     Iterate over it once: it yields the records of all whole batches in the order in which they
-    stand, in lists of one or more batches; an exact repetition is left out. After the end, the
+    stand, in lists of one or more batches. An exact repetition is left out. After the end, the
     attributes tell what was found.
 
     Args:

@@ -1,8 +1,8 @@
 """Folds records into jobs: what a replay leaves, and what a snapshot must hold.
 
-The fold is forgiving. A record about a job that is not known, or one that does not follow from
-the job's status (completed after cancelled, an accepted job accepted again), changes nothing. So
-a finished job never runs again and each job is there once, whatever was repeated.
+The fold is forgiving. A record about a job that is not known changes nothing. Neither does one
+that does not follow from the job's status: completed after cancelled, an accepted job accepted
+again. So a finished job never runs again and each job is there once, whatever was repeated.
 """
 
 from __future__ import annotations

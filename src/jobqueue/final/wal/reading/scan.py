@@ -1,7 +1,7 @@
 """Walks one log file from start to end and tells whole batches from damage.
 
-It knows nothing of the order of batches and never raises on damage: after some it finds the next
-whole batch again, by the commit line that says how many lines before it belong to it.
+It knows nothing of the order of batches and never raises on damage. Behind damage it finds the
+next whole batch by its commit line, which says how many lines before it belong to the batch.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class Finding:
 
 
 class Follows(NamedTuple):
-    """A file starts with batch `first`, and `expected` should follow; `None`: nobody knows."""
+    """A file starts with batch `first`; `expected` should follow, `None` if it is not known."""
 
     file: LogFile
     first: int

@@ -4,7 +4,7 @@ Guarantees: `number` and `synced` tell the truth whenever the lock is free. Numb
 batch, across segments.
 Relies on: `lock` of the writer. It is held for `copy`; everything else is called without it, by
 one thread at a time, and makes system calls: the log's, or for `sync` a caller that leads. While
-that thread appends, nobody calls `copy`.
+that thread appends, no other calls `copy`.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class ActiveSegment:
         stop = start + size
         count = len(batch.records)
         empty: list[Record] = []
-        # No call from here on: an asynchronous exception finds the batch in the log, with all
+        # No call from here on. So an asynchronous exception finds the batch in the log, with all
         # that tells of it, or not there, and nothing between.
         memory[start:stop] = data
         appender.position = end

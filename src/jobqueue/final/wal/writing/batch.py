@@ -40,7 +40,7 @@ class OpenBatch:
         return any(isinstance(record, _CALLS) for record in self.records)
 
     def outcomes(self) -> list[Record]:
-        """The records that nobody waits for."""
+        """The records that no call waits for."""
         return [record for record in self.records if not isinstance(record, _CALLS)]
 
     def end(self, error: LogWriteError | None) -> None:

@@ -76,7 +76,7 @@ class LogThread:
         self._fsync_interval = options.fsync_interval
         self.is_async = options.durability == "async"
         self._is_fsync = options.durability == "fsync"
-        self._linger = options.fsync_interval  # until a batch is written that nobody asks for
+        self._linger = options.fsync_interval  # until a batch is written that no caller asks for
         if self.is_async:
             self._linger = ASYNC_LINGER_SECONDS
         elif self._is_fsync:  # a caller that was interrupted may have left it
@@ -175,7 +175,7 @@ class LogThread:
         return False
 
     def _sleep(self) -> None:
-        """With the lock: wait until something is due or somebody asks, and nobody leads."""
+        """With the lock: wait until something is due or a caller asks, and no caller leads."""
         # `_writing` is what a leader left that was interrupted, or whose fsync failed.
         while self._leader is not None or not (self._is_wanted() or self._writing):
             if self._active.copied and not self._is_fsync:  # a caller was interrupted
@@ -265,7 +265,7 @@ class LogThread:
                 self._work.notify()
             else:
                 self._wake_for(self._next_due())
-            self._writing = self._leader = None  # last, so that an interruption wakes nobody less
+            self._writing = self._leader = None  # last, so that an interruption loses no wake-up
 
     def _end(self) -> None:
         """Close the segment for good; after a failed fsync without another one."""
@@ -307,7 +307,7 @@ class LogThread:
     def _refuse(self, batch: OpenBatch, error: LogWriteError) -> None:
         """A batch could not be written, as on a full disk, and nothing of it is left.
 
-        Calls that wait for it fail. What nobody waits for goes into the next batch; under
+        Calls that wait for it fail. What no call waits for goes into the next batch; under
         "async" that is all of it.
         """
         with self._lock:

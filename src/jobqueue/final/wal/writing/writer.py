@@ -1,17 +1,17 @@
 """Group commit: records gather in the open batch, and one write carries them all.
 
-A record is added under the same lock that guards the change it tells of, so that the log's order
-is the order of the changes. If the segment is a shared map, a caller's thread then copies the
-batch into it by itself: no system call, so nothing to wait for. Under "fsync" a caller that finds
-nobody at it leads: it copies the open batch and fsyncs it on its own thread, which saves two
-hand-overs between threads. Everything else (writes, most fsyncs, sealing, reserving room) is done
-by one thread, which never sees a signal.
+A record is added under the same lock that guards the change it tells of. So the log's order is the
+order of the changes. If the segment is a shared map, a caller's thread then copies the batch into
+it by itself: no system call, so nothing to wait for. Under "fsync" a caller leads if no other
+thread is at it: it copies the open batch and fsyncs it on its own thread. That saves two hand-overs
+between threads. Everything else (writes, most fsyncs, sealing, reserving room) is done by one
+thread, which never sees a signal.
 
 Guarantees: the owner is told of records once they have reached the level of durability. A caller
 that is interrupted anywhere loses nothing: what it left in the open batch, or did not tell of, is
 carried on by the next caller or the log's thread. After a failed fsync nothing is written any more.
-Relies on: `lock`, an RLock of the owner's, held by the caller of every method unless it says
-otherwise; `on_durable` does nothing for a record that it was told of before.
+Relies on: `lock`, an RLock of the owner's, is held by the caller of every method unless it says
+otherwise. `on_durable` does nothing for a record that it was told of before.
 """
 
 from __future__ import annotations
