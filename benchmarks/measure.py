@@ -131,8 +131,8 @@ class ChildError(Exception):
 class Child:
     """A process of its own that runs functions for us, one after another.
 
-    For what would leave threads or settings behind, for memory, and for sizes that would make the
-    garbage collector slow for everything else that is measured. The functions are found by name.
+    It is for what would leave threads or settings behind, and for memory. It is also for sizes that
+    would make the garbage collector slow for all other measurements. Functions are found by name.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """The plots of docs/performance.md, one message each.
 
-Colours are those of Okabe and Ito, which can be told apart whatever colours one sees; every line is
+Colours are those of Okabe and Ito, which can be told apart whatever colours one sees. Every line is
 named where it ends, so that nothing depends on them.
 """
 

@@ -1,7 +1,7 @@
 """An e-mail sender on a durable queue: the part to copy.
 
-A server answers 4xx to what may go better later, which is retried with backoff, and 5xx to what
-never will, which becomes a dead letter at once.
+A server answers 4xx to what may go better later: this is retried with backoff. It answers 5xx to
+what never will: this becomes a dead letter at once.
 
 Delivery is at least once. Between the last byte of an e-mail and the server's 250 nobody can know
 whether it was taken (RFC 1047). A sender that is cut off there, by a timeout or a kill, sends

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHILD_SECONDS_MAX = 60.0
-# Those that signals interrupt anywhere, also in what measures the coverage: it has a lock, which
-# an exception leaves taken, and a signal handler waits for in vain.
+# Programs that signals interrupt anywhere, also in what measures the coverage. That has a lock,
+# which an exception leaves taken, and for which a signal handler waits in vain.
 UNMEASURED = frozenset({"interrupted", "serve_until_terminated"})
 
 

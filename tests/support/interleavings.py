@@ -48,9 +48,9 @@ def explore(
     """Run a model in many orders of its threads' steps; a step ends when a thread uses a lock.
 
     A third each is chosen at random, and by probabilistic concurrency testing (Burckhardt et al.,
-    ASPLOS 2010) with few and with many changes: threads have random priorities, and at so many
-    places the one that runs loses its own. That finds what takes a thread that sleeps for long;
-    random orders find sooner what takes many changes within a few steps.
+    ASPLOS 2010) with few and with many changes. In that, threads have random priorities, and at so
+    many places the one that runs loses its own. That finds what takes a thread that sleeps long.
+    Random orders find sooner what takes many changes within a few steps.
 
     Args:
         model: makes all that it uses, starts threads, waits for them, asserts.

@@ -3,7 +3,7 @@
 A signal's handler runs as a Python function is entered, and right after a call of a C function,
 before its result is used. (Also as a loop goes round; but a loop without a call is none that
 matters here.) `Interruption` counts these places in the code under test and raises at the one
-that it is told, so that a test can go through all of them, where signals would hit a few by chance.
+that it is told. So a test can go through all of them; signals would hit a few by chance.
 """
 
 from __future__ import annotations

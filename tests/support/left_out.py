@@ -1,10 +1,10 @@
 """Which tests a run leaves out: those of the lab, while the lab is as it was when they passed.
 
 The lab's tests take real processes, memory and time, and the lab is no part of the package. So they
-run when the lab has changed, and once a day by `make check-all`, which also finds what a change of
+run when the lab has changed, and once a day by `make check-all`. This also finds what a change of
 the package has done to the lab. `lab/tested.sha256` holds the digest of what they have passed for.
 
-`python -m tests.support.left_out` prints the digest of what is there; `make check-all` asks for it
+`python -m tests.support.left_out` prints the digest of what is there. `make check-all` asks for it
 before the tests and writes it down after they have passed.
 """
 

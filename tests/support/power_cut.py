@@ -3,11 +3,11 @@
 The model is stricter than any file system that we know of:
 
 - What was written to a file since its last fsync *began* is there, is not, or is there in part:
-  cut, holed by sectors, replaced by NULs or by garbage, each write for itself and in any
-  combination, so that later ones may be there and earlier ones not. So with its length and its
+  cut, holed by sectors, replaced by NULs or by garbage. That goes for each write by itself and in
+  any combination: later ones may be there and earlier ones not. So with its length and its
   reserved blocks.
-- A name that was made, moved or removed since the last fsync of its directory is as it was before,
-  each for itself and in any combination. The fsync of a file says nothing of its name.
+- A name that was made, moved or removed since the last fsync of its directory may be as it was
+  before, each by itself and in any combination. The fsync of a file says nothing of its name.
 - What of a file failed to be fsynced stays uncertain, even if a later fsync succeeds, until it
   is read anew from the disk.
 - What was fsynced stays: a write never harms bytes beside its own. An aligned word in a map

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def compact(arguments: Namespace) -> Exit:
-    """Compact a log that nobody uses."""
+    """Compact a log that no process uses."""
     with owned_log(arguments.path) as log:
         files_before, bytes_before = _size(log)
         _compact(log, arguments.status_retention)

@@ -85,8 +85,8 @@ def _check_seconds(field: str, value: object) -> None:
 class JobQueue:
     """Runs jobs on worker threads: High before Medium before Low, each lane first in, first out.
 
-    An accepted job is tried until it has succeeded once or failed `max_retries + 1` times, one
-    attempt at a time, unless `close` runs out of time or the process ends.
+    An accepted job is tried until it has succeeded once or failed `max_retries + 1` times, unless
+    `close` runs out of time or the process ends. It has one attempt at a time.
 
     All methods may be called from any thread, and from handlers, but for `close`. A handler that
     enqueues into a full lane without a timeout may wait for a worker that is itself. Signal

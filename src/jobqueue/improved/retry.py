@@ -21,8 +21,8 @@ def backoff(base_delay: float, attempt: int) -> float:
 class RetrySchedule:
     """Attempts that are not due yet, or due and not yet taken.
 
-    One binary heap per priority, ordered by the time at which its attempts are due and, if that
-    is the same, by the order in which they were added. Adding and taking cost O(log n).
+    One binary heap per priority, ordered by the time at which its attempts are due. Those due at
+    the same time keep the order in which they were added. Adding and taking cost O(log n).
 
     Not thread-safe: the queue calls it under its own lock.
     """
