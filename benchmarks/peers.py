@@ -1,7 +1,7 @@
 """Other job queues under the same load: one call a job, four workers, handlers that do nothing.
 
-Each is driven as its documentation tells, polling as often as it can be told to, and at the level
-of durability that its row says. Each function returns jobs per second and is run in a process of
+Each is driven as its documentation tells, at the level of durability that its row says. It polls as
+often as it can be told to. Each function returns jobs per second and is run in a process of
 its own: most leave threads or settings behind. Libraries without workers get four threads that
 take, count and acknowledge.
 """

@@ -1,7 +1,7 @@
 """The two handlers: the part to copy.
 
 They stand at the top level of a module of their own, so that worker processes can import them
-by name. A payload is the path of a picture, not the picture: payloads go through the queue, and
+by name. A payload is the path of a picture, not the picture. Payloads go through the queue, and
 through its log if it has one; large things stay in files.
 """
 

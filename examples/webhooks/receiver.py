@@ -1,6 +1,6 @@
 """An HTTP server with endpoints that fail in the ways of real ones, and a record of its own.
 
-The faults are drawn from the seed, the event's id and the attempt, not from the clock: the
+The faults are drawn from the seed, the event's id and the attempt, not from the clock. So the
 same events meet the same faults in every run.
 """
 

@@ -1,8 +1,8 @@
 """A file system in memory behind `Files`, which keeps all that was done to it, in order.
 
 `power_cut` makes of such a recording the disks that a crash could have left. The events say what a
-disk may still lose: what was written to a file and its length until a `sync` of the file that
-began later has ended, what became of a name until one of its directory has.
+disk may still lose. What was written to a file, and its length, may be lost until a `sync` of the
+file that began later has ended. What became of a name may be lost until one of its directory has.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: as on the command line; `None` takes those.
 
     Returns:
-        The exit code, see `exits.Exit`; that of wrong usage if rich is not installed, after one
-        line on stderr that tells how to install it.
+        The exit code, see `exits.Exit`. If rich is not installed it is that of wrong usage, after
+        one line on stderr that tells how to install it.
 
     Raises:
         SystemExit: with code 2 after wrong usage, with 0 after `--help` and `--version`.

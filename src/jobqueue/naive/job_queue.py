@@ -1,6 +1,6 @@
 """The job queue that everyone writes first: one FIFO and some threads.
 
-It is correct as far as it goes: every job that a worker takes runs once, and no job keeps a
+It is correct as far as it goes. Every job that a worker takes runs once, and no job keeps a
 worker from its next one. It has five flaws, which are here to be seen and are all mended by
 the other tiers:
 

@@ -1,7 +1,7 @@
 """Enqueues until the disk is full, gets space again, and enqueues some more.
 
-Arguments: the log, a file of acks, the durability, and a file to delete for space; without that
-the limit on the size of files stands for the disk.
+Arguments: the log, a file of acks, the durability, and a file to delete for space. Without that
+file the limit on the size of files stands for the disk.
 """
 
 from __future__ import annotations
