@@ -30,7 +30,7 @@ class Manner:
     Attributes:
         tier: "naive", "improved" or "final".
         log: whether the queue has one.
-        drain: whether it is to finish everything; `None` where one cannot choose.
+        drain: whether it is to finish everything; `None` if one cannot choose.
         timeout: how long it may take to close.
     """
 

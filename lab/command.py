@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: as on the command line; `None` takes those.
 
     Returns:
-        0, or 1 where something is missing: matplotlib, or with `--draw` the data.
+        0, or 1 if something is missing: matplotlib, or with `--draw` the data.
 
     Raises:
         SystemExit: with code 2 after wrong usage, with 0 after `--help`.

@@ -22,9 +22,9 @@ class Contender:
     """A queue that is open.
 
     Attributes:
-        enqueue: takes a priority and what to run; waits where the tier does.
-        queued: how many jobs wait in it, where it tells.
-        final: the queue, where it is the final tier's.
+        enqueue: takes a priority and what to run; waits if the tier does.
+        queued: how many jobs wait in it, if it tells.
+        final: the queue, if it is the final tier's.
     """
 
     enqueue: Callable[[Priority, Run], None]

@@ -153,10 +153,10 @@ def fate_after_restart(shop: Shop) -> Fate:
 
 
 def restart(shop: Shop) -> None:
-    """What a restart does: open the log. Where there is none, there is nothing to do.
+    """What a restart does: open the log. If there is none, there is nothing to do.
 
-    Of "record after", where a job is recorded only when it has run, whoever sent the orders sends
-    those again that he finds no record of.
+    With "record after", a job is recorded only when it has run. The sender of the orders then
+    sends those again that it finds no record of.
     """
     if shop.manner == "record after":
         notes = read_ledger(shop.home / "ledger")

@@ -1,6 +1,6 @@
 """How pictures look: one message each, few lines, each named where it ends.
 
-Colours are those of Okabe and Ito, which can be told apart whatever colours one sees; every line
+Colours are those of Okabe and Ito, which can be told apart whatever colours one sees. Every line
 has its name beside it, so that nothing depends on them. Only this module imports matplotlib, and
 only when something is drawn.
 """
@@ -93,7 +93,7 @@ def label(axes: Any, x: float, y: float, text: str, colour: str, **options: Any)
 
 
 def label_ends(axes: Any, ends: Sequence[tuple[float, float, str, str]]) -> None:
-    """Name lines at their ends, moved apart where two end close to each other.
+    """Name lines at their ends, moved apart if two end close to each other.
 
     Call it when the axes have their limits and scale.
 
@@ -126,7 +126,7 @@ def logarithmic(axis: Any, subs: Sequence[float] = (1,)) -> None:
 
 
 def number(value: float) -> str:
-    """A number for people: with commas, and with digits after the point only where it is small."""
+    """A number for people: with commas, and with digits after the point only if it is small."""
     if abs(value) >= 10 or value == int(value):
         return f"{value:,.0f}"
     return f"{value:.2g}"

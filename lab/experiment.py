@@ -35,7 +35,7 @@ class Settings:
 
     Attributes:
         quick: whether two seconds have to do; what is found then proves nothing.
-        seed: where there is chance, it is drawn from this.
+        seed: if there is chance, it is drawn from this.
         progress: is to be told how far the measurement is.
         scratch: an empty directory on a disk, for logs; removed afterwards.
     """
@@ -57,7 +57,7 @@ class Experiment:
     Attributes:
         name: what it is called on the command line; its files are called so, too.
         question: what it answers, for somebody who has never built a queue.
-        measure: runs it. At most a minute on two cores, at most two seconds where it is quick.
+        measure: runs it. At most a minute on two cores, at most two seconds if it is quick.
         report: a short table in Markdown and one to four findings. Each number comes from the data.
         draw: puts the picture into a matplotlib figure. Its title is the finding, in one sentence,
             and has to be true of any data.

@@ -26,7 +26,7 @@ class Load:
     Attributes:
         tier: "naive", "improved" or "final".
         seconds: how long jobs are produced.
-        rate: how many a second, where nobody has to wait for room.
+        rate: how many a second, if the producer does not have to wait for room.
         payload_bytes: what each carries.
         job_seconds: how long each takes.
     """

@@ -26,7 +26,7 @@ def wrapped(text: str, first: str = "", further: str = "") -> str:
 
 
 def milliseconds(seconds: float) -> str:
-    """A time for people: in milliseconds, or in seconds where it is more than one."""
+    """A time for people: in milliseconds, or in seconds if it is more than one."""
     if seconds >= 1:
         return f"{seconds:.1f} s"
     return f"{seconds * 1e3:.0f} ms" if seconds >= 0.01 else f"{seconds * 1e3:.1f} ms"

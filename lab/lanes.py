@@ -22,7 +22,7 @@ from .schedulers import use_one_heap
 WORKERS = 2
 HANDLER_SECONDS = 0.002
 SIZE = 1000
-ROOM = 10  # what is left where nobody waits for room
+ROOM = 10  # what is left if no producer waits for room
 PAUSE_SECONDS = 0.01
 PATIENCE_SECONDS = 30.0
 TURNS, TURNS_JOBS = 3, 50_000  # at least so many turns, and jobs in them

@@ -10,7 +10,7 @@ from pathlib import Path
 class Ledger:
     """A file of notes, each a word and the id of a job.
 
-    A note is one `write` to a file opened with `O_APPEND`: once that has returned, the kernel has
+    A note is one `write` to a file opened with `O_APPEND`. Once that has returned, the kernel has
     it, and no death of the process can take it back. Threads and processes may share the file.
     """
 

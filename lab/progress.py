@@ -14,7 +14,7 @@ Show = Callable[[float, float, str], object]
 
 
 class Progress:
-    """Is told by a measurement how far it is; where nothing else is said, shows nothing.
+    """Is told by a measurement how far it is; if nothing else is said, shows nothing.
 
     May be used by one thread at a time.
     """
@@ -46,7 +46,7 @@ class Progress:
 
 @contextmanager
 def progress_bar(name: str) -> Iterator[Progress]:
-    """Show a bar on standard error for as long as the block runs, where that is a terminal."""
+    """Show a bar on standard error for as long as the block runs, if that is a terminal."""
     console = Console(stderr=True)
     columns = (
         TextColumn("[bold]{task.description}"),

@@ -76,7 +76,7 @@ class HeapScheduler(FairScheduler):
     order: count[int]
 
     def push(self, handle: JobHandle, now: float) -> None:
-        """Put a job where it belongs and wake a worker where one waits."""
+        """Put a job where it belongs and wake a worker if one waits."""
         handle._since = now
         heapq.heappush(self.heap, (handle._job._priority, next(self.order), handle))
         if self._idle and not self._waking:

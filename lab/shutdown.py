@@ -18,7 +18,7 @@ from .pages import table
 from .processes import Program, run_each
 
 SHORT = 1.0
-"""Seconds that the one in a hurry may take, where the work takes longer."""
+"""Seconds that the one in a hurry may take, if the work takes longer."""
 
 MANNERS = {
     "at once": ("naive", "close()"),

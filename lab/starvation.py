@@ -136,7 +136,7 @@ class Flood:
     def produce(self, priority: Priority, first: float, every: float) -> None:
         """Enqueue a job at `first` and one `every` so many seconds after it, until the end.
 
-        Where the queue has it wait, it is late with the next, and enqueues them one by one.
+        If the queue has it wait, it is late with the next, and enqueues them one by one.
         """
         while (now := self._now()) < self._end:
             while first + self._enqueued[priority] * every <= now < self._end:

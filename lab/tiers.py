@@ -17,7 +17,7 @@ Handle = Callable[[str], object]
 Queue = naive.JobQueue | improved.JobQueue | final.JobQueue
 
 ROOM = 1_000_000
-"""Jobs that a lane holds, where nobody is to wait for room."""
+"""Jobs that a lane holds, if no producer is to wait for room."""
 
 
 @dataclass(frozen=True, slots=True)
