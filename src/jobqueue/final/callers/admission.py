@@ -1,8 +1,8 @@
-"""`enqueue`: who is let in, who waits for room, and who is refused.
+"""`enqueue`: which job is let in, which waits for room, and which is refused.
 
-Guarantees: a job whose call raised was not accepted and its id is free, but for an exception that
-came from outside (KeyboardInterrupt): then the status map tells. A lane never holds more than
-its size of new jobs. No producer sleeps while its lane has room.
+Guarantees: a job whose call raised was not accepted and its id is free. The one exception is an
+error that came from outside (KeyboardInterrupt): then the status map tells. A lane never holds
+more than its size of new jobs. No producer sleeps while its lane has room.
 Relies on: the queue's mutex, taken here. A waiting producer sleeps on a lock of its own, outside
 of the mutex: an asynchronous exception during `Condition.wait` could come out without the mutex.
 """
@@ -113,7 +113,7 @@ class Admission:
         return handle
 
     def check(self, job: Job) -> None:
-        """Raises where this is no job, or one that no queue with these settings takes."""
+        """Raises if this is no job, or one that no queue with these settings takes."""
         if type(job) is not Job and not isinstance(job, Job):
             raise TypeError(f"only a Job can be enqueued, not {type(job).__name__}: {job!r}")
         if len(job._payload) > self._payload_bytes_max:
@@ -126,7 +126,7 @@ class Admission:
     # ── with the mutex ───────────────────────────────────────────────────────────────────────
 
     def _refuse(self, job: Job, call: Handler | None) -> None:
-        """Raises where the job cannot be accepted now, room apart."""
+        """Raises if the job cannot be accepted now; room is not looked at."""
         if self._state.now is not _OPEN:
             self._state.refuse_after(_OPEN)
         job_id, status = job._id, self._status
@@ -189,7 +189,7 @@ class Admission:
                     self._refuse(handle._job, handle._call)
                     if lane.room > 0:
                         return self._accept(handle, lane, 0.0)
-                    if seat is not None:  # each time: whoever could make room may wait by now
+                    if seat is not None:  # each time: the others may all wait for room by now
                         # guard: a worker asks whether anybody is left to make room
                         self._seats.enter_wait(seat, handle._job)
                     wait.check(handle._job, lane)
@@ -304,7 +304,7 @@ class _Wait:
         self._cancel = cancel
 
     def check(self, job: Job, lane: Lane) -> None:
-        """Raises where the wait is over."""
+        """Raises if the wait is over."""
         if self._cancel is not None and self._cancel.is_set():
             raise EnqueueCancelledError(
                 f"job {job._id!r} was not accepted: the wait for room was cancelled"

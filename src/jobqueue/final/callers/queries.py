@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Queries:
-    """Reads; changes nothing but the list of those who wait."""
+    """Reads; changes nothing but the lists of the threads that wait."""
 
     def __init__(self, placement: Placement, state: QueueState, outcomes: Outcomes) -> None:
         self._placement = placement
@@ -141,11 +141,11 @@ class Queries:
                         waiters.remove(parker)
 
     def _is_gone(self, handle: JobHandle) -> bool:
-        """With the mutex: a job that has not ended is not there, since the log did not take it."""
+        """With the mutex: the job has not ended, and is not there, for the log did not take it."""
         return self._status.live.get(handle._job._id) is not handle
 
     def _unless_failed(self, handle: JobHandle) -> JobHandle:
-        """With the mutex: the handle, unless its job's end will never come for a fault."""
+        """With the mutex: the handle; raises if a fault keeps its job from ever ending."""
         if handle._status not in FINAL and self._state.now is State.FAILED:
             raise self._state.fault_error()
         return handle

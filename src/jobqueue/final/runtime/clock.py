@@ -17,8 +17,8 @@ class Clock(Protocol):
     """What a queue needs of time. Thread-safe.
 
     Attributes:
-        manual: `True` where time moves only when somebody moves it: nothing then waits for it
-            with a timeout, and the clock calls its subscribers instead.
+        manual: `True` if time moves only when it is moved by hand. Nothing then waits for it with
+            a timeout, and the clock calls its subscribers instead.
     """
 
     @property

@@ -1,13 +1,15 @@
-"""The queue's one mutex: who is not to take it twice, and how it is taken without a convoy.
+"""The queue's one mutex: no thread takes it twice, and threads take it without a convoy.
 
-A thread that sleeps on a lock is handed it before it has the interpreter's own lock, the GIL.
-Whoever has that runs into the mutex at once, sleeps, and is handed it in the same way: each step
-of each thread then costs a switch, as long as there is something to do (Blasgen et al., "The
-convoy phenomenon", 1979). So nobody sleeps on it at first where it is often taken: he lets go of
-the GIL, which is all that the mutex's holder should be waiting for, and looks again. He sleeps
-after a while, for where handlers compute each look takes a turn of all of them, and after some
-looks, for those who only hold the mutex for a moment do not say so. Without a GIL he sleeps at
-once.
+A thread that sleeps on a lock is handed it before it has the interpreter's own lock, the GIL. The
+thread that has the GIL runs into the mutex at once, sleeps, and is handed it in the same way. Each
+step of each thread then costs a switch, as long as there is something to do (Blasgen et al., "The
+convoy phenomenon", 1979).
+
+So in code that takes the mutex often, a thread that finds it taken does not sleep at first. It
+lets go of the GIL, which is all that the mutex's holder should be waiting for, and looks again.
+It sleeps after a while, because each look takes a turn of all handlers if they compute. It also
+sleeps after some number of looks, because a thread that holds the mutex only for a moment does not
+claim it. Without a GIL it sleeps at once.
 """
 
 from __future__ import annotations
@@ -31,17 +33,17 @@ class Mutex(Protocol):
     Callers' threads enter it by `with` only, which is C code: an asynchronous exception finds it
     taken or not, never half. Workers, which see no signals, use `acquire_in_turn`. It is reentrant
     so that a signal handler that interrupts its owner can be told from another thread (a plain lock
-    would hang); nothing else enters it twice.
+    would hang). Nothing else enters it twice.
 
     Attributes:
-        claimant: who came up to it last and is not through, if he said so: advice, which is wrong
-            for a while where he was interrupted.
+        claimant: the claim of the thread that came up to it last and is not through, if that thread
+            made one. It is advice only: it is wrong for a while if the thread was interrupted.
     """
 
     claimant: object
 
     def acquire(self, blocking: bool = True) -> bool:
-        """Whether it was taken; it always is where this may block."""
+        """Whether it was taken; it always is if this may block."""
 
     def release(self) -> None:
         """Let go of it."""
@@ -60,7 +62,7 @@ class Mutex(Protocol):
         """Whether the calling thread holds it."""
 
     def _at_fork_reinit(self) -> None:
-        """Make it free in a forked child, whoever held it."""
+        """Make it free in a forked child, whichever thread held it."""
 
 
 class _ClaimedRLock(type(threading.RLock())):  # type: ignore[misc]  # a function, for typeshed
@@ -110,12 +112,13 @@ def release_if_owned(mutex: Mutex) -> None:
 
 
 def await_turn(mutex: Mutex) -> None:
-    """Before `with mutex`: let him through who has claimed it.
+    """Before `with mutex`: let the thread through that has claimed it.
 
-    Callers who often take it claim it before, and take their claim back at the end, with the
-    mutex, if it still is theirs. If it is not, somebody sleeps on the mutex and will be handed it:
-    his claim then holds off those who come, and the convoy ends. Between a look at the claim and
-    `with`, the GIL is not let go of where there is no call, so that hardly anybody sleeps.
+    A caller that often takes the mutex claims it before. At the end, still with the mutex, it takes
+    its claim back, if it still is its own. If it is not, another thread sleeps on the mutex and
+    will be handed it. That thread's claim then holds off those that come, and the convoy ends.
+    Between a look at the claim and `with`, the GIL is not let go of if no call comes between. So
+    hardly any thread sleeps.
     """
     _give_way_until(lambda: mutex.claimant is None)
 
@@ -135,8 +138,8 @@ def _give_way_until(is_done: Callable[[], bool]) -> bool:
 class WorkerCondition:
     """What workers that have nothing to do wait for. All methods are called with the mutex.
 
-    As a `threading.Condition`, but that they come back by `acquire_in_turn`, and that whoever fell
-    asleep last is woken first: the others may sleep on.
+    It is like a `threading.Condition` but for two things. A worker takes the mutex again by
+    `acquire_in_turn`. The worker that fell asleep last is woken first: the others may sleep on.
     """
 
     def __init__(self, mutex: Mutex) -> None:
@@ -156,18 +159,18 @@ class WorkerCondition:
             self._sleepers.remove(parker)
 
     def notify(self) -> None:
-        """Wake one of those who sleep, if any does. Any thread."""
+        """Wake one of the workers that sleep, if any does. Any thread."""
         if self._sleepers:
             self._sleepers[-1].unpark()  # first: an interrupt between leaves no sleeper out
             self._sleepers.pop()
 
     def notify_all(self) -> None:
-        """Wake all who sleep. Any thread."""
+        """Wake all workers that sleep. Any thread."""
         while self._sleepers:
             self.notify()
 
 
 def check_reentry(mutex: Mutex) -> None:
-    """Raises `RuntimeError` where this thread is inside of the queue's own code already."""
+    """Raises `RuntimeError` if this thread is inside of the queue's own code already."""
     if mutex._is_owned():
         raise reentered()  # guard: a signal handler's call is refused

@@ -3,7 +3,8 @@
 Every thread of the queue that waits for something waits in a `Parker` of its own: a producer for
 room, a caller for the end of a job or of all jobs, a worker for work, a handler that sleeps, the
 timer's thread for its next tick. It makes a parker, puts it on a list under the lock that guards
-what it waits for, leaves that lock, and parks. Who changes what it waits for unparks it.
+what it waits for, leaves that lock, and parks. The thread that changes what it waits for unparks
+it.
 
 What does not work, and why: callers' threads may be hit by an asynchronous exception between any
 two steps of Python code, a KeyboardInterrupt for example, and the standard library's other ways to
@@ -23,10 +24,10 @@ Two rules keep a wake-up from being lost:
 1. Look under the lock whether there is still something to wait for, then put the parker on the
    list, both in one hold of it. Park after that, outside of it.
 2. Unpark first, take off the list afterwards. If an exception comes between the two, the sleeper is
-   awake and its entry is a stale one, which harms nobody. The other way round it would sleep on.
+   awake and its entry is a stale one, which does no harm. The other way round it would sleep on.
 
-A parker that is unparked before it parks does not sleep. So one wake-up too many is always safe,
-and whoever parks looks again when it comes back, whatever woke it.
+A thread whose parker is unparked before it parks does not sleep. So one wake-up too many is always
+safe, and a thread that comes back from parking looks again, whatever woke it.
 """
 
 from __future__ import annotations
