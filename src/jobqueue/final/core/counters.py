@@ -42,7 +42,7 @@ class LaneMeter:
 
     @property
     def queued(self) -> int:
-        """What is none of the others."""
+        """Jobs that were accepted and are in none of the other states."""
         ended = self.completed + self.failed + self.cancelled
         return self.enqueued - ended - self.scheduled - self.processing
 
@@ -61,8 +61,8 @@ class LaneMeter:
 class BusyMeter:
     """How busy the workers were over the last `UTILIZATION_SECONDS`.
 
-    Busy time is kept by whole seconds of the clock; an attempt's time is laid over the seconds
-    in which it ran when it ends, and what still runs is added by the reader.
+    Busy time is kept by whole seconds of the clock. When an attempt ends, its time is laid over the
+    seconds in which it ran. The time of attempts that still run is added by the reader.
 
     Attributes:
         second: the present one: from here to `next_second`. An attempt that lies within it may be

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .status_map import DeadLetter
 
 LARGE_PAYLOAD_BYTES = 32 * 1024
-_NO_HEADERS: dict[str, str] = {}  # one for all: nobody changes a record
+_NO_HEADERS: dict[str, str] = {}  # one for all: no code changes a record
 
 
 class Journal:

@@ -33,7 +33,7 @@ _ENDED = State.ENDED  # an enumeration is slow to look into
 
 
 class Outcomes:
-    """The attempt port: whoever runs attempts, a thread or not, tells it of each.
+    """The attempt port: what runs attempts, a worker thread or not, tells it of each of them.
 
     It calls `begin` once for a job that the scheduler gave it, then `returned` or `raised` once.
 
@@ -80,7 +80,7 @@ class Outcomes:
     ) -> None:
         """The handler returned. With the mutex.
 
-        All may be at rest now: the worker sees to that where it finds nothing more to take.
+        All may be at rest now: the worker thread looks at that if it finds nothing more to take.
         """
         if self.state.now >= _ENDED:  # guard: fencing of a late result
             return
@@ -140,7 +140,7 @@ class Outcomes:
             self._status.meters[handle._job._priority].overrunning -= 1
 
     def _delay(self, handle: JobHandle, error: BaseException) -> float | None:
-        """Seconds until the next attempt; `None` where there is none."""
+        """Seconds until the next attempt; `None` if there is none."""
         job, config = handle._job, self._config
         retries_max = config.max_retries if job._max_retries is None else job._max_retries
         if isinstance(error, RejectJobError) or job._retries >= retries_max:
@@ -187,7 +187,7 @@ class Outcomes:
 
 
 def _asked_delay(error: BaseException) -> float | None:
-    """The delay that a `RetryJobError` asks for; `None` where a subclass lacks or broke it."""
+    """The delay that a `RetryJobError` asks for; `None` if a subclass lacks or broke it."""
     if not isinstance(error, RetryJobError):
         return None
     try:

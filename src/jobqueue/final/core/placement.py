@@ -58,7 +58,7 @@ class Placement:
         self.watchers = watchers
         self.timer: Timer  # set by the queue, since the timer calls `fire`
         self.journal: Journal | None = None  # set by the queue, since the log calls `on_durable`
-        self.slots: Slots | None = None  # set by the queue, where there is a log
+        self.slots: Slots | None = None  # set by the queue, if there is a log
         self.suspects: set[JobHandle] = set()
         """Jobs that are one crash short of `max_crashes`, until they have run."""
         self._unannounced: set[str | None] = set()  # names without handler, not yet warned of
@@ -87,7 +87,7 @@ class Placement:
         try:
             handle._since = now
             self.timer.schedule(handle, tick)
-        except BaseException:  # asynchronous: nobody can tell whether it is there by now
+        except BaseException:  # asynchronous: there is no telling whether it is there by now
             self.timer.remove(handle, tick)
             self.timer.schedule(handle, tick)
             raise
@@ -109,7 +109,7 @@ class Placement:
                 self.arrive(handle)
             elif not written:
                 self.forget(handle)
-        if self.watchers.waiting:  # where a job waits for its handler now, all may be at rest
+        if self.watchers.waiting:  # a job may wait for its handler now, and all be at rest
             self.watchers.look()
 
     def _on_requeued(self, number: int, error: LogWriteError | None, written: bool) -> None:
@@ -124,7 +124,7 @@ class Placement:
         self._requeued.pop(number, None)
 
     def requeue(self, letter: DeadLetter, handle: JobHandle) -> None:
-        """A dead letter is queued again, under a new handle; it arrives as a new job does."""
+        """Queue a dead letter again, under a new handle; it arrives as a new job does."""
         self.status.requeue(letter, handle)
         try:
             self._bring_back(letter, handle)
@@ -189,7 +189,7 @@ class Placement:
             self.arrive(handle)
 
     def cancel(self, handle: JobHandle) -> bool:
-        """Cancel a live job, or ask its handler to stop; `True` where there is a record of it."""
+        """Cancel a live job, or ask its handler to stop; `True` if a record of it was made."""
         if handle._status is Status.PROCESSING:
             if handle._stop is None:
                 handle._stop = StopRequest(self.timer.sleep)
@@ -208,13 +208,13 @@ class Placement:
                 self.journal.cancelled(handle, wall)
             if self.watchers.waiting:
                 self.watchers.look()
-        except BaseException:  # asynchronous: whoever waits is told all the same
+        except BaseException:  # asynchronous: the threads that wait are told all the same
             self._tell(handle)
             raise
         return True
 
     def _tell(self, handle: JobHandle) -> None:
-        """Tell all that a job may have been cancelled. Twice does no harm."""
+        """Tell all threads that wait that a job may have been cancelled. Twice does no harm."""
         if handle._status is Status.CANCELLED:
             self.registry.unpark(handle)
             self.free_room(handle)

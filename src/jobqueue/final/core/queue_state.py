@@ -1,4 +1,4 @@
-"""Where a queue stands in its life, and whom it refuses for that.
+"""The state that a queue is in, and what it refuses in that state.
 
 Relies on: the queue's mutex, held by the caller of every method, but in a forked child.
 """
@@ -72,7 +72,7 @@ class QueueState:
         return QueueClosedError("the queue is closed; make a new one to go on")
 
     def fault_error(self) -> JobQueueError:
-        """The fault, which is there, as an error for one more caller."""
+        """The fault as an error for one more caller. Only when there is a fault."""
         fault = self.fault
         if isinstance(fault, LogWriteError):
             return again(fault)

@@ -19,8 +19,9 @@ class HandlerRegistry:
 
     Args:
         default: the handler of jobs that name none.
-        make: makes a handler of a function, for where handlers run; raises as `Handler` does, and
-            `ValueError` if a process could not import it by name.
+        make: makes a handler of a function, for the place where handlers run (threads or
+            processes). Raises as `Handler` does, and `ValueError` if a process could not import it
+            by name.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class HandlerRegistry:
         return is_first
 
     def unpark(self, handle: JobHandle) -> bool:
-        """Take out a job that is cancelled; `False` where it was not parked."""
+        """Take out a job that is cancelled; `False` if it was not parked."""
         jobs = self._parked.get(handle._job._handler, {})
         if handle not in jobs:
             return False

@@ -47,7 +47,7 @@ class Lane(queue.Queue["JobHandle"]):
         self._stale = 0
         """How many of its entries have been cancelled and are only passed over."""
         self.producers: deque[Parker] = deque()
-        """Where the producers sleep that wait for room, in order."""
+        """The parkers of the producers that wait for room, in order."""
 
     def put(self, item: JobHandle, block: bool = True, timeout: float | None = None) -> None:
         """Add a job at the back and wake a worker; never blocks: room is its caller's concern."""
@@ -117,7 +117,7 @@ class FairScheduler:
     def __init__(self, mutex: Mutex, *, size: int, fairness: int) -> None:
         self.mutex = mutex
         self.not_empty = WorkerCondition(mutex)
-        """Notified by whoever adds work, and by `stop`, `resume` and the end of an isolated job."""
+        """Notified when work is added, and by `stop`, `resume` and the end of an isolated job."""
         self.lanes = tuple(Lane(size, mutex, self.not_empty) for _ in Priority)
         self.high, self.medium, self.low = self.lanes
         self.medium.tokens = self.low.tokens = fairness
@@ -127,14 +127,14 @@ class FairScheduler:
         self.isolated_job: JobHandle | None = None
         """The one of them that runs now."""
         self.count_running: Callable[[], int] = int
-        """How many attempts go on, those that wait for room apart; set by the workers' owner."""
+        """How many attempts go on, except those that wait for room; set by `Seats`."""
         self.paused = False
         self.stopped = False
         self._idle = 0  # workers that wait
         self._waking = False  # whether one of them has been woken and has not looked yet
 
     def push(self, handle: JobHandle, now: float) -> None:
-        """Put a job at the back of its lane and wake a worker where one waits."""
+        """Put a job at the back of its lane, and wake a worker if one waits."""
         append = self.lanes[handle._job._priority].queue.append
         try:
             handle._since = now  # no call between this and the append, so that both are done
@@ -153,7 +153,7 @@ class FairScheduler:
             self._wake()
 
     def look_at_suspects(self) -> None:
-        """There may be one less, or nothing else that runs: have the workers look again."""
+        """A suspect may be gone, or nothing else run any more: have the workers look again."""
         self.not_empty.notify_all()
 
     def isolated_job_ended(self) -> None:
@@ -181,7 +181,7 @@ class FairScheduler:
         return None
 
     def take_ready(self) -> JobHandle | None:
-        """The next job, where there is one that may run now."""
+        """The next job that may run now, if there is one; does not wait."""
         if self.paused or self.stopped:
             return None
         handle = self._choose()

@@ -1,11 +1,11 @@
-"""Seats: what an attempt occupies while it runs, whoever runs it.
+"""Seats: what an attempt occupies while it runs, on whatever thread.
 
 A worker thread has one seat for as long as it lives. An event loop has one for each attempt that
-it may run at a time. The queue looks at seats only, never at threads: how many attempts go on, is
-anybody left to make room in a lane, whose attempt is past its time.
+it may run at a time. The queue looks at seats only, never at threads, to know how many attempts go
+on, whether one is left that can make room in a lane, and which attempt is past its time.
 
-Guarantees: an attempt that is past its time, and is stood in for, takes no part in the count of
-those who can make room; at most `size` seats are stood in for at a time.
+Guarantees: an attempt that is past its time, and is stood in for, is not counted among those that
+can make room. At most `size` seats are stood in for at a time.
 Relies on: the queue's mutex, held by the caller of every method but `current`.
 """
 
@@ -28,7 +28,7 @@ class Seat:
     """A place for one attempt at a time. Its attributes are guarded by the mutex.
 
     Attributes:
-        slot: where the log's slots file names the job that runs here.
+        slot: the place in the log's slots file that names the job that runs here.
         handle: the job that runs here, or `None`.
         overrunning: whether that attempt is past its time.
         replaced: whether another seat stands in for this one, which then ends with its attempt.
@@ -57,7 +57,7 @@ class Seats:
         self._scheduler = scheduler
         self._status = status
         self._all: set[Seat] = set()
-        self._local = threading.local()  # `seat`: of the thread that asks
+        self._local = threading.local()  # `seat`: the seat of the thread that asks
         scheduler.count_running = self._count_running
 
     def __len__(self) -> int:
@@ -144,6 +144,6 @@ class Seats:
         return sum(seat.handle is not None and not seat.waiting for seat in self._all)
 
     def _tell_of_suspects(self) -> None:
-        """There is an attempt less that the next job that runs alone has to wait for."""
+        """The next job that runs alone has one attempt less to wait for."""
         if self._scheduler.suspects:
             self._scheduler.look_at_suspects()

@@ -1,6 +1,6 @@
 """The status map: every job that the queue knows, and the only place that changes a status.
 
-Guarantees: a status changes only as `transitions.py` allows: what it does not raises `ValueError`
+Guarantees: a status changes only as `transitions.py` allows. Any other change raises `ValueError`
 before anything has changed. Counters change in the same step.
 Relies on: the queue's mutex, held by the caller of every method. Each method that a caller's
 thread may run does its calls first and its stores last, so that an asynchronous exception finds
@@ -87,7 +87,7 @@ class StatusMap:
         return job_id in self.live or job_id in self.finished or job_id in self.dead
 
     def refuse_known(self, job_id: str) -> None:
-        """Raises `DuplicateJobError` where the id is known."""
+        """Raises `DuplicateJobError` if the id is known."""
         if job_id in self:
             raise DuplicateJobError(
                 f"job {job_id!r} is already known ({self.status(job_id).value}); "
@@ -113,7 +113,7 @@ class StatusMap:
         wake_waiters(handle)
 
     def due(self, handle: JobHandle, now: float) -> bool:
-        """A scheduled job's time has come; `False` where it is not scheduled any more."""
+        """A scheduled job's time has come; `False` if it is not scheduled any more."""
         if handle._status is not Status.SCHEDULED:
             return False
         meter = self.meters[handle._job._priority]
@@ -217,7 +217,7 @@ class StatusMap:
             wake_waiters(handle)
 
     def remember(self, job_id: str, record: Finished) -> None:
-        """Keep a finished job; the oldest goes where there are too many."""
+        """Keep a finished job; the oldest is forgotten if there are too many."""
         self.finished[job_id] = record
         self._finished_order.append(job_id)
         if len(self._finished_order) > self._retention:
@@ -273,7 +273,7 @@ class StatusMap:
         raise unknown_job(job_id)
 
     def current(self, handle: JobHandle) -> JobHandle:
-        """The handle that stands for the job now: another one where it was requeued."""
+        """The handle that stands for the job now: another one if it was requeued."""
         if handle._status is not Status.FAILED:
             return handle
         job = handle._job
@@ -286,7 +286,7 @@ class StatusMap:
         return handle
 
     def handle(self, owner: HandleOwner, job_id: str) -> JobHandle:
-        """The handle of a known job; a new one, without result, where it has finished."""
+        """The handle of a known job; a new one, without result, if it has finished."""
         live = self.live.get(job_id)
         if live is not None:
             return live
@@ -330,7 +330,7 @@ class StatusMap:
         )
 
     def letter(self, job_id: str) -> DeadLetter:
-        """A dead letter; raises `UnknownJobError`, or `ValueError` where the job has not failed."""
+        """A dead letter; raises `UnknownJobError`, or `ValueError` if the job has not failed."""
         letter = self.dead.get(job_id)
         if letter is None:
             status = self.status(job_id)
@@ -369,10 +369,10 @@ def _info(
 
 
 def wake_waiters(handle: JobHandle) -> None:
-    """Wake those who wait for this job."""
+    """Wake the threads that wait for this job."""
     waiters = handle._waiters
     while waiters:
-        waiters[-1].unpark()  # before it is taken out, so that an interruption forgets nobody
+        waiters[-1].unpark()  # before it is taken out, so that an interruption forgets none
         waiters.pop()
     handle._waiters = None
 

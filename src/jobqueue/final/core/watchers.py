@@ -1,7 +1,7 @@
 """Waiting until a queue has come to rest: for `join` and `close`.
 
-Relies on: the queue's mutex, held by the caller of `look`, not of `wait`. Code that changes what a
-condition is about calls `look`.
+Relies on: the queue's mutex, held by the caller of `look`, not of `wait`. The thread that changes
+what a condition is about calls `look`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Watchers:
         """Looked at before `look` is called at all, in the hot path."""
 
     def look(self) -> None:
-        """Wake those whose condition holds now."""
+        """Wake the threads whose condition holds now."""
         for watcher in list(self.waiting):
             condition, parker = watcher
             if condition():

@@ -70,10 +70,10 @@ class LockedLog:
 
 
 def open_log(path: str | os.PathLike[str], config: Config, files: Files | None = None) -> LockedLog:
-    """Lock, replay and, where its tail is torn, repair a log.
+    """Lock and replay a log; repair it if its tail is torn.
 
     Raises:
-        LogLockedError: somebody else has it open.
+        LogLockedError: another queue has it open.
         LogCorruptError: it is damaged; nothing was changed.
         OSError: the directory cannot be made, read or written; the error names it.
     """
@@ -147,7 +147,7 @@ def _collector_at_rest() -> Iterator[None]:
 
 
 def _by_status(state: LogState) -> tuple[list[JobState], list[JobState], list[JobState]]:
-    """Jobs that are unfinished, finished or failed; those that ended by when they did."""
+    """Jobs that are unfinished, finished or failed; the last two sorted by their end."""
     unfinished: list[JobState] = []
     finished: list[JobState] = []
     failed: list[JobState] = []
@@ -189,7 +189,7 @@ def _fail_poisonous(each: JobState, journal: Journal, wall: float) -> None:
 
 
 def _job(enqueued: Enqueued, retries: int) -> Job:
-    """The job as it was accepted; what `Job` checks, it checked then, and the codec again now."""
+    """The job as it was accepted. `Job` checked it then, and the codec has checked it again."""
     job = Job.__new__(Job)
     headers = enqueued.headers
     job._payload = enqueued.binary or enqueued.payload.encode()
@@ -237,7 +237,7 @@ def _bury(failed: list[JobState], letters_max: int, status: StatusMap, journal: 
 def _remember_all(finished: list[JobState], status: StatusMap) -> None:
     """Remember finished jobs, oldest first.
 
-    An id that was used again after it had been forgotten stands for its last job: where more are
+    An id that was used again after it had been forgotten stands for its last job. If more jobs are
     retained now than then, the log still has the earlier one.
     """
     last = {each.enqueued.id: each for each in finished if each.enqueued.id not in status.live}
@@ -268,7 +268,7 @@ def _queue_again(
     """Jobs that were queued, scheduled or running when their process ended.
 
     For those that are ready it does at once what `StatusMap.accept` and `Placement.arrive` do for
-    each of the others, in half of the time: a hundred thousand of them may be waited for.
+    each of the others. That takes half of the time, and the start may wait for 100,000 of them.
     """
     live, find, now = placement.status.live, placement.registry.find, placement.clock.monotonic()
     lanes = [lane.queue for lane in placement.scheduler.lanes]

@@ -1,7 +1,8 @@
 """Start, drain, stop; what happens at a fork and at the interpreter's exit.
 
-Guarantees: `close` is idempotent, may be called from any thread, also several at once, returns by
-its deadline, and starts no thread. A `close` that is interrupted can be taken up by another.
+Guarantees: `close` is idempotent and may be called from any thread, also from several at once. It
+returns by its deadline and starts no thread. Another call can take up a `close` that was
+interrupted.
 Relies on: the queue's mutex, taken here.
 """
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from .recovery import LockedLog
 
 LOG_SECONDS_MIN = 2.0
-"""What the log gets for its last write where the deadline has passed."""
+"""What the log gets for its last write if the deadline has passed."""
 
 
 class Lifecycle:
@@ -95,14 +96,14 @@ class Lifecycle:
             return self._report or self._provisional_report()
 
     def _close_elsewhere(self, timeout: float | None, drain: bool | None) -> None:
-        """On the timer's thread, which must go on while the queue drains."""
+        """Called on the timer's thread, which must go on while the queue drains: starts another."""
         thread = threading.Thread(
             target=self.close, args=(timeout,), kwargs={"drain": drain}, name="jobqueue-close"
         )
         thread.start()
 
     def _claim(self, deadline: float) -> bool:
-        """Become the one who closes; `False` where that is done, or was not to be in time."""
+        """Become the thread that closes; `False` if that is done, or did not come in time."""
         while True:
             parker = Parker()
             with self._mutex:
@@ -176,7 +177,7 @@ class Lifecycle:
         return self._count("completed") + self._count("failed") + self._count("cancelled")
 
     def _abandon(self) -> ShutdownReport:
-        """Draw the line: what still runs touches nothing from here on; who waits is told."""
+        """Draw the line: what still runs touches nothing from here on; tell threads that wait."""
         with self._mutex:
             self._placement.scheduler.stop()
             self._state.enter(State.ENDED)
@@ -216,7 +217,7 @@ class Lifecycle:
     # ── faults, forks ────────────────────────────────────────────────────────────────────────
 
     def fail(self, fault: JobQueueError) -> None:
-        """A thread died: nothing runs any more, and whoever waits is told."""
+        """A thread died: nothing runs any more, and the threads that wait are told."""
         with self._mutex:
             self.fail_locked(fault)
 
@@ -237,7 +238,7 @@ class Lifecycle:
         self._mutex._at_fork_reinit()  # it may have been held by a thread that is not here
         self._state.enter(State.FORKED)
         # guard: a forked child's worker goes home
-        self._placement.scheduler.stopped = True  # where a handler forked: its worker goes home
+        self._placement.scheduler.stopped = True  # if a handler forked, its worker goes home
         if self._lock is not None and self._log is not None:
             # guard: a forked child lets go of the lock
             self._log.files.close(self._lock)  # an inherited copy would keep the log locked

@@ -142,7 +142,7 @@ def closed_on_error(life: Lifecycle) -> Iterator[None]:
 
 @contextmanager
 def _path_in_errors(config: Config) -> Iterator[None]:
-    """Name the log's directory where an error names no file, as those of a write do."""
+    """Name the log's directory in an error that names no file, as those of a write do not."""
     try:
         yield
     except OSError as error:
@@ -214,7 +214,7 @@ def _report_compaction(error: BaseException) -> None:
 
 
 def _start_log(log: LockedLog, config: Config, placement: Placement) -> None:
-    """Start the log's thread, and slots of this run's own once the last run's are accounted for."""
+    """Start the log's thread; then slots of this run, once the last run's are accounted for."""
     assert placement.journal is not None  # `_open_log` made it
     placement.journal.writer.start()
     if log.interrupted.jobs:
@@ -232,8 +232,8 @@ def checked_config(config: Config | None, clock: Clock) -> Config:
     """The settings to use.
 
     Raises:
-        TypeError: they are none.
-        ConfigError: they do not go with this clock.
+        TypeError: `config` is not a `Config`.
+        ConfigError: the settings do not go with this clock.
     """
     if config is None:
         return Config()

@@ -1,8 +1,8 @@
 """The worker threads: as many as configured are able to work, whatever handlers do.
 
-Guarantees: an attempt that overruns its time is stood in for by another worker, at most
-`num_workers` of them; the one that overran ends with its attempt, unless it can stand in for one
-that nobody does.
+Guarantees: if an attempt overruns its time, another worker stands in for its worker; at most
+`num_workers` workers stand in. The worker that was stood in for ends with its attempt, unless it
+can stand in for another that has no stand-in yet.
 Relies on: the queue's mutex: held by the caller of `ended`, taken by the other methods.
 """
 
@@ -130,9 +130,9 @@ class WorkerPool:
 
 
 def _stack_of(thread: threading.Thread) -> str:
-    """Where a thread is, as text.
+    """Where in its code a thread is, as text.
 
-    Without the GIL it runs on meanwhile, and CPython crashes when a frame is looked at that goes.
+    Without the GIL it runs on meanwhile, and CPython crashes if it looks at a frame that ends.
     """
     if not has_gil():
         return "  (which cannot be told without the GIL)\n"

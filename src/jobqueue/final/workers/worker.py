@@ -57,7 +57,7 @@ class Worker:
         self._outcomes.seats.sit(self.seat)
         try:
             self._work()
-        except BaseException as error:  # none of a handler's: this thread cannot go on
+        except BaseException as error:  # not a handler's error: this thread cannot go on
             self._pool.died(self, error)
             raise
 
