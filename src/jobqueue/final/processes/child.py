@@ -1,6 +1,6 @@
 """What runs in a process of `executor="process"`: one attempt after another, as it is told.
 
-Guarantees: it ends when the process that owns it does, however that ends; Ctrl-C and SIGTERM,
+Guarantees: it ends when the process that owns it does, however that ends. Ctrl-C and SIGTERM,
 which reach a whole process group, are left to the owner to act on.
 Relies on: nothing of the queue. It runs one attempt at a time, on its main thread.
 """
@@ -38,7 +38,7 @@ _SIGNALS: dict[signal.Signals, Callable[[int, FrameType | None], object] | signa
     signal.SIGTERM: signal.SIG_DFL,
 }
 _mask = threading.local()
-_ORPHANED = 1  # exit code that nobody is left to read
+_ORPHANED = 1  # exit code; the owner, which would read it, is gone
 
 
 def main(work: int, orders: int, lifeline: int) -> None:
@@ -53,7 +53,7 @@ def main(work: int, orders: int, lifeline: int) -> None:
 
 
 def _leave_signals_to_owner() -> None:
-    """Take no notice of them here; programs that a handler starts, or forks, take notice."""
+    """Ignore signals here; programs that a handler starts, and forks of it, do not ignore them."""
     for number in _SIGNALS:
         signal.signal(number, _take_no_notice)
     os.register_at_fork(
@@ -67,7 +67,7 @@ def _take_no_notice(number: int, frame: FrameType | None) -> None:
 
 
 def _block_signals() -> None:
-    """For as long as a fork has not taken notice of them yet."""
+    """Hold signals back until a fork that is being made no longer ignores them."""
     _mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
 
@@ -92,14 +92,14 @@ def _die_with_owner(lifeline: int) -> None:
 
 
 def _let_go(sockets: tuple[socket.socket, ...], lifeline: int) -> None:
-    """In a fork that a handler made: whoever waits for the end of its process is not to wait."""
+    """In a fork that a handler made: close what would hide its parent's end from the owner."""
     for each in sockets:
         each.close()
     os.close(lifeline)
 
 
 class _Server:
-    """The one that does as told."""
+    """Loads handlers and runs attempts, as the owner tells it."""
 
     def __init__(self, work: socket.socket, orders: socket.socket) -> None:
         self._work = wire.Channel(work)
@@ -114,7 +114,7 @@ class _Server:
     # ── the main thread ──────────────────────────────────────────────────────────────────────
 
     def serve(self) -> None:
-        """Do what the frames say, until one says to exit."""
+        """Do what the owner's frames say, until one says to exit."""
         while True:
             try:
                 kind, number, body = self._work.receive()
@@ -167,7 +167,7 @@ class _Server:
     # ── the thread that takes orders ─────────────────────────────────────────────────────────
 
     def take_orders(self) -> None:
-        """Stop attempts as told; end the process with the owner's."""
+        """Stop attempts as told; end this process when the owner's ends."""
         while True:
             order = self._orders.recv(wire.ORDER.size, socket.MSG_WAITALL)
             if len(order) < wire.ORDER.size:
@@ -236,7 +236,7 @@ def _pack(error: BaseException) -> bytes:
 
 
 def _delay(error: BaseException) -> float | None:
-    """What a `RetryJobError` asks for; `None` where a subclass lacks or broke it."""
+    """The delay that a `RetryJobError` asks for; `None` if a subclass lacks or broke it."""
     try:
         return RetryJobError(delay=error.delay).delay if isinstance(error, RetryJobError) else None
     except Exception:  # noqa: BLE001  # whatever a subclass made of it

@@ -1,8 +1,9 @@
 """`executor="process"`: handlers run in processes, for work that computes.
 
 A worker thread takes a job as ever, hands it to a process that has nothing else to do, and waits
-for what comes of it. So there are as many processes as attempts at a time, at most `num_workers`,
-each started when it is first needed. One that dies takes its own attempt with it and no other.
+for what comes of it. So there are as many processes as attempts at a time, at most `num_workers`.
+Each is started when it is first needed. A process that dies takes its own attempt with it and no
+other.
 
 Guarantees: no attempt's time runs while its process starts or imports the handler. A process whose
 attempt is past its time is killed. `close` leaves no process, nor does the owner's death.
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from ..timing.timer import Timer
 
 _EXIT_SECONDS_MIN = 0.25
-"""What idle processes get to end by themselves where the deadline of `close` has passed."""
+"""What idle processes get to end by themselves if the deadline of `close` has passed."""
 _EXIT_SECONDS_MAX = 5.0
 """What they get at most: a thread that a handler left behind would keep one for ever."""
 
@@ -162,7 +163,7 @@ class Processes:
     def _attempt_with_context(
         self, process: WorkerProcess, handler: ProcessHandler, context: JobContext
     ) -> tuple[int, bytes]:
-        """The same for a handler that can be told to stop."""
+        """As `_attempt`, for a handler that can be told to stop."""
         process.attempts += 1
         slots = {slot: getattr(context.job, slot) for slot in Job.__slots__}
         slots["_headers"] = dict(context.job.headers)
@@ -177,7 +178,7 @@ class Processes:
     # ── the processes ────────────────────────────────────────────────────────────────────────
 
     def _take(self) -> WorkerProcess:
-        """A process that has nothing to do; a new one where there is none."""
+        """A process that has nothing to do; a new one if there is none."""
         lost: list[WorkerProcess] = []
         try:
             with self._lock:
@@ -194,7 +195,7 @@ class Processes:
                 report(logging.WARNING, f"a process that waited for a job {self._bury(each)}")
 
     def _start(self) -> WorkerProcess:
-        """With the lock, so that there is none that `close` does not know of."""
+        """Start a process. With the lock, so that `close` knows of every process."""
         if self._closed:  # guard: no process is started after close
             raise QueueClosedError("the queue is closed; the attempt was not begun")
         if wire.is_importing:
@@ -223,7 +224,7 @@ class Processes:
         return end
 
     def close(self, seconds: float) -> None:
-        """Kill those that run a handler, have the others end by themselves within this time."""
+        """Kill the processes that run a handler; have the others end by themselves in this time."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
@@ -237,7 +238,7 @@ class Processes:
         for process in idle:
             process.reap(max(0.0, deadline - SystemClock.monotonic()))
         for process in busy:
-            process.wait()  # its worker does the rest
+            process.wait()  # the worker thread that waits for it does the rest
         with self._lock:
             self._all.difference_update(idle)
 
@@ -261,7 +262,7 @@ class _Limit:
         self._struck = False
 
     def __call__(self) -> Callable[[], None]:
-        """From the timer, which calls what this returns without its lock."""
+        """Called by the timer's thread, which calls what this returns without the timer's lock."""
         return self._strike
 
     def _strike(self) -> None:
@@ -273,7 +274,7 @@ class _Limit:
                 self._process.kill()
 
     def has_struck(self) -> bool:
-        """End the attempt; whether its time was up."""
+        """End the attempt; returns whether its time was up."""
         with self._lock:
             self._is_over = True
             return self._struck
@@ -287,7 +288,7 @@ class _Forward:
         self._tell = partial(process.stop, attempt)
 
     def unpark(self) -> None:
-        """The attempt is asked to stop. With locks of the queue, so that nothing is sent here."""
+        """The attempt is asked to stop. Called with locks of the queue, so nothing is sent here."""
         self._timer.call_soon(self._tell)
 
 

@@ -17,10 +17,10 @@ _ADVICE = "define it at the top level of a module that can be imported, or use e
 
 
 def reference_to(function: Callable[..., object]) -> Reference:
-    """Where another process finds a function.
+    """The place at which another process finds a function.
 
     Raises:
-        ValueError: it would not find it.
+        ValueError: another process would not find it.
     """
     name = getattr(function, "__module__", None)
     qualname = getattr(function, "__qualname__", None)

@@ -1,8 +1,8 @@
 """One process that runs handlers, as the queue that owns it sees it: start, talk, kill, end.
 
 It is started anew (not forked), so it inherits neither locks nor files; only what is imported in
-it is there. It is no child of `multiprocessing`'s, whose exit and forks know nothing of threads
-that are still at work, and whose daemons may have no children.
+it is there. It is not started by `multiprocessing`. The exit and the forks of `multiprocessing`
+know nothing of threads that are still at work, and its daemons may have no children.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ os.register_at_fork(
 _EXIT_SECONDS_MAX = 1.0
 """How long a process that hung up may take to end by itself."""
 _KILLED_SECONDS_MAX = 5.0
-"""How long a killed one may take: as long as the kernel is busy with it."""
+"""How long a killed process may take to end: the kernel may be busy with it for a while."""
 
 
-class Ended(Exception):  # noqa: N818  # no error of anybody's: it is told apart at once
+class Ended(Exception):  # noqa: N818  # not an error that gets out: it is caught at once
     """The process is gone, or as good as gone."""
 
 
@@ -38,7 +38,8 @@ class WorkerProcess:
     """A process and the connections to it. One thread talks to it at a time; any may kill it.
 
     Args:
-        known: where it adds itself, so that any fork that could copy its files knows of it.
+        known: the set that it adds itself to, so that any fork that could copy its files knows
+            of it.
 
     Raises:
         OSError: it could not be started.
@@ -107,7 +108,7 @@ class WorkerProcess:
             pass
 
     def wait(self, seconds: float = _KILLED_SECONDS_MAX) -> bool:
-        """Wait so long for its end; whether it came. Any thread."""
+        """Wait at most so long for its end; returns whether it came. Any thread."""
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -115,7 +116,7 @@ class WorkerProcess:
         return True
 
     def reap(self, seconds: float = _EXIT_SECONDS_MAX) -> str:
-        """Wait so long for its end, then kill it; returns how it ended."""
+        """Wait at most so long for its end, then kill it; returns how it ended."""
         if not self.wait(seconds):
             self._process.kill()
             self.wait(_KILLED_SECONDS_MAX)
@@ -130,7 +131,7 @@ class WorkerProcess:
     def forked(self) -> None:
         """This is a forked child: the process is the parent's, and has to notice its end."""
         self._opened.close()  # guard: a forked child closes its copies
-        self._process.returncode = 0  # nobody here can wait for it
+        self._process.returncode = 0  # a child of the parent's: it cannot be waited for here
 
 
 def _pair(opened: ExitStack, its: ExitStack) -> tuple[socket.socket, socket.socket]:
@@ -152,7 +153,7 @@ def _start(work: int, orders: int, lifeline: int) -> subprocess.Popen[bytes]:
         f"import sys; sys.path[:] = {path!r}; from {__package__}.child import main; "
         f"main({work}, {orders}, {lifeline})"
     )
-    # Signals to the whole group are the owner's to act on, also until it says so itself.
+    # Signals to the whole group are for the owner, also until the new process ignores them itself.
     signals = (signal.SIGINT, signal.SIGTERM)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:

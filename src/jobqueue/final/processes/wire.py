@@ -1,7 +1,7 @@
 """What a queue and the processes of its handlers say to each other, and over what.
 
 A process has two sockets and a pipe. On the first socket (`Channel`) it is told to load a
-handler and to run an attempt, and answers; one frame of the queue's is followed by one answer.
+handler or to run an attempt, and answers. One frame of the queue's is followed by one answer.
 The second socket carries what may come in the middle of an attempt: that it is to stop. Nothing is
 ever written to the pipe: it ends with the queue's process.
 """
@@ -41,7 +41,7 @@ is_importing = False
 
 
 class Reference(NamedTuple):
-    """Where a process finds a handler.
+    """The place at which a process finds a handler.
 
     Attributes:
         module: its module; "__main__" is made anew from `main`.
@@ -60,7 +60,7 @@ class Assignment(NamedTuple):
     """An attempt of a handler that takes the context.
 
     Attributes:
-        number: names the attempt where it is told to stop.
+        number: names the attempt when it is told to stop.
         job: the slots of the job, see `Job.__slots__`; the headers as a plain dictionary.
         deadline: when its time will be up, in the queue clock's monotonic seconds.
     """
@@ -77,10 +77,10 @@ class RemoteError(NamedTuple):
     Attributes:
         summary: type and text.
         trace: the traceback as text.
-        error: the pickled exception, where that can be had.
-        problem: else why not.
+        error: the pickled exception; `None` if it cannot be pickled.
+        problem: why it cannot be pickled, if so.
         rejects: whether it is a `RejectJobError`.
-        delay: where it is a `RetryJobError`, what it asks for.
+        delay: the delay that it asks for, if it is a `RetryJobError`.
     """
 
     summary: str
@@ -95,9 +95,10 @@ class Channel:
     """Frames over a stream socket. One thread at a time uses it.
 
     Args:
-        sock: nobody else uses it.
-        is_gone: whether the other side is; asked now and then in a long wait, since a copy of its
-            end of the socket, in a process that was forked from it, would keep the socket open.
+        sock: the socket; only this channel uses it.
+        is_gone: whether the other side is gone. It is asked now and then in a long wait, since a
+            process that was forked from the other side may keep a copy of its end, and so keep the
+            socket open.
     """
 
     def __init__(self, sock: socket.socket, is_gone: Callable[[], bool] | None = None) -> None:

@@ -1,1 +1,1 @@
-"""When: the timer, its wheel, and backoff."""
+"""Time: the timer, its wheel, and backoff."""

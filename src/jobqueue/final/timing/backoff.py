@@ -25,7 +25,7 @@ def backoff_seconds(
         base_delay: seconds after the first attempt, >= 0; doubled after each further one.
         max_delay: cap in seconds, >= 0 and finite.
         jitter: fraction, 0 to 1, by which the capped delay varies up or down; 0 is exact.
-        random: a number from 0 to 1, as `random.random`; not called where `jitter` is 0.
+        random: a number from 0 to 1, as `random.random`; not called if `jitter` is 0.
 
     Returns:
         Seconds, finite and never negative.

@@ -2,9 +2,9 @@
 
 Guarantees: nothing fires early, or later than the next tick (1 ms) plus what the machine needs to
 run a thread. `advance` of a manual clock returns when all that came due has been dealt with.
-Relies on: `fire`, which takes the queue's mutex; the lock order is timer, then mutex. Nobody else
-waits for the timer's lock, so a caller that is interrupted cannot harm the wheel: callers only
-append to `_changes`, a deque, whose `append` and `popleft` are atomic.
+Relies on: `fire`, which takes the queue's mutex; the lock order is timer, then mutex. Only the
+threads that run `expire` take the timer's lock, so a caller that is interrupted cannot harm the
+wheel. Callers only append to `_changes`, a deque, whose `append` and `popleft` are atomic.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class Timer:
     """A timer wheel, its lock and its thread.
 
     Args:
-        clock: whose monotonic time counts.
-        fire: called with the items that are due, in order, by the timer's thread or by the one
-            that moves a manual clock, and with the timer's lock; may return what is to be called
-            without it, since it is slow or the user's.
-        failed: called where the thread has to end because of an error.
+        clock: the clock whose monotonic time counts.
+        fire: called with the items that are due, in order, and with the timer's lock held. The
+            timer's thread calls it, or the thread that moves a manual clock. It may return
+            functions to be called without the lock, since they are slow or the user's.
+        failed: called if the thread has to end because of an error.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Timer:
         self._wheel: TimerWheel[object] = TimerWheel(tick_before(clock.monotonic()))
         self._changes: deque[tuple[int, object, bool]] = deque()  # to insert (True) or to remove
         self._mailbox: SimpleQueue[Callable[[], object]] = SimpleQueue()
-        # `put` of a SimpleQueue may interrupt itself, so a signal handler can use it too. Nobody
+        # `put` of a SimpleQueue may interrupt itself, so a signal handler can use it too. No thread
         # waits in its `get`: before Python 3.13 a short timeout may be taken for none.
         self._parker = Parker()  # the thread's; woken when there is something to look at
         self._asleep_until: float = -1  # tick; -1 while awake
@@ -109,11 +109,11 @@ class Timer:
         self._parker.unpark()
 
     def join(self, timeout: float) -> None:
-        """Wait for the thread's end, where it has been started and is another one."""
+        """Wait for the thread's end, if it has been started and is not the calling thread."""
         if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout)
 
-    # ── the timer's thread, and `expire` also whoever moves a manual clock ───────────────────
+    # ── the timer's thread; `expire` also on the thread that moves a manual clock ────────────
 
     def expire(self) -> None:
         """Fire what is due."""

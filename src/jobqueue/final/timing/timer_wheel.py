@@ -1,16 +1,16 @@
 """The hierarchical timer wheel of Varghese and Lauck (1987). Pure: time is an argument.
 
 A tick is a whole number, read as digits of base 256. There is a level for each digit; one turn of
-it covers all values of its digit and ends where the next higher digit changes. A level has slots
+it covers all values of its digit and ends when the next higher digit changes. A level has slots
 for the turn that the present is in and for the one after. An item stands on the lowest level whose
 slots reach its tick, so that its place can be told from its tick alone for as long as it is there.
 When the present comes within a slot of one on a higher level, its items move down, at most once a
 level. Items of one tick always share a slot, in the order of insertion.
 
 The second turn is there for the sake of bursts. With one, all that waited beyond a change of the
-third digit moved down at that moment: of a million jobs with delays of up to a minute, and ticks
-of a millisecond, most of them, every 65.5 s, in a third of a second. Now what is delayed by less
-than a turn of a level never stands above it.
+third digit moved down at that moment. Of a million jobs with delays of up to a minute, and ticks
+of a millisecond, that was most of them. It came every 65.5 s and took a third of a second. With
+two turns, what is delayed by less than a turn of a level never stands above it.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class TimerWheel(Generic[T]):
         return self._now
 
     def insert(self, tick: int, item: T) -> None:
-        """Have `item` come out at `tick`; at the next `advance` where that is not in the future."""
+        """Have `item` come out at `tick`; at the next `advance` if that is not in the future."""
         if tick <= self._now:
             self._overdue[item] = tick
             return
@@ -125,7 +125,7 @@ class TimerWheel(Generic[T]):
         level.count += 1
 
     def remove(self, tick: int, item: T) -> bool:
-        """Take out an item that was inserted for `tick`; `False` where it is not there."""
+        """Take out an item that was inserted for `tick`; `False` if it is not there."""
         if tick <= self._now:
             if self._overdue.get(item) != tick:
                 return False
@@ -167,7 +167,7 @@ class TimerWheel(Generic[T]):
         return due
 
     def _turn(self, before: int, due: list[T]) -> None:
-        """Take out what has come since `before`, a tick that differs not in the last digit only."""
+        """Take out what has come since `before`, when a digit above the last has changed."""
         now = self._now
         highest = ((before ^ now).bit_length() - 1) // _BITS  # digit that differs
         levels = self._levels[: highest + 1]
@@ -188,7 +188,7 @@ class TimerWheel(Generic[T]):
         levels[0].take(now & -_SLOTS, now + 1, due)
 
     def next_tick(self) -> int | None:
-        """When `advance` is to be called next at the latest; `None` where nothing waits.
+        """When `advance` is to be called next at the latest; `None` if nothing waits.
 
         That is when the first item comes out, or earlier, when its slot is reached.
         """
