@@ -16,7 +16,7 @@ _KIB = 1024
 _MIB = 1024 * _KIB
 
 LOGGED_PAYLOAD_BYTES_MAX = 128 * _MIB
-"""Six bytes of a log's line at most stand for one of a payload, and a batch has 1 GiB at most."""
+"""One byte of a payload takes at most six bytes in the log, and a batch has at most 1 GiB."""
 
 _WHOLE_NUMBERS = {  # field: smallest value that works
     "num_workers": 1,
@@ -42,7 +42,7 @@ class Config:
     Attributes:
         num_workers: worker threads.
         queue_size: how many jobs a lane (one per priority) holds before `enqueue` blocks.
-        max_retries: retries after the first attempt, where the job does not say.
+        max_retries: retries after the first attempt, if the job does not say.
         base_delay: backoff before the first retry; it doubles with each further one.
         max_delay: cap of the backoff.
         jitter: fraction (0 to 1) by which each backoff varies, up or down, after the cap.

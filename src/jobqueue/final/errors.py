@@ -1,9 +1,9 @@
 """Every exception of the final tier.
 
-Those that tell the caller of a mistake or a limit (`ConfigError`, `EnqueueTimeoutError`,
-`DuplicateJobError`, …) stand first; those that tell of the world's faults (`LogLockedError`,
-`LogCorruptError`, `LogWriteError`, `WorkerProcessError`) follow; the two that handlers raise come
-last.
+Those that tell the caller of a mistake or a limit stand first (`ConfigError`,
+`EnqueueTimeoutError`, `DuplicateJobError`, …). Those that tell of faults outside of the program
+follow (`LogLockedError`, `LogCorruptError`, `LogWriteError`, `WorkerProcessError`). The two that
+handlers raise come last.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class LogLockedError(JobQueueError):
 
     Attributes:
         path: the log's directory.
-        pid: the owner's process id, or `None` where it cannot be told.
+        pid: the owner's process id, or `None` if it cannot be told.
     """
 
     def __init__(self, path: str, pid: int | None) -> None:
@@ -110,7 +110,7 @@ class LogWriteError(JobQueueError, OSError):
 
 
 def again(error: LogWriteError) -> LogWriteError:
-    """The same error for one more caller, who may raise it as his own."""
+    """The same error for one more caller: a new object, which that caller may raise."""
     copy = LogWriteError(error.errno, error.strerror, error.filename)
     copy.__cause__ = error
     return copy
@@ -124,7 +124,7 @@ class WorkerProcessError(JobQueueError):
 
 
 def reentered() -> RuntimeError:
-    """The error for a call out of the queue's own code, which cannot go on until it returns."""
+    """The error for a call from within the queue's own code, which waits until that returns."""
     return RuntimeError(
         "the queue was called from a signal handler, or a finalizer, that interrupted the queue's "
         "own code on this thread; call it from the program's normal flow"

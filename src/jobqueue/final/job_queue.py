@@ -1,4 +1,4 @@
-"""`JobQueue`: wires the parts together and is the door to them."""
+"""`JobQueue`: puts the parts of a queue together and is the door to them."""
 
 from __future__ import annotations
 
@@ -81,10 +81,10 @@ class JobQueue:
                 self._life.start()
 
     def _enter(self, *, waits: bool = False) -> None:
-        """What every call but `enqueue`, which does it by itself, checks first.
+        """What every call checks first; only `enqueue` does it by itself.
 
         Args:
-            waits: whether it waits for what others do, who may wait for this thread.
+            waits: whether the call waits for other threads, which may wait for this one.
         """
         if self._state.now is State.FORKED:
             raise self._state.closed_error()
@@ -95,7 +95,7 @@ class JobQueue:
     # ── life ─────────────────────────────────────────────────────────────────────────────────
 
     def start(self) -> None:
-        """Start the workers; does nothing where they have been started.
+        """Start the workers; does nothing if they have been started.
 
         Raises:
             QueueClosedError: the queue is closed.
@@ -109,8 +109,8 @@ class JobQueue:
         Args:
             timeout: seconds to wait; `None` takes `shutdown_timeout`.
             drain: `True` finishes all accepted jobs, but for those that cannot run before the
-                deadline; `False` finishes only what is being processed and leaves the rest in
-                the log. `None` drains where there is no log.
+                deadline. `False` finishes only what is being processed and leaves the rest in
+                the log. `None` drains if there is no log.
 
         Returns:
             What was finished and what is left. Idempotent: later calls return the same.
@@ -155,7 +155,7 @@ class JobQueue:
             timeout: seconds; `None` waits for ever.
 
         Returns:
-            Whether it came to that; `False` also where the queue closed with jobs left.
+            Whether it came to that; `False` also if the queue closed with jobs left.
 
         Raises:
             LogWriteError: the log has failed.
@@ -167,7 +167,7 @@ class JobQueue:
         return self._queries.join(timeout)
 
     def flush(self) -> None:
-        """Return when everything accepted so far is fsynced; at once where there is no log.
+        """Return when everything accepted so far is fsynced; at once if there is no log.
 
         Raises:
             LogWriteError: that could not be done.
@@ -239,7 +239,7 @@ class JobQueue:
         return self._admission.enqueue(job, timeout, delay, cancel)
 
     def enqueue_many(self, jobs: Iterable[Job], *, timeout: float | None = None) -> list[JobHandle]:
-        """Accept several jobs, in one log batch where they fit; blocks while lanes are full.
+        """Accept several jobs, in one log batch if they fit; blocks while lanes are full.
 
         Args:
             jobs: the jobs; their ids must be new to the queue and differ.
@@ -272,7 +272,7 @@ class JobQueue:
         return self._admission.enqueue(job.with_handler(name), timeout, 0.0, None)
 
     def status(self, job_id: str) -> Status:
-        """Where a job stands.
+        """The state that a job is in.
 
         Raises:
             UnknownJobError: no such job is known, or it has been forgotten.
@@ -307,7 +307,7 @@ class JobQueue:
         If the handler then returns, the job is completed; if it raises, it is cancelled.
 
         Returns:
-            `False` where the job has finished.
+            `False` if the job has finished.
 
         Raises:
             UnknownJobError: no such job is known, or it has been forgotten.

@@ -1,4 +1,4 @@
-"""What a handler can ask about its attempt, and how that is asked to stop.
+"""What a handler can ask about its attempt, and how the attempt is asked to stop.
 
 Guarantees: `wait` returns at once when the request is made, before or during the wait.
 Relies on: nothing but its own lock, which is held for no call out of here.
@@ -24,7 +24,7 @@ class StopRequest:
     """A flag of one attempt that its handler can look at or sleep on. Thread-safe.
 
     Args:
-        sleep: acquires the given lock within so many seconds of the queue's clock, as
+        sleep: parks the given parker, at most so many seconds of the queue's clock, as
             `Timer.sleep` does.
     """
 
@@ -75,7 +75,7 @@ class StopRequest:
         return self.requested
 
     def listen(self, waiter: Wakeable) -> None:
-        """Have it told when the attempt is asked to stop; at once if that has been."""
+        """Have `waiter` told when the attempt is asked to stop; at once if it was asked already."""
         with self._lock:
             if self.requested:
                 waiter.unpark()
@@ -83,7 +83,7 @@ class StopRequest:
                 self._waiters.append(waiter)
 
     def forget(self, waiter: Wakeable) -> None:
-        """Have it not told any more."""
+        """Have `waiter` not told any more."""
         with self._lock:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)

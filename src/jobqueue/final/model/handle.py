@@ -73,17 +73,17 @@ class JobHandle(Generic[R_co]):
         self._started: float | None = None
         """Unix time at which the last attempt started."""
         self._due_tick = 0
-        """Where it stands in the timer wheel, while scheduled."""
+        """Its tick in the timer wheel, while scheduled."""
         self._has_room = False
         """Whether it takes one of its lane's places."""
         self._stop: StopRequest | None = None
         """Made for attempts that can be told to stop, or were."""
         self._call: Handler | None = None
-        """What runs it: the handler that it carries, or its name's, from its arrival on."""
+        """What runs it: the handler that it carries, or from its arrival on the one it names."""
         self._failure: tuple[str, str] | None = None
         """Error and traceback of the last failed attempt, as text."""
         self._waiters: list[Parker] | None = None
-        """Where the callers sleep that wait for its end, or the queue's."""
+        """The parkers of the callers that wait for its end, or for the queue's."""
         self._outcome: object = None
         """What the handler returned, or the exception that it raised last."""
 
@@ -99,7 +99,7 @@ class JobHandle(Generic[R_co]):
 
     @property
     def status(self) -> Status:
-        """The job's present status; its last known one where the queue has forgotten it."""
+        """The job's present status; its last known one if the queue has forgotten it."""
         return self._owner._status_of(self)
 
     def wait(self, timeout: float | None = None) -> Status:

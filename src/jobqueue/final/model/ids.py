@@ -1,7 +1,7 @@
 """New job ids: UUID4 in hex (RFC 9562), some hundred at a time.
 
-Each `os.urandom` lets go of the interpreter's lock and so invites a change of threads. One a job
-would cost as much as all else that is done for the job.
+Each `os.urandom` lets go of the interpreter's lock and so invites a change of threads. One call
+for each job would cost as much as all else that is done for the job.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ _VERSION = bytes(octet & 0x0F | 0x40 for octet in range(256))
 _VARIANT = bytes(octet & 0x3F | 0x80 for octet in range(256))
 
 _stock: tuple[int, list[str]] = (0, [])
-"""A process, and ids that it has not given to anybody yet. Replaced as a whole."""
+"""A process id, and job ids that this process has not given away yet. Replaced as a whole."""
 
 
 def new_id() -> str:
-    """An id that no other job has, here or in a forked child, and that nobody can guess.
+    """An id that no other job has, here or in a forked child, and that cannot be guessed.
 
     Thread-safe: each step on the list is one call of the list's. A forked child leaves its
     parent's ids, and never touches their list: another thread may have been at it.
@@ -34,7 +34,7 @@ def new_id() -> str:
             continue
         try:
             return fresh.pop()
-        except IndexError:  # also where others were quicker
+        except IndexError:  # also if other threads were quicker
             fresh.extend(_make(_AT_ONCE))
 
 

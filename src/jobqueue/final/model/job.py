@@ -1,4 +1,4 @@
-"""What a user hands in, and is told of it: `Job`, `Priority`, `JobInfo`."""
+"""What a user hands in, and what the queue tells of it: `Job`, `Priority`, `JobInfo`."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def _checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class JobInfo:
-    """What the queue knows of a job. Times are Unix times, `None` where not (yet) so.
+    """What the queue knows of a job. Times are Unix times, `None` if it has not come to that.
 
     Attributes:
         last_error: type and message of the last failure, such as "ValueError: boom".

@@ -38,7 +38,7 @@ class LaneMetrics:
     """Counts and times of one priority; see `Metrics` for the counts.
 
     Attributes:
-        oldest_wait: age in seconds of the oldest queued job, 0.0 where none is.
+        oldest_wait: age in seconds of the oldest queued job, 0.0 if none is queued.
         queue_wait: seconds from entering the lane to the start of the attempt.
         run_time: seconds that attempts took.
     """
@@ -98,8 +98,8 @@ class LogMetrics:
 class Metrics:
     """A consistent snapshot of a queue.
 
-    At rest, `enqueued == completed + failed + cancelled`: jobs that a start found unfinished in
-    the log and dead letters that were requeued count as enqueued again.
+    At rest, `enqueued == completed + failed + cancelled`. For that, jobs that a start found
+    unfinished in the log count as enqueued again, and so do dead letters that were requeued.
 
     Attributes:
         enqueued: jobs accepted.
@@ -111,7 +111,7 @@ class Metrics:
         failed: jobs that failed for the last time.
         retried: attempts that failed and were scheduled again.
         cancelled: jobs cancelled.
-        oldest_wait: age in seconds of the oldest queued job, 0.0 where none is.
+        oldest_wait: age in seconds of the oldest queued job, 0.0 if none is queued.
         by_priority: the same for each lane.
         queue_wait: seconds from entering the lane to the start of the attempt, over all lanes.
         run_time: seconds that attempts took, over all lanes.

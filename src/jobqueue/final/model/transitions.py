@@ -10,7 +10,7 @@ from enum import Enum, auto
 
 
 class Status(Enum):
-    """Where a job stands."""
+    """The state that a job is in."""
 
     QUEUED = "queued"
     """In its lane, or waiting for a handler of its name."""
@@ -39,7 +39,7 @@ class Event(Enum):
     CANCEL = auto()
     """It was cancelled before it ran, or its handler gave up when asked to."""
     REQUEUE = auto()
-    """Somebody wants a failed job run again."""
+    """A caller wants a failed job run again."""
     CRASH = auto()
     """The process died while it ran; seen at the next start."""
 
