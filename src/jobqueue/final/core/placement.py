@@ -128,12 +128,12 @@ class Placement:
         self.status.requeue(letter, handle)
         try:
             self._bring_back(letter, handle)
-        except BaseException:  # asynchronous: it is no dead letter any more, so on with it
+        except BaseException:  # asynchronous: it is no dead letter any more, so it must arrive
             self._bring_back(letter, handle)
             raise
 
     def _bring_back(self, letter: DeadLetter, handle: JobHandle) -> None:
-        """Twice does no harm."""
+        """Have a requeued job recorded, or arrive if there is no log. Twice does no harm."""
         if self.journal is not None:
             self._requeued[letter.number] = (letter, handle)
             self.journal.requeued(letter, self.clock.time())
@@ -167,7 +167,10 @@ class Placement:
                 lane.wake_producer()
 
     def fire(self, items: list[object]) -> list[Callable[[], object]]:
-        """What the timer found due: jobs, or functions to call. With its lock, not the mutex.
+        """Take what the timer found due: jobs, or functions to call.
+
+        Called on the timer's thread, or the one that moves a manual clock; with the timer's lock,
+        not the mutex.
 
         Returns:
             What those functions want called without the timer's lock.

@@ -1,7 +1,7 @@
 """Which job runs next: one lane per priority, strict order, and tokens so that nothing starves.
 
 Guarantees: while a lower lane has work, at most `fairness` jobs of higher lanes are taken between
-two of its own, plus at most one turn of another lower lane. First in, first out inside a lane.
+two of its own. One turn of another lower lane may come on top. First in, first out inside a lane.
 No wake-up is lost, and at most one is in flight.
 Relies on: the queue's mutex, held by the caller of every method unless it says otherwise. Only
 worker threads, which never see signals, wait here.
@@ -30,9 +30,9 @@ _QUEUED = Status.QUEUED  # an enumeration is slow to look into
 class Lane(queue.Queue["JobHandle"]):
     """The jobs of one priority that can run now.
 
-    A `queue.Queue` whose mutex and not-empty condition are those of all lanes, so that a worker
-    waits for all of them at once. The room that producers wait for is counted apart from the
-    length: retries, replayed and requeued jobs take none.
+    It is a `queue.Queue`, but all lanes share one mutex and one not-empty condition, so that a
+    worker waits for all of them at once. The room that producers wait for is counted apart from
+    the length: retries, replayed and requeued jobs take no room.
     """
 
     def __init__(self, size: int, mutex: Mutex, not_empty: WorkerCondition) -> None:
@@ -86,13 +86,13 @@ class Lane(queue.Queue["JobHandle"]):
             self._stale = 0
 
     def wake_producer(self) -> None:
-        """Have the first producer that waits look whether there is room."""
+        """Wake the first producer that waits, to look whether there is room."""
         if self.room > 0 and self.producers:
             self.producers[0].unpark()  # before it is taken out: no interrupt forgets it
             self.producers.popleft()
 
     def wake_producers(self) -> None:
-        """Have all producers that wait look whether the queue still takes jobs."""
+        """Wake all producers that wait, to look whether the queue still takes jobs."""
         for parker in self.producers:
             parker.unpark()
         self.producers.clear()
@@ -105,8 +105,8 @@ class Lane(queue.Queue["JobHandle"]):
 class FairScheduler:
     """The lanes and the choice between them.
 
-    The bound comes from tokens: each lower lane that has work pays one for every job that
-    overtakes it, and is served when they are spent, which refills them.
+    The bound comes from tokens. Each lower lane that has work pays one token for every job that
+    overtakes it. It is served when its tokens are spent, and gets new ones then.
 
     Args:
         mutex: the queue's mutex.
@@ -141,7 +141,7 @@ class FairScheduler:
             append(handle)
             if self._idle and not self._waking:
                 self._wake()
-        except BaseException:  # asynchronous: a wake-up too many does no harm
+        except BaseException:  # asynchronous: one wake-up too many does no harm
             self.not_empty.notify()
             raise
 

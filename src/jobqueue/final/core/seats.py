@@ -1,8 +1,8 @@
 """Seats: what an attempt occupies while it runs, on whatever thread.
 
 A worker thread has one seat for as long as it lives. An event loop has one for each attempt that
-it may run at a time. The queue looks at seats only, never at threads, to know how many attempts go
-on, whether one is left that can make room in a lane, and which attempt is past its time.
+it may run at a time. The queue looks at seats only, never at threads. They tell how many attempts
+go on, whether one is left that can make room in a lane, and which attempt is past its time.
 
 Guarantees: an attempt that is past its time, and is stood in for, is not counted among those that
 can make room. At most `size` seats are stood in for at a time.

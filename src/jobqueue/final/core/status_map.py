@@ -3,8 +3,8 @@
 Guarantees: a status changes only as `transitions.py` allows. Any other change raises `ValueError`
 before anything has changed. Counters change in the same step.
 Relies on: the queue's mutex, held by the caller of every method. Each method that a caller's
-thread may run does its calls first and its stores last, so that an asynchronous exception finds
-either none or all of a change done.
+thread may run does its calls first and its stores last. So an asynchronous exception finds either
+none or all of a change done.
 """
 
 from __future__ import annotations

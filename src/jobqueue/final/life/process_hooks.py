@@ -1,7 +1,7 @@
 """What every queue of the process has in common: the interpreter's exit, and forks.
 
-Queues that are still open are closed at exit, before the executors of `concurrent.futures` are,
-so that handlers can go on using theirs while the queue drains.
+Queues that are still open are closed at exit, before the executors of `concurrent.futures` are.
+So handlers can go on using their executors while the queue drains.
 """
 
 from __future__ import annotations

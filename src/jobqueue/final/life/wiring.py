@@ -132,7 +132,7 @@ def _make_placement(config: Config, registry: HandlerRegistry, clock: Clock) -> 
 
 @contextmanager
 def closed_on_error(life: Lifecycle) -> Iterator[None]:
-    """Close a queue again that could not be made, so that no thread and no lock is left."""
+    """Close the queue if making it fails, so that no thread and no lock is left."""
     try:
         yield
     except BaseException:

@@ -96,9 +96,8 @@ class Channel:
 
     Args:
         sock: the socket; only this channel uses it.
-        is_gone: whether the other side is gone. It is asked now and then in a long wait, since a
-            process that was forked from the other side may keep a copy of its end, and so keep the
-            socket open.
+        is_gone: whether the other side is gone; asked now and then in a long wait. A process that
+            was forked from the other side may keep a copy of its end, and so keep the socket open.
     """
 
     def __init__(self, sock: socket.socket, is_gone: Callable[[], bool] | None = None) -> None:

@@ -1,23 +1,23 @@
 """Parking: how a thread sleeps until another one wakes it, once.
 
-Every thread of the queue that waits for something waits in a `Parker` of its own: a producer for
-room, a caller for the end of a job or of all jobs, a worker for work, a handler that sleeps, the
-timer's thread for its next tick. It makes a parker, puts it on a list under the lock that guards
-what it waits for, leaves that lock, and parks. The thread that changes what it waits for unparks
-it.
+Every thread of the queue that waits for something waits in a `Parker` of its own. A producer waits
+for room, a caller for the end of a job or of all jobs, a worker for work, a handler for its sleep
+to end, the timer's thread for its next tick. Such a thread makes a parker, puts it on a list under
+the lock that guards what it waits for, leaves that lock, and parks. The thread that changes what it
+waits for unparks it.
 
-What does not work, and why: callers' threads may be hit by an asynchronous exception between any
-two steps of Python code, a KeyboardInterrupt for example, and the standard library's other ways to
-wait are Python code.
+What does not work, and why: an asynchronous exception, a KeyboardInterrupt for example, may hit a
+caller's thread between any two steps of Python code. The standard library's other ways to wait are
+Python code.
 
 - `Condition.wait` came out of such an exception without its lock 4 times in 1,000, so that the
   `with` around it released a lock that was not taken.
 - `Event.wait` left the event's own lock taken 8 times in 1,000: `set()` would hang for ever.
 - `queue.SimpleQueue.get` is C code, but before Python 3.13 a short timeout may be taken for none.
 
-A plain lock that only one thread ever waits for has none of this. It is taken when it is made,
-parking is one `acquire` in C, and an exception that ends it leaves nothing to clean up but the
-entry in the list.
+A plain lock that only one thread ever waits for has none of this. It is taken when it is made, and
+parking is one `acquire` in C. An exception that ends the `acquire` leaves nothing to clean up but
+the entry in the list.
 
 Two rules keep a wake-up from being lost:
 

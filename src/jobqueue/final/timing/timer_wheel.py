@@ -3,7 +3,7 @@
 A tick is a whole number, read as digits of base 256. There is a level for each digit; one turn of
 it covers all values of its digit and ends when the next higher digit changes. A level has slots
 for the turn that the present is in and for the one after. An item stands on the lowest level whose
-slots reach its tick, so that its place can be told from its tick alone for as long as it is there.
+slots reach its tick. So its place can be told from its tick alone for as long as it is there.
 When the present comes within a slot of one on a higher level, its items move down, at most once a
 level. Items of one tick always share a slot, in the order of insertion.
 

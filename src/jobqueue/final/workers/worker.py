@@ -1,7 +1,8 @@
 """One worker thread: takes a job, runs its handler, reports what came of it.
 
-An attempt is a pipeline of small steps: take and start (one step under the mutex, together with
-the end of the attempt before), equip (context, deadline), call (no lock held), settle.
+An attempt is a pipeline of small steps: take and start, equip (context, deadline), call (no lock
+held), settle. Take and start are one step under the mutex, together with the end of the attempt
+before.
 
 Guarantees: whatever a handler raises, the worker lives on. The worker keeps nothing of a job
 while it waits for the next.
