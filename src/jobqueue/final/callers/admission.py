@@ -3,8 +3,8 @@
 Guarantees: a job whose call raised was not accepted and its id is free. The one exception is an
 error that came from outside (KeyboardInterrupt): then the status map tells. A lane never holds
 more than its size of new jobs. No producer sleeps while its lane has room.
-Relies on: the queue's mutex, taken here. A waiting producer sleeps on a lock of its own, outside
-of the mutex: an asynchronous exception during `Condition.wait` could come out without the mutex.
+Relies on: the queue's mutex, taken here. A producer that waits sleeps in a parker of its own,
+outside of the mutex: an exception during `Condition.wait` could come out without the mutex.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ..wal.writing.batch import OpenBatch
 
 CANCEL_POLL_SECONDS = 0.02
-_QUEUED, _SCHEDULED = Status.QUEUED, Status.SCHEDULED  # an enumeration is slow to look into
+_QUEUED, _SCHEDULED = Status.QUEUED, Status.SCHEDULED  # a look into an enumeration is slow
 _OPEN = State.OPEN
 
 
@@ -144,7 +144,7 @@ class Admission:
         """Let the job in; returns the batch that its call must wait for."""
         job = handle._job
         if job._retries:
-            job._retries = 0  # it was another queue's
+            job._retries = 0  # the count of another queue, which had this job before
         due = None
         if delay:
             now = self._placement.clock.monotonic()
@@ -159,7 +159,7 @@ class Admission:
                 self._placement.arrive(handle)
                 return None
             self._journal.enqueued(handle, due, delay or None)
-            if self._journal.is_async:  # by the log it would take a tenth longer
+            if self._journal.is_async:  # left to the log, it would take a tenth longer
                 self._placement.arrive(handle)
                 return None
             return self._journal.commit(handle)
@@ -256,7 +256,7 @@ class Admission:
                     self._refuse(job, None)
                 except JobQueueError:
                     if handles:
-                        break  # these first; it is refused when they are accepted
+                        break  # accept the handles first; the next round refuses this job
                     raise
                 handles.append(self._add(job, lane))
             if self._journal is not None and handles:
@@ -276,7 +276,7 @@ class Admission:
             accepted.append(handle)
 
     def _add(self, job: Job, lane: Lane) -> JobHandle:
-        """With the mutex: let one job of many in; its record is committed with the others."""
+        """With the mutex: let in one job of many; the caller commits all their records at once."""
         handle = JobHandle(self._owner, job, Status.QUEUED)
         job._retries = 0
         try:

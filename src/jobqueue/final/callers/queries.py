@@ -115,7 +115,7 @@ class Queries:
     def wait_for(self, handle: JobHandle, timeout: float | None) -> JobHandle:
         """Wait for the end of a job, or of the queue; returns the handle that stands for the job.
 
-        The caller sleeps on a lock of its own, not on a `Condition`: it may be interrupted.
+        The caller sleeps in a parker of its own, not on a `Condition`: it may be interrupted.
         """
         deadline = None if timeout is None else SystemClock.monotonic() + timeout
         while True:

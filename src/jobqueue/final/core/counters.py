@@ -51,8 +51,8 @@ class LaneMeter:
         copy = LaneMeter()
         for name in self.__slots__:
             setattr(copy, name, getattr(self, name))
-        # Not `deque.copy`: without the GIL, CPython 3.13's takes a lock that it holds already, and
-        # waits, for each element.
+        # Not `deque.copy`: without the GIL, that of CPython 3.13 takes a lock that it holds
+        # already, and waits, for each element.
         copy.queue_waits = deque(self.queue_waits, SAMPLES)
         copy.run_times = deque(self.run_times, SAMPLES)
         return copy

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .seats import Seat, Seats
     from .status_map import DeadLetter
 
-_ENDED = State.ENDED  # an enumeration is slow to look into
+_ENDED = State.ENDED  # a look into an enumeration is slow
 
 
 class Outcomes:

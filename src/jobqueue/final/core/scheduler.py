@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..runtime.mutex import Mutex
     from ..runtime.parking import Parker
 
-_QUEUED = Status.QUEUED  # an enumeration is slow to look into
+_QUEUED = Status.QUEUED  # a look into an enumeration is slow
 
 
 class Lane(queue.Queue["JobHandle"]):
@@ -194,7 +194,7 @@ class FairScheduler:
         if self.suspects or self.isolated_job is not None:
             return self._choose_suspect()
         high, medium, low = self.lanes
-        # A lane's deque is looked at first: has_work is for the entries in it.
+        # A lane's deque is looked at first: `has_work` is called only if it has entries.
         medium_waits = medium.queue and medium.has_work()
         low_waits = low.queue and low.has_work()
         if medium_waits and medium.tokens <= 0:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..model.handlers import Handler
     from ..runtime.reporting import Failure
 
-_QUEUED, _PROCESSING = Status.QUEUED, Status.PROCESSING  # an enumeration is slow to look into
+_QUEUED, _PROCESSING = Status.QUEUED, Status.PROCESSING  # a look into an enumeration is slow
 _DUE = after(Status.SCHEDULED, Event.DUE)
 _STARTED = after(Status.QUEUED, Event.START)
 _RETURNED = after(Status.PROCESSING, Event.RETURN)
@@ -189,7 +189,7 @@ class StatusMap:
         try:
             self._finish(handle, status, None, wall)
         finally:
-            if handle._status is status:  # an asynchronous exception may have come before it was
+            if handle._status is status:  # an asynchronous exception may have come before that
                 meter.cancelled += 1
                 if before is Status.SCHEDULED:
                     meter.scheduled -= 1

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from ..wal.format.record import Enqueued
 
 _PRIORITIES = tuple(Priority)
-_QUEUED, _SCHEDULED = Status.QUEUED, Status.SCHEDULED  # an enumeration is slow to look into
+_QUEUED, _SCHEDULED = Status.QUEUED, Status.SCHEDULED  # a look into an enumeration is slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +275,7 @@ def _queue_again(
     others: list[JobHandle] = []
     unfinished.reverse()
     while unfinished:
-        each = unfinished.pop()  # whose memory the next handle may take
+        each = unfinished.pop()  # so that the next handle may take its memory
         handle = _handle(each, owner, placement.clock)
         job = handle._job
         live[job._id] = handle
@@ -298,7 +298,7 @@ def _queue_again(
 def _handle(each: JobState, owner: HandleOwner, clock: Clock) -> JobHandle:
     enqueued = each.enqueued
     job = _job(enqueued, each.retries)
-    if each.due is None and each.started is None:  # mostly; it has not failed either, then
+    if each.due is None and each.started is None:  # most jobs; these have not failed either
         return JobHandle(owner, job, _QUEUED, enqueued.job)
     seconds = 0.0 if each.due is None else _seconds_left(each.due, each.delay, clock)
     status = _SCHEDULED if seconds > 0 else _QUEUED

@@ -76,12 +76,12 @@ def assemble(
     placement = _make_placement(config, registry, clock)
     state = QueueState()
     seats = Seats(config.num_workers, placement.scheduler, placement.status)
-    # A process whose attempt is past its time is killed: nothing overruns that needs a stand-in.
+    # A process whose attempt is past its time is killed, so no worker needs a stand-in for it.
     timed = config if processes is None else replace(config, job_timeout=None)
     outcomes = Outcomes(timed, placement, state, seats)
 
     def fail(fault: JobQueueError) -> None:
-        life.fail(fault)  # which is there before anything runs that could fail
+        life.fail(fault)  # `life` is made before anything runs that could fail
 
     def log_failed(error: LogWriteError) -> None:
         life.fail_locked(error)
@@ -264,6 +264,6 @@ def make_processes(config: Config) -> Processes | None:
     """The processes that run the handlers, if the worker threads do not; starts none yet."""
     if config.executor == "thread":
         return None
-    from ..processes.executor import Processes  # which most queues do without
+    from ..processes.executor import Processes  # imported here: most queues do without it
 
     return Processes(config)

@@ -35,7 +35,7 @@ def reference_to(function: Callable[..., object]) -> Reference:
     found: object = module
     for part in qualname.split("."):
         found = getattr(found, part, None)
-    # A decorator that registers a function comes before the module has it.
+    # A decorator that registers a function runs before the module has the name.
     if found is not function and not (found is None and hasattr(function, "__code__")):
         raise _refused(function, f"is not what {name}.{qualname} is")
     if name == "__main__":

@@ -82,7 +82,7 @@ class WorkerProcess:
         try:
             self._channel.send(kind, number, body)
         except OSError:
-            pass  # what it sent before it died is still to be had
+            pass  # what the process sent before it died can still be received
         try:
             kind, _, body = self._channel.receive()
         except EOFError:

@@ -104,7 +104,7 @@ class Channel:
         self._socket = sock
         self._is_gone = is_gone
         self._rest: bytes = b""
-        if is_gone is not None:  # in the kernel: a timeout of Python's is a system call a frame
+        if is_gone is not None:  # by the kernel: Python's own timeout is a system call per frame
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _LOOK_TIME)
 
     def send(self, kind: int, number: int, body: bytes = b"") -> None:
@@ -149,9 +149,9 @@ class Channel:
             except BlockingIOError:  # nothing came for a while
                 if was_gone or self._is_gone is None:
                     raise EOFError from None
-                was_gone = self._is_gone()  # what it sent before is looked for once more
+                was_gone = self._is_gone()  # if so, look once more for what it sent before
                 continue
-            except OSError as error:  # it ended with something of ours unread
+            except OSError as error:  # the other side ended before it read all that was sent
                 raise EOFError from error
             if not data:
                 raise EOFError

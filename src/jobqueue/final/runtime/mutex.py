@@ -144,7 +144,8 @@ class WorkerCondition:
 
     def __init__(self, mutex: Mutex) -> None:
         self._mutex = mutex
-        # Each has a lock of its own, which is released to wake it. Guarded by the mutex.
+        # The parkers of the workers that sleep, in the order in which they fell asleep. Guarded by
+        # the mutex.
         self._sleepers: list[Parker] = []
 
     def wait(self) -> None:

@@ -57,7 +57,7 @@ class Parker:
     __slots__ = ("_lock", "wake")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # taken, but from a wake-up until the thread comes back
+        self._lock = threading.Lock()  # free only from a wake-up until the thread comes back
         self._lock.acquire()
         self.wake = self._lock.release
 

@@ -57,7 +57,7 @@ class Timer:
         self._mailbox: SimpleQueue[Callable[[], object]] = SimpleQueue()
         # `put` of a SimpleQueue may interrupt itself, so a signal handler can use it too. No thread
         # waits in its `get`: before Python 3.13 a short timeout may be taken for none.
-        self._parker = Parker()  # the thread's; woken when there is something to look at
+        self._parker = Parker()  # the timer thread's; woken when there is something to look at
         self._asleep_until: float = -1  # tick; -1 while awake
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="jobqueue-timer", daemon=True)
@@ -76,7 +76,7 @@ class Timer:
         finally:
             if tick < self._asleep_until or len(self._changes) % CHANGES_MAX == 0:
                 try:
-                    self._parker.wake()  # not `unpark`, at whose entry an exception may come
+                    self._parker.wake()  # not `unpark`: an exception may come as it is entered
                 except RuntimeError:  # it was woken already
                     pass
 

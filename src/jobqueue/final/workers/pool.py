@@ -125,7 +125,7 @@ class WorkerPool:
             threads += self._leaving
         deadline = SystemClock.monotonic() + timeout
         for thread in threads:
-            if thread.is_alive():  # one that is only about to start cannot be waited for
+            if thread.is_alive():  # a thread that is only about to start cannot be waited for
                 thread.join(max(0.0, deadline - SystemClock.monotonic()))
 
 

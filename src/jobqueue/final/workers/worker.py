@@ -71,7 +71,7 @@ class Worker:
         result: object = None
         while True:
             try:
-                if mutex.acquire(False):  # mostly; a call for it would be dear
+                if mutex.acquire(False):  # mostly so; a function call for this would be dear
                     mutex.claimant = WORKER
                 else:
                     acquire_in_turn(mutex)
@@ -87,7 +87,7 @@ class Worker:
                     placement.watchers.look()
             finally:
                 release_if_owned(mutex)
-            done = result = None  # not under the mutex: their finalizers are the user's code
+            done = result = None  # not under the mutex: finalizers of them are the user's code
             if handle is None:
                 found = self._await_job()
                 if found is None:
