@@ -4,9 +4,9 @@
     make mutants ARGS='flock sealing'   those with one of these words in their name
 
 Each mutant is a copy of the code without one of the guards that stand beside their lines, see
-`tests/support/guards.py`. First the tests
-have to pass with all guards in place; then some of them have to fail for each mutant: it is killed.
-Ends with 0 where all were, with 1 where one survived, with 2 where that cannot be told.
+`tests/support/guards.py`. First the tests have to pass with all guards in place; then some of them
+have to fail for each mutant: it is killed. Ends with 0 if all were, with 1 if one survived, with 2
+if that cannot be told.
 """
 
 from __future__ import annotations

@@ -51,6 +51,10 @@ def test_no_guard_goes_without_a_word() -> None:
     [
         ("f()  # guard: a\ng()\n", "pass\ng()\n"),
         ("if f():  # guard: a\n    g()\n", "if False:\n    g()\n"),
+        (
+            "if x:\n    f()\nelif y:  # guard: a\n    g()\nelse:\n    h()\n",
+            "if x:\n    f()\nelif False:\n    g()\nelse:\n    h()\n",
+        ),
         ("# guard: a\n# why\nf(\n    1\n)\n", "# guard: a\n# why\npass\n"),
         ("# guard: a\n#   without: g()\nf()\n", "# guard: a\n#   without: g()\ng()\n"),
         ("# guard: a\n#   without:\nf()\n", "# guard: a\n#   without:\n"),
@@ -66,9 +70,24 @@ def test_what_a_guard_says_is_taken_out(text: str, without: str) -> None:
     assert guard.tests == ("tests/final/room/test_file.py",)
 
 
-def test_guard_beside_no_statement_is_told() -> None:
-    with pytest.raises(MisplacedGuardError, match=r"file\.py:2: a"):
-        guards_in("f(\n    1,  # guard: a\n)\n", "file.py")
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("f(\n    1,  # guard: a\n)\n", r"file\.py:2: a: no statement begins there"),
+        ("f()\n# guard: a\n", r"file\.py:2: a: no code directly below"),
+        ("# guard: a\n#   without: g()\n\nf()\n", r"file\.py:1: a: no code directly below"),
+        ("f()  # guard: a\n#   without: g()\n", r"file\.py:2: `without` is not below"),
+        ("# guard: a\n# why\n#   without: g()\nf()\n", r"file\.py:3: `without` is not below"),
+        ("#   without: g()\nf()\n", r"file\.py:1: `without` is not below"),
+    ],
+)
+def test_guard_that_is_misplaced_is_told(text: str, told: str) -> None:
+    with pytest.raises(MisplacedGuardError, match=told):
+        guards_in(text, "file.py")
+
+
+def test_text_that_looks_like_a_guard_is_none() -> None:
+    assert guards_in('f("# guard: a")\ng("""\n# guard: a\n#   without: b\n""")\n', "file.py") == []
 
 
 def test_a_word_that_no_guard_has_in_its_name_is_a_failure() -> None:

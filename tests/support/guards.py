@@ -12,8 +12,9 @@ its condition never holds. If another line is left without the guard, it stands 
     #   without: if handle is None and self._idle:
     if handle is not None and self._idle:
 
-There may be several such lines; one with nothing behind `without:` takes the line away. Tests that
-notice are those that mirror the file, unless `NOTICED_BY` names others.
+There may be several such lines; one with nothing behind `without:` takes the line away. Other
+comments may follow, and then the line. Tests that notice are those that mirror the file, unless
+`NOTICED_BY` names others.
 
 Not among the guards, since another one makes up for them:
 
@@ -27,13 +28,15 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import dataclass
+from io import StringIO
 from itertools import takewhile
 from pathlib import Path
+from tokenize import COMMENT, generate_tokens
 
 FINAL = Path("src/jobqueue/final")
 _ROOT = Path(__file__).resolve().parents[2]
-_GUARD = re.compile(r"# guard: (?P<name>.+)$")
-_WITHOUT = re.compile(r"\s*#   without: ?(?P<code>.*)$")
+_GUARD = re.compile(r"# guard: (?P<name>.+)")
+_WITHOUT = re.compile(r"#   without: ?(?P<code>.*)")
 
 NOTICED_BY = {
     "acknowledgement only after the fdatasync": ("tests/crash/test_failed_fsync.py",),
@@ -122,43 +125,58 @@ class Guard:
     tests: tuple[str, ...]
     slow: bool
 
-    @property
-    def area(self) -> str:
-        """The room that it is in."""
-        return self.file.rpartition("/")[0] or "."
-
 
 class MisplacedGuardError(Exception):
-    """A guard's comment stands beside nothing that it could guard."""
+    """A guard's comment stands beside nothing that it could guard, or `without` stands alone."""
 
 
 def guards_in(text: str, file: str) -> list[Guard]:
     """The guards of one file.
 
     Raises:
-        MisplacedGuardError: there is no statement at a guard's line, and no `without`.
+        MisplacedGuardError: there is no statement at a guard's line, and no `without`; or there is
+            a `without` that belongs to no guard.
     """
     lines = text.splitlines(keepends=True)
+    comments = _comments(text)
     found = []
-    for index, line in enumerate(lines):
-        match = _GUARD.search(line)
+    unused = {index for index, comment in comments.items() if _WITHOUT.match(comment)}
+    for index, comment in comments.items():
+        match = _GUARD.match(comment)
         if match is None:
             continue
-        is_above = line.lstrip().startswith("#")
-        where = _first_code(lines, index) if is_above else index
-        instead = _instead(lines[index + 1 : where])
+        place = f"{file}:{index + 1}: {match['name']}"
+        is_above = lines[index].lstrip().startswith("#")
+        where = _first_code(lines, index, place) if is_above else index
+        instead = _instead([comments[each] for each in range(index + 1, where)])
+        unused.difference_update(range(index + 1, index + 1 + len(instead)))
         if instead:
             mutated = _with_lines(lines, where, instead)
         else:
-            mutated = _without_statement(lines, where, f"{file}:{where + 1}: {match['name']}")
+            mutated = _without_statement(lines, where, place)
         noticed = NOTICED_BY.get(match["name"], _mirror(file))
         found.append(Guard(match["name"], file, where + 1, mutated, noticed, match["name"] in SLOW))
+    if unused:
+        raise MisplacedGuardError(f"{file}:{min(unused) + 1}: `without` is not below a guard")
     return found
 
 
-def _first_code(lines: list[str], index: int) -> int:
-    while lines[index].lstrip().startswith("#"):
+def _comments(text: str) -> dict[int, str]:
+    """The comments of a file by the index of their line."""
+    tokens = generate_tokens(StringIO(text).readline)
+    return {each.start[0] - 1: each.string for each in tokens if each.type == COMMENT}
+
+
+def _first_code(lines: list[str], index: int, place: str) -> int:
+    """The index of the line below some comments.
+
+    Raises:
+        MisplacedGuardError: there is none, or an empty one.
+    """
+    while index < len(lines) and lines[index].lstrip().startswith("#"):
         index += 1
+    if index == len(lines) or not lines[index].strip():
+        raise MisplacedGuardError(f"{place}: no code directly below")
     return index
 
 
@@ -187,7 +205,8 @@ def _without_statement(lines: list[str], where: int, place: str) -> str:
     (statement,) = statements
     last, new = statement.end_lineno or 0, "pass\n"
     if isinstance(statement, ast.If):
-        last, new = statement.body[0].lineno - 1, "if False:\n"
+        keyword = "elif" if lines[where].lstrip().startswith("elif") else "if"
+        last, new = statement.body[0].lineno - 1, f"{keyword} False:\n"
     indent = " " * statement.col_offset
     return "".join([*lines[:where], f"{indent}{new}", *lines[last:]])
 

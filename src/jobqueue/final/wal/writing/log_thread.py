@@ -194,7 +194,7 @@ class LogThread:
     def _is_wanted(self) -> bool:
         """With the lock: whether there is something to do whatever the time."""
         # guard: look before the wait of the log's thread
-        #   without: return bool( self._closing or self.failure)
+        #   without: return bool(self._closing or self.failure)
         return bool(self._open.urgent or self._flushes or self._closing or self.failure)
 
     def _next_due(self) -> float:
