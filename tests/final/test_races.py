@@ -161,9 +161,9 @@ def test_a_producer_whose_time_ran_out_as_it_was_woken_takes_the_room(
     is_out = threading.Event()
     sleep = getattr(*insides.sleeping_for_room())
 
-    def until_time_is_out(wait: Any, alarm: threading.Lock) -> None:
+    def until_time_is_out(wait: Any, parker: Parker) -> None:
         if not insides.has_timeout(wait):
-            sleep(wait, alarm)
+            sleep(wait, parker)
             return
         assert is_out.wait(PATIENCE)
         insides.time_out(wait)

@@ -2,7 +2,7 @@
 
 `Queue` is what layers above the queue are written against: they take an embedded `JobQueue`, or
 whatever else has these calls. What each promises stands at `JobQueue`. `Executor` is the seam
-between the queue and whoever runs attempts.
+between the queue and what runs attempts: worker threads, or an event loop.
 """
 
 from __future__ import annotations
@@ -127,9 +127,9 @@ class Queue(Producer, Operator, Protocol):
 
 
 class Executor(Protocol):
-    """The attempt port: what the queue offers to whoever runs attempts, a thread or not.
+    """The attempt port: what the queue offers to a runner of attempts, a thread or an event loop.
 
-    Who runs attempts occupies a `Seat` for each that it runs at a time. It takes a job from the
+    The runner occupies a `Seat` for each attempt that it runs at a time. It takes a job from the
     scheduler and calls `begin`, both in one hold of the queue's mutex. It runs what `begin` gave
     it, with no lock held, and then calls `returned` or `raised`, once. `core/outcomes.py`
     implements it; worker threads use it, for handlers of their own and for those in processes.

@@ -1,7 +1,8 @@
 """`cancel`, `requeue`, `discard`: what a caller does to a job that was accepted.
 
-Guarantees: a change that returned has reached the log's level of durability. One that was
-interrupted is either done and recorded, or not begun.
+Guarantees: a change that returned has reached the log's level of durability. One that an exception
+from outside interrupted (KeyboardInterrupt) may be done and not recorded: the status tells what
+holds now, and the next start may find the job as it was before.
 Relies on: the queue's mutex, taken here.
 """
 

@@ -1,8 +1,8 @@
-"""What comes of an attempt: completed, retried later, failed for good, or cancelled.
+"""How an attempt begins, and what comes of it: completed, retried, failed for good, or cancelled.
 
 Guarantees: every attempt that ends while the queue lives changes its job's status exactly once.
-Relies on: the queue's mutex: held by the caller of `returned`, taken by `raised`. No user code and
-no logging under it.
+Relies on: the queue's mutex: held by the caller of `begin` and `returned`, taken by `raised`. No
+user code and no logging under it.
 """
 
 from __future__ import annotations
