@@ -457,9 +457,9 @@ def chunk_bytes() -> Seam:
 
 def libc() -> Seam:
     """The C library's functions that were loaded."""
-    from jobqueue.final.wal import files
+    from jobqueue.final.wal import libc
 
-    return files, "_LIBC"
+    return libc, "_LIBC"
 
 
 def fdatasync() -> Seam:
@@ -471,9 +471,9 @@ def fdatasync() -> Seam:
 
 def load_libc() -> object:
     """The C library's functions that Python lacks, if this system has them."""
-    from jobqueue.final.wal import files
+    from jobqueue.final.wal import libc
 
-    return files._load_libc()
+    return libc._load_libc()
 
 
 def keeping_copies() -> Seam:

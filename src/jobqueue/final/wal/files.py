@@ -19,6 +19,8 @@ from operator import call
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import LogLockedError
+from .libc import FDATASYNC as _FDATASYNC
+from .libc import error_of, reserve, sync_portably
 
 if sys.platform != "win32":
     import fcntl
@@ -32,7 +34,6 @@ __all__ = [
     "Memory",
     "Owner",
     "directory_of",
-    "error_of",
     "name_of",
     "path_in",
 ]
@@ -48,10 +49,6 @@ _DIRECTORY_MODE = 0o700
 # guard: O_NOFOLLOW
 #   without: _SAFE = 0 | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
-
-# Magic numbers of statfs(2): file systems whose fallocate(2) keeps blocks for all later writes.
-# Btrfs and ZFS copy on write, and network file systems promise nothing.
-_RESERVING = {0xEF53: "ext4", 0x58465342: "XFS", 0x01021994: "tmpfs"}
 
 
 class Memory(Protocol):
@@ -221,7 +218,7 @@ class Files:
         Raises:
             OSError: `EOPNOTSUPP` if the file system does not promise the blocks; `ENOSPC`.
         """
-        _allocate(fd, offset, length)
+        reserve(fd, offset, length)
 
     def map(self, fd: int, length: int, offset: int) -> Memory:
         """Map a part of the file, shared; `offset` is a multiple of `PAGE_BYTES`."""
@@ -241,14 +238,14 @@ class Files:
         """Return when the file's data, and the size to find it, are on the disk.
 
         An exception that comes out of it is never the disk's, but one that a signal's handler
-        raised; `_sync_portably` names the exception to that. The kernel tells of a failure once:
+        raised; `sync_portably` names the exception to that. The kernel tells of a failure once:
         a caller that stores the result at once, with no call between, cannot miss it.
 
         Returns:
             0, or the errno of the call that failed.
         """
         if _FDATASYNC is None:
-            return _sync_portably(fd)
+            return sync_portably(fd)
         calls: tuple[Callable[[], int], ...] = (partial(_FDATASYNC, fd), ctypes.get_errno)
         number = errno.EINTR
         while number == errno.EINTR:
@@ -316,11 +313,6 @@ def directory_of(path: str) -> str:
     return os.path.dirname(path)
 
 
-def error_of(number: int) -> OSError:
-    """Return the exception that stands for an errno."""
-    return OSError(number, os.strerror(number))
-
-
 def _refuse_windows() -> None:
     if sys.platform == "win32":
         raise OSError(errno.ENOSYS, "persist_path needs Linux or macOS; Windows has no flock")
@@ -337,64 +329,3 @@ def _read_pid(fd: int) -> int | None:
     """The process that wrote the lock file last; `None` if the file does not say."""
     owner = os.pread(fd, 32, 0).strip()
     return int(owner) if owner.isdigit() else None
-
-
-def _load_libc() -> ctypes.CDLL | None:
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None, use_errno=True)
-    return libc if hasattr(libc, "fallocate") and hasattr(libc, "fstatfs") else None
-
-
-_LIBC = _load_libc()
-
-
-def _find_fdatasync(libc: ctypes.CDLL | None) -> Callable[[int], int] | None:
-    """The call itself, which lets go of the GIL; `None` if the platform's own way must do."""
-    if libc is None or not hasattr(libc, "fdatasync"):
-        return None
-    libc.fdatasync.argtypes = (ctypes.c_int,)
-    return libc.fdatasync
-
-
-_FDATASYNC = _find_fdatasync(_LIBC)
-
-
-def _sync_portably(fd: int) -> int:
-    """Do what `Files.sync` does by way of `os` and `fcntl`, if libc's own call is not there.
-
-    An `OSError` with a number that a signal's handler raises just then is taken for the disk's.
-    The log then fails for nothing, which is the safe side.
-    """
-    try:
-        if sys.platform == "darwin":
-            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # fsync stops at the drive's cache there
-        elif hasattr(os, "fdatasync"):
-            os.fdatasync(fd)
-        else:
-            os.fsync(fd)
-    except OSError as error:
-        if error.errno is None:  # no system call raises that
-            raise
-        return error.errno
-    return 0
-
-
-def _reserves_blocks(libc: ctypes.CDLL, fd: int) -> bool:
-    """Tell whether the file lies on a file system on which `fallocate` keeps its promise."""
-    buffer = ctypes.create_string_buffer(512)  # struct statfs takes 120 bytes at most
-    if libc.fstatfs(ctypes.c_int(fd), buffer) != 0:
-        return False
-    # f_type comes first, a long; if it is not, nothing matches and the log is written plainly.
-    return ctypes.c_long.from_buffer(buffer).value in _RESERVING
-
-
-def _allocate(fd: int, offset: int, length: int) -> None:
-    if _LIBC is None or not _reserves_blocks(_LIBC, fd):
-        raise OSError(errno.EOPNOTSUPP, "the file system does not reserve blocks")
-    function = getattr(_LIBC, "fallocate64", None) or _LIBC.fallocate
-    start, count = ctypes.c_int64(offset), ctypes.c_int64(length)
-    while function(ctypes.c_int(fd), ctypes.c_int(0), start, count) != 0:
-        number = ctypes.get_errno()
-        if number != errno.EINTR:
-            raise error_of(number)

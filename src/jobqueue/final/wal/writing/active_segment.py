@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from ...errors import LogWriteError
 from ..appender import open_appender
-from ..files import error_of, path_in
+from ..files import path_in
 from ..format.base import HAVE_MSGSPEC
 from ..format.codec import BATCH_BYTES_MAX, encode_batch, encode_header
+from ..libc import error_of
 from ..names import segment_name
 from .batch import LogStats
 
