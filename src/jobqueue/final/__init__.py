@@ -47,6 +47,7 @@ from .errors import (
     WorkerProcessError,
 )
 from .job_queue import JobQueue
+from .middleware import Middleware
 from .model.context import JobContext
 from .model.handle import JobHandle
 from .model.job import Job, JobInfo, Priority
@@ -73,6 +74,7 @@ __all__ = [
     "LogMetrics",
     "LogWriteError",
     "Metrics",
+    "Middleware",
     "Priority",
     "Quantiles",
     "QueueClosedError",

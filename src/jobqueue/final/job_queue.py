@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 from .core.queue_state import State
 from .life.process_hooks import watch
 from .life.wiring import assemble, checked_config, closed_on_error, make_processes, make_registry
+from .middleware import Layers
 from .model.checks import check_seconds, check_text
 from .model.handle import JobHandle
 from .model.handlers import importable_name
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from .config import Config
     from .errors import JobQueueError
+    from .middleware import Middleware
     from .model.job import Job, JobInfo
     from .model.metrics import Metrics
     from .model.shutdown_report import ShutdownReport
@@ -42,6 +44,8 @@ class JobQueue:
         handlers: more handlers, by name.
         start: whether the workers start at once, or with `start()`.
         clock: time; the system's by default, a `testing.ManualClock` in tests.
+        middleware: what is done for every job, outermost first; an entry may also be a function
+            that makes one.
 
     Raises:
         ConfigError, TypeError, ValueError: an argument cannot work.
@@ -58,12 +62,14 @@ class JobQueue:
         handlers: Mapping[str, Callable[..., object]] | None = None,
         start: bool = True,
         clock: Clock | None = None,
+        middleware: Iterable[Middleware | Callable[[], Middleware]] = (),
     ) -> None:
         clock = SystemClock() if clock is None else clock
         config = checked_config(config, clock)
-        processes = make_processes(config)
-        registry = make_registry(handler, handlers, processes)
-        parts = assemble(self, config, registry, clock, processes)
+        layers = Layers(middleware)
+        processes = make_processes(config, layers)
+        registry = make_registry(handler, handlers, processes, layers)
+        parts = assemble(self, config, registry, clock, processes, layers)
         self._registry = registry
         self._placement = parts.placement
         self._mutex = parts.placement.mutex

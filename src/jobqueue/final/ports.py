@@ -2,12 +2,15 @@
 
 `Queue` is what layers above the queue are written against: they take an embedded `JobQueue`, or
 whatever else has these calls. What each promises stands at `JobQueue`. `Executor` is the seam
-between the queue and what runs attempts: worker threads, or an event loop.
+between the queue and what runs attempts: worker threads, or an event loop. `Middleware` is a class,
+for its methods do something by themselves.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+
+from .middleware import Middleware
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from .model.shutdown_report import ShutdownReport
     from .model.transitions import Status
 
-__all__ = ["Executor", "Handle", "Operator", "Producer", "Queue"]
+__all__ = ["Executor", "Handle", "Middleware", "Operator", "Producer", "Queue"]
 
 R_co = TypeVar("R_co", covariant=True)
 

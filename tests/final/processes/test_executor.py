@@ -27,6 +27,7 @@ from jobqueue.final import (
     Status,
     WorkerProcessError,
 )
+from jobqueue.final.middleware import Layers
 from jobqueue.final.processes.executor import Processes
 from jobqueue.final.testing import ManualClock
 from tests.support import process_handlers as handlers
@@ -270,7 +271,7 @@ def test_wait_that_nobody_ends_takes_its_time(run: Run) -> None:
 def test_handler_says_truly_whether_its_function_takes_the_context(
     handler: Callable[..., object], wants_context: bool
 ) -> None:
-    made = Processes(Config(executor="process")).handler(handler)
+    made = Processes(Config(executor="process"), Layers()).handler(handler)
 
     assert made.wants_context is wants_context
     assert made.is_equipped

@@ -213,6 +213,10 @@ class Admission:
 
     def enqueue_many(self, jobs: Iterable[Job], timeout: float | None) -> list[JobHandle]:
         """See `JobQueue.enqueue_many`."""
+        return self.accept_all(self.check_all(jobs, timeout), timeout)
+
+    def check_all(self, jobs: Iterable[Job], timeout: float | None) -> list[Job]:
+        """The jobs; raises if one of them cannot be accepted now, whether or not there is room."""
         batch_of_jobs = list(jobs)
         for job in batch_of_jobs:
             self.check(job)
@@ -220,11 +224,15 @@ class Admission:
             check_seconds("timeout", timeout)
         check_reentry(self._placement.mutex)
         self._refuse_repeated(batch_of_jobs)
+        return batch_of_jobs
+
+    def accept_all(self, jobs: list[Job], timeout: float | None) -> list[JobHandle]:
+        """Accept jobs that were checked; blocks while lanes are full."""
         accepted: list[JobHandle] = []
         wait = _Wait(timeout, None)
         try:
-            while len(accepted) < len(batch_of_jobs):
-                self._enqueue_some(batch_of_jobs, accepted, wait)
+            while len(accepted) < len(jobs):
+                self._enqueue_some(jobs, accepted, wait)
         except JobQueueError as error:
             error.accepted = tuple(accepted)
             raise

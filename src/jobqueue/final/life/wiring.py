@@ -10,11 +10,13 @@ import os
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from ..callers.admission import Admission
 from ..callers.changes import Changes
 from ..callers.queries import Queries
+from ..callers.through_middleware import AdmissionThroughMiddleware
 from ..config import Config
 from ..core.journal import Journal
 from ..core.outcomes import Outcomes
@@ -26,8 +28,9 @@ from ..core.seats import Seats
 from ..core.status_map import StatusMap
 from ..core.watchers import Watchers
 from ..errors import ConfigError, JobQueueError, LogWriteError
+from ..middleware import wrapped
 from ..model.checks import check_text
-from ..model.handlers import Handler
+from ..model.handlers import Handler, HandlerWithin
 from ..runtime.clock import Clock, SystemClock
 from ..runtime.mutex import make_mutex, rlock_of
 from ..runtime.parking import Parker
@@ -43,6 +46,7 @@ from .shutdown import Lifecycle
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from ..middleware import Layer, Layers
     from ..model.handle import HandleOwner
     from ..processes.executor import Processes
     from ..wal.writing.callbacks import OnEnded, OnFailed
@@ -67,6 +71,7 @@ def assemble(
     registry: HandlerRegistry,
     clock: Clock,
     processes: Processes | None,
+    layers: Layers,
 ) -> Parts:
     """Make the parts and open the log; starts the timer and the log, but no worker.
 
@@ -109,11 +114,17 @@ def assemble(
         placement,
         state,
         seats,
-        Admission(owner, config, placement, state, seats),
+        _make_admission(layers, owner, config, placement, state, seats),
         Changes(owner, placement, state),
         life,
         Queries(placement, state, outcomes),
     )
+
+
+def _make_admission(layers: Layers, *args: Any) -> Admission:
+    if layers.enqueue:
+        return AdmissionThroughMiddleware(layers.enqueue, *args)
+    return Admission(*args)
 
 
 def _make_placement(config: Config, registry: HandlerRegistry, clock: Clock) -> Placement:
@@ -251,19 +262,31 @@ def make_registry(
     default: Callable[..., object] | None,
     handlers: Mapping[str, Callable[..., object]] | None,
     processes: Processes | None,
+    layers: Layers,
 ) -> HandlerRegistry:
     """The registry with the handlers that a queue is made with."""
-    registry = HandlerRegistry(default, Handler if processes is None else processes.handler)
+    make: Callable[[Callable[..., object]], Handler]
+    if processes is not None:
+        make = processes.handler  # what is around its attempts is made in the processes
+    elif layers.attempt:
+        make = partial(_handler_within, layers.attempt)
+    else:
+        make = Handler
+    registry = HandlerRegistry(default, make)
     for name, function in (handlers or {}).items():
         check_text("handler name", name)
         registry.register(name, registry.make(function))
     return registry
 
 
-def make_processes(config: Config) -> Processes | None:
+def _handler_within(layers: tuple[Layer, ...], function: Callable[..., object]) -> Handler:
+    return HandlerWithin(Handler(function), partial(wrapped, layers))
+
+
+def make_processes(config: Config, layers: Layers) -> Processes | None:
     """The processes that run the handlers, if the worker threads do not; starts none yet."""
     if config.executor == "thread":
         return None
     from ..processes.executor import Processes  # imported here: most queues do without it
 
-    return Processes(config)
+    return Processes(config, layers)

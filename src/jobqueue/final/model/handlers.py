@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     from .context import JobContext
 
+    Attempt = Callable[[JobContext], object]
+
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -45,6 +47,27 @@ class Handler:
         if self.by_keyword:
             return self.function(payload, context=context)
         return self.function(payload, context)
+
+
+class HandlerWithin(Handler):
+    """A handler whose attempts run within something else, as middleware.
+
+    Args:
+        inner: the handler.
+        put_around: makes of a function of the context one that does more.
+    """
+
+    __slots__ = ("_attempt",)
+
+    def __init__(self, inner: Handler, put_around: Callable[[Attempt], Attempt]) -> None:
+        self.function = inner.function
+        self.wants_context, self.by_keyword = inner.wants_context, inner.by_keyword
+        self.is_equipped = True
+        self._attempt = put_around(lambda context: inner.call(context.job._payload, context))
+
+    def call(self, payload: bytes, context: JobContext) -> object:
+        """Run an attempt."""
+        return self._attempt(context)
 
 
 def _form(function: Callable[..., object]) -> tuple[bool, bool]:

@@ -130,10 +130,24 @@ class Job:
     def with_handler(self, name: str) -> Job:
         """The same job, to be handled by the handler of this name."""
         check_text("handler", name)
+        copy = self._copy()
+        copy._handler = name
+        return copy
+
+    def with_headers(self, headers: Mapping[str, str]) -> Job:
+        """The same job, with these headers besides its own; one of the same name takes its place.
+
+        Raises:
+            TypeError, ValueError: as for `Job(headers=...)`.
+        """
+        copy = self._copy()
+        copy._headers = _checked_headers({**self._headers, **_checked_headers(headers)})
+        return copy
+
+    def _copy(self) -> Job:
         copy = Job.__new__(Job)
         for slot in Job.__slots__:
             setattr(copy, slot, getattr(self, slot))
-        copy._handler = name
         return copy
 
     def __repr__(self) -> str:

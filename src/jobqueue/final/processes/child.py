@@ -15,13 +15,15 @@ import signal
 import socket
 import sys
 import threading
+from functools import partial
 from multiprocessing import spawn
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import RejectJobError, RetryJobError
+from ..middleware import Layers, wrapped
 from ..model.context import JobContext, StopRequest
-from ..model.handlers import Handler
+from ..model.handlers import Handler, HandlerWithin
 from ..model.job import Job
 from ..runtime.parking import Parker
 from ..runtime.reporting import begun_in_handler, describe
@@ -197,22 +199,31 @@ class _Importer:
 
     def __init__(self) -> None:
         self._has_main = False
+        self._layers: Layers | None = None
 
     def load(self, reference: Reference) -> Handler:
-        """Import a handler's module, and find it there."""
+        """Import a handler's module, find it there, and put the middleware around it."""
         sys.argv[:] = reference.argv
         wire.is_importing = True
         try:
-            if reference.module == "__main__":
-                self._make_main(reference.main)
-            found: object = importlib.import_module(reference.module)
-            for part in reference.qualname.split("."):
-                found = getattr(found, part)
+            handler = Handler(self._find(reference))
+            if not reference.middleware:
+                return handler
+            if self._layers is None:
+                self._layers = Layers(map(self._find, reference.middleware))
+            return HandlerWithin(handler, partial(wrapped, self._layers.attempt))
         finally:
             wire.is_importing = False
+
+    def _find(self, reference: Reference) -> Callable[..., Any]:
+        if reference.module == "__main__":
+            self._make_main(reference.main)
+        found: object = importlib.import_module(reference.module)
+        for part in reference.qualname.split("."):
+            found = getattr(found, part)
         if not callable(found):
             raise TypeError(f"{reference.module}.{reference.qualname} is no function there")
-        return Handler(found)
+        return found
 
     def _make_main(self, data: dict[str, str]) -> None:
         if not self._has_main:

@@ -26,6 +26,7 @@ from ..errors import (
     RetryJobError,
     WorkerProcessError,
 )
+from ..middleware import Layers, factory_of, overrides
 from ..model.handlers import Handler
 from ..model.job import Job
 from ..runtime.clock import SystemClock
@@ -64,7 +65,7 @@ class ProcessHandler(Handler):
 
     def __init__(self, function: Callable[..., object], processes: Processes) -> None:
         super().__init__(function)
-        self.reference = reference_to(function)
+        self.reference = reference_to(function)._replace(middleware=processes.middleware)
         self.number = processes.number(self.reference)
         self.is_equipped = True  # its attempt is told of a stop, and timed, from outside
         self._processes = processes
@@ -77,13 +78,25 @@ class ProcessHandler(Handler):
 class Processes:
     """The processes of one queue.
 
+    Args:
+        layers: the queue's middleware.
+
     Attributes:
         clock, timer: the queue's; set by it, since they are made later.
+        middleware: what each process makes the middleware with that attempts run within.
+
+    Raises:
+        TypeError, ValueError: a process could not make the middleware.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, layers: Layers) -> None:
         if os.name != "posix":
             raise ConfigError("executor='process' needs a POSIX system; use executor='thread'")
+        self.middleware = tuple(
+            reference_to(factory_of(entry), "middleware")
+            for entry, made in zip(layers.entries, layers.made, strict=True)
+            if overrides(made, "attempt")
+        )
         self.clock: Clock
         self.timer: Timer
         self._job_timeout = config.job_timeout
@@ -148,7 +161,7 @@ class Processes:
             limit, tick = _Limit(process), tick_after(context.deadline)
             self.timer.schedule(limit, tick)
         try:
-            if handler.wants_context:
+            if handler.wants_context or self.middleware:
                 return self._attempt_with_context(process, handler, context)
             return process.call(wire.RUN, handler.number, payload)
         finally:

@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 _ADVICE = "define it at the top level of a module that can be imported, or use executor='thread'"
 
 
-def reference_to(function: Callable[..., object]) -> Reference:
+def reference_to(function: Callable[..., object], what: str = "handler") -> Reference:
     """The place at which another process finds a function.
+
+    Args:
+        function: the function, or a class.
+        what: what it is, for messages.
 
     Raises:
         ValueError: another process would not find it.
@@ -26,10 +30,10 @@ def reference_to(function: Callable[..., object]) -> Reference:
     qualname = getattr(function, "__qualname__", None)
     module = sys.modules.get(name or "")
     if name is None or qualname is None or module is None or "<" in qualname:
-        raise _refused(function, "is a lambda, a local function or an object")
+        raise _refused(what, function, "is a lambda, a local function or an object")
     if name == "__mp_main__":
         raise ValueError(
-            f"handler {name_of(function)} is in a main module that a process (executor='process') "
+            f"{what} {name_of(function)} is in a main module that a process (executor='process') "
             f"has imported again; make the queue under: if __name__ == '__main__'"
         )
     found: object = module
@@ -37,29 +41,31 @@ def reference_to(function: Callable[..., object]) -> Reference:
         found = getattr(found, part, None)
     # A decorator that registers a function runs before the module has the name.
     if found is not function and not (found is None and hasattr(function, "__code__")):
-        raise _refused(function, f"is not what {name}.{qualname} is")
+        raise _refused(what, function, f"is not what {name}.{qualname} is")
     if name == "__main__":
-        return Reference(name, qualname, _main_module(function, module), sys.argv)
+        return Reference(name, qualname, _main_module(what, function, module), sys.argv)
     if getattr(module, "__spec__", None) is None:
-        raise _refused(function, f"is in {name!r}, which was not imported from anywhere")
+        raise _refused(what, function, f"is in {name!r}, which was not imported from anywhere")
     return Reference(name, qualname, {}, sys.argv)
 
 
-def _refused(function: Callable[..., object], reason: str) -> ValueError:
+def _refused(what: str, function: Callable[..., object], reason: str) -> ValueError:
     return ValueError(
-        f"handler {name_of(function)} {reason}, so a process (executor='process') could not "
+        f"{what} {name_of(function)} {reason}, so a process (executor='process') could not "
         f"import it by name; {_ADVICE}"
     )
 
 
-def _main_module(function: Callable[..., object], module: ModuleType) -> dict[str, str]:
+def _main_module(what: str, function: Callable[..., object], module: ModuleType) -> dict[str, str]:
     """How to import the program's main module, in the words of `multiprocessing`."""
     spec = getattr(module, "__spec__", None)
     if spec is not None and spec.name is not None:
         if spec.name.rpartition(".")[2] == "__main__":
-            raise _refused(function, f"is in {spec.name!r}, which does its work when imported")
+            raise _refused(
+                what, function, f"is in {spec.name!r}, which does its work when imported"
+            )
         return {"init_main_from_name": spec.name}
     path = getattr(module, "__file__", None)
     if path is None or not os.path.isfile(path):
-        raise _refused(function, "is in the main module, which came from no file")
+        raise _refused(what, function, "is in the main module, which came from no file")
     return {"init_main_from_path": os.path.abspath(path)}

@@ -48,12 +48,14 @@ class Reference(NamedTuple):
         qualname: its name in there.
         main: what `multiprocessing.spawn.prepare` needs to make the owner's main module.
         argv: the owner's `sys.argv`.
+        middleware: what makes the middleware that its attempts run within, outermost first.
     """
 
     module: str
     qualname: str
     main: dict[str, str]
     argv: list[str]
+    middleware: tuple[Reference, ...] = ()
 
 
 class Assignment(NamedTuple):

@@ -1,0 +1,137 @@
+"""`enqueue` through the middleware that has a word in it; a queue without such has no part of this.
+
+Relies on: `Admission`, which does the rest. The methods of middleware are called without locks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..errors import JobQueueError
+from ..middleware import wrapped
+from ..runtime.clock import SystemClock
+from .admission import Admission
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterable
+
+    from ..middleware import Layer
+    from ..model.handle import JobHandle
+    from ..model.handlers import Handler
+    from ..model.job import Job
+
+NESTED_MAX = 100
+"""How many calls of layers are nested: a nested call takes four frames of Python's thousand."""
+
+
+class AdmissionThroughMiddleware(Admission):
+    """Accepts jobs that have gone through all layers.
+
+    Args:
+        layers: the `enqueue` methods of the middleware, outermost first; the other arguments are
+            those of `Admission`.
+    """
+
+    def __init__(self, layers: tuple[Layer, ...], *args: Any) -> None:
+        super().__init__(*args)
+        self._layers = layers
+
+    def enqueue(
+        self,
+        job: Job,
+        timeout: float | None,
+        delay: float,
+        cancel: threading.Event | None,
+        call: Handler | None = None,
+    ) -> JobHandle:
+        """See `JobQueue.enqueue`."""
+        self.check(job)
+        accept = super().enqueue
+        through = wrapped(self._layers, lambda job: accept(job, timeout, delay, cancel, call))
+        return _handle_from(through(job), job)
+
+    def enqueue_many(self, jobs: Iterable[Job], timeout: float | None) -> list[JobHandle]:
+        """See `JobQueue.enqueue_many`."""
+        checked = self.check_all(jobs, timeout)
+        deadline = None if timeout is None else SystemClock.monotonic() + timeout
+        accept = super().enqueue_many
+
+        def accept_by_deadline(some: list[Job]) -> list[JobHandle]:
+            if deadline is None:
+                return accept(some, None)
+            return accept(some, max(0.0, deadline - SystemClock.monotonic()))
+
+        step = max(1, NESTED_MAX // len(self._layers))
+        handles: list[JobHandle] = []
+        for begin in range(0, len(checked), step):
+            some = _Nested(self._layers, checked[begin : begin + step], accept_by_deadline)
+            try:
+                handles += some.enqueue()
+            except JobQueueError as error:
+                error.accepted = (*handles, *error.accepted)
+                raise
+        return handles
+
+
+class _Nested:
+    """Some jobs that are accepted in one step, within the layers of each.
+
+    What follows the first job, up to the acceptance of all, happens within its `call_next`, and so
+    on. So a layer sees an error of the acceptance, and one that refuses its job refuses all.
+    """
+
+    def __init__(
+        self,
+        layers: tuple[Layer, ...],
+        jobs: list[Job],
+        accept: Callable[[list[Job]], list[JobHandle]],
+    ) -> None:
+        self._layers = layers
+        self._jobs = jobs
+        self._accept = accept
+        self._passed_on: list[Job] = []
+        self._accepted: list[JobHandle] = []
+        self._handles: dict[int, JobHandle] = {}
+
+    def enqueue(self) -> list[JobHandle]:
+        """Take them through the layers and accept them."""
+        self._enter(0)
+        return [self._handles[index] for index in range(len(self._jobs))]
+
+    def _enter(self, index: int) -> None:
+        """Do it from this job on."""
+        if index == len(self._jobs):
+            self._accepted = self._accept(self._passed_on) if self._passed_on else []
+            return
+        place, has_gone_on = len(self._passed_on), False
+
+        def call_next(job: Job) -> JobHandle:
+            nonlocal has_gone_on
+            self._passed_on.append(job)
+            try:
+                self._enter(index + 1)
+            except BaseException:
+                del self._passed_on[place:]  # the layer may swallow the error, or try again
+                raise
+            has_gone_on = True
+            return self._accepted[place]
+
+        job = self._jobs[index]
+        self._handles[index] = _handle_from(wrapped(self._layers, call_next)(job), job)
+        if not has_gone_on:  # this job's layers have settled it by themselves
+            self._enter(index + 1)
+
+
+def _handle_from(handle: JobHandle | None, job: Job) -> JobHandle:
+    """What the layers returned.
+
+    Raises:
+        TypeError: it is nothing.
+    """
+    if handle is None:
+        raise TypeError(
+            f"a middleware's enqueue returned None for job {job.id!r}, which may be accepted; "
+            f"it must return the handle: return call_next(job)"
+        )
+    return handle
