@@ -25,8 +25,9 @@ def _docstrings(path: Path) -> dict[str, str]:
     }
 
 
-def test_all_27_faults_are_in_the_table() -> None:
-    assert list(ROWS) == list(range(1, 28))
+def test_the_faults_are_in_the_table_in_order() -> None:
+    assert list(ROWS) == sorted(ROWS)
+    assert ROWS.keys() >= set(range(1, 28))
 
 
 @pytest.mark.parametrize("number", ROWS)

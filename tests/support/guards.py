@@ -47,6 +47,10 @@ NOTICED_BY = {
     "sequence test within batches in a row": ("tests/final/wal/reading/test_replay.py",),
     "a repetition is an exact one": ("tests/final/wal/reading/test_replay.py",),
     "a batch attests earlier ones only": ("tests/final/wal/reading/test_replay.py",),
+    "a sealed segment of nothing but NULs is no reserved space": (
+        "tests/final/life/test_refusals.py",
+    ),
+    "a directory is refused before anything is changed": ("tests/final/life/test_refusals.py",),
     "a forked child lets go of the lock": ("tests/crash/test_fork.py",),
     "look before the wait of the log's thread": ("tests/crash/test_failed_fsync.py",),
     "loop around the wait of a second close": ("tests/final/test_races.py",),

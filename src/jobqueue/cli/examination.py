@@ -10,6 +10,8 @@ from rich.text import Text
 
 from ..final.errors import LogCorruptError
 from ..final.wal.files import name_of, path_in
+from ..final.wal.names import list_present
+from ..final.wal.reading.cut import refuse_directories
 from ..final.wal.reading.damage_scan import DamageScan
 from ..final.wal.reading.replay import replay
 from ..final.wal.reading.scan import blames_the_file
@@ -82,6 +84,7 @@ def _refusal(log: Log) -> Finding | None:
     try:
         for _ in replay(log.files, log.directory):
             pass
+        refuse_directories(log.files, list_present(log.files, log.directory))
     except LogCorruptError as error:
         return Finding(error.segment, error.offset, error.offset, error.problem)
     except OSError as error:

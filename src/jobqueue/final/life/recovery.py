@@ -94,6 +94,7 @@ def _read(files: Files, directory: str, lock: int, retention: int) -> LockedLog:
     reading = replay(files, directory)
     for records in reading:
         state.apply_all(records)
+    interrupted = read_slots(files, directory)  # it may refuse, so before anything is changed
     torn = reading.torn
     copies = recover(files, directory, torn)
     if copies and torn is not None:
@@ -112,7 +113,7 @@ def _read(files: Files, directory: str, lock: int, retention: int) -> LockedLog:
         next_segment=reading.next_segment,
         bytes=sum(files.size_of(file.path) for file in log_files),
         file_count=len(log_files),
-        interrupted=read_slots(files, directory),
+        interrupted=interrupted,
     )
 
 

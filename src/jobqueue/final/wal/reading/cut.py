@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..names import LogFile, list_log
+from ..names import Listing, LogFile, list_log
 
 if TYPE_CHECKING:
     from ..files import Files
@@ -61,8 +62,11 @@ def recover(files: Files, directory: str, torn: Torn | None) -> list[str]:
         The paths of the copies.
 
     Raises:
+        IsADirectoryError: a directory has the name of a temporary file; nothing was changed.
         OSError: as `ENOSPC`, if the copy could not be made; nothing was cut then.
     """
+    # guard: a directory is refused before anything is changed
+    refuse_directories(files, list_log(files, directory))
     cuts = torn.cuts if torn is not None else ()
     # guard: copy before truncation
     #   without: copies: list[str] = []
@@ -84,6 +88,17 @@ def recover(files: Files, directory: str, torn: Torn | None) -> list[str]:
         _sync(files, file.path)  # guard: fsync of the last segment at a start
     files.sync_directory(directory)  # guard: directory fsync at the end of a recovery
     return copies
+
+
+def refuse_directories(files: Files, listing: Listing) -> None:
+    """Raise `IsADirectoryError` if one has the name of a file that `recover` would remove."""
+    for path in listing.stale:
+        if files.is_directory(path):
+            raise IsADirectoryError(
+                errno.EISDIR,
+                "a directory has the name of a file that a start of the log removes; move it away",
+                path,
+            )
 
 
 def _keep_copy(files: Files, cut: Cut) -> str | None:

@@ -78,6 +78,7 @@ class DamageScan:
         self._files = files
         self._directory = directory
         self._growing = growing
+        self._last_file: LogFile | None = None
         self._gone: list[Lost] = []
         self._undecodable: list[Lost] = []
         # Bytes that are no batch, not told of yet: what follows says more about them.
@@ -89,7 +90,9 @@ class DamageScan:
         return self._gone + self._undecodable
 
     def __iter__(self) -> Iterator[list[Record]]:
-        walk = Walk(self._files, list_present(self._files, self._directory), lenient=True)
+        listing = list_present(self._files, self._directory)
+        self._last_file = listing.files[-1] if listing.files else None
+        walk = Walk(self._files, listing, lenient=True)
         with closing(walk.events()) as events:
             for event in events:
                 self._heed(event)
@@ -113,7 +116,7 @@ class DamageScan:
                 self._follow(event)
             case Finding():
                 if not event.whole:  # else the run that comes next tells more of the damage
-                    self._tell_damage(unless_nuls=True)
+                    self._tell_damage(unless_spare=True)
                 self.findings.append(event)
             case End():
                 self._end(event)
@@ -121,7 +124,7 @@ class DamageScan:
     def _follow(self, event: Follows) -> None:
         """Check that a segment goes on where the last one ended."""
         if event.expected is None or event.first == event.expected:
-            self._tell_damage(unless_nuls=True)  # those were reserved space
+            self._tell_damage(unless_spare=True)
             return
         self._close_gap(event.file, 0, event.expected, event.first)
         if event.first < event.expected:
@@ -143,7 +146,7 @@ class DamageScan:
     def _end(self, event: End) -> None:
         if self._is_being_written(event):
             self._damage = None
-        self._tell_damage(unless_nuls=not event.in_snapshot)
+        self._tell_damage(unless_spare=not event.in_snapshot)
         self._gone += [Lost(first, last, event.in_snapshot) for first, last in event.gaps]
 
     def _is_being_written(self, event: End) -> bool:
@@ -167,14 +170,21 @@ class DamageScan:
     # Findings
 
     def _note_damage(self, damage: Damage) -> None:
-        self._tell_damage(unless_nuls=True)  # the end of the last file, if this has no header
+        self._tell_damage(unless_spare=True)  # the end of the last file, if this has no header
         if damage.offset == 0 < damage.end and not damage.nuls:
             damage = replace(damage, problem="the header is damaged")
         self._damage = damage
 
-    def _tell_damage(self, *, unless_nuls: bool = False) -> None:
+    def _tell_damage(self, *, unless_spare: bool = False) -> None:
+        """Tell of damage; `unless_spare`: unless it is space that was reserved ahead.
+
+        Reserved space follows a header. Only the last file may have been left without one.
+        """
         damage, self._damage = self._damage, None
-        if damage is not None and not (damage.nuls and unless_nuls):
+        if damage is None:
+            return
+        has_header = damage.offset > 0 or damage.file == self._last_file
+        if not (unless_spare and damage.nuls and has_header):
             self._tell(damage.file.name, damage.offset, damage.end, damage.problem)
 
     def _tell_batch(self, batch: Batches, problem: str, *, whole: bool) -> None:

@@ -122,7 +122,7 @@ class Replay:
     def _follow(self, event: Follows) -> None:
         """Check that a segment goes on where the last one ended."""
         hole = self._hole
-        if hole is not None and hole.nuls and self._hole_is_tail and event.first == self.last + 1:
+        if hole is not None and self._is_spare(hole) and event.first == self.last + 1:
             self._spare.append(Cut(hole.file, hole.offset, keep=False))
             self._hole = None
         elif hole is not None:
@@ -130,11 +130,20 @@ class Replay:
         elif event.first != self.last + 1:  # guard: sequence test from segment to segment
             self._corrupt(event.file.name, 0, event.problem)
 
+    def _is_spare(self, hole: Damage) -> bool:
+        """Whether a segment that was sealed ends in space that was reserved ahead.
+
+        Such a segment has a header, which was on the disk before the next segment was there.
+        """
+        # guard: a sealed segment of nothing but NULs is no reserved space
+        #   without: return hole.nuls and self._hole_is_tail
+        return hole.nuls and self._hole_is_tail and hole.offset > 0
+
     def _judge(self, listing: Listing) -> None:
         """Decide whether what is missing had been promised."""
         hole = self._hole
         if hole is not None and self._through is not None:
-            if not (hole.nuls and self._hole_is_tail):
+            if not self._is_spare(hole):
                 self._refuse_hole(hole, ", in a sealed segment")
             hole = None
         if hole is None:

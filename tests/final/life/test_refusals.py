@@ -1,0 +1,193 @@
+"""A start that refuses a log changes nothing in it, and `jobqueue log verify` says the same.
+
+Fault 36 of docs/reliability.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jobqueue.final import Config, JobQueue, LogCorruptError
+from jobqueue.final.wal.names import LOCK_NAME, segment_name, snapshot_name
+from jobqueue.final.wal.slots import SLOTS_NAME
+from tests.support.commands import Command
+from tests.support.logs import Image, LogDirectory, done, job, segment, snapshot
+
+NULS = bytes(4096)
+FIRST = segment(3, 4, [[job(3)], [done(1)], []])
+MIDDLE = segment(4, 7, [])  # as `jobqueue log compact` leaves one, or a start that was killed
+LAST = segment(5, 7, [[job(4)], [job(5)], []])
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> LogDirectory:
+    """A snapshot, a segment that was sealed, one without batches, and the last one."""
+    path = tmp_path / "jobs.db"
+    path.mkdir()
+    log = LogDirectory(path)
+    log.put(snapshot(2, 4, [[job(1), job(2)]]), FIRST, MIDDLE, LAST)
+    return log
+
+
+@pytest.fixture
+def command(log: LogDirectory, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs `jobqueue log NAME` on it."""
+    return Command(log, capsys)
+
+
+Damage = Callable[[Path], object]
+
+
+def write(name: str, data: bytes) -> Damage:
+    """Have a file hold nothing but `data`."""
+    return lambda path: (path / name).write_bytes(data)
+
+
+def extend(image: Image, data: bytes) -> Damage:
+    """Have a file end in more than its batches."""
+    return write(image.name, image.data + data)
+
+
+def flip(image: Image, place: int) -> Damage:
+    """Change one byte of a file."""
+    data = bytearray(image.data)
+    data[place] ^= 1
+    return write(image.name, bytes(data))
+
+
+def remove(name: str) -> Damage:
+    """Have a file be gone."""
+    return lambda path: (path / name).unlink()
+
+
+def replace_by_directory(name: str) -> Damage:
+    """Have a directory be in a file's place."""
+
+    def do(path: Path) -> None:
+        (path / name).unlink(missing_ok=True)
+        (path / name).mkdir()
+
+    return do
+
+
+def replace_by_link(name: str) -> Damage:
+    """Have a symbolic link be in a file's place."""
+
+    def do(path: Path) -> None:
+        (path / name).unlink(missing_ok=True)
+        (path / name).symlink_to(path.parent / "elsewhere")
+
+    return do
+
+
+DAMAGED: dict[str, Damage] = {
+    "segment without batches is NULs": write(MIDDLE.name, bytes(len(MIDDLE.data))),
+    "segment without batches is many NULs": write(MIDDLE.name, NULS),
+    "segment without batches is empty": write(MIDDLE.name, b""),
+    "segment without batches is cut": write(MIDDLE.name, MIDDLE.data[:-1]),
+    "segment without batches is garbage": write(MIDDLE.name, b"garbage"),
+    "segment without batches is gone": remove(MIDDLE.name),
+    "sealed segment is NULs": write(FIRST.name, NULS),
+    "sealed segment is empty": write(FIRST.name, b""),
+    "sealed segment is gone": remove(FIRST.name),
+    "sealed segment has lost its end": write(FIRST.name, FIRST.data[: FIRST.starts[-1]]),
+    "sealed segment ends in NULs instead of a batch": write(
+        FIRST.name, FIRST.data[: FIRST.starts[1]] + NULS
+    ),
+    "sealed segment ends in garbage": extend(FIRST, b"garbage"),
+    "sealed segment has another's header": write(FIRST.name, MIDDLE.data),
+    "a byte of a sealed segment": flip(FIRST, FIRST.starts[1] + 20),
+    "a byte of a promised batch of the last segment": flip(LAST, LAST.starts[0] + 20),
+    "snapshot is NULs": write(snapshot_name(2), NULS),
+    "snapshot is empty": write(snapshot_name(2), b""),
+    "snapshot is gone": remove(snapshot_name(2)),
+    "a directory in place of a segment": replace_by_directory(FIRST.name),
+    "a link in place of a segment": replace_by_link(FIRST.name),
+    "a directory in place of a temporary file": replace_by_directory("x.tmp"),
+    "a directory in place of a replaced segment": replace_by_directory(segment_name(1)),
+    "a directory in place of the slots' temporary file": replace_by_directory("SLOTS.tmp"),
+}
+
+TORN_TOO = extend(LAST, b"half a batch")
+"""What a start would cut off, if it found nothing worse."""
+
+
+def content(path: Path) -> dict[str, bytes | str]:
+    """All that is in a directory, but for the owner's process id."""
+    return {
+        each.name: str(each.readlink())
+        if each.is_symlink()
+        else "directory"
+        if each.is_dir()
+        else each.read_bytes()
+        for each in path.iterdir()
+        if each.name != LOCK_NAME
+    }
+
+
+def refuse(log: LogDirectory) -> str:
+    with pytest.raises((LogCorruptError, OSError)) as caught:
+        JobQueue(Config(persist_path=log.path), handler=len, start=False)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+def test_a_start_that_refuses_changes_nothing_and_verify_agrees(
+    log: LogDirectory, command: Command, damage: Damage
+) -> None:
+    if damage is not DAMAGED["a byte of a promised batch of the last segment"]:
+        TORN_TOO(log.path)
+    (log.path / "SLOTS.tmp").touch()  # a start would remove it
+    damage(log.path)
+    before = content(log.path)
+
+    first = refuse(log)
+
+    assert content(log.path) == before
+    assert refuse(log) == first
+    outcome = command("verify", "--json")
+    assert outcome.code == 1
+    assert outcome.object["verdict"] == "corrupt"
+    assert content(log.path) == before
+
+
+@pytest.mark.parametrize("damage", [replace_by_directory(SLOTS_NAME), replace_by_link(SLOTS_NAME)])
+def test_a_start_that_cannot_read_the_slots_changes_nothing(
+    log: LogDirectory, damage: Damage
+) -> None:
+    TORN_TOO(log.path)
+    damage(log.path)
+    before = content(log.path)
+
+    assert SLOTS_NAME in refuse(log)
+
+    assert content(log.path) == before
+    assert refuse(log)
+
+
+def test_a_directory_in_place_of_a_temporary_file_is_named(log: LogDirectory) -> None:
+    (log.path / "x.tmp").mkdir()
+
+    assert "x.tmp" in refuse(log)
+
+    (log.path / "x.tmp").rmdir()
+    JobQueue(Config(persist_path=log.path), handler=len, start=False).close()
+
+
+def test_what_is_damaged_here_is_whole_without_it(log: LogDirectory, command: Command) -> None:
+    assert command("verify", "--json").object["verdict"] == "sound"
+    with JobQueue(Config(persist_path=log.path), handler=len, start=False) as jq:
+        assert jq.metrics().queued == 4
+
+
+@pytest.mark.parametrize("after", [b"", NULS], ids=["cut", "reserved"])
+def test_a_last_segment_of_nothing_but_nuls_was_never_begun(
+    log: LogDirectory, command: Command, after: bytes
+) -> None:
+    write(segment_name(6), after + NULS)(log.path)
+    assert command("verify", "--json").object["verdict"] == "sound"
+    with JobQueue(Config(persist_path=log.path), handler=len, start=False) as jq:
+        assert jq.metrics().queued == 4
