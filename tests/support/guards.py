@@ -89,6 +89,7 @@ NOTICED_BY = {
     "a stop is for one attempt only": ("tests/final/processes/test_owner.py",),
     "busy processes are killed by close": ("tests/final/processes/test_owner.py",),
     "no process is started after close": ("tests/final/processes/test_owner.py",),
+    "an idle process that has died is not used": ("tests/final/processes/test_executor.py",),
 }
 """Tests that notice, if they are not those that mirror the guard's file."""
 

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from jobqueue.final.core.watchers import Watchers
     from jobqueue.final.errors import JobQueueError
     from jobqueue.final.model.context import StopRequest
-    from jobqueue.final.processes.executor import Processes, _Limit
+    from jobqueue.final.processes.attempt import _Limit
     from jobqueue.final.processes.owner import WorkerProcess
+    from jobqueue.final.processes.stock import Processes
     from jobqueue.final.runtime.mutex import Mutex, WorkerCondition
     from jobqueue.final.runtime.parking import Parker
     from jobqueue.final.testing import ManualClock
@@ -85,13 +86,17 @@ def timer(jq: JobQueue) -> Timer:
 
 
 def pool(jq: JobQueue) -> WorkerPool:
-    """The workers."""
-    return jq._life._pool
+    """The workers, which a queue that runs its handlers in processes has none of."""
+    from jobqueue.final.workers.pool import WorkerPool
+
+    pool = jq._life._runners
+    assert isinstance(pool, WorkerPool)
+    return pool
 
 
 def outcomes(jq: JobQueue) -> Outcomes:
     """What records how attempts ended."""
-    return jq._life._pool._outcomes
+    return jq._queries._outcomes
 
 
 def seats(jq: JobQueue) -> Seats:
@@ -259,7 +264,7 @@ def all_processes(jq: JobQueue) -> list[WorkerProcess]:
 
 def take_process(jq: JobQueue) -> WorkerProcess:
     """What an attempt does first: it takes a free process or starts one."""
-    return processes(jq)._take()
+    return processes(jq).take()
 
 
 def orders_of(process: WorkerProcess) -> Any:
@@ -274,9 +279,9 @@ def popen_of(process: WorkerProcess) -> subprocess.Popen[bytes]:
 
 def limit_of(process: WorkerProcess) -> _Limit:
     """What kills a process when its attempt's time is up."""
-    from jobqueue.final.processes import executor
+    from jobqueue.final.processes import attempt
 
-    return executor._Limit(process)
+    return attempt._Limit(process)
 
 
 def look_time() -> Seam:

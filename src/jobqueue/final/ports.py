@@ -135,7 +135,7 @@ class Executor(Protocol):
     The runner occupies a `Seat` for each attempt that it runs at a time. It takes a job from the
     scheduler and calls `begin`, both in one hold of the queue's mutex. It runs what `begin` gave
     it, with no lock held, and then calls `returned` or `raised`, once. `core/outcomes.py`
-    implements it; worker threads use it, for handlers of their own and for those in processes.
+    implements it. Worker threads use it, and the threads that have attempts run in processes.
     """
 
     def begin(self, seat: Seat, handle: JobHandle, now: float, wall: float) -> Handler:

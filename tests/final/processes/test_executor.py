@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from jobqueue.final import (
     Job,
     JobHandle,
     JobQueue,
+    JobQueueError,
     Priority,
     RejectJobError,
     RetryJobError,
@@ -28,9 +31,12 @@ from jobqueue.final import (
     WorkerProcessError,
 )
 from jobqueue.final.middleware import Layers
-from jobqueue.final.processes.executor import Processes
+from jobqueue.final.processes.stock import Processes
+from jobqueue.final.runtime.clock import SystemClock
 from jobqueue.final.testing import ManualClock
+from tests.support import insides
 from tests.support import process_handlers as handlers
+from tests.support.handlers import in_thread
 from tests.support.process_handlers import Stage, is_running, until_gone
 from tests.support.records import Records
 from tests.support.waiting import PATIENCE, eventually
@@ -66,6 +72,65 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     stage = Stage(tmp_path)
     yield stage
     stage.close()
+
+
+# --- runners --------------------------------------------------------------------------------------
+
+
+def test_an_attempt_has_a_seat_while_it_runs_and_no_worker_thread(
+    jq: JobQueue, stage: Stage
+) -> None:
+    handle = jq.enqueue_with_handler(Job(stage.payload), handlers.hold)
+    stage.hear()
+
+    assert insides.seats(jq).busy() == [handle]
+    assert len(insides.seats(jq)) == 1
+    assert not any(each.name.startswith("jobqueue-worker") for each in threading.enumerate())
+    stage.let_go()
+    handle.wait(PATIENCE)
+    assert insides.seats(jq).busy() == []
+
+
+def test_join_is_told_of_the_end_of_the_last_attempt(jq: JobQueue, stage: Stage) -> None:
+    jq.enqueue_with_handler(Job(stage.payload), handlers.hold)
+    stage.hear()
+    joining = in_thread(jq.join)
+    eventually(lambda: insides.waiting_for_rest(jq))
+
+    stage.let_go()
+
+    assert joining.result(PATIENCE)
+
+
+def test_nothing_of_a_job_is_kept_while_the_next_is_waited_for(jq: JobQueue) -> None:
+    handle = jq.enqueue_with_handler(Job(pickle.dumps({1, 2})), handlers.as_told)
+    result = weakref.ref(handle.result(PATIENCE))
+
+    del handle
+
+    eventually(lambda: result() is None)
+
+
+class _BrokenClock(SystemClock):
+    """Breaks for the threads that wait for processes."""
+
+    manual = False
+
+    def monotonic(self) -> float:
+        if threading.current_thread().name.startswith("jobqueue-runner"):
+            raise OSError("the clock is broken")
+        return time.monotonic()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_when_a_runner_dies_callers_that_wait_are_told() -> None:
+    config = Config(executor="process", num_workers=1)
+    jq = JobQueue(config, handler=handlers.echo, clock=_BrokenClock())
+    handle = jq.enqueue(Job())
+
+    with pytest.raises(JobQueueError, match="waits for processes died: OSError: the clock is"):
+        handle.result(PATIENCE)
+    jq.close(PATIENCE)
 
 
 # --- results --------------------------------------------------------------------------------------
@@ -271,10 +336,7 @@ def test_wait_that_nobody_ends_takes_its_time(run: Run) -> None:
 def test_handler_says_truly_whether_its_function_takes_the_context(
     handler: Callable[..., object], wants_context: bool
 ) -> None:
-    made = Processes(Config(executor="process"), Layers()).handler(handler)
-
-    assert made.wants_context is wants_context
-    assert made.is_equipped
+    assert Processes(Layers()).handler(handler).wants_context is wants_context
 
 
 def test_cancel_wakes_a_handler_that_waits(jq: JobQueue, stage: Stage) -> None:

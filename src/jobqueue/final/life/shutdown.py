@@ -9,7 +9,7 @@ Relies on: the queue's mutex, taken here.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..core.queue_state import State
 from ..core.status_map import wake_waiters
@@ -23,13 +23,29 @@ if TYPE_CHECKING:
     from ..config import Config
     from ..core.placement import Placement
     from ..core.queue_state import QueueState
+    from ..core.seats import Seats
     from ..errors import JobQueueError
-    from ..processes.executor import Processes
-    from ..workers.pool import WorkerPool
+    from ..processes.stock import Processes
     from .recovery import LockedLog
 
 LOG_SECONDS_MIN = 2.0
 """What the log gets for its last write if the deadline has passed."""
+
+
+class Runners(Protocol):
+    """What runs the attempts of a queue: its worker threads, or those that wait for processes.
+
+    Attributes:
+        seats: the seats on which they run.
+    """
+
+    seats: Seats
+
+    def start(self) -> None:
+        """Start their threads. Called once."""
+
+    def join(self, timeout: float) -> None:
+        """Wait at most so many seconds of real time for the threads that have nothing to do."""
 
 
 class Lifecycle:
@@ -40,7 +56,7 @@ class Lifecycle:
         config: Config,
         placement: Placement,
         state: QueueState,
-        pool: WorkerPool,
+        runners: Runners,
         log: LockedLog | None,
         processes: Processes | None,
     ) -> None:
@@ -49,8 +65,8 @@ class Lifecycle:
         self._placement = placement
         self._mutex = placement.mutex
         self._state = state
-        self._pool = pool
-        self._seats = pool.seats
+        self._runners = runners
+        self._seats = runners.seats
         self._log = log
         self._lock = None if log is None else log.lock  # until the log is unlocked
         self._started = False
@@ -67,7 +83,7 @@ class Lifecycle:
             if self._started:
                 return
             self._started = True
-        self._pool.start()
+        self._runners.start()
 
     # ── close ────────────────────────────────────────────────────────────────────────────────
 
@@ -205,7 +221,7 @@ class Lifecycle:
             seconds = max(deadline - SystemClock.monotonic(), LOG_SECONDS_MIN)
             self._placement.journal.writer.close(seconds)
         seconds = max(deadline - SystemClock.monotonic(), 0.1)
-        self._pool.join(seconds)
+        self._runners.join(seconds)
         self._placement.timer.join(seconds)
 
     def unlock(self) -> None:

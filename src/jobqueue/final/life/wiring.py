@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -41,14 +41,14 @@ from ..wal.writing.batch import LogOptions
 from ..wal.writing.writer import LogWriter
 from ..workers.pool import WorkerPool
 from .recovery import LockedLog, open_log, restore
-from .shutdown import Lifecycle
+from .shutdown import Lifecycle, Runners
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from ..middleware import Layer, Layers
     from ..model.handle import HandleOwner
-    from ..processes.executor import Processes
+    from ..processes.stock import Processes
     from ..wal.writing.callbacks import OnEnded, OnFailed
 
 
@@ -81,9 +81,7 @@ def assemble(
     placement = _make_placement(config, registry, clock)
     state = QueueState()
     seats = Seats(config.num_workers, placement.scheduler, placement.status)
-    # A process whose attempt is past its time is killed, so no worker needs a stand-in for it.
-    timed = config if processes is None else replace(config, job_timeout=None)
-    outcomes = Outcomes(timed, placement, state, seats)
+    outcomes = Outcomes(config, placement, state, seats)
 
     def fail(fault: JobQueueError) -> None:
         life.fail(fault)  # `life` is made before anything runs that could fail
@@ -96,12 +94,10 @@ def assemble(
         if placement.journal is not None and placement.journal.writer.failure is not None:
             _report_aside(placement.journal.writer.failure)
 
-    pool = WorkerPool(outcomes, fail)
+    pool = _make_pool(outcomes, processes, fail)
     with _path_in_errors(config):
         log = _open_log(config, placement, log_failed, log_ended)
     placement.timer = Timer(clock, placement.fire, lambda error: fail(_timer_died(error)))
-    if processes is not None:
-        processes.clock, processes.timer = clock, placement.timer
     life = Lifecycle(config, placement, state, pool, log, processes)
     with closed_on_error(life), _path_in_errors(config):
         if log is not None:
@@ -125,6 +121,17 @@ def _make_admission(layers: Layers, *args: Any) -> Admission:
     if layers.enqueue:
         return AdmissionThroughMiddleware(layers.enqueue, *args)
     return Admission(*args)
+
+
+def _make_pool(
+    outcomes: Outcomes, processes: Processes | None, fail: Callable[[JobQueueError], None]
+) -> Runners:
+    """What runs the attempts, by the port that `outcomes` is; starts no thread."""
+    if processes is None:
+        return WorkerPool(outcomes, fail)
+    from ..processes.executor import ProcessRunners  # imported here: most queues do without it
+
+    return ProcessRunners(outcomes, processes, fail)
 
 
 def _make_placement(config: Config, registry: HandlerRegistry, clock: Clock) -> Placement:
@@ -284,9 +291,9 @@ def _handler_within(layers: tuple[Layer, ...], function: Callable[..., object]) 
 
 
 def make_processes(config: Config, layers: Layers) -> Processes | None:
-    """The processes that run the handlers, if the worker threads do not; starts none yet."""
+    """The processes that run the handlers, if worker threads do not; starts none yet."""
     if config.executor == "thread":
         return None
-    from ..processes.executor import Processes  # imported here: most queues do without it
+    from ..processes.stock import Processes  # imported here: most queues do without it
 
-    return Processes(config, layers)
+    return Processes(layers)

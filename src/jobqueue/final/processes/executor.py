@@ -1,356 +1,139 @@
-"""`executor="process"`: handlers run in processes, for work that computes.
+"""`executor="process"`: the threads that have attempts run in processes, for work that computes.
 
-A worker thread takes a job as ever, hands it to a process that has nothing else to do, and waits
-for what comes of it. So there are as many processes as attempts at a time, at most `num_workers`.
-Each is started when it is first needed. A process that dies takes its own attempt with it and no
-other.
+A runner is a thread with a seat of its own, as a worker is. It takes a job and begins the attempt,
+has a process run it, waits for the answer, and tells what came of it. No handler runs on its
+thread. So there are as many processes as attempts at a time, at most `num_workers`.
 
-Guarantees: no attempt's time runs while its process starts or imports the handler. A process whose
-attempt is past its time is killed. `close` leaves no process, nor does the owner's death.
-Relies on: the timer. No lock of the queue is held in here.
+Guarantees: whatever comes of an attempt, its runner lives on. It keeps nothing of a job while it
+waits for the next.
+Relies on: the queue's mutex, taken here. It is not held while a process is started or waited for.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import pickle
 import threading
-from functools import partial
 from typing import TYPE_CHECKING
 
-from ..errors import (
-    ConfigError,
-    QueueClosedError,
-    RejectJobError,
-    RetryJobError,
-    WorkerProcessError,
-)
-from ..middleware import Layers, factory_of, overrides
-from ..model.handlers import Handler
-from ..model.job import Job
+from ..errors import JobQueueError
 from ..runtime.clock import SystemClock
-from ..runtime.reporting import report
-from ..timing.timer import tick_after
-from . import wire
-from .imports import reference_to
-from .owner import Ended, WorkerProcess
+from ..runtime.mutex import acquire_in_turn, release_if_owned
+from ..runtime.reporting import begun_in_handler
+from .attempt import Attempts
+from .imports import ImportableHandler
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..config import Config
-    from ..model.context import JobContext
-    from ..runtime.clock import Clock
-    from ..timing.timer import Timer
-
-_EXIT_SECONDS_MIN = 0.25
-"""What idle processes get to end by themselves if the deadline of `close` has passed."""
-_EXIT_SECONDS_MAX = 5.0
-"""What they get at most: a thread that a handler left behind would keep one for ever."""
+    from ..core.outcomes import Outcomes
+    from ..core.seats import Seat
+    from ..model.handle import JobHandle
+    from .stock import Processes
 
 
-class ProcessHandler(Handler):
-    """A handler that runs in a process.
+class ProcessRunners:
+    """All runners of one queue.
 
     Args:
-        function: what is to run there; a process has to be able to import it by name.
-
-    Raises:
-        TypeError: as for `Handler`.
-        ValueError: it cannot be imported by name.
+        fail: called, without the mutex, when the thread of a runner has died.
     """
 
-    __slots__ = ("_processes", "number", "reference")
-
-    def __init__(self, function: Callable[..., object], processes: Processes) -> None:
-        super().__init__(function)
-        self.reference = reference_to(function)._replace(middleware=processes.middleware)
-        self.number = processes.number(self.reference)
-        self.is_equipped = True  # its attempt is told of a stop, and timed, from outside
+    def __init__(
+        self, outcomes: Outcomes, processes: Processes, fail: Callable[[JobQueueError], None]
+    ) -> None:
+        self.seats = outcomes.seats
+        self._outcomes = outcomes
         self._processes = processes
+        self._mutex = outcomes.placement.mutex
+        self._fail = fail
+        self._runners: list[Runner] = []
 
-    def call(self, payload: bytes, context: JobContext) -> object:
-        """Run an attempt in a process, and wait for its end."""
-        return self._processes.run(self, payload, context)
+    def start(self) -> None:
+        """Start the runners."""
+        attempts = Attempts(self._outcomes, self._processes)
+        with self._mutex:
+            self._runners = [
+                Runner(self, self._outcomes, attempts, f"jobqueue-runner-{number}")
+                for number in range(1, self.seats.size + 1)
+            ]
+        for runner in self._runners:
+            runner.thread.start()
 
-
-class Processes:
-    """The processes of one queue.
-
-    Args:
-        layers: the queue's middleware.
-
-    Attributes:
-        clock, timer: the queue's; set by it, since they are made later.
-        middleware: what each process makes the middleware with that attempts run within.
-
-    Raises:
-        TypeError, ValueError: a process could not make the middleware.
-    """
-
-    def __init__(self, config: Config, layers: Layers) -> None:
-        if os.name != "posix":
-            raise ConfigError("executor='process' needs a POSIX system; use executor='thread'")
-        self.middleware = tuple(
-            reference_to(factory_of(entry), "middleware")
-            for entry, made in zip(layers.entries, layers.made, strict=True)
-            if overrides(made, "attempt")
+    def died(self, runner: Runner, error: BaseException) -> None:
+        """A runner's thread ends because of an error that is not an attempt's."""
+        with self._mutex:
+            self.seats.remove(runner.seat)
+        fault = JobQueueError(
+            f"a thread that waits for processes died: {type(error).__name__}: {error}"
         )
-        self.clock: Clock
-        self.timer: Timer
-        self._job_timeout = config.job_timeout
-        self._lock = threading.Lock()  # guards the rest
-        self._numbers: dict[tuple[str, str], int] = {}
-        self._idle: list[WorkerProcess] = []
-        self._all: set[WorkerProcess] = set()
-        self._closed = False
+        fault.__cause__ = error
+        self._fail(fault)
 
-    def handler(self, function: Callable[..., object]) -> Handler:
-        """The handler that runs a function in one of these; raises as `ProcessHandler` does."""
-        return ProcessHandler(function, self)
+    def join(self, timeout: float) -> None:
+        """Wait for the threads of idle runners to end; at most `timeout` seconds of real time."""
+        with self._mutex:
+            threads = [each.thread for each in self._runners if each.seat.handle is None]
+        deadline = SystemClock.monotonic() + timeout
+        for thread in threads:
+            if thread.is_alive():  # a thread that is only about to start cannot be waited for
+                thread.join(max(0.0, deadline - SystemClock.monotonic()))
 
-    def number(self, reference: wire.Reference) -> int:
-        """The number that stands for a function in what the processes are told."""
-        with self._lock:
-            return self._numbers.setdefault(reference[:2], len(self._numbers))
 
-    def run(self, handler: ProcessHandler, payload: bytes, context: JobContext) -> object:
-        """Run an attempt to its end.
+class Runner:
+    """A seat, and the thread that has processes run the attempts on it. Made with the mutex."""
 
-        Raises:
-            BaseException: what the handler raised.
-            TimeoutError: it took longer than `job_timeout` and was killed.
-            WorkerProcessError: its process died or could not be started, or what the handler
-                returned or raised cannot be brought here.
-        """
-        process = self._take()
+    def __init__(
+        self, runners: ProcessRunners, outcomes: Outcomes, attempts: Attempts, name: str
+    ) -> None:
+        self.seat: Seat = outcomes.seats.add()
+        self._runners = runners
+        self._outcomes = outcomes
+        self._placement = outcomes.placement
+        self._attempts = attempts
+        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def _run(self) -> None:
+        self._outcomes.seats.sit(self.seat)
         try:
-            kind, body = self._load(process, handler)
-            if kind == wire.LOADED:
-                kind, body = self._attempt(process, handler, payload, context)
-        except Ended:
-            raise WorkerProcessError(
-                f"the process that ran the attempt {self._bury(process)}"
-            ) from None
-        except BaseException:
-            process.kill()
-            self._bury(process)
+            while (begun := self._begin()) is not None:
+                self._finish(*begun)
+                del begun
+        except BaseException as error:  # not an attempt's error: this thread cannot go on
+            self._runners.died(self, error)
             raise
-        self._put_back(process)
-        return _unpacked(kind, body)
 
-    # ── one attempt ──────────────────────────────────────────────────────────────────────────
-
-    def _load(self, process: WorkerProcess, handler: ProcessHandler) -> tuple[int, bytes]:
-        """Have the process import the handler, which may take it long the first time."""
-        if handler.number in process.loaded:
-            return wire.LOADED, b""
-        answer = process.call(wire.LOAD, handler.number, pickle.dumps(handler.reference))
-        if answer[0] == wire.LOADED:
-            process.loaded.add(handler.number)
-        return answer
-
-    def _attempt(
-        self, process: WorkerProcess, handler: ProcessHandler, payload: bytes, context: JobContext
-    ) -> tuple[int, bytes]:
-        """Run the handler there; its time runs from here on."""
-        limit, tick = None, 0
-        if self._job_timeout is not None:
-            context.deadline = self.clock.monotonic() + self._job_timeout
-            limit, tick = _Limit(process), tick_after(context.deadline)
-            self.timer.schedule(limit, tick)
+    def _begin(self) -> tuple[JobHandle, ImportableHandler] | None:
+        """Sleep until there is a job, and begin its attempt; `None` when the thread is to end."""
+        clock, outcomes = self._placement.clock, self._outcomes
+        mutex = self._placement.mutex
         try:
-            if handler.wants_context or self.middleware:
-                return self._attempt_with_context(process, handler, context)
-            return process.call(wire.RUN, handler.number, payload)
+            acquire_in_turn(mutex)
+            handle = self._placement.scheduler.take()
+            if handle is None:
+                outcomes.seats.remove(self.seat)
+                return None
+            handler = outcomes.begin(self.seat, handle, clock.monotonic(), clock.time())
+            assert isinstance(handler, ImportableHandler)  # the queue's registry makes no others
+            return handle, handler
         finally:
-            if limit is not None:
-                self.timer.remove(limit, tick)
-                if limit.has_struck():
-                    raise TimeoutError(
-                        f"the attempt took longer than {self._job_timeout:g} s (job_timeout) and "
-                        f"its process was killed"
-                    ) from None
+            release_if_owned(mutex)
 
-    def _attempt_with_context(
-        self, process: WorkerProcess, handler: ProcessHandler, context: JobContext
-    ) -> tuple[int, bytes]:
-        """As `_attempt`, for a handler that can be told to stop."""
-        process.attempts += 1
-        slots = {slot: getattr(context.job, slot) for slot in Job.__slots__}
-        slots["_headers"] = dict(context.job.headers)
-        assignment = wire.Assignment(process.attempts, slots, context.attempt, context.deadline)
-        forward = _Forward(process, process.attempts, self.timer)
-        context._stop.listen(forward)
+    def _finish(self, handle: JobHandle, handler: ImportableHandler) -> None:
+        """Run the attempt, and tell what came of it."""
         try:
-            return process.call(wire.RUN_WITH_CONTEXT, handler.number, pickle.dumps(assignment))
-        finally:
-            context._stop.forget(forward)
-
-    # ── the processes ────────────────────────────────────────────────────────────────────────
-
-    def _take(self) -> WorkerProcess:
-        """A process that has nothing to do; a new one if there is none."""
-        lost: list[WorkerProcess] = []
-        try:
-            with self._lock:
-                while self._idle:
-                    process = self._idle.pop()
-                    # guard: an idle process that has died is not used
-                    #   without: if True:
-                    if process.is_alive():
-                        return process
-                    lost.append(process)
-                return self._start()
-        finally:
-            for each in lost:
-                report(logging.WARNING, f"a process that waited for a job {self._bury(each)}")
-
-    def _start(self) -> WorkerProcess:
-        """Start a process. With the lock, so that `close` knows of every process."""
-        if self._closed:  # guard: no process is started after close
-            raise QueueClosedError("the queue is closed; the attempt was not begun")
-        if wire.is_importing:
-            raise RejectJobError(
-                "a process of a queue is importing a module that itself makes a queue and waits "
-                "for it; in a main module put that under: if __name__ == '__main__'"
-            )
-        try:
-            return WorkerProcess(self._all)
-        except OSError as error:
-            raise WorkerProcessError(f"no process could be started: {error}") from error
-
-    def _put_back(self, process: WorkerProcess) -> None:
-        with self._lock:
-            if not self._closed:
-                self._idle.append(process)
-                return
-        process.kill()
-        self._bury(process)
-
-    def _bury(self, process: WorkerProcess) -> str:
-        """Forget a process that has ended, or is about to; returns how it ended."""
-        end = process.reap()
-        with self._lock:
-            self._all.discard(process)
-        return end
-
-    def close(self, seconds: float) -> None:
-        """Kill the processes that run a handler; have the others end by themselves in this time."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-            busy = self._all.difference(idle)
-        for process in busy:  # guard: busy processes are killed by close
-            process.kill()
-        for process in idle:
-            process.ask_to_exit()
-        seconds = min(max(seconds, _EXIT_SECONDS_MIN), _EXIT_SECONDS_MAX)
-        deadline = SystemClock.monotonic() + seconds
-        for process in idle:
-            process.reap(max(0.0, deadline - SystemClock.monotonic()))
-        for process in busy:
-            process.wait()  # the worker thread that waits for it does the rest
-        with self._lock:
-            self._all.difference_update(idle)
-
-    def forked(self) -> None:
-        """This is a forked child: the processes are the parent's. Takes no lock."""
-        self._closed = True
-        for process in list(self._all):
-            process.forked()
-
-
-# ── what comes while an attempt runs ─────────────────────────────────────────────────────────────
-
-
-class _Limit:
-    """Kills a process when its attempt's time is up; never after the attempt."""
-
-    def __init__(self, process: WorkerProcess) -> None:
-        self._process = process
-        self._lock = threading.Lock()  # guards the two below
-        self._is_over = False
-        self._struck = False
-
-    def __call__(self) -> Callable[[], None]:
-        """Called by the timer's thread, which calls what this returns without the timer's lock."""
-        return self._strike
-
-    def _strike(self) -> None:
-        with self._lock:
-            # guard: no process is killed for an attempt that has ended
-            #   without: if True:
-            if not self._is_over:
-                self._struck = True
-                self._process.kill()
-
-    def has_struck(self) -> bool:
-        """End the attempt; returns whether its time was up."""
-        with self._lock:
-            self._is_over = True
-            return self._struck
-
-
-class _Forward:
-    """What a stop request tells: it lets the process know, from the timer's thread."""
-
-    def __init__(self, process: WorkerProcess, attempt: int, timer: Timer) -> None:
-        self._timer = timer
-        self._tell = partial(process.stop, attempt)
-
-    def unpark(self) -> None:
-        """The attempt is asked to stop. Called with locks of the queue, so nothing is sent here."""
-        self._timer.call_soon(self._tell)
-
-
-# ── what comes back ──────────────────────────────────────────────────────────────────────────────
-
-
-class RemoteTraceback(Exception):  # noqa: N818  # the cause of an error, shown above it
-    """The traceback of an exception that was raised in a process, as text."""
-
-    def __str__(self) -> str:
-        return f'\n"""\n{self.args[0]}"""'
-
-
-def _unpacked(kind: int, body: bytes) -> object:
-    """What the handler returned; raises what it raised."""
-    if kind == wire.RETURNED_NONE:
-        return None
-    if kind == wire.RAISED:
-        remote = wire.RemoteError(*pickle.loads(body))
-        error = _error(remote)
-        error.__cause__ = RemoteTraceback(remote.trace)
-        raise error
-    try:
-        return pickle.loads(body)
-    except Exception as error:
-        raise WorkerProcessError(
-            f"what the handler returned cannot be unpickled: {type(error).__name__}: {error}"
-        ) from error
-
-
-def _error(remote: wire.RemoteError) -> BaseException:
-    """The exception, or one that says the same."""
-    problem = remote.problem
-    if remote.error is not None:
-        try:
-            error = pickle.loads(remote.error)
-        except Exception as inner:  # noqa: BLE001  # its class is the user's code
-            problem = f"{type(inner).__name__}: {inner}"
+            result = self._attempts.run(handle, handler)
+        except BaseException as error:  # noqa: BLE001  # whatever a handler may raise
+            self._outcomes.raised(self.seat, handle, begun_in_handler(error))
         else:
-            if isinstance(error, BaseException):
-                return error
-            problem = f"it is unpickled as {type(error).__name__}"
-    if not remote.summary:
-        return WorkerProcessError(problem)
-    text = f"{remote.summary} (raised in a process; the exception cannot be pickled: {problem})"
-    if remote.rejects:
-        return RejectJobError(text)
-    return (
-        WorkerProcessError(text)
-        if remote.delay is None
-        else RetryJobError(text, delay=remote.delay)
-    )
+            self._returned(handle, result)
+
+    def _returned(self, handle: JobHandle, result: object) -> None:
+        clock, watchers = self._placement.clock, self._placement.watchers
+        mutex = self._placement.mutex
+        try:
+            acquire_in_turn(mutex)
+            now, wall = clock.monotonic(), clock.time()
+            self._outcomes.returned(self.seat, handle, result, now, wall)
+            if watchers.waiting:
+                watchers.look()  # guard: a runner tells who waits that an attempt has ended
+        finally:
+            release_if_owned(mutex)

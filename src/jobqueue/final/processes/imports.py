@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from ..model.handlers import name_of
+from ..model.handlers import Handler, name_of
 from .wire import Reference
 
 if TYPE_CHECKING:
@@ -14,6 +14,32 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _ADVICE = "define it at the top level of a module that can be imported, or use executor='thread'"
+
+
+class ImportableHandler(Handler):
+    """A handler, and the place at which another process finds its function.
+
+    Args:
+        middleware: what makes the middleware that its attempts run within, which need a context.
+        number: gives the number that stands for that place in what the processes are told.
+
+    Raises:
+        TypeError: as for `Handler`.
+        ValueError: another process would not find it.
+    """
+
+    __slots__ = ("number", "reference")
+
+    def __init__(
+        self,
+        function: Callable[..., object],
+        middleware: tuple[Reference, ...],
+        number: Callable[[Reference], int],
+    ) -> None:
+        super().__init__(function)
+        self.reference = reference_to(function)._replace(middleware=middleware)
+        self.number = number(self.reference)
+        self.is_equipped = self.wants_context or bool(middleware)
 
 
 def reference_to(function: Callable[..., object], what: str = "handler") -> Reference:

@@ -1,0 +1,56 @@
+"""What a process answered to an attempt: what the handler returned, or the error that it raised."""
+
+from __future__ import annotations
+
+import pickle
+
+from ..errors import RejectJobError, RetryJobError, WorkerProcessError
+from . import wire
+
+
+class RemoteTraceback(Exception):  # noqa: N818  # the cause of an error, shown above it
+    """The traceback of an exception that was raised in a process, as text."""
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.args[0]}"""'
+
+
+def unpacked(kind: int, body: bytes) -> object:
+    """What the handler returned; raises what it raised."""
+    if kind == wire.RETURNED_NONE:
+        return None
+    if kind == wire.RAISED:
+        remote = wire.RemoteError(*pickle.loads(body))
+        error = _error(remote)
+        error.__cause__ = RemoteTraceback(remote.trace)
+        raise error
+    try:
+        return pickle.loads(body)
+    except Exception as error:
+        raise WorkerProcessError(
+            f"what the handler returned cannot be unpickled: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _error(remote: wire.RemoteError) -> BaseException:
+    """The exception, or one that says the same."""
+    problem = remote.problem
+    if remote.error is not None:
+        try:
+            error = pickle.loads(remote.error)
+        except Exception as inner:  # noqa: BLE001  # its class is the user's code
+            problem = f"{type(inner).__name__}: {inner}"
+        else:
+            if isinstance(error, BaseException):
+                return error
+            problem = f"it is unpickled as {type(error).__name__}"
+    if not remote.summary:
+        return WorkerProcessError(problem)
+    text = f"{remote.summary} (raised in a process; the exception cannot be pickled: {problem})"
+    if remote.rejects:
+        return RejectJobError(text)
+    return (
+        WorkerProcessError(text)
+        if remote.delay is None
+        else RetryJobError(text, delay=remote.delay)
+    )

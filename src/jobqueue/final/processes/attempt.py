@@ -1,0 +1,162 @@
+"""One attempt in a process: what is sent there, its time, and a cancel that comes meanwhile.
+
+Guarantees: no attempt's time runs while its process starts or imports the handler. A process whose
+attempt is past its time is killed.
+Relies on: the timer. No lock of the queue is held in here.
+"""
+
+from __future__ import annotations
+
+import pickle
+import threading
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ..errors import WorkerProcessError
+from ..model.job import Job
+from ..timing.timer import tick_after
+from . import wire
+from .answers import unpacked
+from .owner import Ended
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..core.outcomes import Outcomes
+    from ..model.context import StopRequest
+    from ..model.handle import JobHandle
+    from ..timing.timer import Timer
+    from .imports import ImportableHandler
+    from .owner import WorkerProcess
+    from .stock import Processes
+
+
+class Attempts:
+    """Runs attempts in the processes of one queue. Thread-safe."""
+
+    def __init__(self, outcomes: Outcomes, processes: Processes) -> None:
+        self._processes = processes
+        self._job_timeout = outcomes.job_timeout
+        self._clock = outcomes.placement.clock
+        self._timer = outcomes.placement.timer
+
+    def run(self, handle: JobHandle, handler: ImportableHandler) -> object:
+        """Run an attempt to its end.
+
+        Raises:
+            BaseException: what the handler raised.
+            TimeoutError: it took longer than `job_timeout` and was killed.
+            WorkerProcessError: its process died or could not be started, or what the handler
+                returned or raised cannot be brought here.
+        """
+        process = self._processes.take()
+        try:
+            kind, body = self._load(process, handler)
+            if kind == wire.LOADED:
+                kind, body = self._run(process, handle, handler)
+        except Ended:
+            raise WorkerProcessError(
+                f"the process that ran the attempt {self._processes.bury(process)}"
+            ) from None
+        except BaseException:
+            process.kill()
+            self._processes.bury(process)
+            raise
+        self._processes.put_back(process)
+        return unpacked(kind, body)
+
+    def _load(self, process: WorkerProcess, handler: ImportableHandler) -> tuple[int, bytes]:
+        """Have the process import the handler, which may take it long the first time."""
+        if handler.number in process.loaded:
+            return wire.LOADED, b""
+        answer = process.call(wire.LOAD, handler.number, pickle.dumps(handler.reference))
+        if answer[0] == wire.LOADED:
+            process.loaded.add(handler.number)
+        return answer
+
+    def _run(
+        self, process: WorkerProcess, handle: JobHandle, handler: ImportableHandler
+    ) -> tuple[int, bytes]:
+        """Run the handler there; its time runs from here on."""
+        limit, deadline, tick = None, None, 0
+        if self._job_timeout is not None:
+            deadline = self._clock.monotonic() + self._job_timeout
+            limit, tick = _Limit(process), tick_after(deadline)
+            self._timer.schedule(limit, tick)
+        try:
+            if handler.is_equipped:
+                assert handle._stop is not None  # `begin` makes one for such a handler
+                return self._run_with_context(process, handle, handler, handle._stop, deadline)
+            return process.call(wire.RUN, handler.number, handle._job._payload)
+        finally:
+            if limit is not None:
+                self._timer.remove(limit, tick)
+                if limit.has_struck():
+                    raise TimeoutError(
+                        f"the attempt took longer than {self._job_timeout:g} s (job_timeout) and "
+                        f"its process was killed"
+                    ) from None
+
+    def _run_with_context(
+        self,
+        process: WorkerProcess,
+        handle: JobHandle,
+        handler: ImportableHandler,
+        stop: StopRequest,
+        deadline: float | None,
+    ) -> tuple[int, bytes]:
+        """As `_run`, for an attempt that can be told to stop."""
+        process.attempts += 1
+        job = handle._job
+        slots = {slot: getattr(job, slot) for slot in Job.__slots__}
+        slots["_headers"] = dict(job.headers)
+        assignment = wire.Assignment(process.attempts, slots, job._retries, deadline)
+        forward = _Forward(process, process.attempts, self._timer)
+        stop.listen(forward)
+        try:
+            return process.call(wire.RUN_WITH_CONTEXT, handler.number, pickle.dumps(assignment))
+        finally:
+            stop.forget(forward)
+
+
+# ── what comes while it runs ─────────────────────────────────────────────────────────────────────
+
+
+class _Limit:
+    """Kills a process when its attempt's time is up; never after the attempt."""
+
+    def __init__(self, process: WorkerProcess) -> None:
+        self._process = process
+        self._lock = threading.Lock()  # guards the two below
+        self._is_over = False
+        self._struck = False
+
+    def __call__(self) -> Callable[[], None]:
+        """Called by the timer's thread, which calls what this returns without the timer's lock."""
+        return self._strike
+
+    def _strike(self) -> None:
+        with self._lock:
+            # guard: no process is killed for an attempt that has ended
+            #   without: if True:
+            if not self._is_over:
+                self._struck = True
+                self._process.kill()
+
+    def has_struck(self) -> bool:
+        """End the attempt; returns whether its time was up."""
+        with self._lock:
+            self._is_over = True
+            return self._struck
+
+
+class _Forward:
+    """What a stop request tells: it lets the process know, from the timer's thread."""
+
+    def __init__(self, process: WorkerProcess, attempt: int, timer: Timer) -> None:
+        self._timer = timer
+        self._tell = partial(process.stop, attempt)
+
+    def unpark(self) -> None:
+        """The attempt is asked to stop. Called with locks of the queue, so nothing is sent here."""
+        self._timer.call_soon(self._tell)
