@@ -76,6 +76,7 @@ NOTICED_BY = {
     "a death is counted once": ("tests/crash/test_poison.py",),
     "a failed log takes nothing more": ("tests/crash/test_failed_fsync.py",),
     "a failed log shuts the queue": ("tests/crash/test_failed_fsync.py",),
+    "what close loses is told": ("tests/crash/test_lost_at_close.py",),
     "outcomes move on from a batch that failed": ("tests/crash/test_full_disk.py",),
     "close waits for space for accepted jobs": ("tests/crash/test_full_disk.py",),
     "fencing of a late result": ("tests/final/life/test_shutdown.py",),

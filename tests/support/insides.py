@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from jobqueue.final.core.status_map import StatusMap
     from jobqueue.final.core.watchers import Watchers
     from jobqueue.final.errors import JobQueueError
+    from jobqueue.final.life.shutdown import Lifecycle
     from jobqueue.final.model.context import StopRequest
     from jobqueue.final.processes.attempt import _Limit
     from jobqueue.final.processes.owner import WorkerProcess
@@ -424,6 +425,16 @@ def wanted(writer: LogWriter) -> Seam:
 def leave_to_callers(writer: LogWriter) -> None:
     """Have the log's thread take no batch from a caller that is slow to lead."""
     writer._linger = 3600.0
+
+
+def log_thread(jq: JobQueue) -> threading.Thread:
+    """The thread that writes the log."""
+    return writer(jq)._thread
+
+
+def life(jq: JobQueue) -> Lifecycle:
+    """What starts and closes the queue."""
+    return jq._life
 
 
 def is_log_asleep(writer: LogWriter) -> bool:

@@ -106,12 +106,18 @@ class LogWriteError(JobQueueError, OSError):
 
     After a full disk the queue goes on once there is space again. After a failed fsync the
     log is failed for good: close the queue, mend the disk, open it again.
+
+    Attributes:
+        report: the `ShutdownReport`, if `close` raised this; else `None`.
     """
+
+    report: Any = None
 
 
 def again(error: LogWriteError) -> LogWriteError:
     """The same error for one more caller: a new object, which that caller may raise."""
     copy = LogWriteError(error.errno, error.strerror, error.filename)
+    copy.report = error.report
     copy.__cause__ = error
     return copy
 

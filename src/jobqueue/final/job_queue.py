@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from .core.queue_state import State
+from .errors import LogWriteError
 from .life.process_hooks import watch
 from .life.wiring import assemble, checked_config, closed_on_error, make_processes, make_registry
 from .middleware import Layers
@@ -123,6 +124,8 @@ class JobQueue:
 
         Raises:
             RuntimeError: called by one of the queue's own handlers.
+            LogWriteError: jobs that were accepted under "async" could not be written and are lost;
+                its `report` is what would have been returned. The queue is closed all the same.
         """
         if timeout is not None:
             check_seconds("timeout", timeout)
@@ -137,7 +140,12 @@ class JobQueue:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except LogWriteError as loss:
+            if error is None:
+                raise
+            error.add_note(str(loss))  # what ended the block goes on; a log record told of this
 
     def pause(self) -> None:
         """Have the workers finish what they hold and take no more until `resume`."""

@@ -134,6 +134,14 @@ class Journal:
         self.payload_bytes -= len(letter.job._payload)
         self.dropped(letter.number)
 
+    def unwritten(self) -> set[int]:
+        """Numbers of the jobs that were accepted, or requeued, and the log does not know of it.
+
+        Only under "async": elsewhere a job is accepted when its record has been written.
+        """
+        records = self.writer.unwritten() if self.is_async else ()
+        return {record.job for record in records if isinstance(record, (Enqueued, Requeued))}
+
     def dropped(self, number: int) -> None:
         """A failed job that was never counted in here was dropped."""
         self.writer.add(Discarded(number))

@@ -26,7 +26,7 @@ def watch(life: Lifecycle) -> None:
 
 def _close_all() -> None:
     for life in list(_lives):
-        life.close(None, drain=None)
+        life.close_aside(None, drain=None)
 
 
 def _tell_of_fork() -> None:

@@ -8,15 +8,20 @@ Relies on: the queue's mutex, taken here.
 
 from __future__ import annotations
 
+import logging
 import threading
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from ..core.queue_state import State
 from ..core.status_map import wake_waiters
+from ..errors import LogWriteError, again
 from ..model.shutdown_report import ShutdownReport
 from ..model.transitions import Status
 from ..runtime.clock import SystemClock
 from ..runtime.parking import Parker
+from ..runtime.reporting import report as tell
 from ..timing.timer import tick_before
 
 if TYPE_CHECKING:
@@ -74,6 +79,7 @@ class Lifecycle:
         self._waiting_closers: list[Parker] = []
         self._finished_before: int | None = None  # jobs finished when `close` began
         self._report: ShutdownReport | None = None
+        self._loss: LogWriteError | None = None  # what `close` raises instead of its report
 
     def start(self) -> None:
         """Start the workers, once."""
@@ -109,12 +115,19 @@ class Lifecycle:
         finally:
             self._release_claim()
         with self._mutex:
+            if self._loss is not None:
+                raise again(self._loss)
             return self._report or self._provisional_report()
+
+    def close_aside(self, timeout: float | None, *, drain: bool | None) -> None:
+        """Close as `close` does, if no caller is there to be told of a loss; a log record has."""
+        with suppress(LogWriteError):
+            self.close(timeout, drain=drain)
 
     def _close_elsewhere(self, timeout: float | None, drain: bool | None) -> None:
         """Called on the timer's thread, which must go on while the queue drains: starts another."""
         thread = threading.Thread(
-            target=self.close, args=(timeout,), kwargs={"drain": drain}, name="jobqueue-close"
+            target=self.close_aside, args=(timeout,), kwargs={"drain": drain}, name="jobqueue-close"
         )
         thread.start()
 
@@ -156,7 +169,7 @@ class Lifecycle:
         self._placement.watchers.wait(rested, deadline - SystemClock.monotonic())
         report = self._abandon()
         self._stop_threads(deadline)
-        self._report = report
+        self._account_for(report)
 
     def _is_still(self) -> bool:
         """With the mutex: no handler runs."""
@@ -212,6 +225,25 @@ class Lifecycle:
         unfinished = tuple(handle.id for handle in self._seats.busy())
         remaining = self._count("queued") + self._count("scheduled")
         return ShutdownReport(finished - before, unfinished, remaining)
+
+    def _account_for(self, report: ShutdownReport) -> None:
+        """Look what the log could not take. The report is final then; a record tells of a loss."""
+        journal, status = self._placement.journal, self._placement.status
+        with self._mutex:
+            unwritten = set() if journal is None else journal.unwritten()
+            live = [each for each in status.live.values() if each._number in unwritten]
+            lost = len(live) + sum(each.number in unwritten for each in status.dead.values())
+            # guard: what close loses is told
+            #   without: if True:
+            if journal is None or not lost:
+                self._report = report
+                return
+            left = sum(each._status is not Status.PROCESSING for each in live)
+            report = replace(report, remaining=report.remaining - left, lost=lost)
+            loss = journal.writer.loss(lost)
+            loss.report = report
+            self._report, self._loss = report, loss
+        tell(logging.ERROR, f"the queue is closed; {loss}", loss)
 
     def _stop_threads(self, deadline: float) -> None:
         self._placement.timer.stop()

@@ -154,7 +154,7 @@ def closed_on_error(life: Lifecycle) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        life.close(0.0, drain=False)
+        life.close_aside(0.0, drain=False)
         raise
 
 
@@ -221,8 +221,8 @@ def _report_aside(error: LogWriteError) -> None:
 def _report_failure(error: LogWriteError) -> None:
     report(
         logging.ERROR,
-        f"nothing runs any more, for the log has failed: {error}; jobs that were accepted are in "
-        f"it: mend the cause, and start the queue again",
+        f"nothing runs any more, for the log has failed: {error}; jobs that were accepted and "
+        f"written are in it: mend the cause, and start the queue again",
         error,
     )
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..files import Files
+    from ..format.record import Record
     from .callbacks import OnDurable, OnEnded, OnFailed, Parker
 
 ASYNC_LINGER_SECONDS = 0.002
@@ -93,6 +94,7 @@ class LogThread:
         self._closing = False
         self._give_up_at = 0.0  # until then a log that closes waits for space
         self._end_of_all = OpenBatch()  # without records; done when the thread has ended
+        self._given_up: list[Record] = []  # what a log that failed had not written
         self.failure: LogWriteError | None = None
         """Why the log has failed for good."""
         self.refusal: LogWriteError | None = None
@@ -123,6 +125,11 @@ class LogThread:
     def _wake_for(self, due: float) -> None:
         if due < self._asleep_until:
             self._work.notify()
+
+    def unwritten(self) -> list[Record]:
+        """With the lock: the records that are not in the log. After its end they never will be."""
+        writing = [] if self._writing is None else self._writing.records
+        return [*self._given_up, *writing, *self._open.records]
 
     # ── the log's thread, without the lock unless it says so ─────────────────────────────────
 
@@ -330,6 +337,7 @@ class LogThread:
                 return
             self.failure = error  # guard: a failed log takes nothing more
             self._on_failed(error)  # first: nothing starts any more when waiting threads hear of it
+            self._given_up = self.unwritten()
             if batch is not None:
                 self._finish(batch, error)
             self._writing = None

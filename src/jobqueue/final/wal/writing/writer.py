@@ -16,10 +16,11 @@ otherwise. `on_durable` does nothing for a record that it was told of before.
 
 from __future__ import annotations
 
+import errno
 import threading
 from typing import TYPE_CHECKING
 
-from ...errors import again, reentered
+from ...errors import LogWriteError, again, reentered
 from ..format.record import Enqueued
 from .active_segment import FsyncError
 from .batch import LogStats, OpenBatch
@@ -160,6 +161,19 @@ class LogWriter(LogThread):
         batch.urgent = True
         self._work.notify()
         return False
+
+    def loss(self, jobs: int) -> LogWriteError:
+        """The error that tells that so many accepted jobs are not in the log. With the lock."""
+        cause = self.failure or self.refusal
+        problem = "the log's thread did not get to it in time" if cause is None else cause.strerror
+        error = LogWriteError(
+            errno.EIO if cause is None else cause.errno,
+            f"{jobs} accepted {'job is' if jobs == 1 else 'jobs are'} lost, for {problem}; "
+            f'durability="write" accepts no job before it is written',
+            self._directory,
+        )
+        error.__cause__ = cause
+        return error
 
     def flush(self) -> None:
         """Return when everything added so far is fsynced. Without the lock.
