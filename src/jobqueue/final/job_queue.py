@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from .core.queue_state import State
 from .errors import LogWriteError
 from .life.process_hooks import watch
 from .life.wiring import assemble, checked_config, closed_on_error, make_processes, make_registry
@@ -12,9 +11,8 @@ from .middleware import Layers
 from .model.checks import check_seconds, check_text
 from .model.handle import JobHandle
 from .model.handlers import importable_name
-from .model.transitions import Status
 from .runtime.clock import SystemClock
-from .runtime.mutex import check_reentry
+from .steering import Steering
 
 if TYPE_CHECKING:
     import threading
@@ -22,17 +20,15 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .config import Config
-    from .errors import JobQueueError
     from .middleware import Middleware
-    from .model.job import Job, JobInfo
-    from .model.metrics import Metrics
+    from .model.job import Job
     from .model.shutdown_report import ShutdownReport
     from .runtime.clock import Clock
 
 HandlerFunction = TypeVar("HandlerFunction", bound="Callable[..., object]")
 
 
-class JobQueue:
+class JobQueue(Steering):
     """Background jobs in this process: prioritised, bounded, retried and, with a log, durable.
 
     All methods are thread-safe and may be called from inside a handler, but for `close` and
@@ -87,18 +83,6 @@ class JobQueue:
             with closed_on_error(self._life):
                 self._life.start()
 
-    def _enter(self, *, waits: bool = False) -> None:
-        """What every call checks first; only `enqueue` does it by itself.
-
-        Args:
-            waits: whether the call waits for other threads, which may wait for this one.
-        """
-        if self._state.now is State.FORKED:
-            raise self._state.closed_error()
-        check_reentry(self._mutex)
-        if waits and self._placement.journal is not None:
-            self._placement.journal.writer.refuse_leader()
-
     # ── life ─────────────────────────────────────────────────────────────────────────────────
 
     def start(self) -> None:
@@ -146,19 +130,6 @@ class JobQueue:
             if error is None:
                 raise
             error.add_note(str(loss))  # what ended the block goes on; a log record told of this
-
-    def pause(self) -> None:
-        """Have the workers finish what they hold and take no more until `resume`."""
-        self._enter()
-        with self._mutex:
-            self._scheduler.pause()
-            self._placement.watchers.look()
-
-    def resume(self) -> None:
-        """Have the workers take jobs again."""
-        self._enter()
-        with self._mutex:
-            self._scheduler.resume()
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until nothing is queued, scheduled or processing.
@@ -284,99 +255,3 @@ class JobQueue:
         name = importable_name(fn)
         self.register(name, fn)
         return self._admission.enqueue(job.with_handler(name), timeout, 0.0, None)
-
-    def status(self, job_id: str) -> Status:
-        """The state that a job is in.
-
-        Raises:
-            UnknownJobError: no such job is known, or it has been forgotten.
-        """
-        self._enter()
-        with self._mutex:
-            return self._status.status(job_id)
-
-    def handle(self, job_id: str) -> JobHandle:
-        """A handle of a known job, for example one of an earlier run.
-
-        Raises:
-            UnknownJobError: no such job is known, or it has been forgotten.
-        """
-        self._enter()
-        with self._mutex:
-            return self._status.handle(self, job_id)
-
-    def info(self, job_id: str) -> JobInfo:
-        """All that is known of a job, its last failure included.
-
-        Raises:
-            UnknownJobError: no such job is known, or it has been forgotten.
-        """
-        self._enter()
-        with self._mutex:
-            return self._status.info(job_id)
-
-    def cancel(self, job_id: str) -> bool:
-        """Cancel a job that is queued or scheduled; ask the handler of a running one to stop.
-
-        If the handler then returns, the job is completed; if it raises, it is cancelled.
-
-        Returns:
-            `False` if the job has finished.
-
-        Raises:
-            UnknownJobError: no such job is known, or it has been forgotten.
-            LogWriteError: it is cancelled, but the log could not take it yet.
-        """
-        self._enter(waits=True)
-        return self._changes.cancel(job_id)
-
-    # ── dead letters ─────────────────────────────────────────────────────────────────────────
-
-    def dead_letters(self) -> list[JobInfo]:
-        """The failed jobs that are kept, oldest first."""
-        self._enter()
-        with self._mutex:
-            return [self._status.letter_info(letter) for letter in self._status.dead.values()]
-
-    def requeue(self, job_id: str) -> JobHandle:
-        """Queue a failed job again, its retries back at 0; it needs no room in its lane.
-
-        Raises:
-            UnknownJobError: no such job is known, or it has been forgotten.
-            ValueError: the job has not failed.
-            QueueClosedError, LogWriteError: as for `enqueue`.
-        """
-        self._enter(waits=True)
-        return self._changes.requeue(job_id)
-
-    def discard(self, job_id: str) -> None:
-        """Drop a failed job; its id is unknown from then on.
-
-        Raises:
-            UnknownJobError: no such job is known, or it has been forgotten.
-            ValueError: the job has not failed.
-            LogWriteError: it is dropped, but the log could not take it yet.
-        """
-        self._enter(waits=True)
-        self._changes.discard(job_id)
-
-    def metrics(self) -> Metrics:
-        """A consistent snapshot of all counters and times."""
-        self._enter()
-        return self._queries.metrics()
-
-    # ── what handles ask ─────────────────────────────────────────────────────────────────────
-
-    def _status_of(self, handle: JobHandle) -> Status:
-        if self._state.now is State.FORKED:
-            raise self._state.closed_error()
-        return self._queries.status_of(handle)
-
-    def _wait_for(self, handle: JobHandle, timeout: float | None) -> JobHandle:
-        self._enter(waits=True)
-        if timeout is not None:
-            check_seconds("timeout", timeout)
-        return self._queries.wait_for(handle, timeout)
-
-    def _missing_result(self, handle: JobHandle) -> JobQueueError | TimeoutError:
-        return self._queries.missing_result(handle)

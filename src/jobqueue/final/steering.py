@@ -1,0 +1,164 @@
+"""The part of `JobQueue` that looks at jobs that were accepted, and steers them.
+
+`JobQueue` is this and `enqueue`, handlers and life. It is cut in two only because one file with all
+calls would be too long to be read.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .core.queue_state import State
+from .model.checks import check_seconds
+from .model.handle import JobHandle
+from .runtime.mutex import check_reentry
+
+if TYPE_CHECKING:
+    from .callers.changes import Changes
+    from .callers.queries import Queries
+    from .core.placement import Placement
+    from .core.queue_state import QueueState
+    from .core.scheduler import FairScheduler
+    from .core.status_map import StatusMap
+    from .errors import JobQueueError
+    from .model.job import JobInfo
+    from .model.metrics import Metrics
+    from .model.transitions import Status
+    from .runtime.mutex import Mutex
+
+
+class Steering:
+    """Looks at accepted jobs and changes them. All methods are thread-safe."""
+
+    _placement: Placement
+    _mutex: Mutex
+    _status: StatusMap
+    _scheduler: FairScheduler
+    _state: QueueState
+    _changes: Changes
+    _queries: Queries
+
+    def _enter(self, *, waits: bool = False) -> None:
+        """What every call checks first; only `enqueue` does it by itself.
+
+        Args:
+            waits: whether the call waits for other threads, which may wait for this one.
+        """
+        if self._state.now is State.FORKED:
+            raise self._state.closed_error()
+        check_reentry(self._mutex)
+        if waits and self._placement.journal is not None:
+            self._placement.journal.writer.refuse_leader()
+
+    # ── one job ──────────────────────────────────────────────────────────────────────────────────
+
+    def status(self, job_id: str) -> Status:
+        """The state that a job is in.
+
+        Raises:
+            UnknownJobError: no such job is known, or it has been forgotten.
+        """
+        self._enter()
+        with self._mutex:
+            return self._status.status(job_id)
+
+    def handle(self, job_id: str) -> JobHandle:
+        """A handle of a known job, for example one of an earlier run.
+
+        Raises:
+            UnknownJobError: no such job is known, or it has been forgotten.
+        """
+        self._enter()
+        with self._mutex:
+            return self._status.handle(self, job_id)
+
+    def info(self, job_id: str) -> JobInfo:
+        """All that is known of a job, its last failure included.
+
+        Raises:
+            UnknownJobError: no such job is known, or it has been forgotten.
+        """
+        self._enter()
+        with self._mutex:
+            return self._status.info(job_id)
+
+    def cancel(self, job_id: str) -> bool:
+        """Cancel a job that is queued or scheduled; ask the handler of a running one to stop.
+
+        If the handler then returns, the job is completed; if it raises, it is cancelled.
+
+        Returns:
+            `False` if the job has finished.
+
+        Raises:
+            UnknownJobError: no such job is known, or it has been forgotten.
+            LogWriteError: it is cancelled, but the log could not take it yet.
+        """
+        self._enter(waits=True)
+        return self._changes.cancel(job_id)
+
+    # ── dead letters ─────────────────────────────────────────────────────────────────────────────
+
+    def dead_letters(self) -> list[JobInfo]:
+        """The failed jobs that are kept, oldest first."""
+        self._enter()
+        with self._mutex:
+            return [self._status.letter_info(letter) for letter in self._status.dead.values()]
+
+    def requeue(self, job_id: str) -> JobHandle:
+        """Queue a failed job again, its retries back at 0; it needs no room in its lane.
+
+        Raises:
+            UnknownJobError: no such job is known, or it has been forgotten.
+            ValueError: the job has not failed.
+            QueueClosedError, LogWriteError: as for `enqueue`.
+        """
+        self._enter(waits=True)
+        return self._changes.requeue(job_id)
+
+    def discard(self, job_id: str) -> None:
+        """Drop a failed job; its id is unknown from then on.
+
+        Raises:
+            UnknownJobError: no such job is known, or it has been forgotten.
+            ValueError: the job has not failed.
+            LogWriteError: it is dropped, but the log could not take it yet.
+        """
+        self._enter(waits=True)
+        self._changes.discard(job_id)
+
+    def metrics(self) -> Metrics:
+        """A consistent snapshot of all counters and times."""
+        self._enter()
+        return self._queries.metrics()
+
+    # ── all of them ──────────────────────────────────────────────────────────────────────────────
+
+    def pause(self) -> None:
+        """Have the workers finish what they hold and take no more until `resume`."""
+        self._enter()
+        with self._mutex:
+            self._scheduler.pause()
+            self._placement.watchers.look()
+
+    def resume(self) -> None:
+        """Have the workers take jobs again."""
+        self._enter()
+        with self._mutex:
+            self._scheduler.resume()
+
+    # ── what handles ask ─────────────────────────────────────────────────────────────────────────
+
+    def _status_of(self, handle: JobHandle) -> Status:
+        if self._state.now is State.FORKED:
+            raise self._state.closed_error()
+        return self._queries.status_of(handle)
+
+    def _wait_for(self, handle: JobHandle, timeout: float | None) -> JobHandle:
+        self._enter(waits=True)
+        if timeout is not None:
+            check_seconds("timeout", timeout)
+        return self._queries.wait_for(handle, timeout)
+
+    def _missing_result(self, handle: JobHandle) -> JobQueueError | TimeoutError:
+        return self._queries.missing_result(handle)
