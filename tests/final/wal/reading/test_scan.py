@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import re
+import sys
 import tracemalloc
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 from zlib import crc32
 
 import pytest
@@ -9,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobqueue.final.wal.files import Files
+from jobqueue.final.wal.format import codec
 from jobqueue.final.wal.format.codec import Header, encode_batch, encode_header
 from jobqueue.final.wal.format.record import Enqueued
 from jobqueue.final.wal.names import LogFile
@@ -18,6 +22,7 @@ from tests.support import insides
 from tests.support.logs import Image, job, segment
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 NULS = b"\0" * 700
@@ -265,3 +270,110 @@ def test_a_file_is_closed_when_the_walk_is_given_up(tmp_path: Path, image: Image
     next(walk)
     walk.close()
     assert len(closed) == 1
+
+
+# ── what a hostile file costs ────────────────────────────────────────────────────────────────
+
+WRONG = b'{"commit":1,"records":0,"synced":0,"crc":1}\n'
+HOSTILE = {
+    "commit lines whose checksum is wrong": WRONG,
+    "commit lines of more records than there are": WRONG.replace(
+        b":0,", b":999999999999999999,", 1
+    ),
+    "ends of commit lines": b',"crc":1}\n',
+    "beginnings of commit lines": b'{"commit":1,"records":0,"synced":',
+    "records without a commit line": b'{"op":\n',
+    "empty lines and a commit line": b"\n" * 1000 + WRONG.replace(b":0,", b":999,", 1),
+    "a record glued to a commit line": b'{"op":\n' + WRONG.replace(b":0,", b":1,", 1),
+    "headers": encode_header(1, 1),
+    "one batch again and again": encode_batch((), 1, 0),
+    "one batch again and again among damage": encode_batch((), 1, 0) + WRONG,
+}
+"""What is repeated; each once cost a thousand times as much as to read it."""
+HOSTILE_BYTES = 200_000
+each_hostile = pytest.mark.parametrize("line", HOSTILE.values(), ids=HOSTILE)
+
+
+def hostile_file(directory: Path, line: bytes, size: int) -> LogFile:
+    path = directory / f"hostile {size}"
+    path.write_bytes(encode_header(1, 1) + b"damaged\n" + line * (size // len(line)))
+    return LogFile(str(path), 1)
+
+
+@each_hostile
+def test_a_hostile_file_is_walked_in_little_more_memory_than_its_size(
+    tmp_path: Path, line: bytes
+) -> None:
+    """Fault 38 of docs/reliability.md.
+
+    The bytes behind the last commit line are kept, since a batch may end behind them. They are
+    twice there while more is added.
+    """
+    file = hostile_file(tmp_path, line, HOSTILE_BYTES)
+    with patch.object(*insides.chunk_bytes(), 4096):
+        tracemalloc.start()
+        try:
+            for _ in scan(Files(), file):
+                pass
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak < 3 * HOSTILE_BYTES
+
+
+def test_a_batch_without_records_counts_only_with_its_checksum(tmp_path: Path) -> None:
+    items = list(scan(Files(), hostile_file(tmp_path, WRONG + encode_batch((), 7, 0) + WRONG, 150)))
+    assert numbers_in(items) == [7]
+    assert len(damage_in(items)) == 2
+
+
+class Looked:
+    """A pattern that counts the bytes that it looks through."""
+
+    def __init__(self, pattern: re.Pattern[bytes]) -> None:
+        self.bytes = 0
+        self._pattern = pattern
+
+    def split(self, data: bytes) -> list[bytes]:
+        self.bytes += len(data)
+        return self._pattern.split(data)
+
+    def finditer(self, data: bytes, start: int) -> Iterator[re.Match[bytes]]:
+        self.bytes += len(data) - start
+        return self._pattern.finditer(data, start)
+
+
+@each_hostile
+def test_no_byte_of_a_hostile_file_is_looked_through_often(tmp_path: Path, line: bytes) -> None:
+    """Fault 38 of docs/reliability.md."""
+    file = hostile_file(tmp_path, line, HOSTILE_BYTES)
+    ends, lines = Looked(codec.BATCH_END), Looked(codec.COMMIT_LINE)
+    with (
+        patch.object(*insides.chunk_bytes(), 4096),
+        patch.object(scan_module, "BATCH_END", ends),
+        patch.object(scan_module, "COMMIT_LINE", lines),
+    ):
+        for _ in scan(Files(), file):
+            pass
+    assert ends.bytes < 3 * HOSTILE_BYTES
+    assert lines.bytes < 3 * HOSTILE_BYTES
+
+
+@each_hostile
+def test_each_line_of_a_hostile_file_costs_a_few_calls(tmp_path: Path, line: bytes) -> None:
+    """Fault 38 of docs/reliability.md."""
+    file = hostile_file(tmp_path, line, HOSTILE_BYTES // 10)
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    profile = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        for _ in scan(Files(), file):
+            pass
+    finally:
+        sys.setprofile(profile)
+    assert calls < 40 * (HOSTILE_BYTES // 10 // len(line)) + 200

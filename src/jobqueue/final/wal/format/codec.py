@@ -23,6 +23,7 @@ __all__ = [
     "BATCH_BYTES_MAX",
     "BATCH_END",
     "COMMIT_LINE",
+    "COMMIT_LINE_BYTES_MAX",
     "VERSION",
     "Header",
     "Lines",
@@ -46,9 +47,12 @@ BATCH_END = re.compile(rb',"crc":([0-9]{1,10})\}\n')
 """What follows the bytes that a CRC covers. Quick to find, but a record might hold it too."""
 
 COMMIT_LINE = re.compile(
-    rb'(\{"commit":%b,"records":%b,"synced":%b),"crc":(0|[1-9][0-9]{0,9})\}\n' % ((_N,) * 3)
+    rb'(\{"commit":(%b),"records":(%b),"synced":(%b)),"crc":(0|[1-9][0-9]{0,9})\}\n' % ((_N,) * 3)
 )
-"""A commit line. Groups: its head, which is all of it that the CRC covers, and the CRC."""
+"""A commit line. Groups: its head, which is all of it that the CRC covers; the four numbers."""
+
+COMMIT_LINE_BYTES_MAX = 110
+"""No commit line is longer."""
 
 _HEAD = b'{"commit":,"records":,"synced":'
 """A head without its numbers."""

@@ -16,6 +16,7 @@ from ..format.codec import (
     BATCH_BYTES_MAX,
     BATCH_END,
     COMMIT_LINE,
+    COMMIT_LINE_BYTES_MAX,
     VERSION,
     Header,
     decode_crcs,
@@ -24,6 +25,7 @@ from ..format.codec import (
 )
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Generator, Iterator, Sequence
 
     from ..files import Files
@@ -37,6 +39,7 @@ _KEPT_BYTES = 4096
 """When too much that is no batch has piled up, this much of it is looked at again."""
 
 _RECORD_START = b'{"op":'
+_NEWLINE = ord("\n")
 
 _NO_LOG_FILE = frozenset({errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.EMLINK, errno.ENXIO})
 
@@ -148,6 +151,7 @@ class _Scanner:
         self._header = b""
         self._offset = 0  # where in the file `_rest` begins
         self._rest = b""  # what has been read and not told of
+        self._searched = 0  # how much of `_rest` holds no beginning of a commit line
         self._damage: Damage | None = None  # not told of yet: it may still grow
 
     def items(self) -> Iterator[Header | Batches | Damage]:
@@ -157,7 +161,10 @@ class _Scanner:
             if header.version != VERSION:
                 return
         while self._read_more():
-            whole = self._take_whole()
+            self._skip_headers()
+            # guard: what grows is not taken apart anew each time
+            #   without: whole = self._take_whole()
+            whole = self._take_whole() if len(self._rest) <= _CHUNK_BYTES * 2 else None
             if whole is None:
                 yield from self._take_damaged()
             elif whole:
@@ -186,6 +193,7 @@ class _Scanner:
     def _drop(self, size: int) -> None:
         self._offset += size
         self._rest = self._rest[size:]
+        self._searched = max(0, self._searched - size)
 
     def _take_whole(self) -> Batches | None:
         """Take all batches off the rest, all at once; `None` if anything is unusual."""
@@ -205,66 +213,75 @@ class _Scanner:
         return found
 
     def _take_damaged(self) -> Iterator[Batches | Damage]:
-        """Take what ends in commit lines off the rest, one by one."""
-        parts = COMMIT_LINE.split(self._rest)
-        for before, head, digits in zip(parts[:-1:3], parts[1::3], parts[2::3], strict=True):
-            before = self._skip_headers(before)
-            end = self._offset + len(before) + len(head) + len(b',"crc":%b}\n' % digits)
-            start = _find_start(before, head, int(digits))
-            if start is None:
-                self._add_damage(before + head, end, "a batch whose checksum is wrong")
-            else:
-                if start:
-                    skipped = before[:start]
-                    self._add_damage(skipped, self._offset + start, "bytes that are no batch")
-                self._offset += start
-                yield from self._told_damage()
-                yield self._one_batch(before[start:], head, int(digits))
-            self._offset = end
-        self._rest = parts[-1]
+        """Take what ends in commit lines off the rest, one by one.
 
-    def _one_batch(self, body: bytes, head: bytes, crc: int) -> Batches:
+        Nothing is kept of what was looked through, and nothing is looked through twice: the rest
+        may be large, and hold nothing but commit lines.
+        """
+        rest, begin, base = self._rest, 0, self._offset
+        for match in COMMIT_LINE.finditer(rest, self._searched):
+            begin += self._headers_at(rest, begin, match.start())
+            start = _find_start(rest, begin, match)
+            if start is None:
+                self._add_damage(
+                    base + begin, base + match.end(), "a batch whose checksum is wrong"
+                )
+            else:
+                if start > begin:
+                    nuls = not rest[begin:start].strip(b"\0")
+                    self._add_damage(base + begin, base + start, "bytes that are no batch", nuls)
+                yield from self._told_damage()
+                self._offset = base + start
+                yield self._one_batch(rest[start : match.start()], match)
+            begin = match.end()
+        self._offset, self._rest = base + begin, rest[begin:]
+        self._searched = max(0, len(self._rest) - COMMIT_LINE_BYTES_MAX)
+
+    def _one_batch(self, body: bytes, line: re.Match[bytes]) -> Batches:
+        number, count, synced, crc = map(int, line.groups()[1:])
+        covered, text = body + line[1], body[:-1]
         return Batches(
-            self._file,
-            self._offset,
-            *decode_heads([head]),
-            [crc],
-            [body + head],
-            [body[:-1]],
+            self._file, self._offset, [number], [count], [synced], [crc], [covered], [text]
         )
 
-    def _skip_headers(self, data: bytes) -> bytes:
-        """Leave out header lines that come again: the file was concatenated with itself."""
-        size = 0
-        while self._header and data.startswith(self._header, size):
-            size += len(self._header)
-        self._offset += size
-        return data[size:]
+    def _headers_at(self, data: bytes, start: int, end: int) -> int:
+        """Size of the header lines that come again: the file was concatenated with itself."""
+        size, header = 0, self._header
+        while header and data.startswith(header, start + size, end):
+            size += len(header)
+        return size
+
+    def _skip_headers(self) -> None:
+        """Leave such header lines out at the start of the rest."""
+        size = self._headers_at(self._rest, 0, len(self._rest))
+        if size:
+            self._drop(size)
 
     def _skip_hopeless(self) -> None:
         """Take bytes off the rest in which no batch can end any more."""
         size = len(self._rest)
-        if self._rest.strip(b"\0"):
+        nuls = not self._rest.strip(b"\0")
+        if not nuls:
             size = size - _KEPT_BYTES if size > BATCH_BYTES_MAX else 0
         if size:
-            self._add_damage(self._rest[:size], self._offset + size, "bytes that are no batch")
+            self._add_damage(self._offset, self._offset + size, "bytes that are no batch", nuls)
             self._drop(size)
 
     def _tail(self) -> Iterator[Damage]:
-        rest = self._skip_headers(self._rest)
-        end = self._offset + len(rest)
-        if rest:
-            self._add_damage(rest, end, "a batch that was cut short")
+        self._skip_headers()
+        end = self._offset + len(self._rest)
+        if self._rest:
+            nuls = not self._rest.strip(b"\0")
+            self._add_damage(self._offset, end, "a batch that was cut short", nuls)
         elif end == 0:
             self._damage = Damage(self._file, 0, 0, "the file is empty", nuls=False)
         yield from self._told_damage()
 
-    def _add_damage(self, data: bytes, end: int, problem: str) -> None:
-        """Note that `data`, which starts at the present offset, belongs to no batch."""
-        nuls = not data.strip(b"\0")
+    def _add_damage(self, start: int, end: int, problem: str, nuls: bool = False) -> None:
+        """Note that what stands there in the file belongs to no batch."""
         if self._damage is None:
             problem = "NULs where a batch should be" if nuls else problem
-            self._damage = Damage(self._file, self._offset, end, problem, nuls)
+            self._damage = Damage(self._file, start, end, problem, nuls)
         else:
             self._damage.end = end
             self._damage.nuls = self._damage.nuls and nuls
@@ -275,31 +292,37 @@ class _Scanner:
             yield damage
 
 
-def _find_start(before: bytes, head: bytes, crc: int) -> int | None:
-    """Find where in the bytes before its commit line a batch starts; `None`: it is damaged."""
-    _, (count,), _ = decode_heads([head])
-    line = _start_of_lines(before, count)
-    if line is None:
+def _find_start(data: bytes, begin: int, line: re.Match[bytes]) -> int | None:
+    """Find where a batch starts whose commit line was found; `None`: it is damaged."""
+    head, end, count, crc = line[1], line.start(), int(line[3]), int(line[5])
+    if not count or begin == end:
+        # guard: checksum test of a batch without records beside damage
+        #   without: whole = not count
+        whole = not count and crc32(head) == crc
+        return end if whole else None
+    first = _start_of_lines(data, begin, end, count)
+    if first is None:
         return None
-    candidates = [line]
-    if line < len(before):
-        # The line may be glued to what came before it, when that lost its newline.
-        candidates.append(before.rfind(_RECORD_START, line, before.find(b"\n", line)))
-    for start in candidates:
+    # The first line may be glued to what came before it, when that lost its newline.
+    glued = data.rfind(_RECORD_START, first, data.find(b"\n", first, end))
+    for start in (first, glued):
         # guard: checksum test of a batch beside damage
         #   without: if start >= 0:
-        if start >= 0 and crc32(head, crc32(before[start:])) == crc:
+        if start >= 0 and crc32(head, crc32(memoryview(data)[start:end])) == crc:
             return start
     return None
 
 
-def _start_of_lines(data: bytes, count: int) -> int | None:
-    """Return where the last `count` lines of `data` start."""
-    start = len(data)
-    if count and not data.endswith(b"\n"):
+def _start_of_lines(data: bytes, begin: int, end: int, count: int) -> int | None:
+    """Return where the last `count` lines between two places start; `count` is above 0."""
+    if data[end - 1] != _NEWLINE:
         return None
-    for _ in range(count):
-        if start == 0:
-            return None
-        start = data.rfind(b"\n", 0, start - 1) + 1
-    return start
+    left = count + 1  # newlines from the end, to the one before the first of these lines
+    while end > begin:
+        start = max(begin, end - _KEPT_BYTES)
+        found = data.count(b"\n", start, end)
+        if found >= left:
+            return start + len(data[start:end].rsplit(b"\n", left)[0]) + 1
+        left -= found
+        end = start
+    return begin if left == 1 else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import takewhile
 from operator import ge
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -62,7 +63,7 @@ class Run(NamedTuple):
 
     Attributes:
         expected: the number that should follow; `None` if it is not known.
-        repeated: it is a single one that was seen before; otherwise they are new.
+        repeated: they were seen before; otherwise they are new.
         problem: it is a single one whose number is too low, in these words; otherwise they are
             numbered one by one.
     """
@@ -170,15 +171,15 @@ class Walk:
         start = 0
         while start < len(batches) and self.orders:
             number = batches.numbers[start]
-            stop = start + 1
             if number > numbers.last:
                 stop = _end_of_order(batches, start)
                 yield Run(batches.part(start, stop), numbers.expected)
-            elif numbers.has(number, batches.crcs[start]):
+            elif (stop := _end_of_repetition(batches, start, numbers)) > start:
                 yield Run(batches.part(start, stop), numbers.expected, repeated=True)
                 start = stop
                 continue
             else:
+                stop = start + 1
                 problem = f"batch {number} stands behind batch {numbers.last}"
                 if numbers.has_number(number):
                     problem = f"another batch with the number {number}"
@@ -220,6 +221,12 @@ def _end_of_order(batches: Batches, start: int) -> int:
     while stop < len(numbers) and numbers[stop] == numbers[stop - 1] + 1:
         stop += 1
     return stop
+
+
+def _end_of_repetition(batches: Batches, start: int, numbers: BatchNumbers) -> int:
+    """Return the index up to which the batches from `start` on were all seen before."""
+    columns = zip(batches.numbers[start:], batches.crcs[start:], strict=True)
+    return start + sum(1 for _ in takewhile(lambda each: numbers.has(*each), columns))
 
 
 def decode(batches: Batches) -> list[Record]:
