@@ -88,6 +88,10 @@ NOTICED_BY = {
     "no process is killed for an attempt that has ended": ("tests/final/processes/test_owner.py",),
     "look for a stop that came before its attempt": ("tests/final/processes/test_owner.py",),
     "a stop is for one attempt only": ("tests/final/processes/test_owner.py",),
+    "no job is begun before the callbacks of the one before have been called": (
+        "tests/final/core/test_endings.py",
+    ),
+    "a callback is kept only if there is an end to come": ("tests/final/core/test_endings.py",),
     "busy processes are killed by close": ("tests/final/processes/test_owner.py",),
     "no process is started after close": ("tests/final/processes/test_owner.py",),
     "an idle process that has died is not used": ("tests/final/processes/test_executor.py",),

@@ -231,6 +231,11 @@ def waiters(handle: JobHandle) -> Sequence[object]:
     return handle._waiters or ()
 
 
+def callbacks(handle: JobHandle) -> Sequence[object]:
+    """What is to be called when the job has ended."""
+    return handle._callbacks or ()
+
+
 def stop_of(handle: JobHandle) -> StopRequest | None:
     """What tells the job's attempt to stop; `None` if nothing ever could."""
     return handle._stop

@@ -55,7 +55,7 @@ class Middleware:
         """A job is completed, has failed for good, or was cancelled. Without locks.
 
         Called on the thread that ended the job, in the process of the queue. An error in here is
-        logged, and changes nothing.
+        logged, and changes nothing. A dead letter that is requeued finishes again.
         """
 
 

@@ -8,7 +8,7 @@ for its methods do something by themselves.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from .middleware import Middleware
 
@@ -45,6 +45,9 @@ class Handle(Protocol[R_co]):
 
     def result(self, timeout: float | None = None) -> R_co:
         """What the handler returned; raises what it raised last."""
+
+    def add_done_callback(self, fn: Callable[[Any], object]) -> None:
+        """Have `fn(handle)` called when the job has ended; at once if it has."""
 
     def cancel(self) -> bool:
         """Cancel the job; `False` if it has ended."""
@@ -149,7 +152,10 @@ class Executor(Protocol):
     def returned(
         self, seat: Seat, handle: JobHandle, result: object, now: float, wall: float
     ) -> None:
-        """The handler returned. With the mutex."""
+        """The handler returned. With the mutex. If the job has callbacks, call `tell` after it."""
+
+    def tell(self, handle: JobHandle) -> None:
+        """Call the callbacks of a job whose handler returned. Without the mutex."""
 
     def raised(self, seat: Seat, handle: JobHandle, error: BaseException) -> None:
-        """The attempt failed. Without the mutex."""
+        """The attempt failed. Without the mutex. It calls the callbacks by itself."""

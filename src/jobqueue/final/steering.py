@@ -14,6 +14,8 @@ from .model.handle import JobHandle
 from .runtime.mutex import check_reentry
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .callers.changes import Changes
     from .callers.queries import Queries
     from .core.placement import Placement
@@ -159,6 +161,10 @@ class Steering:
         if timeout is not None:
             check_seconds("timeout", timeout)
         return self._queries.wait_for(handle, timeout)
+
+    def _add_done_callback(self, handle: JobHandle, fn: Callable[[JobHandle], object]) -> None:
+        self._enter()
+        self._queries.add_done_callback(handle, fn)
 
     def _missing_result(self, handle: JobHandle) -> JobQueueError | TimeoutError:
         return self._queries.missing_result(handle)

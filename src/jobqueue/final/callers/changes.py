@@ -33,15 +33,22 @@ class Changes:
 
     def cancel(self, job_id: str) -> bool:
         """See `JobQueue.cancel`."""
-        with self._mutex:
-            handle = self._status.live.get(job_id)
-            if handle is None:
-                self._status.status(job_id)
-                return False
-            self._state.refuse_after(State.CLOSING)
-            batch = self._commit() if self._placement.cancel(handle) else None
-        self._await(batch)
-        return True
+        waiting: JobHandle | None = None
+        try:
+            with self._mutex:
+                handle = self._status.live.get(job_id)
+                if handle is None:
+                    self._status.status(job_id)
+                    return False
+                self._state.refuse_after(State.CLOSING)
+                if handle._status is not Status.PROCESSING:
+                    waiting = handle
+                batch = self._commit() if self._placement.cancel(handle) else None
+            self._await(batch)
+            return True
+        finally:
+            if waiting is not None and waiting._status is Status.CANCELLED:
+                self._placement.endings.tell(waiting)
 
     def requeue(self, job_id: str) -> JobHandle:
         """See `JobQueue.requeue`."""

@@ -19,6 +19,8 @@ from ..runtime.clock import SystemClock
 from ..runtime.parking import Parker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..core.outcomes import Outcomes
     from ..core.placement import Placement
     from ..core.queue_state import QueueState
@@ -139,6 +141,19 @@ class Queries:
                 with self._mutex:
                     if parker in (current._waiters or ()):
                         waiters.remove(parker)
+
+    def add_done_callback(self, handle: JobHandle, fn: Callable[[JobHandle], object]) -> None:
+        """See `JobHandle.add_done_callback`."""
+        with self._mutex:
+            current = self._status.current(handle)
+            # guard: a callback is kept only if there is an end to come
+            #   without: if True:
+            if not (current._status in FINAL or self._is_over() or self._is_gone(current)):
+                callbacks = current._callbacks or []
+                callbacks.append(fn if current is handle else lambda _: fn(handle))
+                current._callbacks = callbacks
+                return
+        self._placement.endings.call(handle, fn)
 
     def _is_gone(self, handle: JobHandle) -> bool:
         """With the mutex: the job has not ended, and is not there, for the log did not take it."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import RejectJobError, RetryJobError
 from ..model.context import StopRequest
+from ..model.transitions import FINAL
 from ..runtime.reporting import describe, report
 from ..timing.backoff import backoff_seconds
 from ..timing.timer import tick_after
@@ -53,6 +54,7 @@ class Outcomes:
         self._status = placement.status
         self._clock = placement.clock
         self._watchers = placement.watchers
+        self._endings = placement.endings
         self._scheduler = placement.scheduler
         self._random = random.Random().random
 
@@ -81,6 +83,7 @@ class Outcomes:
         """The handler returned. With the mutex.
 
         All may be at rest now: the worker thread looks at that if it finds nothing more to take.
+        If the handle has callbacks now, it then calls `tell`, without the mutex.
         """
         if self.state.now >= _ENDED:  # guard: fencing of a late result
             return
@@ -88,6 +91,15 @@ class Outcomes:
         self._status.complete(handle, result, now, wall)
         if self.placement.journal is not None:
             self.placement.journal.completed(handle, wall)
+        if self._endings.finished:
+            self._endings.note(handle)
+
+    def tell(self, handle: JobHandle) -> None:
+        """Call the callbacks of a job that has ended; whatever they raise. Without the mutex."""
+        try:
+            self._endings.tell(handle)
+        except BaseException as error:  # noqa: BLE001  # raised by a user's code: the thread lives on
+            report(logging.ERROR, f"a callback of job {handle.id!r} was interrupted", error)
 
     def raised(self, seat: Seat, handle: JobHandle, error: BaseException) -> None:
         """The attempt failed. Without the mutex."""
@@ -109,6 +121,9 @@ class Outcomes:
             else:
                 verdict = f"it is tried again in {delay:.3g} s"
                 self._retried(handle, failure, delay, now)
+            has_ended = handle._status in FINAL
+            if has_ended and self._endings.finished:
+                self._endings.note(handle)
             if self._watchers.waiting:
                 self._watchers.look()
         report(
@@ -122,6 +137,8 @@ class Outcomes:
                 f"dead letter {evicted.job.id!r} was dropped: there are more than "
                 f"{self._config.max_dead_letters} (max_dead_letters)",
             )
+        if has_ended and handle._callbacks is not None:
+            self.tell(handle)
 
     def _end_attempt(self, seat: Seat, handle: JobHandle, now: float) -> None:
         seat.handle = None

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..timing.timer import Timer
     from ..wal.format.record import Record
     from ..wal.slots import Slots
+    from .endings import Endings
     from .journal import Journal
     from .registry import HandlerRegistry
     from .scheduler import FairScheduler
@@ -49,6 +50,7 @@ class Placement:
         scheduler: FairScheduler,
         registry: HandlerRegistry,
         watchers: Watchers,
+        endings: Endings,
     ) -> None:
         self.mutex = mutex
         self.clock = clock
@@ -56,6 +58,7 @@ class Placement:
         self.scheduler = scheduler
         self.registry = registry
         self.watchers = watchers
+        self.endings = endings
         self.timer: Timer  # set by the queue, since the timer calls `fire`
         self.journal: Journal | None = None  # set by the queue, since the log calls `on_durable`
         self.slots: Slots | None = None  # set by the queue, if there is a log
@@ -121,6 +124,7 @@ class Placement:
                 self.arrive(handle)
         elif not written:
             self.status.bury_again(letter, handle)
+            self._owe(handle)
         self._requeued.pop(number, None)
 
     def requeue(self, letter: DeadLetter, handle: JobHandle) -> None:
@@ -154,8 +158,15 @@ class Placement:
             self.journal.payload_bytes -= len(handle._job._payload)
         self.status.forget(handle)
         self.free_room(handle)
+        self._owe(handle)
         if self.watchers.waiting:
             self.watchers.look()
+
+    def _owe(self, handle: JobHandle) -> None:
+        """Have another thread call the job's callbacks: this one may be the log's."""
+        if handle._callbacks is not None:
+            self.endings.owe(handle)
+            self.timer.call_soon(self.endings.tell_owed_aside)
 
     def free_room(self, handle: JobHandle) -> None:
         """The job leaves its place in the lane, if it takes one."""
@@ -209,6 +220,8 @@ class Placement:
                     self._take_out(handle, was_scheduled=was_scheduled)
             if self.journal is not None:
                 self.journal.cancelled(handle, wall)
+            if self.endings.finished:
+                self.endings.note(handle)
             if self.watchers.waiting:
                 self.watchers.look()
         except BaseException:  # asynchronous: the threads that wait are told all the same

@@ -121,13 +121,17 @@ def restore(log: LockedLog, config: Config, owner: HandleOwner, placement: Place
     """Put the jobs of a log into the queue: unfinished ones are queued or scheduled again."""
     journal = placement.journal
     assert journal is not None  # there is a log
-    _count_crashes(log, config.max_crashes, journal, placement.clock)
+    given_up = _count_crashes(log, config.max_crashes, journal, placement.clock)
     unfinished, finished, failed = _by_status(log.state)
     with _collector_at_rest():
         _queue_again(unfinished, owner, placement, crashes_max=config.max_crashes)
         _remember_all(finished, placement.status)
         _bury(failed, config.max_dead_letters, placement.status, journal)
     live, dead = placement.status.live, placement.status.dead
+    if placement.endings.finished:
+        for handle in (placement.status.handle(owner, each) for each in given_up if each in dead):
+            placement.endings.note(handle)
+            placement.endings.owe(handle)
     journal.payload_bytes = sum(map(len, map(attrgetter("_job._payload"), live.values())))
     journal.payload_bytes += sum(map(len, map(attrgetter("job._payload"), dead.values())))
 
@@ -165,8 +169,13 @@ def _end(each: JobState) -> float:
     return each.finished or 0.0
 
 
-def _count_crashes(log: LockedLog, crashes_max: int, journal: Journal, clock: Clock) -> None:
-    """Each job that was running when the process died has one more crash to its name."""
+def _count_crashes(log: LockedLog, crashes_max: int, journal: Journal, clock: Clock) -> list[str]:
+    """Each job that was running when the process died has one more crash to its name.
+
+    Returns:
+        The ids of those that are given up for it.
+    """
+    given_up = []
     for number in sorted(log.interrupted.jobs):
         each = log.state.jobs.get(number)
         # guard: a death is counted once
@@ -177,6 +186,8 @@ def _count_crashes(log: LockedLog, crashes_max: int, journal: Journal, clock: Cl
         journal.crashed(number, each.crashes, log.interrupted.run)
         if each.crashes >= crashes_max:
             _fail_poisonous(each, journal, clock.time())
+            given_up.append(each.enqueued.id)
+    return given_up
 
 
 def _fail_poisonous(each: JobState, journal: Journal, wall: float) -> None:

@@ -168,6 +168,7 @@ class Lifecycle:
         rested = (lambda: self._has_drained(tick)) if drain else self._is_still
         self._placement.watchers.wait(rested, deadline - SystemClock.monotonic())
         report = self._abandon()
+        self._placement.endings.tell_owed()
         self._stop_threads(deadline)
         self._account_for(report)
 
@@ -214,10 +215,15 @@ class Lifecycle:
                 # guard: a handler that close gave up is not blamed
                 self._placement.slots.clear_all()  # giving up on a handler is no crash of its job
             report = self._provisional_report()
-            for handle in self._placement.status.live.values():
-                wake_waiters(handle)
-            self._placement.watchers.look()
+            self._tell_all()
             return report
+
+    def _tell_all(self) -> None:
+        """With the mutex: no job will end any more, so all that wait for that are told."""
+        for handle in self._placement.status.live.values():
+            wake_waiters(handle)
+            self._placement.endings.owe(handle)
+        self._placement.watchers.look()
 
     def _provisional_report(self) -> ShutdownReport:
         finished = self._finished()
@@ -268,6 +274,7 @@ class Lifecycle:
         """A thread died: nothing runs any more, and the threads that wait are told."""
         with self._mutex:
             self.fail_locked(fault)
+        self._placement.endings.tell_owed()
 
     def fail_locked(self, fault: JobQueueError) -> None:
         """Do what `fail` does; with the mutex, as the log calls it when it has failed."""
@@ -277,9 +284,7 @@ class Lifecycle:
         self._placement.scheduler.stop()
         for lane in self._placement.scheduler.lanes:
             lane.wake_producers()
-        for handle in self._placement.status.live.values():
-            wake_waiters(handle)
-        self._placement.watchers.look()
+        self._tell_all()
 
     def forked(self) -> None:
         """This is a forked child: the queue and its log are the parent's. Takes no lock."""

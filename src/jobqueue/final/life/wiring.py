@@ -18,6 +18,7 @@ from ..callers.changes import Changes
 from ..callers.queries import Queries
 from ..callers.through_middleware import AdmissionThroughMiddleware
 from ..config import Config
+from ..core.endings import Endings
 from ..core.journal import Journal
 from ..core.outcomes import Outcomes
 from ..core.placement import Placement
@@ -78,7 +79,7 @@ def assemble(
     Raises:
         LogLockedError, LogCorruptError, OSError: the log cannot be opened.
     """
-    placement = _make_placement(config, registry, clock)
+    placement = _make_placement(config, registry, clock, layers)
     state = QueueState()
     seats = Seats(config.num_workers, placement.scheduler, placement.status)
     outcomes = Outcomes(config, placement, state, seats)
@@ -91,6 +92,7 @@ def assemble(
 
     def log_ended() -> None:
         life.unlock()
+        placement.endings.tell_owed_aside()
         if placement.journal is not None and placement.journal.writer.failure is not None:
             _report_aside(placement.journal.writer.failure)
 
@@ -106,6 +108,7 @@ def assemble(
         if log is not None:
             _start_log(log, config, placement)
         placement.warn_missing()
+        placement.endings.tell_owed()
     return Parts(
         placement,
         state,
@@ -134,17 +137,19 @@ def _make_pool(
     return ProcessRunners(outcomes, processes, fail)
 
 
-def _make_placement(config: Config, registry: HandlerRegistry, clock: Clock) -> Placement:
+def _make_placement(
+    config: Config, registry: HandlerRegistry, clock: Clock, layers: Layers
+) -> Placement:
     mutex = make_mutex()
+    status = StatusMap(retention=config.status_retention, dead_letters_max=config.max_dead_letters)
     return Placement(
         mutex=mutex,
         clock=clock,
-        status=StatusMap(
-            retention=config.status_retention, dead_letters_max=config.max_dead_letters
-        ),
+        status=status,
         scheduler=FairScheduler(mutex, size=config.queue_size, fairness=config.fairness),
         registry=registry,
         watchers=Watchers(mutex),
+        endings=Endings(status, layers.finished),
     )
 
 

@@ -8,6 +8,8 @@ from ..errors import JobCancelledError, JobQueueError
 from .transitions import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from typing_extensions import TypeVar
 
     from ..runtime.parking import Parker
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from .handlers import Handler
     from .job import Job
 
+    Callback = Callable[["JobHandle"], object]
     R_co = TypeVar("R_co", covariant=True, default=object)
 else:  # the default is for type checkers only
     from typing import TypeVar
@@ -34,6 +37,9 @@ class HandleOwner(Protocol):
     def _wait_for(self, handle: JobHandle, timeout: float | None) -> JobHandle:
         """Waits until the job is finished or the queue closed."""
 
+    def _add_done_callback(self, handle: JobHandle, fn: Callable[[JobHandle], object]) -> None:
+        """Has `fn` called when the job is finished or the queue closed."""
+
     def _missing_result(self, handle: JobHandle) -> JobQueueError | TimeoutError:
         """Why an unfinished or earlier finished job has no result to give."""
 
@@ -48,6 +54,7 @@ class JobHandle(Generic[R_co]):
 
     __slots__ = (
         "_call",
+        "_callbacks",
         "_due_tick",
         "_failure",
         "_has_room",
@@ -84,6 +91,8 @@ class JobHandle(Generic[R_co]):
         """Error and traceback of the last failed attempt, as text."""
         self._waiters: list[Parker] | None = None
         """The parkers of the callers that wait for its end, or for the queue's."""
+        self._callbacks: list[Callable[[JobHandle], object]] | None = None
+        """What is to be called, without the mutex, when it has ended, or the queue has."""
         self._outcome: object = None
         """What the handler returned, or the exception that it raised last."""
 
@@ -142,6 +151,23 @@ class JobHandle(Generic[R_co]):
         if status is Status.COMPLETED and outcome is not NO_RESULT:
             return cast("R_co", outcome)
         raise self._owner._missing_result(finished)
+
+    def add_done_callback(self, fn: Callable[[JobHandle[R_co]], object]) -> None:
+        """Have a function called when the job is completed, failed or cancelled.
+
+        It is also called if the job will not end any more, for the queue has closed or failed:
+        when `wait` would return. It is called on the thread that ended the job, without any lock;
+        at once, on this thread, if that has been. Its errors are logged.
+
+        Args:
+            fn: `fn(handle)`; it should be quick, for a worker's next job waits for it.
+
+        Raises:
+            TypeError: `fn` cannot be called.
+        """
+        if not callable(fn):
+            raise TypeError(f"a callback must be callable, not {fn!r}")
+        self._owner._add_done_callback(cast("JobHandle", self), cast("Callback", fn))
 
     def __repr__(self) -> str:
         return f"<JobHandle {self.id!r} {self._status.name}>"

@@ -137,3 +137,5 @@ class Runner:
                 watchers.look()  # guard: a runner tells who waits that an attempt has ended
         finally:
             release_if_owned(mutex)
+        if handle._callbacks is not None:
+            self._outcomes.tell(handle)
