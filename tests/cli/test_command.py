@@ -215,9 +215,10 @@ def test_another_format_version_is_refused(
     before = sound.content()
     outcome = command(name)
     assert (outcome.code, outcome.out) == (4, "")
-    path = sound.path / segment_name(2)
     assert outcome.err == (
-        f"jobqueue: {path}: format version 2; this release of jobqueue reads 1\n"
+        f"jobqueue: the log {sound.path} was written by a later release of jobqueue: "
+        f"{segment_name(2)}: its format version is 2, this release reads 1. Nothing was changed; "
+        "upgrade the library: pip install --upgrade jobqueue\n"
     )
     assert {n: data for n, data in sound.content().items() if n != LOCK_NAME} == before
 

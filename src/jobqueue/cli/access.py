@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from ..final.errors import LogCorruptError, LogLockedError
+from ..final.errors import LogCorruptError, LogLockedError, LogVersionError
 from ..final.wal.files import Files, Owner, path_in
-from ..final.wal.format.codec import VERSION, Header
-from ..final.wal.names import LOCK_NAME, LogFile, list_present
-from ..final.wal.reading.scan import blames_the_file, scan
+from ..final.wal.names import LOCK_NAME, list_present
+from ..final.wal.reading.version import refuse_later_version
 from .exits import CommandError, Exit
 from .live import LiveFiles
 
@@ -62,7 +61,7 @@ def read_log(path: str, work: Callable[[Log], _T]) -> _T:
     """Have a log read by `work`, without a lock; once more if a queue changed it meanwhile.
 
     Raises:
-        CommandError: there is no log, or its version is unknown.
+        CommandError: there is no log, or a later release has written it.
     """
     directory = find_log(path)
     tries_left = _TRIES
@@ -90,7 +89,7 @@ def owned_log(path: str) -> Iterator[Log]:
     """Lock a log, to change it.
 
     Raises:
-        CommandError: there is no log, it is in use, or its version is unknown.
+        CommandError: there is no log, it is in use, or a later release has written it.
     """
     directory = find_log(path)
     files = Files()
@@ -115,25 +114,10 @@ def owner_name(pid: int | None) -> str:
 
 
 def _check_versions(log: Log) -> None:
-    for file in list_present(log.files, log.directory).files:
-        version = _version(log.files, file)
-        if version != VERSION:
-            raise CommandError(
-                Exit.VERSION,
-                f"{file.path}: format version {version}; this release of jobqueue reads {VERSION}",
-            )
-
-
-def _version(files: Files, file: LogFile) -> int:
-    """Read the version of a file; if it does not tell, that is damage, not another version."""
     try:
-        with closing(scan(files, file)) as items:
-            first = next(items, None)
-    except OSError as error:
-        if not blames_the_file(error):
-            raise
-        return VERSION
-    return first.version if isinstance(first, Header) else VERSION
+        refuse_later_version(log.files, log.directory)
+    except LogVersionError as error:
+        raise CommandError(Exit.VERSION, str(error)) from error
 
 
 def torn_note(log: Log, reading: Replay) -> str | None:

@@ -91,14 +91,32 @@ class LogCorruptError(JobQueueError):
     """
 
     def __init__(self, path: str, segment: str, offset: int, problem: str) -> None:
-        super().__init__(
-            f"the log {path} is damaged: {segment}, byte {offset}: {problem}. Nothing was changed; "
-            f"'jobqueue log repair {path}' salvages all whole batches into a new log"
-        )
+        super().__init__(self._told(path, segment, offset, problem))
         self.path = path
         self.segment = segment
         self.offset = offset
         self.problem = problem
+
+    @staticmethod
+    def _told(path: str, segment: str, offset: int, problem: str) -> str:
+        return (
+            f"the log {path} is damaged: {segment}, byte {offset}: {problem}. Nothing was changed; "
+            f"'jobqueue log repair {path}' salvages all whole batches into a new log"
+        )
+
+
+class LogVersionError(LogCorruptError):
+    """The log was written by a later release of the library, in a format that this one cannot read.
+
+    It is not damaged: upgrade the library. The attributes are those of `LogCorruptError`.
+    """
+
+    @staticmethod
+    def _told(path: str, segment: str, offset: int, problem: str) -> str:
+        return (
+            f"the log {path} was written by a later release of jobqueue: {segment}: {problem}. "
+            f"Nothing was changed; upgrade the library: pip install --upgrade jobqueue"
+        )
 
 
 class LogWriteError(JobQueueError, OSError):

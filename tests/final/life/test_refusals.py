@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
-from jobqueue.final import Config, JobQueue, LogCorruptError
+from jobqueue.final import Config, JobQueue, LogCorruptError, LogVersionError
 from jobqueue.final.wal.names import LOCK_NAME, segment_name, snapshot_name
 from jobqueue.final.wal.slots import SLOTS_NAME
 from tests.support.commands import Command
@@ -175,6 +176,40 @@ def test_a_directory_in_place_of_a_temporary_file_is_named(log: LogDirectory) ->
 
     (log.path / "x.tmp").rmdir()
     JobQueue(Config(persist_path=log.path), handler=len, start=False).close()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda _path: None, DAMAGED["sealed segment is NULs"], DAMAGED["sealed segment is gone"]],
+    ids=["whole", "damaged", "a segment is gone"],
+)
+@pytest.mark.parametrize("name", [segment_name(6), snapshot_name(2)])
+def test_a_log_of_a_later_format_is_named_as_such_whatever_else_it_looks_like(
+    log: LogDirectory, command: Command, name: str, damage: Damage
+) -> None:
+    damage(log.path)
+    head = b'{"format":"jobqueue-log","version":3,"shape":"new"'
+    write(name, b'%b,"crc":%d}\nwhat follows is new' % (head, crc32(head)))(log.path)
+    before = content(log.path)
+
+    with pytest.raises(LogVersionError) as caught:
+        JobQueue(Config(persist_path=log.path), handler=len, start=False)
+
+    assert caught.value.segment == name
+    assert "format version is 3, this release reads 1" in str(caught.value)
+    assert "upgrade" in str(caught.value)
+    assert "repair" not in str(caught.value)
+    for each in ("verify", "cat", "repair"):
+        outcome = command(each)
+        assert (outcome.code, outcome.err) == (4, f"jobqueue: {caught.value}\n")
+    assert content(log.path) == before
+    assert [path.name for path in log.path.parent.iterdir()] == [log.path.name]
+
+
+def test_an_earlier_format_that_never_was_is_damage(log: LogDirectory) -> None:
+    head = b'{"format":"jobqueue-log","version":0,"segment":4,"first":7'
+    write(MIDDLE.name, b'%b,"crc":%d}\n' % (head, crc32(head)))(log.path)
+    assert "repair" in refuse(log)
 
 
 def test_what_is_damaged_here_is_whole_without_it(log: LogDirectory, command: Command) -> None:

@@ -16,6 +16,7 @@ from ..format.codec import encode_header
 from ..names import list_present, segment_name, snapshot_name
 from ..reading.damage_scan import DamageScan, Lost
 from ..reading.scan import blames_the_file
+from ..reading.version import refuse_later_version
 from ..slots import SLOTS_NAME
 from .snapshot import write_snapshot
 
@@ -61,11 +62,13 @@ def repair(files: Files, directory: str, new: str) -> Salvage:
     The caller holds the old log's lock. If it fails, `new` is not there; it may be called again.
 
     Raises:
+        LogVersionError: a later release has written it.
         FileExistsError: `new` is there already.
         FileNotFoundError: there is no log in `directory`.
         OSError: as `ENOSPC`; or a file cannot be read, though it is a regular file. If the
             disk is failing (`EIO`) the error says how to copy the file first.
     """
+    refuse_later_version(files, directory)
     segments = list_present(files, directory).files
     if not segments:
         raise FileNotFoundError(errno.ENOENT, "there is no log to salvage from", directory)

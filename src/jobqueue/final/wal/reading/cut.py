@@ -6,7 +6,7 @@ import errno
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..names import Listing, LogFile, list_log
+from ..names import Listing, LogFile, list_log, list_present
 
 if TYPE_CHECKING:
     from ..files import Files
@@ -39,10 +39,9 @@ def distrust_memory(files: Files, directory: str) -> None:
     the last segment can hold such bytes: no other was begun after that.
 
     Raises:
-        LogCorruptError: a segment is missing.
         OSError: what is in memory alone could not be brought to the disk now.
     """
-    for file in list_log(files, directory).files[-1:]:
+    for file in list_present(files, directory).files[-1:]:
         fd = files.open_read(file.path)
         try:
             files.sync_or_raise(fd)

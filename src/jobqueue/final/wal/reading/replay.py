@@ -13,6 +13,7 @@ from ..format.codec import RecordError
 from ..names import Listing, list_log
 from .cut import Cut, Torn
 from .scan import Batches, Damage
+from .version import refuse_later_version
 from .walk import End, Finding, Follows, Run, Walk, decode
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class Replay:
         self._spare: list[Cut] = []  # preallocated ends of sealed segments
 
     def __iter__(self) -> Iterator[list[Record]]:
+        if self._through is None:
+            refuse_later_version(self._files, self._directory)
         listing = list_log(self._files, self._directory, self._through)
         self.next_segment = listing.next_segment
         walk = Walk(self._files, listing)
