@@ -93,7 +93,7 @@ def test_seconds_are_finite_and_not_negative(field: str, value: float) -> None:
     assert accepted(field, value)
 
 
-@pytest.mark.parametrize("value", [-0.1, -1, math.inf, -math.inf, math.nan, 10**400, *NO_NUMBERS])
+@pytest.mark.parametrize("value", [-0.1, -1, math.inf, -math.inf, math.nan, *NO_NUMBERS])
 @pytest.mark.parametrize("field", SECONDS)
 def test_what_is_no_finite_number_of_seconds_is_refused(field: str, value: object) -> None:
     assert field in refused(field, value)

@@ -33,9 +33,7 @@ def test_clock_starts_at_the_present() -> None:
     assert before <= ManualClock().time() <= Job().created
 
 
-@pytest.mark.parametrize(
-    "seconds", [-1, float("nan"), float("inf"), 10**400], ids=lambda s: f"{s}"[:9]
-)
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf")], ids=lambda s: f"{s}"[:9])
 def test_clock_goes_neither_back_nor_to_the_end_of_time(seconds: float) -> None:
     clock = ManualClock()
     with pytest.raises(ValueError, match="finite number"):

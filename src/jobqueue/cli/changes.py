@@ -46,7 +46,7 @@ def append(log: Log, reading: Replay, records: Sequence[Record]) -> None:
     try:
         appender.append(encode_batch(records, number, reading.last))
         appender.sync_or_raise()
-        appender.append(encode_batch((), number + 1, number))
+        appender.append(encode_batch([], number + 1, number))
     except BaseException:
         appender.abandon()
         raise

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from .errors import ConfigError
-from .model.checks import is_finite_number
+from .exact import check_seconds, exact_str, real_number, whole_number
 
 Durability = Literal["async", "write", "fsync"]
 Executor = Literal["thread", "process"]
@@ -87,7 +87,8 @@ class Config:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            _check(field.name, getattr(self, field.name))
+            value = _exact(field.name, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)  # it is frozen from here on
         if self.persist_path is not None and self.max_payload_bytes > LOGGED_PAYLOAD_BYTES_MAX:
             raise ConfigError(
                 f"max_payload_bytes must be at most {LOGGED_PAYLOAD_BYTES_MAX} with a log "
@@ -95,38 +96,54 @@ class Config:
             )
 
 
-def _check(name: str, value: object) -> None:
+def _exact(name: str, value: object) -> object:
+    """The value of a field, of the exact type that the queue works with."""
     if name in _WHOLE_NUMBERS:
-        _check_whole_number(name, value, _WHOLE_NUMBERS[name])
-    elif name in _SECONDS:
-        _check_seconds(name, value)
-    elif name in _CHOICES:
-        _check_choice(name, value, _CHOICES[name])
-    elif name == "jitter":
-        if not is_finite_number(value) or not 0 <= value <= 1:
-            raise ConfigError(f"jitter must be a number from 0 to 1, not {value!r}")
-    elif name == "job_timeout":
-        if value is not None:
-            _check_seconds(name, value, "or None for no timeout")
-    elif not (value is None or (isinstance(value, (str, os.PathLike)) and os.fspath(value))):
-        raise ConfigError(
-            f"persist_path must be the path of a directory (text), "
-            f"or None to keep everything in memory, not {value!r}"
-        )
+        return _exact_whole_number(name, value, _WHOLE_NUMBERS[name])
+    if name in _SECONDS:
+        return _exact_seconds(name, value)
+    if name in _CHOICES:
+        return _exact_choice(name, value, _CHOICES[name])
+    if name == "jitter":
+        return _exact_fraction(name, value)
+    if name == "job_timeout":
+        return None if value is None else _exact_seconds(name, value, "or None for no timeout")
+    return _exact_path(name, value)
 
 
-def _check_whole_number(name: str, value: object, smallest: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
+def _exact_whole_number(name: str, value: object, smallest: int) -> int:
+    number = whole_number(value)
+    if number is None or number < smallest:
         raise ConfigError(f"{name} must be a whole number >= {smallest}, not {value!r}")
+    return number
 
 
-def _check_seconds(name: str, value: object, alternative: str = "") -> None:
-    if not is_finite_number(value) or value < 0:
-        wanted = f"{name} must be a finite number of seconds >= 0 {alternative}".rstrip()
-        raise ConfigError(f"{wanted}, not {value!r}")
+def _exact_seconds(name: str, value: object, alternative: str = "") -> float:
+    try:
+        return check_seconds(name, value, alternative)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(str(error)) from None
 
 
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
+def _exact_fraction(name: str, value: object) -> float:
+    number = real_number(value)
+    if number is None or not 0 <= number <= 1:
+        raise ConfigError(f"{name} must be a number from 0 to 1, not {value!r}")
+    return number
+
+
+def _exact_choice(name: str, value: object, choices: tuple[str, ...]) -> str:
+    if not isinstance(value, str) or exact_str(value) not in choices:
         wanted = " or ".join(repr(choice) for choice in choices)
         raise ConfigError(f"{name} must be {wanted}, not {value!r}")
+    return exact_str(value)
+
+
+def _exact_path(name: str, value: object) -> str | os.PathLike[str] | None:
+    path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
+    if value is not None and not (isinstance(path, str) and exact_str(path)):
+        raise ConfigError(
+            f"{name} must be the path of a directory (text), "
+            f"or None to keep everything in memory, not {value!r}"
+        )
+    return exact_str(value) if isinstance(value, str) else value  # type: ignore[return-value]  # it is one of a str

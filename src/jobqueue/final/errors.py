@@ -8,12 +8,15 @@ handlers raise come last.
 
 from __future__ import annotations
 
-import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from .exact import check_seconds
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from .exact import Seconds
 
 
 class JobQueueError(Exception):
@@ -164,13 +167,15 @@ class RetryJobError(JobQueueError):
 
     Attributes:
         delay: seconds until the next attempt, finite and not negative.
+
+    Args:
+        message: what is told of the failure.
+        delay: in seconds, or as a `timedelta`.
     """
 
-    def __init__(self, message: str = "", *, delay: float) -> None:
-        if not 0 <= delay <= sys.float_info.max:  # which an int can be above
-            raise ValueError(f"delay must be a finite number of seconds >= 0, not {delay!r}")
-        super().__init__(message or f"retry after {delay:g} s")
-        self.delay = float(delay)
+    def __init__(self, message: str = "", *, delay: Seconds) -> None:
+        self.delay = check_seconds("delay", delay)
+        super().__init__(message or f"retry after {self.delay:g} s")
 
     def __reduce__(self) -> tuple[Callable[..., RetryJobError], tuple[object, ...], dict[str, Any]]:
         return partial(type(self), delay=self.delay), self.args, self.__dict__

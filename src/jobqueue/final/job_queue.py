@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from .errors import LogWriteError
+from .exact import check_seconds
 from .life.process_hooks import watch
 from .life.wiring import assemble, checked_config, closed_on_error, make_processes, make_registry
 from .middleware import Layers
-from .model.checks import check_seconds, check_text
+from .model.checks import check_text
 from .model.handle import JobHandle
 from .model.handlers import importable_name
 from .runtime.clock import SystemClock
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .config import Config
+    from .exact import Seconds
     from .middleware import Middleware
     from .model.job import Job
     from .model.shutdown_report import ShutdownReport
@@ -94,7 +96,7 @@ class JobQueue(Steering):
         self._enter()
         self._life.start()
 
-    def close(self, timeout: float | None = None, *, drain: bool | None = None) -> ShutdownReport:
+    def close(self, timeout: Seconds | None = None, *, drain: bool | None = None) -> ShutdownReport:
         """Refuse new jobs at once, let jobs finish, and end the queue's threads.
 
         Args:
@@ -112,7 +114,7 @@ class JobQueue(Steering):
                 its `report` is what would have been returned. The queue is closed all the same.
         """
         if timeout is not None:
-            check_seconds("timeout", timeout)
+            timeout = check_seconds("timeout", timeout)
         return self._life.close(timeout, drain=drain)
 
     def __enter__(self) -> JobQueue:
@@ -131,7 +133,7 @@ class JobQueue(Steering):
                 raise
             error.add_note(str(loss))  # what ended the block goes on; a log record told of this
 
-    def join(self, timeout: float | None = None) -> bool:
+    def join(self, timeout: Seconds | None = None) -> bool:
         """Wait until nothing is queued, scheduled or processing.
 
         Jobs that wait for a handler's name do not count.
@@ -148,7 +150,7 @@ class JobQueue(Steering):
         """
         self._enter(waits=True)
         if timeout is not None:
-            check_seconds("timeout", timeout)
+            timeout = check_seconds("timeout", timeout)
         return self._queries.join(timeout)
 
     def flush(self) -> None:
@@ -175,7 +177,7 @@ class JobQueue(Steering):
             TypeError: the function has neither of the two forms.
         """
         self._enter()
-        check_text("handler name", name)
+        name = check_text("handler name", name)
         handler = self._registry.make(fn)
         with self._mutex:
             self._placement.release(self._registry.register(name, handler))
@@ -195,8 +197,8 @@ class JobQueue(Steering):
         self,
         job: Job,
         *,
-        timeout: float | None = None,
-        delay: float = 0.0,
+        timeout: Seconds | None = None,
+        delay: Seconds = 0.0,
         cancel: threading.Event | None = None,
     ) -> JobHandle:
         """Accept a job; blocks while its lane is full.
@@ -223,7 +225,9 @@ class JobQueue(Steering):
         """
         return self._admission.enqueue(job, timeout, delay, cancel)
 
-    def enqueue_many(self, jobs: Iterable[Job], *, timeout: float | None = None) -> list[JobHandle]:
+    def enqueue_many(
+        self, jobs: Iterable[Job], *, timeout: Seconds | None = None
+    ) -> list[JobHandle]:
         """Accept several jobs, in one log batch if they fit; blocks while lanes are full.
 
         Args:
@@ -238,7 +242,7 @@ class JobQueue(Steering):
         return self._admission.enqueue_many(jobs, timeout)
 
     def enqueue_with_handler(
-        self, job: Job, fn: Callable[..., object], *, timeout: float | None = None
+        self, job: Job, fn: Callable[..., object], *, timeout: Seconds | None = None
     ) -> JobHandle:
         """Accept a job together with the function that handles it.
 

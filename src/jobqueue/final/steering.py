@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .core.queue_state import State
-from .model.checks import check_seconds
+from .exact import check_seconds
+from .model.checks import check_id
 from .model.handle import JobHandle
 from .runtime.mutex import check_reentry
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .core.scheduler import FairScheduler
     from .core.status_map import StatusMap
     from .errors import JobQueueError
+    from .exact import Seconds
     from .model.job import JobInfo
     from .model.metrics import Metrics
     from .model.transitions import Status
@@ -59,7 +61,9 @@ class Steering:
 
         Raises:
             UnknownJobError: no such job is known, or it has been forgotten.
+            TypeError: the id is no text.
         """
+        job_id = check_id(job_id)
         self._enter()
         with self._mutex:
             return self._status.status(job_id)
@@ -69,7 +73,9 @@ class Steering:
 
         Raises:
             UnknownJobError: no such job is known, or it has been forgotten.
+            TypeError: the id is no text.
         """
+        job_id = check_id(job_id)
         self._enter()
         with self._mutex:
             return self._status.handle(self, job_id)
@@ -79,7 +85,9 @@ class Steering:
 
         Raises:
             UnknownJobError: no such job is known, or it has been forgotten.
+            TypeError: the id is no text.
         """
+        job_id = check_id(job_id)
         self._enter()
         with self._mutex:
             return self._status.info(job_id)
@@ -94,8 +102,10 @@ class Steering:
 
         Raises:
             UnknownJobError: no such job is known, or it has been forgotten.
+            TypeError: the id is no text.
             LogWriteError: it is cancelled, but the log could not take it yet.
         """
+        job_id = check_id(job_id)
         self._enter(waits=True)
         return self._changes.cancel(job_id)
 
@@ -112,9 +122,11 @@ class Steering:
 
         Raises:
             UnknownJobError: no such job is known, or it has been forgotten.
+            TypeError: the id is no text.
             ValueError: the job has not failed.
             QueueClosedError, LogWriteError: as for `enqueue`.
         """
+        job_id = check_id(job_id)
         self._enter(waits=True)
         return self._changes.requeue(job_id)
 
@@ -123,9 +135,11 @@ class Steering:
 
         Raises:
             UnknownJobError: no such job is known, or it has been forgotten.
+            TypeError: the id is no text.
             ValueError: the job has not failed.
             LogWriteError: it is dropped, but the log could not take it yet.
         """
+        job_id = check_id(job_id)
         self._enter(waits=True)
         self._changes.discard(job_id)
 
@@ -156,10 +170,10 @@ class Steering:
             raise self._state.closed_error()
         return self._queries.status_of(handle)
 
-    def _wait_for(self, handle: JobHandle, timeout: float | None) -> JobHandle:
+    def _wait_for(self, handle: JobHandle, timeout: Seconds | None) -> JobHandle:
         self._enter(waits=True)
         if timeout is not None:
-            check_seconds("timeout", timeout)
+            timeout = check_seconds("timeout", timeout)
         return self._queries.wait_for(handle, timeout)
 
     def _add_done_callback(self, handle: JobHandle, fn: Callable[[JobHandle], object]) -> None:

@@ -14,11 +14,13 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from .model.checks import check_seconds
+from .exact import check_seconds
 from .runtime.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from .exact import Seconds
 
 __all__ = ["ManualClock"]
 
@@ -50,7 +52,7 @@ class ManualClock:
         """Unix time: `start` plus what the clock has been advanced."""
         return self._start + self._elapsed_seconds
 
-    def advance(self, seconds: float) -> None:
+    def advance(self, seconds: Seconds) -> None:
         """Move time on; returns when the jobs that came due are in their lanes.
 
         Args:
@@ -59,7 +61,7 @@ class ManualClock:
         Raises:
             ValueError: `seconds` is negative or not finite.
         """
-        check_seconds("seconds", seconds)
+        seconds = check_seconds("seconds", seconds)
         with self._lock:
             self._elapsed_seconds += seconds
             subscribers = tuple(self._subscribers)

@@ -149,9 +149,7 @@ def test_payload_over_the_limit_is_refused_with_its_size(store: Store) -> None:
 
 
 @pytest.mark.parametrize("name", ["timeout", "delay"])
-@pytest.mark.parametrize(
-    "value", [-1, -0.001, math.nan, math.inf, 10**400], ids=lambda v: f"{v}"[:9]
-)
+@pytest.mark.parametrize("value", [-1, -0.001, math.nan, math.inf], ids=lambda v: f"{v}"[:9])
 def test_seconds_that_cannot_be_waited_are_refused(memory: Store, name: str, value: float) -> None:
     jq = memory.open(len)
     arguments: dict[str, Any] = {name: value}

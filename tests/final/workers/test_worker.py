@@ -77,9 +77,7 @@ def test_context_wait_sleeps_on_real_time(store: Store) -> None:
     assert result[1] >= 0.02
 
 
-@pytest.mark.parametrize(
-    "seconds", [-1, float("nan"), float("inf"), 10**400], ids=lambda s: f"{s}"[:9]
-)
+@pytest.mark.parametrize("seconds", [-1, float("nan"), float("inf")], ids=lambda s: f"{s}"[:9])
 def test_context_wait_of_what_cannot_be_waited_is_refused(memory: Store, seconds: float) -> None:
     jq = memory.open(lambda payload, context: context.wait(seconds), max_retries=0)
     with pytest.raises(ValueError, match="finite number of seconds"):

@@ -20,8 +20,9 @@ from ..errors import (
     EnqueueTimeoutError,
     JobQueueError,
     UnknownHandlerError,
+    again,
 )
-from ..model.checks import check_seconds
+from ..exact import check_seconds
 from ..model.handle import NOT_ARRIVED, HandleOwner, JobHandle
 from ..model.job import Job
 from ..model.transitions import Status
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from ..core.queue_state import QueueState
     from ..core.scheduler import Lane
     from ..core.seats import Seats
+    from ..exact import Seconds
     from ..model.handlers import Handler
     from ..wal.writing.batch import OpenBatch
 
@@ -71,8 +73,8 @@ class Admission:
     def enqueue(
         self,
         job: Job,
-        timeout: float | None,
-        delay: float,
+        timeout: Seconds | None,
+        delay: Seconds,
         cancel: threading.Event | None,
         call: Handler | None = None,
     ) -> JobHandle:
@@ -80,9 +82,9 @@ class Admission:
         if type(job) is not Job or len(job._payload) > self._payload_bytes_max:
             self.check(job)
         if timeout is not None:
-            check_seconds("timeout", timeout)
-        if delay:
-            check_seconds("delay", delay)
+            timeout = check_seconds("timeout", timeout)
+        if delay or type(delay) is not float:
+            delay = check_seconds("delay", delay)
         mutex = self._mutex
         if mutex._is_owned():
             check_reentry(mutex)
@@ -107,7 +109,7 @@ class Admission:
         if not has_room:
             batch = self._enqueue_when_room(handle, lane, _Wait(timeout, cancel))
         if batch is not None and self._journal is not None:
-            self._journal.writer.wait(batch)
+            self._journal.writer.wait(batch, handle._number)
         if self._placement._unannounced:
             self._placement.warn_missing()
         return handle
@@ -211,7 +213,7 @@ class Admission:
                 if seat is not None:
                     seat.waiting = False
 
-    def enqueue_many(self, jobs: Iterable[Job], timeout: float | None) -> list[JobHandle]:
+    def enqueue_many(self, jobs: Iterable[Job], timeout: Seconds | None) -> list[JobHandle]:
         """See `JobQueue.enqueue_many`."""
         return self.accept_all(self.check_all(jobs, timeout), timeout)
 
@@ -221,7 +223,7 @@ class Admission:
         for job in batch_of_jobs:
             self.check(job)
         if timeout is not None:
-            check_seconds("timeout", timeout)
+            timeout = check_seconds("timeout", timeout)
         check_reentry(self._placement.mutex)
         self._refuse_repeated(batch_of_jobs)
         return batch_of_jobs
@@ -273,6 +275,9 @@ class Admission:
                 )
         if batch is not None and self._journal is not None:
             self._journal.writer.wait(batch)
+            if batch.refused:
+                accepted += [each for each in handles if each._number not in batch.refused]
+                raise again(next(iter(batch.refused.values())))
         accepted += handles
         if not handles:
             job = jobs[len(accepted)]
@@ -280,7 +285,7 @@ class Admission:
             lane = self._lanes[job._priority]
             batch = self._enqueue_when_room(handle, lane, wait)
             if batch is not None and self._journal is not None:
-                self._journal.writer.wait(batch)
+                self._journal.writer.wait(batch, handle._number)
             accepted.append(handle)
 
     def _add(self, job: Job, lane: Lane) -> JobHandle:

@@ -59,7 +59,7 @@ class Changes:
             handle._call = letter.call
             self._placement.requeue(letter, handle)
             batch = self._commit()
-        self._await(batch)
+        self._await(batch, letter.number)
         self._placement.warn_missing()
         return handle
 
@@ -79,7 +79,7 @@ class Changes:
         journal = self._placement.journal
         return None if journal is None else journal.writer.commit()
 
-    def _await(self, batch: OpenBatch | None) -> None:
-        """Without the mutex: wait until that is done."""
+    def _await(self, batch: OpenBatch | None, number: int = 0) -> None:
+        """Without the mutex: wait until that is done; `number` names a job that is to come back."""
         if batch is not None and self._placement.journal is not None:
-            self._placement.journal.writer.wait(batch)
+            self._placement.journal.writer.wait(batch, number)

@@ -12,6 +12,7 @@ import random
 from typing import TYPE_CHECKING
 
 from ..errors import RejectJobError, RetryJobError
+from ..exact import check_seconds
 from ..model.context import StopRequest
 from ..model.transitions import FINAL
 from ..runtime.reporting import describe, report
@@ -208,7 +209,6 @@ def _asked_delay(error: BaseException) -> float | None:
     if not isinstance(error, RetryJobError):
         return None
     try:
-        delay = float(error.delay)
+        return check_seconds("delay", error.delay)
     except Exception:  # noqa: BLE001  # whatever a subclass made of it
         return None
-    return delay if 0 <= delay < float("inf") else None

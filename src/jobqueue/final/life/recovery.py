@@ -13,10 +13,11 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import attrgetter
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..core.status_map import DeadLetter, Finished, StatusMap
+from ..exact import exact_str
+from ..model.frozen_dict import FrozenDict
 from ..model.handle import JobHandle
 from ..model.job import NO_HEADERS, Job, Priority
 from ..model.transitions import Status
@@ -78,7 +79,7 @@ def open_log(path: str | os.PathLike[str], config: Config, files: Files | None =
         OSError: the directory cannot be made, read or written; the error names it.
     """
     files = Files() if files is None else files
-    directory = os.path.abspath(os.fspath(path))
+    directory = os.path.abspath(exact_str(os.fspath(path)))
     files.make_directory(directory)
     lock = files.lock(os.path.join(directory, LOCK_NAME))
     try:
@@ -209,7 +210,7 @@ def _job(enqueued: Enqueued, retries: int) -> Job:
     job._priority = _PRIORITIES[enqueued.priority]
     job._handler = enqueued.handler
     job._max_retries = enqueued.max_retries
-    job._headers = MappingProxyType(headers) if headers else NO_HEADERS
+    job._headers = FrozenDict(headers) if headers else NO_HEADERS
     job._retries = retries
     job._created = enqueued.created
     return job
@@ -264,7 +265,7 @@ def _remember(each: JobState, status: StatusMap) -> None:
         Status.COMPLETED if each.status == COMPLETED else Status.CANCELLED,
         Priority(was.priority),
         was.handler,
-        MappingProxyType(was.headers) if was.headers else NO_HEADERS,
+        FrozenDict(was.headers) if was.headers else NO_HEADERS,
         each.retries,
         _failure(each),
         was.created,

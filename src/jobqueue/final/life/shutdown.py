@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from ..core.queue_state import State
 from ..core.status_map import wake_waiters
 from ..errors import LogWriteError, again
+from ..exact import SECONDS_MAX
 from ..model.shutdown_report import ShutdownReport
 from ..model.transitions import Status
 from ..runtime.clock import SystemClock
@@ -254,11 +255,10 @@ class Lifecycle:
     def _stop_threads(self, deadline: float) -> None:
         self._placement.timer.stop()
         if self._processes is not None:
-            self._processes.close(deadline - SystemClock.monotonic())
+            self._processes.close(_left(deadline, 0.0))
         if self._placement.journal is not None:
-            seconds = max(deadline - SystemClock.monotonic(), LOG_SECONDS_MIN)
-            self._placement.journal.writer.close(seconds)
-        seconds = max(deadline - SystemClock.monotonic(), 0.1)
+            self._placement.journal.writer.close(_left(deadline, LOG_SECONDS_MIN))
+        seconds = _left(deadline, 0.1)
         self._runners.join(seconds)
         self._placement.timer.join(seconds)
 
@@ -297,3 +297,8 @@ class Lifecycle:
             self._log.files.close(self._lock)  # an inherited copy would keep the log locked
         if self._processes is not None:
             self._processes.forked()
+
+
+def _left(deadline: float, at_least: float) -> float:
+    """Seconds until a deadline, as a thread can wait: rounding may go beyond that."""
+    return min(max(deadline - SystemClock.monotonic(), at_least), SECONDS_MAX)

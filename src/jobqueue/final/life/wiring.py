@@ -286,8 +286,7 @@ def make_registry(
         make = Handler
     registry = HandlerRegistry(default, make)
     for name, function in (handlers or {}).items():
-        check_text("handler name", name)
-        registry.register(name, registry.make(function))
+        registry.register(check_text("handler name", name), registry.make(function))
     return registry
 
 

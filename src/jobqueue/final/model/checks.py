@@ -1,23 +1,30 @@
-"""Checks of what users hand in; each raises an error that says what is wrong."""
+"""Checks of names and ids that users hand in; an error says what is wrong with them."""
 
 from __future__ import annotations
 
-import sys
-from typing import TypeGuard
+from ..exact import exact_str
 
 ID_LENGTH_MAX = 255
 
 
-def check_text(what: str, text: object) -> None:
-    """Refuses what is no text of 1 to 255 characters, or what UTF-8 cannot hold."""
+def check_text(what: str, text: object) -> str:
+    """The text as a `str`.
+
+    Raises:
+        TypeError: it is no text.
+        ValueError: it has not 1 to 255 characters, or UTF-8 cannot hold it.
+    """
     if not isinstance(text, str):
         raise TypeError(f"{what} must be text (str), not {type(text).__name__}")
-    if not 0 < len(text) <= ID_LENGTH_MAX:
-        raise ValueError(f"{what} must have 1 to {ID_LENGTH_MAX} characters, not {len(text)}")
-    _check_utf8(what, text)
+    exact = exact_str(text)
+    if not 0 < len(exact) <= ID_LENGTH_MAX:
+        raise ValueError(f"{what} must have 1 to {ID_LENGTH_MAX} characters, not {len(exact)}")
+    check_utf8(what, exact)
+    return exact
 
 
-def _check_utf8(what: str, text: str) -> None:
+def check_utf8(what: str, text: str) -> None:
+    """Raises `ValueError` if UTF-8 cannot hold the text, an exact `str`."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -26,21 +33,12 @@ def _check_utf8(what: str, text: str) -> None:
         ) from None
 
 
-def is_finite_number(value: object) -> TypeGuard[float]:
-    """Whether it is a number that a float can hold; `bool` is none."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    return -sys.float_info.max <= value <= sys.float_info.max  # which an int can be beyond
-
-
-def check_seconds(name: str, value: object) -> None:
-    """Refuses what is no finite number of seconds >= 0: the one place that checks seconds.
+def check_id(job_id: object) -> str:
+    """An id that a job is looked up by, as a `str`.
 
     Raises:
-        TypeError: it is no number.
-        ValueError: it is negative, infinite or nan.
+        TypeError: it is no text, so that no job can have it.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
-    if not is_finite_number(value) or value < 0:
-        raise ValueError(f"{name} must be a finite number of seconds >= 0, not {value!r}")
+    if not isinstance(job_id, str):
+        raise TypeError(f"a job's id is text (str), not {type(job_id).__name__}")
+    return exact_str(job_id)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from ..exact import check_seconds
 from ..runtime.parking import Parker, Wakeable
-from .checks import check_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..exact import Seconds
     from .job import Job
 
     Sleep = Callable[[Parker, float], None]
@@ -60,9 +61,9 @@ class StopRequest:
         while self._waiters:
             self._waiters.pop().unpark()
 
-    def wait(self, seconds: float) -> bool:
+    def wait(self, seconds: Seconds) -> bool:
         """Sleep; `True` at once when asked to stop, `False` after the time."""
-        check_seconds("seconds", seconds)
+        seconds = check_seconds("seconds", seconds)
         parker = Parker()
         with self._lock:
             if self.requested:  # guard: look before a handler sleeps
@@ -112,7 +113,7 @@ class JobContext:
         """Whether the handler is asked to stop: it was cancelled, or its time is up."""
         return self._stop.requested
 
-    def wait(self, seconds: float) -> bool:
+    def wait(self, seconds: Seconds) -> bool:
         """Sleep on the queue's clock.
 
         Args:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeVar
 
+    from ..exact import Seconds
     from ..runtime.parking import Parker
     from .context import StopRequest
     from .handlers import Handler
@@ -34,7 +35,7 @@ class HandleOwner(Protocol):
     def _status_of(self, handle: JobHandle) -> Status:
         """The job's present status."""
 
-    def _wait_for(self, handle: JobHandle, timeout: float | None) -> JobHandle:
+    def _wait_for(self, handle: JobHandle, timeout: Seconds | None) -> JobHandle:
         """Waits until the job is finished or the queue closed."""
 
     def _add_done_callback(self, handle: JobHandle, fn: Callable[[JobHandle], object]) -> None:
@@ -111,7 +112,7 @@ class JobHandle(Generic[R_co]):
         """The job's present status; its last known one if the queue has forgotten it."""
         return self._owner._status_of(self)
 
-    def wait(self, timeout: float | None = None) -> Status:
+    def wait(self, timeout: Seconds | None = None) -> Status:
         """Wait until the job is completed, failed or cancelled, or the queue is closed.
 
         Args:
@@ -129,7 +130,7 @@ class JobHandle(Generic[R_co]):
         """Cancel the job; see `JobQueue.cancel`."""
         return self._owner.cancel(self.id)
 
-    def result(self, timeout: float | None = None) -> R_co:
+    def result(self, timeout: Seconds | None = None) -> R_co:
         """What the handler returned; raises the exception that it raised last.
 
         Args:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from ..exact import exact_bytes, exact_str, whole_number
 from ..runtime.clock import SystemClock
-from .checks import ID_LENGTH_MAX, _check_utf8, check_text
+from .checks import ID_LENGTH_MAX, check_text, check_utf8
+from .frozen_dict import FrozenDict
 from .ids import new_id
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 HEADER_BYTES_MAX = 8 * 1024
 RETRIES_MAX = 2**63 - 1  # what the log can hold
-NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+NO_HEADERS: Mapping[str, str] = FrozenDict()
 
 
 class Priority(IntEnum):
@@ -67,17 +68,17 @@ class Job:
         _created: float | None = None,
     ) -> None:
         if type(payload) is not bytes:
-            _check_payload(payload)
+            payload = _exact_payload(payload)
         if id is None:
             id = new_id()
         elif type(id) is not str or not id.isascii() or not 0 < len(id) <= ID_LENGTH_MAX:
-            check_text("id", id)
+            id = check_text("id", id)
         if type(priority) is not Priority:
             priority = _to_priority(priority)
         if handler is not None:
-            check_text("handler", handler)
+            handler = check_text("handler", handler)
         if max_retries is not None:
-            _check_max_retries(max_retries)
+            max_retries = _exact_max_retries(max_retries)
         self._payload = payload
         self._id = id
         self._priority = priority
@@ -129,9 +130,8 @@ class Job:
 
     def with_handler(self, name: str) -> Job:
         """The same job, to be handled by the handler of this name."""
-        check_text("handler", name)
         copy = self._copy()
-        copy._handler = name
+        copy._handler = check_text("handler", name)
         return copy
 
     def with_headers(self, headers: Mapping[str, str]) -> Job:
@@ -154,39 +154,48 @@ class Job:
         return f"<Job {self._id!r} {self._priority.name} handler={self._handler!r}>"
 
 
-def _check_payload(payload: object) -> None:
-    if not isinstance(payload, bytes):
-        raise TypeError(
-            f"payload must be bytes, not {type(payload).__name__}; encode it first, "
-            f"for example json.dumps(...).encode()"
-        )
+def _exact_payload(payload: object) -> bytes:
+    if isinstance(payload, bytes):
+        return exact_bytes(payload)
+    if isinstance(payload, (bytearray, memoryview)):
+        remedy = "write bytes(...) around it, which copies it"
+    else:
+        remedy = "encode it first, for example json.dumps(...).encode()"
+    raise TypeError(f"payload must be bytes, not {type(payload).__name__}; {remedy}")
 
 
 def _to_priority(value: object) -> Priority:
-    if isinstance(value, int) and not isinstance(value, bool) and value in tuple(Priority):
-        return Priority(value)
-    raise ValueError(f"priority must be Priority.HIGH, MEDIUM or LOW, not {value!r}")
+    number = whole_number(value)
+    if number is None or not 0 <= number < len(Priority):
+        raise ValueError(f"priority must be Priority.HIGH, MEDIUM or LOW, not {value!r}")
+    return Priority(number)
 
 
-def _check_max_retries(value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
+def _exact_max_retries(value: object) -> int:
+    number = whole_number(value)
+    if number is None:
         raise TypeError(f"max_retries must be a whole number or None, not {value!r}")
-    if not 0 <= value <= RETRIES_MAX:
-        raise ValueError(f"max_retries must be 0 to {RETRIES_MAX}, not {value}")
+    if not 0 <= number <= RETRIES_MAX:
+        raise ValueError(f"max_retries must be 0 to {RETRIES_MAX}, not {number}")
+    return number
 
 
 def _checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
     if not isinstance(headers, Mapping):
         raise TypeError(f"headers must be a mapping of text to text, not {headers!r}")
-    copy = dict(headers)
-    for key, value in copy.items():
+    exact: dict[str, str] = {}
+    for key, value in dict(headers).items():
         if not all(isinstance(text, str) for text in (key, value)):
             raise TypeError(f"headers map text to text, not {key!r} to {value!r}")
-        _check_utf8("headers", key + value)
-    total = sum(len(key.encode()) + len(value.encode()) for key, value in copy.items())
+        name = exact_str(key)
+        if name in exact:
+            raise ValueError(f"headers have {name!r} twice, as keys of two types")
+        exact[name] = exact_str(value)
+        check_utf8("headers", name + exact[name])
+    total = sum(len(key.encode()) + len(value.encode()) for key, value in exact.items())
     if total > HEADER_BYTES_MAX:
         raise ValueError(f"headers have {total} bytes; at most {HEADER_BYTES_MAX} are allowed")
-    return MappingProxyType(copy)
+    return FrozenDict(exact)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,12 @@ import sys
 import threading
 from functools import partial
 from multiprocessing import spawn
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RejectJobError, RetryJobError
 from ..middleware import Layers, wrapped
 from ..model.context import JobContext, StopRequest
+from ..model.frozen_dict import FrozenDict
 from ..model.handlers import Handler, HandlerWithin
 from ..model.job import Job
 from ..runtime.parking import Parker
@@ -190,7 +190,7 @@ def _sleep(parker: Parker, seconds: float) -> None:
 def _made(slots: dict[str, object]) -> Job:
     job = Job.__new__(Job)
     for slot, value in slots.items():
-        setattr(job, slot, MappingProxyType(value) if isinstance(value, dict) else value)
+        setattr(job, slot, FrozenDict(value) if isinstance(value, dict) else value)
     return job
 
 

@@ -126,7 +126,7 @@ class WorkerPool:
         deadline = SystemClock.monotonic() + timeout
         for thread in threads:
             if thread.is_alive():  # a thread that is only about to start cannot be waited for
-                thread.join(max(0.0, deadline - SystemClock.monotonic()))
+                thread.join(min(max(0.0, deadline - SystemClock.monotonic()), timeout))
 
 
 def _stack_of(thread: threading.Thread) -> str:

@@ -10,8 +10,10 @@ been handed to the log. All floats must be finite.
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+import math
+from typing import Annotated, Any, TypeAlias
 
+from ...exact import exact_str, real_number, whole_number
 from .base import Meta, Struct
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "Record",
     "Requeued",
     "Retried",
+    "made_plain",
     "payload_bytes",
     "payload_fields",
 ]
@@ -137,6 +140,29 @@ class Crashed(_Record, tag="crashed"):
 Record: TypeAlias = (
     Enqueued | Retried | Completed | Failed | Cancelled | Requeued | Discarded | Crashed
 )
+
+
+def made_plain(record: Record) -> Record:
+    """The same outcome, with what no log can hold made into what it can.
+
+    Text is kept as far as UTF-8 can hold it. What is no number is 0.
+    """
+    fields: dict[str, Any] = {
+        name: _plain(name, getattr(record, name)) for name in record.__struct_fields__
+    }
+    return type(record)(**fields)
+
+
+def _plain(name: str, value: object) -> object:
+    if value is None:
+        return None
+    if name in {"error", "traceback"}:
+        text = exact_str(value) if isinstance(value, str) else f"<a {type(value).__name__}>"
+        return text.encode("utf-8", "backslashreplace").decode()
+    if name in {"at", "started", "due", "delay"}:
+        number = real_number(value)
+        return number if number is not None and math.isfinite(number) else 0.0
+    return whole_number(value) or 0
 
 
 def payload_fields(payload: bytes) -> tuple[str, bytes]:

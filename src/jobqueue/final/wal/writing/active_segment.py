@@ -16,7 +16,7 @@ from ...errors import LogWriteError
 from ..appender import open_appender
 from ..files import path_in
 from ..format.base import HAVE_MSGSPEC
-from ..format.codec import BATCH_BYTES_MAX, encode_batch, encode_header
+from ..format.codec import BATCH_BYTES_MAX, UnencodableError, encode_batch, encode_header
 from ..libc import error_of
 from ..names import segment_name
 from .batch import LogStats
@@ -95,7 +95,10 @@ class ActiveSegment:
         if self._is_sealed or not window.is_memory or len(batch.records) > INLINE_RECORDS_MAX:
             return False
         number = self.number + 1
-        data = encode_batch(batch.records, number, self.synced)
+        try:
+            data = encode_batch(batch.records, number, self.synced)
+        except UnencodableError:
+            return False  # the log's thread sorts it out
         size = len(data)
         end = appender.position + size
         place = window.place(appender.position, size)
@@ -125,6 +128,7 @@ class ActiveSegment:
         Records that are more than any reader takes for one batch become several.
 
         Raises:
+            UnencodableError: some records cannot be encoded; nothing was written.
             OSError: as on a full disk; nothing of the batch is left.
             LogWriteError: some of it may be left, or an fsync failed: the end of this log.
         """
@@ -216,7 +220,7 @@ class ActiveSegment:
                 self._files.unlink(self._path_of(self.segment + 1))
             return
         self.sync()  # guard: first fsync of sealing
-        self._append(encode_batch((), self.number + 1, self.synced), 0)
+        self._append(encode_batch([], self.number + 1, self.synced), 0)
         self.sync()  # guard: second fsync of sealing
         self._is_sealed = True
 

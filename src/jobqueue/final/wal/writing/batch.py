@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ...errors import LogWriteError, again
-from ..format.record import Enqueued, Requeued
+from ..format.record import Enqueued, Requeued, made_plain
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..format.record import Record
     from .callbacks import Parker
 
@@ -21,7 +23,7 @@ _CALLS = (Enqueued, Requeued)
 class OpenBatch:
     """The records that are written together, and the threads that wait for them."""
 
-    __slots__ = ("awaited", "done", "error", "records", "told", "urgent", "waiters")
+    __slots__ = ("awaited", "done", "error", "records", "refused", "told", "urgent", "waiters")
 
     def __init__(self) -> None:
         self.records: list[Record] = []
@@ -34,6 +36,8 @@ class OpenBatch:
         self.waiters: list[Parker] = []
         self.done = False
         self.error: LogWriteError | None = None
+        self.refused: dict[int, LogWriteError] = {}
+        """Why single calls of it failed, by the numbers of their jobs."""
 
     def has_calls(self) -> bool:
         """Whether it holds more than outcomes."""
@@ -43,6 +47,31 @@ class OpenBatch:
         """The records that no call waits for."""
         return [record for record in self.records if not isinstance(record, _CALLS)]
 
+    def leave_out(self, errors: Mapping[int, Exception]) -> list[Record]:
+        """With the lock: do without the records that cannot be encoded.
+
+        A call fails for it, alone. An outcome has happened; it is recorded as far as can be.
+
+        Args:
+            errors: what is wrong with them, by their places.
+
+        Returns:
+            The records of the calls that fail.
+        """
+        calls = [place for place in errors if isinstance(self.records[place], _CALLS)]
+        for place in calls:
+            error, number = errors[place], self.records[place].job
+            self.refused[number] = LogWriteError(
+                errno.EINVAL, f"the job's record cannot be encoded: {_described(error)}"
+            )
+        left_out = [self.records[place] for place in calls]
+        self.records = [
+            made_plain(record) if place in errors else record
+            for place, record in enumerate(self.records)
+            if place not in calls
+        ]
+        return left_out
+
     def end(self, error: LogWriteError | None) -> None:
         """With the lock: wake the threads that wait. Twice does no harm."""
         self.error = error
@@ -50,11 +79,18 @@ class OpenBatch:
         for waiter in self.waiters:
             waiter.unpark()
 
-    def wait(self, lock: threading.RLock, parker: Parker, timeout: float | None = None) -> None:
+    def wait(
+        self,
+        lock: threading.RLock,
+        parker: Parker,
+        timeout: float | None = None,
+        number: int = 0,
+    ) -> None:
         """Wait until the batch is done, at most so many seconds. Without the lock, which guards it.
 
         Args:
             parker: a new one, in which the calling thread sleeps.
+            number: names the job that the caller waits for, if it is one.
 
         Raises:
             LogWriteError: it could not be brought to its level of durability.
@@ -67,8 +103,9 @@ class OpenBatch:
             else:
                 parker.unpark()
         parker.park(timeout)
-        if self.error is not None:
-            raise again(self.error)
+        error = self.error or self.refused.get(number)
+        if error is not None:
+            raise again(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +140,10 @@ class LogOptions:
     bytes_before: int
     files_before: int
     status_retention: int
+
+
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def as_write_error(error: BaseException, directory: str) -> LogWriteError:

@@ -13,6 +13,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from ...errors import LogWriteError
+from ..format.codec import UnencodableError
 from .active_segment import ActiveSegment, FsyncError
 from .batch import LogOptions, OpenBatch, as_write_error
 from .compactor import Compactor
@@ -195,7 +196,7 @@ class LogThread:
             if seconds <= 0:
                 break
             self._asleep_until = until
-            self._work.wait(None if until == NEVER else seconds)
+            self._work.wait(None if until == NEVER else min(seconds, threading.TIMEOUT_MAX))
         self._asleep_until = 0.0
 
     def _is_wanted(self) -> bool:
@@ -226,7 +227,7 @@ class LogThread:
         """Write the batch and fsync what is to be; returns what went wrong."""
         try:
             if batch is not None and batch.records:  # or a leader has copied it
-                self._active.write(batch.records)
+                self._write(batch)
                 must_sync = self._written(batch) or must_sync
             if must_sync:
                 self._active.sync()
@@ -242,6 +243,17 @@ class LogThread:
             self._refuse(batch, refusal)
             return refusal
         return None
+
+    def _write(self, batch: OpenBatch) -> None:
+        try:
+            self._active.write(batch.records)
+        except UnencodableError as error:
+            # guard: what cannot be encoded fails alone
+            #   without: raise OSError(error) from error
+            with self._lock:
+                for record in batch.leave_out(error.errors):
+                    self._on_durable([record], batch.refused[record.job], False)
+            self._active.write(batch.records)
 
     def _written(self, batch: OpenBatch) -> bool:
         """A batch is written: end it, unless it needs an fsync first: then return `True`."""

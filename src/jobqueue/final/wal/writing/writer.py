@@ -113,10 +113,10 @@ class LogWriter(LogThread):
 
     # ── callers' threads, without the lock ───────────────────────────────────────────────────
 
-    def wait(self, batch: OpenBatch) -> None:
+    def wait(self, batch: OpenBatch, number: int = 0) -> None:
         """Wait until the batch is done; see `OpenBatch.wait`."""
         if not (self._is_fsync and self._lead(batch)):
-            batch.wait(self._lock, self._new_parker())
+            batch.wait(self._lock, self._new_parker(), number=number)
 
     def _lead(self, batch: OpenBatch) -> bool:
         """Bring the batch to the disk on its caller's thread, if no other thread is at it.

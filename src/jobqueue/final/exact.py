@@ -1,0 +1,84 @@
+"""Values that users hand in, as the exact built-in types that the queue works with.
+
+A value of a subclass (as numpy, lxml and markupsafe have them) passes each `isinstance`, and fails
+later where only the exact type will do: in the log's encoder. Its overridden methods would also run
+wherever the queue compares or formats it, with the mutex held. So it is converted on entry, by a
+method of the built-in type itself, which no subclass can override. What is exact is left as it is.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import sys
+import threading
+from datetime import timedelta
+from numbers import Integral, Real
+from typing import TypeAlias
+
+Seconds: TypeAlias = float | timedelta
+"""A time as users may give it."""
+
+SECONDS_MAX = threading.TIMEOUT_MAX
+"""The longest time that a thread can wait, some 292 years: what is longer is as long as this."""
+
+_WHOLE_MAX = int(sys.float_info.max)
+
+
+def exact_str(text: str) -> str:
+    """The text as a `str`."""
+    return text if type(text) is str else str.__str__(text)
+
+
+def exact_bytes(octets: bytes) -> bytes:
+    """The bytes as `bytes`."""
+    return octets if type(octets) is bytes else bytes.__bytes__(octets)
+
+
+def whole_number(value: object) -> int | None:
+    """The value as an `int`; `None` if it is no whole number. `bool` is none."""
+    if type(value) is int:
+        return value
+    if isinstance(value, int):
+        return None if isinstance(value, bool) else int.__int__(value)
+    return int.__int__(operator.index(value)) if isinstance(value, Integral) else None
+
+
+def real_number(value: object) -> float | None:
+    """The value as a `float`; `None` if it is no number. `bool` is none.
+
+    A whole number that is beyond all floats is the last of them.
+    """
+    if type(value) is float:
+        return value
+    if isinstance(value, float):
+        return float.__float__(value)
+    whole = whole_number(value)
+    if whole is not None:
+        return float(max(-_WHOLE_MAX, min(whole, _WHOLE_MAX)))
+    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else None
+
+
+def check_seconds(name: str, value: object, alternative: str = "") -> float:
+    """A time in seconds, or as a `timedelta`, as a `float`: the one place that checks seconds.
+
+    Args:
+        name: what the time is called in errors.
+        value: a number >= 0, or a `timedelta`. More than `SECONDS_MAX` means for ever.
+        alternative: what else would do, for errors.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is negative, infinite or nan.
+    """
+    if isinstance(value, timedelta):
+        seconds: float | None = timedelta.total_seconds(value)
+    else:
+        seconds = real_number(value)
+    if seconds is not None and 0 <= seconds < math.inf:
+        return min(seconds, SECONDS_MAX)
+    wanted = f"number of seconds >= 0, or a timedelta {alternative}".rstrip()
+    if seconds is None:
+        raise TypeError(f"{name} must be a {wanted}, not {value!r}")
+    shown = value if type(value) in {int, timedelta} else seconds
+    raise ValueError(f"{name} must be a finite {wanted}, not {shown!r}")
