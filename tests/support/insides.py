@@ -216,6 +216,12 @@ def set_retries(handle: JobHandle, retries: int) -> None:
     handle._job._retries = retries
 
 
+def spoil(job: Job) -> Job:
+    """Have a job hold what no codec can encode, as no argument of a user can any more."""
+    job._headers = {"trace": object()}  # type: ignore[dict-item]  # that is the point
+    return job
+
+
 def recorded_statuses(handle: type[JobHandle]) -> Seam:
     """Where every handle keeps its status."""
     return handle, "_status"

@@ -239,6 +239,8 @@ class JobQueue(Steering):
             EnqueueTimeoutError, QueueClosedError, LogWriteError: as for `enqueue`; the error's
                 `accepted` lists the handles of the jobs that were accepted before.
         """
+        if timeout is not None:
+            timeout = check_seconds("timeout", timeout)
         return self._admission.enqueue_many(jobs, timeout)
 
     def enqueue_with_handler(

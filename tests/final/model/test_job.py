@@ -96,6 +96,12 @@ def test_payload_that_is_not_bytes_is_refused_with_its_type(payload: Any) -> Non
         Job(payload)
 
 
+@pytest.mark.parametrize("payload", [bytearray(b"a"), memoryview(b"a")])
+def test_a_payload_that_could_be_changed_is_refused_with_what_to_write(payload: Any) -> None:
+    with pytest.raises(TypeError, match=r"write bytes\(\.\.\.\)"):
+        Job(payload)
+
+
 def test_payload_of_a_subclass_of_bytes_is_bytes() -> None:
     class Blob(bytes):
         pass

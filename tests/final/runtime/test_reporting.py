@@ -9,7 +9,7 @@ from types import FunctionType
 import pytest
 
 from jobqueue.final import Config, Job, JobContext, JobQueue, Status
-from jobqueue.final.model.checks import check_seconds
+from jobqueue.final.exact import check_seconds
 from jobqueue.final.runtime.reporting import begun_in_handler
 from tests.support.waiting import PATIENCE
 

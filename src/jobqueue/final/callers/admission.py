@@ -213,17 +213,15 @@ class Admission:
                 if seat is not None:
                     seat.waiting = False
 
-    def enqueue_many(self, jobs: Iterable[Job], timeout: Seconds | None) -> list[JobHandle]:
+    def enqueue_many(self, jobs: Iterable[Job], timeout: float | None) -> list[JobHandle]:
         """See `JobQueue.enqueue_many`."""
-        return self.accept_all(self.check_all(jobs, timeout), timeout)
+        return self.accept_all(self.check_all(jobs), timeout)
 
-    def check_all(self, jobs: Iterable[Job], timeout: float | None) -> list[Job]:
+    def check_all(self, jobs: Iterable[Job]) -> list[Job]:
         """The jobs; raises if one of them cannot be accepted now, whether or not there is room."""
         batch_of_jobs = list(jobs)
         for job in batch_of_jobs:
             self.check(job)
-        if timeout is not None:
-            timeout = check_seconds("timeout", timeout)
         check_reentry(self._placement.mutex)
         self._refuse_repeated(batch_of_jobs)
         return batch_of_jobs

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable
 
+    from ..exact import Seconds
     from ..middleware import Layer
     from ..model.handle import JobHandle
     from ..model.handlers import Handler
@@ -40,8 +41,8 @@ class AdmissionThroughMiddleware(Admission):
     def enqueue(
         self,
         job: Job,
-        timeout: float | None,
-        delay: float,
+        timeout: Seconds | None,
+        delay: Seconds,
         cancel: threading.Event | None,
         call: Handler | None = None,
     ) -> JobHandle:
@@ -53,7 +54,7 @@ class AdmissionThroughMiddleware(Admission):
 
     def enqueue_many(self, jobs: Iterable[Job], timeout: float | None) -> list[JobHandle]:
         """See `JobQueue.enqueue_many`."""
-        checked = self.check_all(jobs, timeout)
+        checked = self.check_all(jobs)
         deadline = None if timeout is None else SystemClock.monotonic() + timeout
         accept = super().enqueue_many
 

@@ -342,3 +342,12 @@ def test_without_msgspec_records_are_folded_into_jobs(
     state.apply(bare_record.Completed(1, 3.0, 2.0, 1))
     assert (state.jobs[1].status, state.jobs[1].retries) == ("completed", 1)
     assert state.jobs[1].enqueued.payload == ""
+
+
+def test_encoding_a_tuple_of_records_leaks_nothing() -> None:
+    for records in ((), (Discarded(1),)):
+        encode_batch(records, 1, 0)
+        before = sys.getallocatedblocks()
+        for _ in range(1000):
+            encode_batch(records, 1, 0)
+        assert sys.getallocatedblocks() - before < 500

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, TypeAlias
 
-from ...exact import exact_str, real_number, whole_number
+from ...exact import exact_bytes, exact_str, real_number, whole_number
 from .base import Meta, Struct
 
 __all__ = [
@@ -143,7 +143,7 @@ Record: TypeAlias = (
 
 
 def made_plain(record: Record) -> Record:
-    """The same outcome, with what no log can hold made into what it can.
+    """The same record, with what no log can hold made into what it can.
 
     Text is kept as far as UTF-8 can hold it. What is no number is 0.
     """
@@ -156,13 +156,22 @@ def made_plain(record: Record) -> Record:
 def _plain(name: str, value: object) -> object:
     if value is None:
         return None
-    if name in {"error", "traceback"}:
-        text = exact_str(value) if isinstance(value, str) else f"<a {type(value).__name__}>"
-        return text.encode("utf-8", "backslashreplace").decode()
-    if name in {"at", "started", "due", "delay"}:
+    if name in {"error", "traceback", "id", "handler", "payload"}:
+        return _plain_text(value)
+    if name in {"at", "started", "due", "delay", "created"}:
         number = real_number(value)
         return number if number is not None and math.isfinite(number) else 0.0
+    if name == "headers":
+        pairs = value.items() if isinstance(value, dict) else ()
+        return {_plain_text(key): _plain_text(text) for key, text in pairs}
+    if name == "binary":
+        return exact_bytes(value) if isinstance(value, bytes) else b""
     return whole_number(value) or 0
+
+
+def _plain_text(value: object) -> str:
+    text = exact_str(value) if isinstance(value, str) else f"<{type(value).__name__}>"
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def payload_fields(payload: bytes) -> tuple[str, bytes]:

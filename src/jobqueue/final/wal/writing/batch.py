@@ -47,30 +47,32 @@ class OpenBatch:
         """The records that no call waits for."""
         return [record for record in self.records if not isinstance(record, _CALLS)]
 
-    def leave_out(self, errors: Mapping[int, Exception]) -> list[Record]:
-        """With the lock: do without the records that cannot be encoded.
+    def sort_out(self, errors: Mapping[int, Exception], *, fail_calls: bool) -> list[Record]:
+        """With the lock: make the batch one that can be encoded.
 
-        A call fails for it, alone. An outcome has happened; it is recorded as far as can be.
+        A call fails for its record, alone. What has happened, as an outcome has, is recorded as
+        far as can be.
 
         Args:
-            errors: what is wrong with them, by their places.
+            errors: what is wrong with the records that cannot be encoded, by their places.
+            fail_calls: whether calls wait for it. If not (under "async"), their jobs are accepted.
 
         Returns:
             The records of the calls that fail.
         """
-        calls = [place for place in errors if isinstance(self.records[place], _CALLS)]
-        for place in calls:
-            error, number = errors[place], self.records[place].job
-            self.refused[number] = LogWriteError(
-                errno.EINVAL, f"the job's record cannot be encoded: {_described(error)}"
-            )
-        left_out = [self.records[place] for place in calls]
-        self.records = [
-            made_plain(record) if place in errors else record
-            for place, record in enumerate(self.records)
-            if place not in calls
-        ]
-        return left_out
+        failed: list[Record] = []
+        kept: list[Record] = []
+        for place, record in enumerate(self.records):
+            error = errors.get(place)
+            if error is None:
+                kept.append(record)
+            elif fail_calls and isinstance(record, _CALLS):
+                failed.append(record)
+                self.refused[record.job] = _unencodable(error)
+            else:
+                kept.append(made_plain(record))
+        self.records = kept
+        return failed
 
     def end(self, error: LogWriteError | None) -> None:
         """With the lock: wake the threads that wait. Twice does no harm."""
@@ -142,8 +144,12 @@ class LogOptions:
     status_retention: int
 
 
-def _described(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+def _unencodable(error: Exception) -> LogWriteError:
+    return LogWriteError(
+        errno.EINVAL,
+        f"the record of this job cannot be encoded ({type(error).__name__}: {error}); "
+        f"its call alone has failed",
+    )
 
 
 def as_write_error(error: BaseException, directory: str) -> LogWriteError:

@@ -248,12 +248,13 @@ class LogThread:
         try:
             self._active.write(batch.records)
         except UnencodableError as error:
-            # guard: what cannot be encoded fails alone
-            #   without: raise OSError(error) from error
-            with self._lock:
-                for record in batch.leave_out(error.errors):
-                    self._on_durable([record], batch.refused[record.job], False)
+            self._sort_out(batch, error)  # guard: what cannot be encoded fails alone
             self._active.write(batch.records)
+
+    def _sort_out(self, batch: OpenBatch, error: UnencodableError) -> None:
+        with self._lock:
+            for record in batch.sort_out(error.errors, fail_calls=not self.is_async):
+                self._on_durable([record], batch.refused[record.job], False)
 
     def _written(self, batch: OpenBatch) -> bool:
         """A batch is written: end it, unless it needs an fsync first: then return `True`."""
