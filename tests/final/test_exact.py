@@ -209,6 +209,7 @@ def test_an_id_that_is_no_text_is_refused(memory: Store, id: Any) -> None:
 
 @every_log
 def test_values_of_subclasses_are_found_at_the_next_start(log_store: Store) -> None:
+    """Fault 50 of docs/reliability.md."""
     mail = HostileText("mail")
     jq = log_store.open(start=False, fsync_interval=HostileFloat(0.05))
     jq.register(HostileText("other"), len)
@@ -251,6 +252,7 @@ def test_a_retry_after_a_delay_of_a_subclass_is_recorded(
 
 @pytest.mark.parametrize("value", FOR_EVER, ids=lambda v: f"{v}"[:9])
 def test_every_wait_may_be_for_ever(log_store: Store, value: Any) -> None:
+    """Fault 52 of docs/reliability.md."""
     def naps(_payload: bytes, context: JobContext) -> bool:
         return context.wait(value)
 

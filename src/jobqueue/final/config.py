@@ -37,7 +37,7 @@ _CHOICES = {"durability": ("async", "write", "fsync"), "executor": ("thread", "p
 class Config:
     """Settings of a `JobQueue`; immutable, and checked when made.
 
-    Times are in seconds, sizes in bytes.
+    Times are in seconds, or given as a `timedelta`; sizes are in bytes.
 
     Attributes:
         num_workers: worker threads.

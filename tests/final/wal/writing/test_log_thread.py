@@ -44,6 +44,7 @@ def test_a_job_that_cannot_be_encoded_fails_its_own_call_only(log_store: Store) 
 
 @pytest.mark.parametrize("log_store", ["write", "fsync"], indirect=True)
 def test_its_neighbours_in_the_batch_are_accepted(log_store: Store) -> None:
+    """Fault 51 of docs/reliability.md."""
     jq = log_store.open(len, start=False)
     jobs = [Job(id="before"), insides.spoil(Job(id="odd")), Job(id="after")]
     with pytest.raises(LogWriteError, match="cannot be encoded") as caught:
@@ -67,6 +68,7 @@ def test_what_was_accepted_already_is_recorded_as_far_as_can_be(log_store: Store
 
 @every_log
 def test_an_outcome_that_cannot_be_encoded_is_recorded_as_far_as_can_be(log_store: Store) -> None:
+    """Fault 51 of docs/reliability.md."""
     class Text(str):
         __slots__ = ()
 
