@@ -253,6 +253,7 @@ def test_a_retry_after_a_delay_of_a_subclass_is_recorded(
 @pytest.mark.parametrize("value", FOR_EVER, ids=lambda v: f"{v}"[:9])
 def test_every_wait_may_be_for_ever(log_store: Store, value: Any) -> None:
     """Fault 52 of docs/reliability.md."""
+
     def naps(_payload: bytes, context: JobContext) -> bool:
         return context.wait(value)
 

@@ -69,6 +69,7 @@ def test_what_was_accepted_already_is_recorded_as_far_as_can_be(log_store: Store
 @every_log
 def test_an_outcome_that_cannot_be_encoded_is_recorded_as_far_as_can_be(log_store: Store) -> None:
     """Fault 51 of docs/reliability.md."""
+
     class Text(str):
         __slots__ = ()
 
