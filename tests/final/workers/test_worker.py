@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import decimal
 import logging
 import threading
 import time
+import weakref
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -449,3 +452,67 @@ def test_handler_that_overran_may_wait_for_room_that_its_stand_in_makes(
     blocker.gate.set()
     assert eventually(lambda: "inner" in insides.status_map(jq))
     assert jq.handle("inner").wait(PATIENCE) is Status.COMPLETED
+
+
+# ── context variables ────────────────────────────────────────────────────────────────────────
+
+
+VARIABLE: ContextVar[str] = ContextVar("VARIABLE", default="unset")
+
+
+def test_no_attempt_sees_what_another_one_set_in_its_context(memory: Store) -> None:
+    """Fault 61 of docs/reliability.md."""
+
+    def leave(payload: bytes) -> tuple[str, int]:
+        seen = (VARIABLE.get(), decimal.getcontext().prec)
+        VARIABLE.set("left")
+        decimal.getcontext().prec = 3
+        return seen
+
+    jq = memory.open(leave, num_workers=1)
+    handles = [jq.enqueue(Job()) for _ in range(3)]
+    prec = decimal.DefaultContext.prec
+    assert [handle.result(PATIENCE) for handle in handles] == [("unset", prec)] * 3
+
+
+def test_neither_a_retry_nor_an_attempt_with_the_context_sees_what_one_that_failed_set(
+    memory: Store,
+) -> None:
+    seen: list[str] = []
+
+    def fail(payload: bytes, context: JobContext) -> None:
+        seen.append(VARIABLE.get())
+        VARIABLE.set("left")
+        raise ValueError("boom")
+
+    jq = memory.open(fail, num_workers=1, max_retries=2, base_delay=0)
+    assert jq.enqueue(Job()).wait(PATIENCE) is Status.FAILED
+    assert seen == ["unset"] * 3
+
+
+def test_an_attempt_sees_nothing_of_the_context_in_which_queue_and_job_were_made(
+    memory: Store,
+) -> None:
+    token = VARIABLE.set("request 7")
+    try:
+        jq = memory.open(lambda payload: VARIABLE.get())
+        assert jq.enqueue(Job()).result(PATIENCE) == "unset"
+    finally:
+        VARIABLE.reset(token)
+
+
+def test_nothing_is_kept_of_the_context_of_an_attempt_that_has_ended(memory: Store) -> None:
+    """Fault 61 of docs/reliability.md."""
+
+    class Kept:
+        pass
+
+    held: ContextVar[Kept] = ContextVar("held")
+
+    def hold(payload: bytes) -> weakref.ref[Kept]:
+        held.set(Kept())
+        return weakref.ref(held.get())
+
+    result = memory.open(hold).enqueue(Job()).result(PATIENCE)
+    assert isinstance(result, weakref.ref)
+    assert eventually(lambda: result() is None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+from contextvars import Context
 from typing import TYPE_CHECKING
 
 from ..errors import RejectJobError, RetryJobError
@@ -98,7 +99,7 @@ class Outcomes:
     def tell(self, handle: JobHandle) -> None:
         """Call the callbacks of a job that has ended; whatever they raise. Without the mutex."""
         try:
-            self._endings.tell(handle)
+            Context().run(self._endings.tell, handle)
         except BaseException as error:  # noqa: BLE001  # raised by a user's code: the thread lives on
             report(logging.ERROR, f"a callback of job {handle.id!r} was interrupted", error)
 

@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import threading
+from contextvars import Context
 from functools import partial
 from multiprocessing import spawn
 from typing import TYPE_CHECKING, Any
@@ -139,9 +140,10 @@ class _Server:
                 self._handlers[number] = self._importer.load(pickle.loads(body))
                 return wire.LOADED, b""
             if kind == wire.RUN:
-                result = self._handlers[number].function(body)
+                result = Context().run(self._handlers[number].function, body)
             else:
-                result = self._run_with_context(self._handlers[number], pickle.loads(body))
+                assignment = pickle.loads(body)
+                result = Context().run(self._run_with_context, self._handlers[number], assignment)
         except BaseException as error:  # noqa: BLE001  # whatever a handler may raise
             return wire.RAISED, _pack(error)
         if result is None:

@@ -4,6 +4,10 @@ An attempt is a pipeline of small steps: take and start, equip (context, deadlin
 held), settle. Take and start are one step under the mutex, together with the end of the attempt
 before.
 
+Each attempt runs in a context (`contextvars`) of its own, which is empty at first. A copy of the
+context in which the queue was made would tell all jobs of whatever request was served just then,
+and would be another one after a restart. A context that is still empty at the end serves again.
+
 Guarantees: whatever a handler raises, the worker lives on. The worker keeps nothing of a job
 while it waits for the next.
 Relies on: the queue's mutex, taken here.
@@ -12,6 +16,7 @@ Relies on: the queue's mutex, taken here.
 from __future__ import annotations
 
 import threading
+from contextvars import Context
 from typing import TYPE_CHECKING, Protocol
 
 from ..model.context import JobContext, StopRequest
@@ -69,6 +74,7 @@ class Worker:
         monotonic, time = placement.clock.monotonic, placement.clock.time
         done: JobHandle | None = None
         result: object = None
+        context = Context()
         while True:
             try:
                 if mutex.acquire(False):  # mostly so; a function call for this would be dear
@@ -101,13 +107,16 @@ class Worker:
                 del found
             try:
                 if handle._stop is None:
-                    result = handler.function(handle._job._payload)
+                    result = context.run(handler.function, handle._job._payload)
                 else:
-                    result = self._call_equipped(handle, handle._stop, handler)
+                    result = context.run(self._call_equipped, handle, handle._stop, handler)
                 done = handle
             except BaseException as error:  # noqa: BLE001  # whatever a handler may raise
                 outcomes.raised(seat, handle, begun_in_handler(error))
             del handle, handler  # also what a job's own handler holds
+            # guard: what an attempt leaves in its context is not seen by the next
+            if context:
+                context = Context()
 
     def _await_job(self) -> tuple[JobHandle, Handler] | None:
         """Sleep until there is a job, and start it; `None` when the thread is to end."""
