@@ -8,13 +8,12 @@ handlers raise come last.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .exact import check_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from .exact import Seconds
 
@@ -24,10 +23,21 @@ class JobQueueError(Exception):
 
     Attributes:
         accepted: the handles (`JobHandle`) of the jobs that a call had accepted before it failed;
-            only `enqueue_many` fills it.
+            only `enqueue_many` fills it. They belong to this process: a pickled or copied error
+            has none.
     """
 
     accepted: Sequence[Any] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """It is made again without `__init__`, which may take other arguments than it keeps."""
+        arguments = super().__reduce__()[1]
+        kept = {name: value for name, value in self.__dict__.items() if name != "accepted"}
+        return _made_again, (type(self), *arguments), kept
+
+
+def _made_again(kind: type[JobQueueError], *arguments: object) -> JobQueueError:
+    return kind.__new__(kind, *arguments)
 
 
 class ConfigError(JobQueueError, ValueError):
@@ -176,6 +186,3 @@ class RetryJobError(JobQueueError):
     def __init__(self, message: str = "", *, delay: Seconds) -> None:
         self.delay = check_seconds("delay", delay)
         super().__init__(message or f"retry after {self.delay:g} s")
-
-    def __reduce__(self) -> tuple[Callable[..., RetryJobError], tuple[object, ...], dict[str, Any]]:
-        return partial(type(self), delay=self.delay), self.args, self.__dict__

@@ -12,6 +12,7 @@ from collections import deque
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from ..model.frozen_dict import FrozenDict
 from ..model.metrics import COUNTED, LaneMetrics, LogMetrics, Metrics, Quantiles, WorkerMetrics
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def snapshot(
     return Metrics(
         **{name: sum(getattr(meter, name) for meter in meters.values()) for name in COUNTED},
         oldest_wait=max(oldest_waits.values()),
-        by_priority=by_priority,
+        by_priority=FrozenDict(by_priority),
         queue_wait=quantiles(sorted(chain.from_iterable(waits.values()))),
         run_time=quantiles(sorted(chain.from_iterable(runs.values()))),
         workers=workers,

@@ -9,8 +9,8 @@ from __future__ import annotations
 from enum import Enum, auto
 
 
-class Status(Enum):
-    """The state that a job is in."""
+class Status(str, Enum):  # noqa: UP042  # a StrEnum would print as "queued"
+    """The state that a job is in. It is its text too: `Status.QUEUED == "queued"`."""
 
     QUEUED = "queued"
     """In its lane, or waiting for a handler of its name."""
