@@ -265,9 +265,9 @@ class Compacted:
         self.looks = 0
         self._log = log
 
-    def __call__(self, directory: str) -> access.Log:
+    def __call__(self, directory: str, shared: bool) -> access.Log:
         self.looks += 1
-        log: access.Log = _look(directory)
+        log: access.Log = _look(directory, shared)
         if self.looks == 1:
             return access.Log(log.directory, _Vanishing(self._log), log.owner)
         return log

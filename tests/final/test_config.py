@@ -32,6 +32,7 @@ DEFAULTS = {
     "max_payload_bytes": 16 * MIB,
     "executor": "thread",
     "max_crashes": 3,
+    "allow_shared": False,
 }
 SMALLEST = {
     "num_workers": 1,

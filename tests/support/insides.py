@@ -438,6 +438,16 @@ def leave_to_callers(writer: LogWriter) -> None:
     writer._linger = 3600.0
 
 
+def next_look(writer: LogWriter) -> float:
+    """When it is looked whether the log is still there."""
+    return writer._look_due
+
+
+def look(writer: LogWriter, now: float) -> None:
+    """Look whether the log is still there, as the log's thread does."""
+    writer._look(now)
+
+
 def log_thread(jq: JobQueue) -> threading.Thread:
     """The thread that writes the log."""
     return writer(jq)._thread

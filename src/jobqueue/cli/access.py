@@ -15,6 +15,7 @@ from .exits import CommandError, Exit
 from .live import LiveFiles
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Callable, Iterator
 
     from ..final.wal.reading.replay import Replay
@@ -57,17 +58,22 @@ def find_log(path: str) -> str:
     return directory
 
 
-def read_log(path: str, work: Callable[[Log], _T]) -> _T:
+def read_log(arguments: Namespace, work: Callable[[Log], _T]) -> _T:
     """Have a log read by `work`, without a lock; once more if a queue changed it meanwhile.
+
+    Args:
+        arguments: `path`, the log's directory, and `allow_shared`.
+        work: reads it.
 
     Raises:
         CommandError: there is no log, or a later release has written it.
+        PermissionError: it is not this user's alone, and that is not allowed.
     """
-    directory = find_log(path)
+    directory = find_log(arguments.path)
     tries_left = _TRIES
     while True:
         tries_left -= 1
-        log = _look(directory)
+        log = _look(directory, arguments.allow_shared)
         try:
             _check_versions(log)
             return work(log)
@@ -79,26 +85,36 @@ def read_log(path: str, work: Callable[[Log], _T]) -> _T:
                 raise
 
 
-def _look(directory: str) -> Log:
-    owner = Files().owner(path_in(directory, LOCK_NAME))
-    return Log(directory, Files() if owner is None else LiveFiles(), owner)
+def _look(directory: str, shared: bool) -> Log:
+    files = Files()
+    files.shared = shared
+    owner = files.owner(path_in(directory, LOCK_NAME))
+    if owner is not None:
+        files = LiveFiles()
+        files.shared = shared
+    return Log(directory, files, owner)
 
 
 @contextmanager
-def owned_log(path: str) -> Iterator[Log]:
+def owned_log(arguments: Namespace) -> Iterator[Log]:
     """Lock a log, to change it.
+
+    Args:
+        arguments: `path`, the log's directory, and `allow_shared`.
 
     Raises:
         CommandError: there is no log, it is in use, or a later release has written it.
+        PermissionError: it is not this user's alone, and that is not allowed.
     """
-    directory = find_log(path)
+    directory = find_log(arguments.path)
     files = Files()
+    files.shared = arguments.allow_shared
     try:
         lock = files.lock(path_in(directory, LOCK_NAME))
     except LogLockedError as error:
         owner = owner_name(error.pid)
         raise CommandError(
-            Exit.LOCKED, f"{path} is in use by {owner}: close that queue first"
+            Exit.LOCKED, f"{arguments.path} is in use by {owner}: close that queue first"
         ) from error
     try:
         log = Log(directory, files, None)

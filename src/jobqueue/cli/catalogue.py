@@ -19,7 +19,7 @@ def cat(arguments: Namespace) -> Exit:
     """Show the jobs that pass all filters."""
     screen = Screen(as_json=arguments.json)
 
-    jobs, torn = read_log(arguments.path, lambda log: load(log, arguments.status_retention))
+    jobs, torn = read_log(arguments, lambda log: load(log, arguments.status_retention))
     for entry in jobs:
         if _passes(entry, arguments):
             show(screen, entry, full=arguments.full)

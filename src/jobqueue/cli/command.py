@@ -122,6 +122,12 @@ def _add(
     parser.add_argument(
         "--json", action="store_true", help="for scripts: one JSON object a line, in ASCII"
     )
+    parser.add_argument(
+        "--allow-shared",
+        action="store_true",
+        help="also a log that belongs to another user, or that others may write to: whoever can "
+        "write to it can make this command read anything",
+    )
     parser.set_defaults(run=run)
     return parser
 

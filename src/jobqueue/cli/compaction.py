@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def compact(arguments: Namespace) -> Exit:
     """Compact a log that no process uses."""
-    with owned_log(arguments.path) as log:
+    with owned_log(arguments) as log:
         files_before, bytes_before = _size(log)
         _compact(log, arguments.status_retention)
         files_after, bytes_after = _size(log)

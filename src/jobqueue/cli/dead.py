@@ -25,7 +25,7 @@ def dead(arguments: Namespace) -> Exit:
     """List the dead letters, or change some."""
     if arguments.requeue or arguments.discard:
         return _change(arguments)
-    jobs, torn = read_log(arguments.path, lambda log: load(log, arguments.status_retention))
+    jobs, torn = read_log(arguments, lambda log: load(log, arguments.status_retention))
     screen = Screen(as_json=arguments.json)
     for entry in _letters(jobs):
         show(screen, entry, full=arguments.full)
@@ -41,7 +41,7 @@ def _letters(jobs: Jobs) -> list[Entry]:
 
 
 def _change(arguments: Namespace) -> Exit:
-    with owned_log(arguments.path) as log:
+    with owned_log(arguments) as log:
         distrust_memory(log.files, log.directory)
         jobs = Jobs(log, arguments.status_retention)
         letters = _letters(jobs)

@@ -53,10 +53,10 @@ class Examination:
 
 def verify(arguments: Namespace) -> Exit:
     """Walk through all of a log and name whatever is wrong."""
-    result = read_log(arguments.path, _examine)
+    result = read_log(arguments, _examine)
     if result.findings:
         # Once more: a queue may have started, or compacted, under the first look.
-        result = read_log(arguments.path, _examine)
+        result = read_log(arguments, _examine)
     screen = Screen(as_json=arguments.json)
     if screen.as_json:
         screen.tell(_as_json(result))

@@ -70,7 +70,7 @@ class _Report:
 
 def inspect(arguments: Namespace) -> Exit:
     """Show what is in a log."""
-    report = read_log(arguments.path, lambda log: _look_into(log, arguments.status_retention))
+    report = read_log(arguments, lambda log: _look_into(log, arguments.status_retention))
     screen = Screen(as_json=arguments.json)
     if screen.as_json:
         screen.tell(_as_json(report))

@@ -104,7 +104,9 @@ class Jobs:
         for records in self.reading:
             self.state.apply_all(records)
         # Not through `log.files`: the slots end in NULs that count.
-        self.running = read_slots(Files(), log.directory).jobs
+        files = Files()
+        files.shared = log.files.shared
+        self.running = read_slots(files, log.directory).jobs
         self.in_use = log.owner is not None
         self.now = SystemClock.time()
 

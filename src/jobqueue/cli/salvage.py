@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def repair(arguments: Namespace) -> Exit:
     """Salvage a log; the old one stays as it is."""
     screen = Screen(as_json=arguments.json)
-    with owned_log(arguments.path) as log:
+    with owned_log(arguments) as log:
         new = os.path.abspath(arguments.output or f"{log.directory}.repaired")
         try:
             result = salvage(log.files, log.directory, new)

@@ -29,6 +29,7 @@ _WHOLE_NUMBERS = {  # field: smallest value that works
     "max_payload_bytes": 1,
     "max_crashes": 2,
 }
+_SWITCHES = ("allow_shared",)
 _SECONDS = ("base_delay", "max_delay", "fsync_interval", "shutdown_timeout")
 _CHOICES = {"durability": ("async", "write", "fsync"), "executor": ("thread", "process")}
 
@@ -61,6 +62,9 @@ class Config:
         executor: "thread" runs handlers in the worker threads; "process" runs those that can be
             imported by name in as many processes, for work that computes.
         max_crashes: a job that was running at this many process deaths in a row is failed.
+        allow_shared: whether the log's directory and files may belong to other users and be
+            written to by others, as by a group; new ones are made for the group too then. Whoever
+            can write there can have any job run. Without it they are refused.
 
     Raises:
         ConfigError: a field has a value that cannot work; the message names it.
@@ -84,6 +88,7 @@ class Config:
     max_payload_bytes: int = 16 * _MIB
     executor: Executor = "thread"
     max_crashes: int = 3
+    allow_shared: bool = False
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -104,6 +109,8 @@ def _exact(name: str, value: object) -> object:
         return _exact_seconds(name, value)
     if name in _CHOICES:
         return _exact_choice(name, value, _CHOICES[name])
+    if name in _SWITCHES:
+        return _exact_switch(name, value)
     if name == "jitter":
         return _exact_fraction(name, value)
     if name == "job_timeout":
@@ -130,6 +137,12 @@ def _exact_fraction(name: str, value: object) -> float:
     if number is None or not 0 <= number <= 1:
         raise ConfigError(f"{name} must be a number from 0 to 1, not {value!r}")
     return number
+
+
+def _exact_switch(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name} must be True or False, not {value!r}")
+    return value
 
 
 def _exact_choice(name: str, value: object, choices: tuple[str, ...]) -> str:

@@ -340,7 +340,7 @@ def test_a_file_system_that_fails_while_the_log_is_opened_is_told_of(
 def test_windows_is_refused_where_there_is_to_be_a_log(
     log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobqueue.final.wal.files.sys.platform", "win32")
+    monkeypatch.setattr("jobqueue.final.wal.opening.sys.platform", "win32")
 
     with pytest.raises(OSError, match="Windows"):
         _open(log)

@@ -5,6 +5,7 @@ Relies on: the queue's mutex, held by the caller of every method.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from ..model.job import NO_HEADERS
@@ -21,6 +22,8 @@ from ..wal.format.record import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ..model.handle import JobHandle
     from ..runtime.reporting import Failure
     from ..wal.writing.batch import OpenBatch
@@ -43,7 +46,7 @@ class Journal:
         self.writer = writer
         self.is_async = writer.is_async
         """Whether a job may run as soon as its record is in the open batch."""
-        self._next_number = next_number
+        self._next_number = self._first_number = next_number
         self.payload_bytes = 0
         """Of the jobs that are unfinished or failed."""
 
@@ -134,13 +137,19 @@ class Journal:
         self.payload_bytes -= len(letter.job._payload)
         self.dropped(letter.number)
 
-    def unwritten(self) -> set[int]:
-        """Numbers of the jobs that were accepted, or requeued, and the log does not know of it.
+    def lost(self, numbers: Iterable[int]) -> set[int]:
+        """Tell which of these jobs' acceptance, or requeueing, is not in the log.
 
-        Only under "async": elsewhere a job is accepted when its record has been written.
+        Those are that "async" accepted and that could not be written, and at any level those that
+        have been removed with the log's directory, or with the file that this run wrote last. (Of
+        that file nobody knows its first job. So all of this run's are taken to be in it.)
         """
         records = self.writer.unwritten() if self.is_async else ()
-        return {record.job for record in records if isinstance(record, (Enqueued, Requeued))}
+        unwritten = {record.job for record in records if isinstance(record, (Enqueued, Requeued))}
+        first: float = math.inf
+        if (problem := self.writer.problem) is not None and problem.file_gone:
+            first = 0 if problem.directory_gone else self._first_number
+        return {number for number in numbers if number in unwritten or number >= first}
 
     def dropped(self, number: int) -> None:
         """A failed job that was never counted in here was dropped."""

@@ -76,13 +76,21 @@ def open_log(path: str | os.PathLike[str], config: Config, files: Files | None =
     Raises:
         LogLockedError: another queue has it open.
         LogCorruptError: it is damaged; nothing was changed.
+        PermissionError: the directory or a file in it is not this user's alone.
         OSError: the directory cannot be made, read or written; the error names it.
     """
     files = Files() if files is None else files
+    files.shared = config.allow_shared
     directory = os.path.abspath(exact_str(os.fspath(path)))
     files.make_directory(directory)
     lock = files.lock(os.path.join(directory, LOCK_NAME))
     try:
+        if (why := files.why_unlocked(directory)) is not None:
+            report(
+                logging.INFO,
+                f"the log's directory {directory} cannot be locked itself ({why}); the file "
+                f"{LOCK_NAME} in it is, and alone keeps other queues out: nothing may remove it",
+            )
         return _read(files, directory, lock, config.status_retention)
     except BaseException:
         files.unlock(lock)

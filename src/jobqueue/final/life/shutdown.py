@@ -237,19 +237,24 @@ class Lifecycle:
         """Look what the log could not take. The report is final then; a record tells of a loss."""
         journal, status = self._placement.journal, self._placement.status
         with self._mutex:
-            unwritten = set() if journal is None else journal.unwritten()
-            live = [each for each in status.live.values() if each._number in unwritten]
-            lost = len(live) + sum(each.number in unwritten for each in status.dead.values())
+            numbers = [each._number for each in status.live.values()]
+            numbers += [each.number for each in status.dead.values()]
+            lost = set() if journal is None else journal.lost(numbers)
             # guard: what close loses is told
             #   without: if True:
             if journal is None or not lost:
                 self._report = report
                 return
-            left = sum(each._status is not Status.PROCESSING for each in live)
-            report = replace(report, remaining=report.remaining - left, lost=lost)
-            loss = journal.writer.loss(lost)
+            left = sum(
+                each._number in lost and each._status is not Status.PROCESSING
+                for each in status.live.values()
+            )
+            report = replace(report, remaining=report.remaining - left, lost=len(lost))
+            loss = journal.writer.loss(len(lost))
             loss.report = report
-            self._report, self._loss = report, loss
+            self._report = report
+            if journal.is_async:  # at the other levels they had been written, and were removed
+                self._loss = loss
         tell(logging.ERROR, f"the queue is closed; {loss}", loss)
 
     def _stop_threads(self, deadline: float) -> None:
@@ -294,7 +299,7 @@ class Lifecycle:
         self._placement.scheduler.stopped = True  # if a handler forked, its worker goes home
         if self._lock is not None and self._log is not None:
             # guard: a forked child lets go of the lock
-            self._log.files.close(self._lock)  # an inherited copy would keep the log locked
+            self._log.files.disown(self._lock)  # an inherited copy would keep the log locked
         if self._processes is not None:
             self._processes.forked()
 

@@ -14,7 +14,7 @@ from ..errors import LogWriteError
 from .files import PAGE_BYTES, directory_of
 
 if TYPE_CHECKING:
-    from .files import Files, Memory
+    from .files import Files, Memory, Problem
 
 __all__ = [
     "WINDOW_BYTES",
@@ -204,6 +204,10 @@ class Appender:
     def sync_or_raise(self) -> None:
         """Do what `sync` does; see `Files.sync_or_raise`."""
         self._files.sync_or_raise(self._fd)
+
+    def astray(self) -> Problem | None:
+        """Tell what has become of the log; see `Files.astray`."""
+        return self._files.astray(self.path, self._fd)
 
     def finish(self) -> None:
         """Unmap the file, cut it to its length, fsync and close it. Nothing else may follow."""

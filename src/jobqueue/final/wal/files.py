@@ -11,28 +11,25 @@ import ctypes
 import errno
 import mmap
 import os
-import stat
-import sys
-from dataclasses import dataclass
 from functools import partial
 from operator import call
 from typing import TYPE_CHECKING, Protocol
 
-from ..errors import LogLockedError
 from .libc import FDATASYNC as _FDATASYNC
 from .libc import error_of, reserve, sync_portably
-
-if sys.platform != "win32":
-    import fcntl
+from .opening import FULL, Opener, Owner, Problem
+from .place import DIRECTORY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = [
+    "FULL",
     "PAGE_BYTES",
     "Files",
     "Memory",
     "Owner",
+    "Problem",
     "directory_of",
     "name_of",
     "path_in",
@@ -40,15 +37,6 @@ __all__ = [
 
 PAGE_BYTES = mmap.ALLOCATIONGRANULARITY
 """Offsets of maps are multiples of this."""
-
-# guard: files for their owner alone
-#   without: _FILE_MODE = 0o644
-_FILE_MODE = 0o600
-_DIRECTORY_MODE = 0o700
-# O_NONBLOCK: opening a FIFO in place of a log file must not wait for its other end.
-# guard: O_NOFOLLOW
-#   without: _SAFE = 0 | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
-_SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 class Memory(Protocol):
@@ -61,18 +49,12 @@ class Memory(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """The process that holds a lock: its id, or `None` if it cannot be told."""
-
-    pid: int | None
-
-
-class Files:
-    """File system calls of the log. Stateless, so it may be used from any thread.
+class Files(Opener):
+    """File system calls of the log. They may be made from any thread.
 
     All methods but `sync` raise `OSError` as the call does; those that open a file name it.
-    `EINTR` is never seen.
+    `EINTR` is never seen. See `Opener` for how files are found
+    and locked.
     """
 
     def make_directory(self, path: str) -> None:
@@ -102,95 +84,19 @@ class Files:
         """Create a directory for its owner alone; see `make_directory`, which calls it."""
         if os.path.lexists(path):
             raise NotADirectoryError(errno.ENOTDIR, "the log needs a directory, not a file", path)
-        os.mkdir(path, _DIRECTORY_MODE)
-        os.chmod(path, _DIRECTORY_MODE)  # whatever the umask left of it
-
-    def lock(self, path: str) -> int:
-        """Lock the log through the file `path` and write the process id into it.
-
-        `flock`, not `lockf`: it holds within a process too, and closing another descriptor of
-        the file does not drop it.
-
-        Returns:
-            A descriptor, for `unlock`. A forked child shares the lock and must only `close` it.
-
-        Raises:
-            LogLockedError: another owner has it; at once.
-        """
-        _refuse_windows()
-        fd = self._open(path, os.O_RDWR | os.O_CREAT)
-        try:
-            _flock(fd, path)
-            os.fchmod(fd, _FILE_MODE)
-            os.ftruncate(fd, 0)
-            self.write(fd, b"%d\n" % os.getpid(), 0)
-        except BaseException:
-            os.close(fd)
-            raise
-        return fd
-
-    def unlock(self, fd: int) -> None:
-        """Release the lock, even if a forked child still holds a copy of the descriptor."""
-        try:
-            fcntl.flock(fd, fcntl.LOCK_UN)
-        finally:
-            os.close(fd)
-
-    def owner(self, path: str) -> Owner | None:
-        """Tell which process holds the lock on the file `path`, without taking it; `None` if none.
-
-        It looks by asking for a shared lock, which it lets go at once.
-        """
-        _refuse_windows()
-        try:
-            fd = self.open_read(path)
-        except FileNotFoundError:
-            return None
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return Owner(_read_pid(fd))
-        finally:
-            os.close(fd)
-        return None
+        os.mkdir(path, self._directory_mode)
+        os.chmod(path, self._directory_mode)  # whatever the umask left of it
 
     def list_directory(self, path: str) -> list[str]:
         """Return the names in a directory, in no order."""
-        return os.listdir(path)
-
-    def create(self, path: str) -> int:
-        """Create a file that must not exist, for its owner alone, to read and write."""
-        # guard: exclusive creation
-        #   without: fd = self._open(path, os.O_RDWR | os.O_CREAT)
-        fd = self._open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        place = self._places.get(path)
+        if place is None:
+            return os.listdir(path)
+        fd = os.open(".", DIRECTORY, dir_fd=place.fd)  # not its own: two threads would share it
         try:
-            os.fchmod(fd, _FILE_MODE)  # whatever the umask left of it
-        except BaseException:
+            return os.listdir(fd)
+        finally:
             os.close(fd)
-            raise
-        return fd
-
-    def open_read(self, path: str) -> int:
-        """Open a regular file to read; a symbolic link or anything else is refused."""
-        return self._open(path, os.O_RDONLY)
-
-    def open_write(self, path: str) -> int:
-        """Open a regular file to read and write; a symbolic link or anything else is refused."""
-        return self._open(path, os.O_RDWR)
-
-    def _open(self, path: str, flags: int) -> int:
-        try:
-            fd = os.open(path, flags | _SAFE, _FILE_MODE)
-        except OSError as error:
-            if error.errno in (errno.ELOOP, errno.EMLINK):
-                raise OSError(
-                    error.errno, "a symbolic link where a log file should be is refused", path
-                ) from None
-            raise
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            os.close(fd)
-            raise OSError(errno.EINVAL, "a log file must be a regular file", path)
-        return fd
 
     def read(self, fd: int, size: int, offset: int) -> bytes:
         """Read up to `size` bytes at `offset`; empty at the end of the file."""
@@ -232,7 +138,9 @@ class Files:
 
     def size_of(self, path: str) -> int:
         """Return the length of a file in bytes."""
-        return os.lstat(path).st_size
+        name, directory = self._at(path)
+        with _named(path):
+            return os.stat(name, dir_fd=directory, follow_symlinks=False).st_size
 
     def sync(self, fd: int) -> int:
         """Return when the file's data, and the size to find it, are on the disk.
@@ -275,7 +183,8 @@ class Files:
 
     def sync_directory(self, path: str) -> None:
         """Return when the names in a directory are on the disk."""
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        place = self._places.get(path)
+        fd = os.open(path, DIRECTORY) if place is None else os.dup(place.fd)
         try:
             os.fsync(fd)  # guard: fsync of a directory, the call itself
         finally:
@@ -283,11 +192,15 @@ class Files:
 
     def rename(self, old: str, new: str) -> None:
         """Rename a file, replacing what has the new name."""
-        os.rename(old, new)
+        (old_name, old_directory), (new_name, new_directory) = self._at(old), self._at(new)
+        with _named(old):
+            os.rename(old_name, new_name, src_dir_fd=old_directory, dst_dir_fd=new_directory)
 
     def unlink(self, path: str) -> None:
         """Remove a file."""
-        os.unlink(path)
+        name, directory = self._at(path)
+        with _named(path):
+            os.unlink(name, dir_fd=directory)
 
     def size(self, fd: int) -> int:
         """Return the length of the file in bytes."""
@@ -313,19 +226,11 @@ def directory_of(path: str) -> str:
     return os.path.dirname(path)
 
 
-def _refuse_windows() -> None:
-    if sys.platform == "win32":
-        raise OSError(errno.ENOSYS, "persist_path needs Linux or macOS; Windows has no flock")
-
-
-def _flock(fd: int, path: str) -> None:
+@contextlib.contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Have an error name the path, not a name that is relative to a descriptor."""
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # guard: flock
-    except BlockingIOError:
-        raise LogLockedError(os.path.dirname(path), _read_pid(fd)) from None
-
-
-def _read_pid(fd: int) -> int | None:
-    """The process that wrote the lock file last; `None` if the file does not say."""
-    owner = os.pread(fd, 32, 0).strip()
-    return int(owner) if owner.isdigit() else None
+        yield
+    except OSError as error:
+        error.filename = path
+        raise

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from threading import RLock
 
     from ..appender import Appender
-    from ..files import Files
+    from ..files import Files, Problem
     from ..format.record import Record
     from .batch import LogOptions, OpenBatch
 
@@ -223,6 +223,10 @@ class ActiveSegment:
         self._append(encode_batch([], self.number + 1, self.synced), 0)
         self.sync()  # guard: second fsync of sealing
         self._is_sealed = True
+
+    def astray(self) -> Problem | None:
+        """Tell what has become of the log, if its path, lock or end is no longer in its place."""
+        return self._appender.astray()
 
     def compacted(self, files: int, bytes_before: int, bytes_after: int) -> None:
         """A snapshot has replaced so many sealed files. Any thread, without the lock."""

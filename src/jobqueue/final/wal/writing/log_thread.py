@@ -21,13 +21,15 @@ from .compactor import Compactor
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..files import Files
+    from ..files import Files, Problem
     from ..format.record import Record
     from .callbacks import OnDurable, OnEnded, OnFailed, Parker
 
 ASYNC_LINGER_SECONDS = 0.002
 FSYNC_LINGER_SECONDS = 0.05
 RETRY_SECONDS = 0.1
+LOOK_SECONDS = 0.5
+"""How often it is looked whether the log is still there: what was taken away shows within 1 s."""
 NEVER = float("inf")
 _DIED = LogWriteError(errno.EIO, "the log's thread died")
 
@@ -91,6 +93,7 @@ class LogThread:
         self._flushes: list[OpenBatch] = []  # done when all that came before them is fsynced
         self._write_due = NEVER  # when the open batch is to be written at the latest
         self._sync_due = NEVER  # when what is written is to be fsynced at the latest
+        self._look_due = monotonic() + LOOK_SECONDS  # when to look where the log is
         self._asleep_until = 0.0
         self._closing = False
         self._give_up_at = 0.0  # until then a log that closes waits for space
@@ -98,6 +101,8 @@ class LogThread:
         self._given_up: list[Record] = []  # what a log that failed had not written
         self.failure: LogWriteError | None = None
         """Why the log has failed for good."""
+        self.problem: Problem | None = None
+        """What became of a log that was taken away."""
         self.refusal: LogWriteError | None = None
         """Why the last batch could not be written; the next one that can be clears it."""
         self._active = ActiveSegment(files, directory, options, lock, monotonic)
@@ -151,6 +156,7 @@ class LogThread:
             if self.failure is not None:
                 return False
             now = self._monotonic()
+            must_look = self._look_due <= now or bool(self._flushes)
             left, closing, flushes = self._writing, False, list[OpenBatch]()
             if left is None:
                 closing = self._closing
@@ -160,7 +166,9 @@ class LogThread:
             self._leader = self._thread.ident  # of two fsyncs at once only one would tell of EIO
         error: LogWriteError | None = _DIED  # unless it comes out of this
         try:
-            error = self._carry_out(batch, must_sync)
+            error = self._look(now) if must_look else None
+            if error is None:
+                error = self._carry_out(batch, must_sync)
         finally:
             with self._lock:
                 if self._leader == self._thread.ident:  # or a caller has led since the fsync
@@ -206,7 +214,7 @@ class LogThread:
         return bool(self._open.urgent or self._flushes or self._closing or self.failure)
 
     def _next_due(self) -> float:
-        return min(self._write_due, self._sync_due, self._compactor.due)
+        return min(self._write_due, self._sync_due, self._compactor.due, self._look_due)
 
     def _begin(self, now: float, *, everything: bool) -> OpenBatch | None:
         """With the lock: take the open batch, if it is to be written now."""
@@ -239,6 +247,9 @@ class LogThread:
             return failure
         except OSError as error:
             assert batch is not None  # only a write raises this
+            # In a directory that is gone no segment can be made.
+            if (taken := self._look(self._monotonic())) is not None:
+                return taken
             refusal = as_write_error(error, self._directory)
             self._refuse(batch, refusal)
             return refusal
@@ -255,6 +266,19 @@ class LogThread:
         with self._lock:
             for record in batch.sort_out(error.errors, fail_calls=not self.is_async):
                 self._on_durable([record], batch.refused[record.job], False)
+
+    def _look(self, now: float) -> LogWriteError | None:
+        """Look whether the log still is where its path leads; if not, that is its end."""
+        self._look_due = now + LOOK_SECONDS
+        self.problem = self._active.astray()
+        # guard: a log that was taken away has failed
+        #   without: if True:
+        if self.problem is None:
+            return None
+        text = f"the log was taken away while the queue had it open: {self.problem.text}"
+        failure = LogWriteError(errno.ESTALE, text, self._directory)
+        self._break(failure, self._writing)
+        return failure
 
     def _written(self, batch: OpenBatch) -> bool:
         """A batch is written: end it, unless it needs an fsync first: then return `True`."""
@@ -291,6 +315,8 @@ class LogThread:
         """Close the segment for good; after a failed fsync without another one."""
         with self._lock:
             self._await_leader()
+        if self.failure is None:
+            self._look(self._monotonic())
         try:
             if self.failure is None:
                 self._active.seal()

@@ -166,12 +166,9 @@ class LogWriter(LogThread):
         """The error that tells that so many accepted jobs are not in the log. With the lock."""
         cause = self.failure or self.refusal
         problem = "the log's thread did not get to it in time" if cause is None else cause.strerror
-        error = LogWriteError(
-            errno.EIO if cause is None else cause.errno,
-            f"{jobs} accepted {'job is' if jobs == 1 else 'jobs are'} lost, for {problem}; "
-            f'durability="write" accepts no job before it is written',
-            self._directory,
-        )
+        number = errno.EIO if cause is None else cause.errno
+        count = f"{jobs} accepted {'job is' if jobs == 1 else 'jobs are'} lost"
+        error = LogWriteError(number, f"{count}, for {problem}", self._directory)
         error.__cause__ = cause
         return error
 
