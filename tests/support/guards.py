@@ -105,6 +105,14 @@ NOTICED_BY = {
     "busy processes are killed by close": ("tests/final/processes/test_owner.py",),
     "no process is started after close": ("tests/final/processes/test_owner.py",),
     "an idle process that has died is not used": ("tests/final/processes/test_executor.py",),
+    "an idle process that sent something is not used": ("tests/final/processes/test_executor.py",),
+    "a process whose main thread fails ends and says why": (
+        "tests/final/processes/test_executor.py",
+    ),
+    "a frozen program does not start itself": ("tests/final/processes/test_imports.py",),
+    "a program that was started in place of an interpreter starts no more": (
+        "tests/final/processes/test_imports.py",
+    ),
 }
 """Tests that notice, if they are not those that mirror the guard's file."""
 
@@ -118,6 +126,9 @@ SLOW = frozenset(
         "busy processes are killed by close",
         "no process is started after close",
         "an idle process that has died is not used",
+        "an idle process that sent something is not used",
+        "a process whose main thread fails ends and says why",
+        "a program that was started in place of an interpreter starts no more",
         "no fork while a process is started",
         "a forked child closes its copies",
     }

@@ -296,6 +296,13 @@ def limit_of(process: WorkerProcess) -> _Limit:
     return attempt._Limit(process)
 
 
+def slow_import_seconds() -> Seam:
+    """How long an import may take before it is told of."""
+    from jobqueue.final.processes import attempt
+
+    return attempt, "_SLOW_IMPORT_SECONDS"
+
+
 def look_time() -> Seam:
     """How often a process looks whether the other side is gone, as the system takes it."""
     from jobqueue.final.processes import wire

@@ -6,11 +6,14 @@ the job's payload.
 
 from __future__ import annotations
 
+import ctypes
+import dataclasses
 import json
 import os
 import pickle
 import select
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -154,6 +157,73 @@ class LockedRetryError(RetryJobError):
         self.lock = threading.Lock()
 
 
+@dataclasses.dataclass(frozen=True)
+class FrozenError(Exception):
+    """None of its attributes can be set, which also its unpickling tries."""
+
+    code: int
+
+
+class SealedError(Exception):
+    """As a frozen one, but it knows how to be unpickled."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise TypeError(f"{name} cannot be set")
+
+
+def raise_frozen(payload: bytes) -> NoReturn:
+    raise FrozenError(51)
+
+
+def raise_sealed(payload: bytes) -> NoReturn:
+    raise SealedError(51)
+
+
+class _Nameless(type):
+    @property
+    def __name__(cls) -> str:  # type: ignore[override]  # that it fails is what is wanted
+        raise ValueError("no name")
+
+
+class NamelessError(Exception, metaclass=_Nameless):
+    """Cannot even be named."""
+
+
+def raise_nameless_and_leave_thread(payload: bytes) -> NoReturn:
+    leave_thread(payload)
+    raise NamelessError
+
+
+class Unpackable:
+    """Cannot be pickled, and the reason has no text."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise _MuteError
+
+
+class _MuteError(Exception):
+    def __str__(self) -> str:
+        raise SystemExit
+
+
+def return_unpackable(payload: bytes) -> object:
+    return Unpackable()
+
+
+class Exiting:
+    """Ends the program that unpickles it."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return sys.exit, ("not here",)
+
+
+def return_exiting(payload: bytes) -> object:
+    return Exiting()
+
+
 def raise_with_lock(payload: bytes) -> NoReturn:
     raise LockedError("locked")
 
@@ -188,6 +258,67 @@ def die(payload: bytes) -> None:
 
 def die_of_nameless_signal(payload: bytes) -> None:
     os.kill(os.getpid(), signal.SIGRTMIN + 1)
+
+
+def lose_main_thread(payload: bytes) -> None:
+    """End the main thread as C code can, while another goes on."""
+    leave_thread(payload)
+    ctypes.CDLL(None).pthread_exit(None)
+
+
+def set_alarm(payload: bytes) -> int:
+    """Have an exception raised in the main thread after the attempt; another thread goes on."""
+
+    def ring(_number: int, _frame: object) -> NoReturn:
+        raise TimeoutError("late")
+
+    signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    return leave_thread(payload)
+
+
+def _sockets() -> list[int]:
+    """The sockets of this process, all of which are the queue's."""
+    numbers = map(int, os.listdir("/dev/fd"))
+    return [number for number in numbers if _is_socket(number)]
+
+
+def _is_socket(number: int) -> bool:
+    try:
+        return stat.S_ISSOCK(os.fstat(number).st_mode)
+    except OSError:  # the one that listed them
+        return False
+
+
+def write_garbage(payload: bytes) -> None:
+    """Write to file descriptors that this did not open; then hold for longer than any test."""
+    for number in _sockets():
+        os.write(number, b"garbage " * 10)
+    threading.Event().wait()
+
+
+def write_garbage_afterwards(payload: bytes) -> int:
+    """Leave a thread that does so when it is let go."""
+
+    def write() -> None:
+        await_go(payload)
+        for number in _sockets():
+            os.write(number, b"\0")
+        say(payload, "written")
+
+    threading.Thread(target=write, daemon=True).start()
+    return os.getpid()
+
+
+def close_all(payload: bytes) -> None:
+    """Do as a program does that makes itself a daemon."""
+    os.closerange(3, 1000)
+
+
+def give_sockets_away(payload: bytes) -> tuple[int, int]:
+    """Start a program that keeps this process's sockets open."""
+    program = subprocess.Popen(["sleep", "60"], pass_fds=_sockets())
+    return os.getpid(), program.pid
 
 
 def leave_thread(payload: bytes) -> int:
@@ -265,11 +396,16 @@ def compute(payload: bytes) -> None:
     sum(range(10**15))
 
 
-def signals(payload: bytes) -> list[str]:
-    """What a program that this starts does with SIGINT and SIGTERM."""
-    code = "import signal; print(signal.getsignal(2), signal.getsignal(15), sep='|')"
+def signals(payload: bytes) -> dict[str, str]:
+    """What a program that this starts does with the signals that a group is sent."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
+    code = f"import signal; print(*map(signal.getsignal, {[*map(signal_number, names)]}), sep='|')"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return run.stdout.strip().split("|")
+    return dict(zip(names, run.stdout.strip().split("|"), strict=True))
+
+
+def signal_number(name: str) -> int:
+    return signal.Signals[name].value
 
 
 def terminate_own_child(payload: bytes) -> int:

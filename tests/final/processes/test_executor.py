@@ -6,6 +6,7 @@ import logging
 import os
 import pickle
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -180,6 +181,18 @@ def test_result_that_cannot_be_unpickled_is_a_failed_attempt_that_says_so(run: R
         handle.result()
 
 
+def test_result_whose_pickling_fails_without_a_text_is_a_failed_attempt(run: Run) -> None:
+    """Fault 61 of docs/reliability.md."""
+    with pytest.raises(WorkerProcessError, match="returned Unpackable, which cannot be pickled"):
+        run(handlers.return_unpackable).result()
+
+
+def test_result_that_would_end_the_program_which_unpickles_it_does_not(run: Run) -> None:
+    """Fault 61 of docs/reliability.md."""
+    with pytest.raises(WorkerProcessError, match="cannot be unpickled: SystemExit: not here"):
+        run(handlers.return_exiting).result()
+
+
 def test_process_is_kept_after_what_could_not_be_brought_back(run: Run) -> None:
     before = run(handlers.pid).result()
     run(handlers.return_lambda)
@@ -250,6 +263,21 @@ def test_exception_that_cannot_be_brought_back_is_told_of(
     trace = jq.info(handle.id).last_traceback
     assert trace is not None
     assert f"in {handler.__name__}" in trace
+
+
+def test_error_whose_attributes_cannot_be_set_comes_back(run: Run, jq: JobQueue) -> None:
+    """Fault 61 of docs/reliability.md."""
+    handle = run(handlers.raise_sealed)
+
+    with pytest.raises(handlers.SealedError, match="51"):
+        handle.result()
+    assert "in raise_sealed" in str(jq.info(handle.id).last_traceback)
+
+
+def test_frozen_error_that_cannot_be_unpickled_is_told_of(run: Run) -> None:
+    """Fault 61 of docs/reliability.md."""
+    with pytest.raises(WorkerProcessError, match=r"FrozenError: 51 .*cannot assign to field"):
+        run(handlers.raise_frozen).result()
 
 
 def test_reject_fails_the_job_at_once(run: Run, jq: JobQueue) -> None:
@@ -469,3 +497,87 @@ def test_death_is_noticed_where_a_forked_process_keeps_the_sockets(stage: Stage)
         assert is_running(left)
         stage.let_go()
         until_gone(left)
+
+
+@pytest.mark.slow
+def test_death_is_noticed_though_a_program_keeps_the_sockets(
+    jq: JobQueue, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = run(handlers.give_sockets_away).result()
+    assert isinstance(told, tuple)
+    pid, program = told
+    os.kill(pid, signal.SIGKILL)
+    until_gone(pid)
+
+    assert run(handlers.pid).result() != pid
+    assert is_running(program)
+    os.kill(program, signal.SIGKILL)
+
+
+# --- processes that cannot go on ------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that are started from here on are looked at more often."""
+    monkeypatch.setattr(*insides.look_time(), struct.pack("ll", 0, 20_000))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    ("handler", "text"),
+    [
+        (handlers.lose_main_thread, "lost its main thread, which ended while others went on, and"),
+        (handlers.raise_nameless_and_leave_thread, "gave up: ValueError: no name"),
+        (handlers.write_garbage, "wrote to its connection with the queue"),
+        (handlers.close_all, "gave up: something closed its connection to the queue"),
+    ],
+)
+def test_process_that_cannot_answer_is_replaced_and_its_attempt_fails_with_the_reason(
+    handler: Callable[..., object], text: str
+) -> None:
+    """Fault 60 of docs/reliability.md."""
+    with open_queue(max_retries=0, job_timeout=30) as jq:
+        pid = jq.enqueue_with_handler(Job(), handlers.pid).result(PATIENCE)
+        assert isinstance(pid, int)
+
+        handle = jq.enqueue_with_handler(Job(), handler)
+
+        with pytest.raises(WorkerProcessError, match=text):
+            handle.result(PATIENCE)
+        until_gone(pid)
+        assert jq.enqueue_with_handler(Job(), handlers.pid).result(PATIENCE) != pid
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick")
+def test_main_thread_that_fails_after_an_attempt_ends_the_process_and_fails_no_attempt(
+    records: Records,
+) -> None:
+    """Fault 60 of docs/reliability.md."""
+    with open_queue(max_retries=0) as jq:
+        pid = jq.enqueue_with_handler(Job(), handlers.set_alarm).result(PATIENCE)
+        assert isinstance(pid, int)
+        until_gone(pid)
+
+        assert jq.enqueue_with_handler(Job(), handlers.pid).result(PATIENCE) != pid
+
+    text = "a process that waited for a job gave up: TimeoutError: late"
+    assert records.next().getMessage() == text
+
+
+@pytest.mark.slow
+def test_process_that_sent_what_it_was_not_asked_for_is_replaced_and_fails_no_attempt(
+    stage: Stage, records: Records
+) -> None:
+    """Fault 60 of docs/reliability.md."""
+    with open_queue(max_retries=0) as jq:
+        handle = jq.enqueue_with_handler(Job(stage.payload), handlers.write_garbage_afterwards)
+        pid = handle.result(PATIENCE)
+        stage.let_go()
+        assert stage.hear() == "written"
+
+        assert jq.enqueue_with_handler(Job(), handlers.pid).result(PATIENCE) != pid
+
+    assert "sent something that it was not asked for" in records.next().getMessage()

@@ -9,16 +9,18 @@ import sys
 import textwrap
 import types
 from collections.abc import Callable
+from multiprocessing import spawn
 from pathlib import Path
 
 import pytest
 
-from jobqueue.final import Config, Job, JobQueue, RejectJobError
-from jobqueue.final.processes.imports import reference_to
+from jobqueue.final import Config, ConfigError, Job, JobQueue, RejectJobError
+from jobqueue.final.processes.imports import import_path, reference_to
 from tests.support import process_handlers as handlers
 from tests.support.waiting import PATIENCE
 
 SCRIPT_SECONDS_MAX = 60.0
+SRC = Path(__file__).parents[3] / "src"
 
 
 class Shelf:
@@ -171,7 +173,9 @@ UNGUARDED = (
 )
 
 
-def python(*args: str | Path, cwd: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def python(
+    *args: str | Path, cwd: Path, stdin: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *args],
         cwd=cwd,
@@ -180,7 +184,7 @@ def python(*args: str | Path, cwd: Path, stdin: str = "") -> subprocess.Complete
         text=True,
         check=False,
         timeout=SCRIPT_SECONDS_MAX,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3] / "src")},
+        env={**os.environ, "PYTHONPATH": str(SRC), **environment},
     )
 
 
@@ -288,3 +292,176 @@ def test_module_that_waits_for_a_process_while_one_imports_it_is_refused(
         with pytest.raises(RejectJobError, match="importing a module that itself makes a queue"):
             handle.result(PATIENCE)
     monkeypatch.delitem(sys.modules, "waiting")
+
+
+# --- the import path ------------------------------------------------------------------------------
+
+MOVED = """
+    import os
+    import sys
+    {before}
+    import handlers_of_ours
+    from jobqueue.final import Config, Job, JobQueue
+
+    if __name__ == "__main__":
+        os.mkdir("elsewhere")
+        os.chdir("elsewhere")
+        config = Config(executor="process", num_workers=1, max_retries=0)
+        with JobQueue(config, handler=handlers_of_ours.handler) as jq:
+            print(jq.enqueue(Job()).result())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("folder", "before"),
+    [
+        ("lib", "sys.path.insert(0, 'lib')"),  # a relative entry
+        (".", "sys.path[0] = ''"),  # the working directory, as with -c and on the prompt
+    ],
+)
+def test_module_from_a_relative_entry_is_found_after_the_directory_was_changed(
+    tmp_path: Path, folder: str, before: str
+) -> None:
+    """Fault 64 of docs/reliability.md."""
+    write(tmp_path / folder / "handlers_of_ours.py", "def handler(payload): return 'found'")
+    write(tmp_path / "script.py", MOVED.format(before=before))
+
+    run = python("script.py", cwd=tmp_path)
+
+    assert run.stdout.splitlines() == ["found"], run.stderr
+
+
+@pytest.mark.slow
+def test_queue_is_found_itself_after_the_directory_was_changed(tmp_path: Path) -> None:
+    write(tmp_path / "handlers_of_ours.py", "def handler(payload): return 'found'")
+    write(tmp_path / "script.py", MOVED.format(before="sys.path[0] = ''"))
+    os.symlink(SRC / "jobqueue", tmp_path / "jobqueue")
+
+    run = python("script.py", cwd=tmp_path, PYTHONPATH="")
+
+    assert run.stdout.splitlines() == ["found"], run.stderr
+
+
+def test_relative_entry_that_was_never_used_is_taken_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["never-used", tmp_path, "/an/absolute/one", *sys.path])
+
+    assert import_path()[:2] == [str(tmp_path / "never-used"), "/an/absolute/one"]
+
+
+def test_import_path_can_be_told_when_the_working_directory_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    monkeypatch.setattr(sys, "path", ["never-used", *sys.path])
+    (tmp_path / "gone").rmdir()
+
+    assert "never-used" in import_path()
+
+
+@pytest.mark.slow
+def test_module_that_is_nowhere_is_told_with_the_places_that_were_searched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 64 of docs/reliability.md."""
+    write(tmp_path / "moved_away.py", "def function(payload): return payload")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import moved_away  # type: ignore[import-not-found]  # written above
+
+    (tmp_path / "moved_away.py").unlink()
+    config = Config(executor="process", num_workers=1, max_retries=0)
+    with JobQueue(config, handler=moved_away.function) as jq:
+        handle = jq.enqueue(Job())
+        handle.wait(PATIENCE)
+        told = str(jq.info(handle.id).last_error)
+    monkeypatch.delitem(sys.modules, "moved_away")
+    assert "No module named 'moved_away' in a process of the queue, which looks for" in told
+    assert f"the queue's own process has it from {tmp_path}" in told
+
+
+# --- programs that are no interpreter -------------------------------------------------------------
+
+OWN_INTERPRETER = """
+    import base64
+    import multiprocessing
+    import sys
+    from jobqueue.final import Config, Job, JobQueue
+
+    print("the program starts", flush=True)
+    multiprocessing.freeze_support()
+    multiprocessing.set_executable({program!r})
+    {before}
+    config = Config(executor="process", num_workers=1, max_retries=0)
+    with JobQueue(config, handler=base64.b64encode) as jq:
+        print(jq.enqueue(Job()).wait().name, flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("before", "starts", "text"),
+    [
+        ("sys.frozen = True", 1, "does not work in a frozen program"),
+        ("pass", 2, "as the Python interpreter of a queue's process"),
+    ],
+)
+def test_program_that_is_its_own_interpreter_does_not_start_itself_without_end(
+    tmp_path: Path, before: str, starts: int, text: str
+) -> None:
+    """As what PyInstaller makes: whatever its arguments are, it runs the program.
+
+    Fault 63 of docs/reliability.md.
+    """
+    program = tmp_path / "program"
+    script = write(
+        tmp_path / "script.py", OWN_INTERPRETER.format(program=str(program), before=before)
+    )
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n')
+    program.chmod(0o700)
+
+    run = python("script.py", cwd=tmp_path)
+
+    assert run.stdout.count("the program starts") == starts, run.stderr
+    assert "ConfigError" in run.stderr
+    assert text in run.stderr
+
+
+def test_frozen_program_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 63 of docs/reliability.md."""
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+
+    with pytest.raises(ConfigError, match=r"frozen program.*use executor='thread'"):
+        JobQueue(Config(executor="process", persist_path=tmp_path / "log"))
+
+    assert not (tmp_path / "log").exists()
+
+
+def test_program_that_does_not_know_its_interpreter_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(spawn, "get_executable", lambda: b"")
+
+    with pytest.raises(ConfigError, match=r"sys\.executable is empty"):
+        JobQueue(Config(executor="process"))
+
+
+@pytest.mark.slow
+def test_program_that_a_handler_starts_may_have_such_a_queue(tmp_path: Path) -> None:
+    source = """
+        import os
+        from jobqueue.final.processes.wire import MARK
+
+        def handler(payload): return MARK in os.environ
+    """
+    write(tmp_path / "handlers_of_ours.py", source)
+    write(tmp_path / "script.py", MOVED.format(before=""))
+
+    run = python("script.py", cwd=tmp_path)
+
+    assert run.stdout.splitlines() == ["False"], run.stderr

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import concurrent.futures
 import fcntl
+import logging
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import termios
@@ -17,8 +19,18 @@ from typing import Any
 
 import pytest
 
-from jobqueue.final import Config, Job, JobHandle, JobQueue, QueueClosedError, Status
+from jobqueue.final import (
+    Config,
+    Job,
+    JobHandle,
+    JobQueue,
+    QueueClosedError,
+    Status,
+    WorkerProcessError,
+)
+from jobqueue.final.processes import wire
 from jobqueue.final.processes.owner import WorkerProcess
+from jobqueue.final.processes.wire import GROUP_SIGNALS
 from jobqueue.final.runtime.clock import Clock
 from tests.support import insides, slow_to_import
 from tests.support import process_handlers as handlers
@@ -26,6 +38,7 @@ from tests.support.children import Child
 from tests.support.forks import in_fork
 from tests.support.handlers import in_thread
 from tests.support.process_handlers import Stage, is_running, until_gone
+from tests.support.records import Records
 from tests.support.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.slow  # each starts processes of its own
@@ -216,6 +229,48 @@ def test_deadline_is_what_the_queues_clock_will_show(open_queue: Open, clock: St
     assert told["deadline"] == clock.monotonic() + 5
 
 
+def test_import_that_takes_long_is_told_of_with_what_to_do(
+    open_queue: Open, stage: Stage, monkeypatch: pytest.MonkeyPatch, records: Records
+) -> None:
+    """Fault 65 of docs/reliability.md."""
+    monkeypatch.setattr(*insides.look_time(), struct.pack("ll", 0, 20_000))
+    monkeypatch.setattr(*insides.slow_import_seconds(), 0.01)
+    monkeypatch.setenv(slow_to_import.VARIABLE, os.fsdecode(stage.payload))
+    jq = open_queue(job_timeout=5)
+    handle = put(jq, slow_to_import.handler)
+    assert stage.hear() == "importing"
+
+    first, second = records.next(), records.next()  # later, and later again
+
+    (process,) = _processes(jq)
+    for record in (first, second):
+        assert record.levelno == logging.WARNING
+        text = record.getMessage()
+        assert f"job {handle.id!r} still waits: process {process.pid} has not imported" in text
+        assert "handler from 'tests.support.slow_to_import'" in text
+        assert "end the process" in text
+    stage.let_go()
+    assert handle.result(PATIENCE) == "imported"
+
+
+def test_process_that_does_not_come_to_import_the_handler_is_told_of_and_can_be_ended(
+    open_queue: Open, stage: Stage, monkeypatch: pytest.MonkeyPatch, records: Records
+) -> None:
+    """Fault 65 of docs/reliability.md."""
+    monkeypatch.setattr(*insides.look_time(), struct.pack("ll", 0, 20_000))
+    jq = open_queue()
+    pid = put(jq, handlers.pid).result(PATIENCE)
+    assert isinstance(pid, int)
+    monkeypatch.setattr(*insides.slow_import_seconds(), 0.01)
+    os.kill(pid, signal.SIGSTOP)
+
+    handle = put(jq, handlers.hold, stage.payload)
+
+    assert f"process {pid} has not imported its handler hold" in records.next().getMessage()
+    os.kill(pid, signal.SIGKILL)
+    assert handle.wait(PATIENCE) is Status.FAILED
+
+
 def test_payload_that_nobody_reads_is_given_up_in_time(open_queue: Open) -> None:
     jq = open_queue(job_timeout=0.2)
     pid = put(jq, handlers.pid).result(PATIENCE)
@@ -381,10 +436,11 @@ def test_process_is_replaced_also_at_the_interpreters_exit(stage: Stage, tmp_pat
 
 
 @pytest.mark.skipif(shutil.which("setsid") is None, reason="no setsid to make a group with")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", GROUP_SIGNALS)
 def test_signal_to_the_whole_group_leaves_it_to_the_owner_to_finish(
     stage: Stage, tmp_path: Path, number: signal.Signals
 ) -> None:
+    """Fault 62 of docs/reliability.md."""
     with Child("own_processes", "signal", tmp_path, prefix=("setsid",)) as owner:
         pids = [stage.hear() for _ in range(2)]
         os.killpg(os.getpgid(pids[0]), number)
@@ -463,7 +519,7 @@ def test_nothing_forks_and_no_signal_arrives_while_a_process_is_started(
     monkeypatch.setattr(subprocess, "Popen", look)
     put(open_queue(), handlers.pid).wait(PATIENCE)
 
-    assert seen == [(True, {signal.SIGINT, signal.SIGTERM})]
+    assert seen == [(True, set(GROUP_SIGNALS))]
 
 
 def test_a_fork_waits_until_a_process_has_been_started() -> None:
@@ -481,11 +537,24 @@ def test_a_fork_waits_until_a_process_has_been_started() -> None:
 def test_programs_and_forks_of_a_handler_take_notice_of_signals(open_queue: Open) -> None:
     jq = open_queue()
 
-    assert put(jq, handlers.signals).result(PATIENCE) == [
-        str(signal.default_int_handler),
-        str(signal.Handlers.SIG_DFL),
-    ]
+    usual = dict.fromkeys((number.name for number in GROUP_SIGNALS), str(signal.SIG_DFL))
+    assert put(jq, handlers.signals).result(PATIENCE) == {
+        **usual,
+        "SIGINT": str(signal.default_int_handler),
+    }
     assert put(jq, handlers.terminate_own_child).result(PATIENCE) == -signal.SIGTERM
+
+
+def test_programs_of_a_handler_ignore_what_the_owner_ignores(open_queue: Open) -> None:
+    """As all programs do that are started under nohup. Fault 62 of docs/reliability.md."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        seen = put(open_queue(), handlers.signals).result(PATIENCE)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+    assert isinstance(seen, dict)
+    assert seen["SIGHUP"] == str(signal.SIG_IGN)
 
 
 def test_nothing_is_left_open(open_queue: Open) -> None:
@@ -501,3 +570,15 @@ def test_nothing_is_left_open(open_queue: Open) -> None:
 
 def _open_files() -> set[str]:
     return set(os.listdir("/dev/fd"))
+
+
+def test_process_that_has_another_version_of_the_queue_says_so(
+    open_queue: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an upgrade under a program that runs. Fault 64 of docs/reliability.md."""
+    monkeypatch.setattr(wire, "FORM", wire.FORM - 1)
+
+    handle = put(open_queue(), handlers.pid)
+
+    with pytest.raises(WorkerProcessError, match=r"gave up: ImportError: .*of another version"):
+        handle.result(PATIENCE)

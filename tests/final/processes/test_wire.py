@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from jobqueue.final.processes.wire import Channel
+from jobqueue.final.processes.wire import Channel, GarbledError
 from tests.support import insides
 from tests.support.handlers import in_thread
 from tests.support.waiting import PATIENCE
@@ -84,6 +84,53 @@ def test_what_was_sent_before_the_end_is_received(pair: Pair) -> None:
     pair[0].close()
 
     assert receiver.receive() == (2, 2, b"last words")
+
+
+@pytest.mark.parametrize("place", [0, 8, 16, 17, 21, 25], ids=lambda n: f"byte {n}")
+def test_frame_with_a_wrong_byte_is_refused_though_more_was_to_come(pair: Pair, place: int) -> None:
+    """A head of which a byte is wrong is refused at once, whatever length it tells."""
+    spy, its_end = socket.socketpair()
+    with spy, its_end:
+        Channel(its_end).send(5, 6, b"body")
+        frame = bytearray(spy.recv(100))
+    frame[place] ^= 0x40
+    pair[0].send(frame)
+
+    with pytest.raises(GarbledError):
+        in_thread(Channel(pair[1]).receive).result(PATIENCE)
+
+
+def test_what_was_written_between_two_frames_is_refused(pair: Pair) -> None:
+    sender, receiver = map(Channel, pair)
+    sender.send(1, 1, b"first")
+    pair[0].send(b"\0" * 100)
+
+    assert receiver.receive() == (1, 1, b"first")
+    with pytest.raises(GarbledError):
+        in_thread(receiver.receive).result(PATIENCE)
+
+
+def test_channel_is_quiet_until_something_comes_that_was_not_received(pair: Pair) -> None:
+    sender, receiver = map(Channel, pair)
+    assert receiver.is_quiet()
+
+    sender.send(1, 1)
+    assert not receiver.is_quiet()
+    receiver.receive()
+    assert receiver.is_quiet()
+
+    pair[0].send(b"xy")
+    assert not receiver.is_quiet()
+    with pytest.raises(EOFError):
+        pair[0].close()
+        receiver.receive()  # which has taken what came, and waits for more
+    assert not receiver.is_quiet()
+
+
+def test_channel_whose_other_side_is_gone_is_not_quiet(pair: Pair) -> None:
+    pair[0].close()
+
+    assert not Channel(pair[1]).is_quiet()
 
 
 def test_other_side_that_is_gone_is_noticed_though_somebody_has_its_end(

@@ -11,6 +11,7 @@ import sys
 import threading
 
 from jobqueue.final import Config, Job, JobHandle, JobQueue, Status
+from jobqueue.final.processes.wire import GROUP_SIGNALS
 from tests.support import process_handlers
 
 FORK_SECONDS_MAX = 30
@@ -51,7 +52,7 @@ def tell_end(handle: JobHandle) -> None:
 def close_on_signal(jq: JobQueue, payload: bytes) -> None:
     """The signal may come as soon as the handlers have begun."""
     ids = ("a", "b")
-    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs ignore SIGINT
+    for number in GROUP_SIGNALS:  # a shell's background jobs ignore SIGINT
         signal.signal(number, signal.default_int_handler)
     try:
         for job_id in ids:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any, cast
 
 from ..errors import RejectJobError, RetryJobError, WorkerProcessError
+from ..runtime.reporting import describe
 from . import wire
+
+_cause: Any = vars(BaseException)["__cause__"]
 
 
 class RemoteTraceback(Exception):  # noqa: N818  # the cause of an error, shown above it
@@ -22,13 +26,14 @@ def unpacked(kind: int, body: bytes) -> object:
     if kind == wire.RAISED:
         remote = wire.RemoteError(*pickle.loads(body))
         error = _error(remote)
-        error.__cause__ = RemoteTraceback(remote.trace)
+        # Not by the error's own `__setattr__`, which a frozen class refuses.
+        _cause.__set__(error, RemoteTraceback(remote.trace))
         raise error
     try:
         return pickle.loads(body)
-    except Exception as error:
+    except BaseException as error:
         raise WorkerProcessError(
-            f"what the handler returned cannot be unpickled: {type(error).__name__}: {error}"
+            f"what the handler returned cannot be unpickled: {describe(error)[0]}"
         ) from error
 
 
@@ -38,11 +43,11 @@ def _error(remote: wire.RemoteError) -> BaseException:
     if remote.error is not None:
         try:
             error = pickle.loads(remote.error)
-        except Exception as inner:  # noqa: BLE001  # its class is the user's code
-            problem = f"{type(inner).__name__}: {inner}"
+        except BaseException as inner:  # noqa: BLE001  # its class is the user's code
+            problem = describe(inner)[0]
         else:
-            if isinstance(error, BaseException):
-                return error
+            if issubclass(type(error), BaseException):
+                return cast("BaseException", error)
             problem = f"it is unpickled as {type(error).__name__}"
     if not remote.summary:
         return WorkerProcessError(problem)

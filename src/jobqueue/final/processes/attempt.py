@@ -7,13 +7,17 @@ Relies on: the timer. No lock of the queue is held in here.
 
 from __future__ import annotations
 
+import logging
 import pickle
 import threading
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ..errors import WorkerProcessError
+from ..model.handlers import name_of
 from ..model.job import Job
+from ..runtime.clock import SystemClock
+from ..runtime.reporting import report
 from ..timing.timer import tick_after
 from . import wire
 from .answers import unpacked
@@ -29,6 +33,10 @@ if TYPE_CHECKING:
     from .imports import ImportableHandler
     from .owner import WorkerProcess
     from .stock import Processes
+
+
+_SLOW_IMPORT_SECONDS = 5.0
+"""After so long an import is told of, and again each time that this doubles."""
 
 
 class Attempts:
@@ -51,12 +59,20 @@ class Attempts:
         """
         process = self._processes.take()
         try:
-            kind, body = self._load(process, handler)
+            kind, body = self._load(process, handle, handler)
             if kind == wire.LOADED:
                 kind, body = self._run(process, handle, handler)
         except Ended:
             raise WorkerProcessError(
                 f"the process that ran the attempt {self._processes.bury(process)}"
+            ) from None
+        except wire.GarbledError:
+            process.kill()
+            self._processes.bury(process)
+            raise WorkerProcessError(
+                "something in the process that ran the attempt wrote to its connection with the "
+                "queue, a file descriptor that no handler opened, so that no answer can be "
+                "believed; the process was killed"
             ) from None
         except BaseException:
             process.kill()
@@ -65,11 +81,15 @@ class Attempts:
         self._processes.put_back(process)
         return unpacked(kind, body)
 
-    def _load(self, process: WorkerProcess, handler: ImportableHandler) -> tuple[int, bytes]:
+    def _load(
+        self, process: WorkerProcess, handle: JobHandle, handler: ImportableHandler
+    ) -> tuple[int, bytes]:
         """Have the process import the handler, which may take it long the first time."""
         if handler.number in process.loaded:
             return wire.LOADED, b""
-        answer = process.call(wire.LOAD, handler.number, pickle.dumps(handler.reference))
+        told = _SlowImport(handle, handler, process.pid)
+        body = pickle.dumps(handler.reference)
+        answer = process.call(wire.LOAD, handler.number, body, told.look)
         if answer[0] == wire.LOADED:
             process.loaded.add(handler.number)
         return answer
@@ -120,6 +140,32 @@ class Attempts:
 
 
 # ── what comes while it runs ─────────────────────────────────────────────────────────────────────
+
+
+class _SlowImport:
+    """Tells of a handler whose import takes long: nothing but `close` ends it."""
+
+    def __init__(self, handle: JobHandle, handler: ImportableHandler, pid: int) -> None:
+        self._job = handle.id
+        self._handler = handler
+        self._pid = pid
+        self._since = SystemClock.monotonic()
+        self._told_next = _SLOW_IMPORT_SECONDS
+
+    def look(self) -> None:
+        """Called each second of the import, by the thread that waits for it."""
+        seconds = SystemClock.monotonic() - self._since
+        if seconds < self._told_next:
+            return
+        self._told_next *= 2
+        module = self._handler.reference.module
+        report(
+            logging.WARNING,
+            f"job {self._job!r} still waits: process {self._pid} has not imported its handler "
+            f"{name_of(self._handler.function)} from {module!r} in {seconds:.0f} s, which "
+            f"job_timeout does not bound; look what that module waits for when it is imported "
+            f"(a debugger or py-spy shows it), or end the process: the attempt fails then",
+        )
 
 
 class _Limit:

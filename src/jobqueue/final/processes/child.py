@@ -1,7 +1,8 @@
 """What runs in a process of `executor="process"`: one attempt after another, as it is told.
 
-Guarantees: it ends when the process that owns it does, however that ends. Ctrl-C and SIGTERM,
-which reach a whole process group, are left to the owner to act on.
+Guarantees: it ends when the process that owns it does, however that ends. Ctrl-C, SIGTERM and
+SIGHUP, which reach a whole process group, and the like are left to the owner to act on. If the main
+thread cannot go on, the process ends at once and tells the owner why.
 Relies on: nothing of the queue. It runs one attempt at a time, on its main thread.
 """
 
@@ -16,9 +17,10 @@ import socket
 import sys
 import threading
 from contextvars import Context
+import traceback
 from functools import partial
 from multiprocessing import spawn
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import RejectJobError, RetryJobError
 from ..middleware import Layers, wrapped
@@ -33,36 +35,45 @@ from .wire import Assignment, Reference, RemoteError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
+    from types import FrameType, ModuleType
 
 _F_SETSIG = 10  # Linux: fcntl has no name for it
-_SIGNALS: dict[signal.Signals, Callable[[int, FrameType | None], object] | signal.Handlers] = {
-    signal.SIGINT: signal.default_int_handler,
-    signal.SIGTERM: signal.SIG_DFL,
-}
 _mask = threading.local()
 _ORPHANED = 1  # exit code; the owner, which would read it, is gone
 
 
-def main(work: int, orders: int, lifeline: int) -> None:
+def main(work: int, orders: int, lifeline: int, form: int) -> None:
     """Serve the owner at the other end of these file descriptors, until told to exit."""
+    os.environ.pop(wire.MARK, None)  # a program that a handler starts may have a queue, too
     _leave_signals_to_owner()
+    for each in (work, orders, lifeline):
+        os.set_inheritable(each, False)  # nor may it keep what tells of the end of this process
     _die_with_owner(lifeline)
     sockets = socket.socket(fileno=work), socket.socket(fileno=orders)
     os.register_at_fork(after_in_child=lambda: _let_go(sockets, lifeline))
     server = _Server(*sockets)
     threading.Thread(target=server.take_orders, name="jobqueue-orders", daemon=True).start()
-    server.serve()
+    try:
+        if form != wire.FORM:
+            raise ImportError(
+                f"the process has {__file__}, which is of another version than the queue that "
+                f"started it; start the program again, so that it has one version"
+            )
+        server.serve()
+    except BaseException as error:  # noqa: BLE001  # whatever it is: the owner waits for an answer
+        server.give_up(error)  # guard: a process whose main thread fails ends and says why
 
 
 def _leave_signals_to_owner() -> None:
     """Ignore signals here; programs that a handler starts, and forks of it, do not ignore them."""
-    for number in _SIGNALS:
-        signal.signal(number, _take_no_notice)
+    for number in wire.GROUP_SIGNALS:
+        # One that the owner ignores, as SIGHUP under nohup, those programs ignore as well.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _take_no_notice)
     os.register_at_fork(
         before=_block_signals, after_in_parent=_unblock_signals, after_in_child=_notice_again
     )
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, wire.GROUP_SIGNALS)
 
 
 def _take_no_notice(number: int, frame: FrameType | None) -> None:
@@ -71,7 +82,7 @@ def _take_no_notice(number: int, frame: FrameType | None) -> None:
 
 def _block_signals() -> None:
     """Hold signals back until a fork that is being made no longer ignores them."""
-    _mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    _mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, wire.GROUP_SIGNALS)
 
 
 def _unblock_signals() -> None:
@@ -79,9 +90,10 @@ def _unblock_signals() -> None:
 
 
 def _notice_again() -> None:
-    for number, usual in _SIGNALS.items():
+    for number in wire.GROUP_SIGNALS:
         if signal.getsignal(number) is _take_no_notice:
-            signal.signal(number, usual)
+            is_ctrl_c = number == signal.SIGINT
+            signal.signal(number, signal.default_int_handler if is_ctrl_c else signal.SIG_DFL)
     _unblock_signals()
 
 
@@ -130,11 +142,19 @@ class _Server:
     def _answer(self, kind: int, body: bytes) -> None:
         try:
             self._work.send(kind, 0, body)
-        except OSError:
+        except (BrokenPipeError, ConnectionResetError):
             os._exit(_ORPHANED)
 
+    def give_up(self, error: BaseException) -> NoReturn:
+        """End this process, whatever other threads do, and tell the owner why."""
+        try:
+            self._orders.send(describe(error)[0].encode()[: wire.REASON_BYTES_MAX])
+            traceback.print_exception(error)
+        finally:
+            os._exit(wire.GAVE_UP)
+
     def _do(self, kind: int, number: int, body: bytes) -> tuple[int, bytes]:
-        """Never raises, whatever the user's code does."""
+        """Never raises because of what the user's code does."""
         try:
             if kind == wire.LOAD:
                 self._handlers[number] = self._importer.load(pickle.loads(body))
@@ -220,12 +240,33 @@ class _Importer:
     def _find(self, reference: Reference) -> Callable[..., Any]:
         if reference.module == "__main__":
             self._make_main(reference.main)
-        found: object = importlib.import_module(reference.module)
+        found: object = self._import(reference)
         for part in reference.qualname.split("."):
             found = getattr(found, part)
         if not callable(found):
             raise TypeError(f"{reference.module}.{reference.qualname} is no function there")
         return found
+
+    def _import(self, reference: Reference) -> ModuleType:
+        """The module, also if the owner found it in a working directory that it has left since.
+
+        Raises:
+            ModuleNotFoundError: it is not there; names where it was looked for.
+        """
+        roots = [root for root in reference.roots if root not in sys.path]
+        try:
+            return importlib.import_module(reference.module)
+        except ModuleNotFoundError as error:
+            if not f"{reference.module}.".startswith(f"{error.name}."):
+                raise  # a module that this one imports
+            if not roots:
+                error.args = (
+                    f"{error} in a process of the queue, which looks for modules in {sys.path}; "
+                    f"the queue's own process has it from {', '.join(reference.roots) or '?'}",
+                )
+                raise
+        sys.path += roots
+        return self._import(reference)
 
     def _make_main(self, data: dict[str, str]) -> None:
         if not self._has_main:
@@ -244,14 +285,15 @@ def _pack(error: BaseException) -> bytes:
         pickled = pickle.dumps(error)
     except BaseException as inner:  # noqa: BLE001  # its __reduce__ is the user's code
         problem = describe(inner)[0]
-    rejects = isinstance(error, RejectJobError)
+    rejects = issubclass(type(error), RejectJobError)
     return pickle.dumps(RemoteError(summary, trace, pickled, problem, rejects, _delay(error)))
 
 
 def _delay(error: BaseException) -> float | None:
     """The delay that a `RetryJobError` asks for; `None` if a subclass lacks or broke it."""
     try:
-        return RetryJobError(delay=error.delay).delay if isinstance(error, RetryJobError) else None
+        asked = error.delay if isinstance(error, RetryJobError) else None
+        return None if asked is None else RetryJobError(delay=float(asked)).delay
     except Exception:  # noqa: BLE001  # whatever a subclass made of it
         return None
 

@@ -72,7 +72,7 @@ def reference_to(function: Callable[..., object], what: str = "handler") -> Refe
         return Reference(name, qualname, _main_module(what, function, module), sys.argv)
     if getattr(module, "__spec__", None) is None:
         raise _refused(what, function, f"is in {name!r}, which was not imported from anywhere")
-    return Reference(name, qualname, {}, sys.argv)
+    return Reference(name, qualname, {}, sys.argv, roots_of(name))
 
 
 def _refused(what: str, function: Callable[..., object], reason: str) -> ValueError:
@@ -95,3 +95,48 @@ def _main_module(what: str, function: Callable[..., object], module: ModuleType)
     if path is None or not os.path.isfile(path):
         raise _refused(what, function, "is in the main module, which came from no file")
     return {"init_main_from_path": os.path.abspath(path)}
+
+
+# ── the import path ──────────────────────────────────────────────────────────────────────────────
+
+
+def import_path() -> list[str]:
+    """Where another process has to look for modules to find those that this one finds.
+
+    An entry that is relative means the directory that it meant when it was first used, whatever
+    `os.chdir` did since: that is also how Python takes it.
+    """
+    entries = [
+        each
+        for each in sys.path
+        if isinstance(each, str)  # type: ignore[redundant-expr]  # Python passes over others, too
+    ]
+    path = list(map(_absolute, entries))
+    for root in roots_of(__package__):
+        if root not in path:  # it was found in a working directory that was left since
+            path.insert(entries.index("") if "" in entries else len(path), root)
+    return path
+
+
+def _absolute(entry: str) -> str:
+    if os.path.isabs(entry):
+        return entry
+    finder = sys.path_importer_cache.get(entry)
+    known = getattr(finder, "path", None)  # the finder of files made it absolute
+    if isinstance(known, str) and os.path.isabs(known):
+        return known
+    try:
+        return os.path.abspath(entry)
+    except OSError:  # the working directory has been deleted
+        return entry
+
+
+def roots_of(module: str) -> tuple[str, ...]:
+    """The directories in which this process found the outermost package of a module."""
+    spec = getattr(sys.modules.get(module.partition(".")[0]), "__spec__", None)
+    if spec is None:
+        return ()
+    places = spec.submodule_search_locations
+    if places is None:
+        places = [spec.origin] if spec.has_location else []
+    return tuple(os.path.dirname(os.path.abspath(each)) for each in places)

@@ -11,12 +11,16 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from contextlib import ExitStack
 from multiprocessing import spawn
+from typing import TYPE_CHECKING
 
 from . import wire
+from .imports import import_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _no_fork = threading.Lock()
 """Held while a process is started: a fork in between would keep copies of what is to be closed."""
@@ -60,7 +64,8 @@ class WorkerProcess:
             its.callback(os.close, lifeline)
             self._process = _start(its_work.fileno(), its_orders.fileno(), lifeline)
             self._orders.setblocking(False)
-            self._channel = wire.Channel(work, lambda: not self.is_alive())
+            self._channel = wire.Channel(work, self._is_gone)
+            self._on_wait: Callable[[], None] | None = None
             self._opened = opened.pop_all()
             known.add(self)
 
@@ -73,12 +78,23 @@ class WorkerProcess:
         """Whether it has not ended yet."""
         return self._process.poll() is None
 
-    def call(self, kind: int, number: int, body: bytes) -> tuple[int, bytes]:
+    def is_quiet(self) -> bool:
+        """Whether it sent nothing that was not asked for. Only while it has nothing to do."""
+        return self._channel.is_quiet()
+
+    def call(
+        self, kind: int, number: int, body: bytes, on_wait: Callable[[], None] | None = None
+    ) -> tuple[int, bytes]:
         """Send a frame and wait for its answer: kind and body.
+
+        Args:
+            on_wait: called each second of a long wait.
 
         Raises:
             Ended: it is gone.
+            GarbledError: what came is no answer.
         """
+        self._on_wait = on_wait
         try:
             self._channel.send(kind, number, body)
         except OSError:
@@ -88,6 +104,21 @@ class WorkerProcess:
         except EOFError:
             raise Ended from None
         return kind, body
+
+    def _is_gone(self) -> bool:
+        """Whether nothing will come from it any more. Asked each second of a long wait."""
+        if self._on_wait is not None:
+            self._on_wait()
+        return not self.is_alive() or self._has_lost_main()
+
+    def _has_lost_main(self) -> bool:
+        """Whether its main thread ended while others go on: it runs for ever, and does nothing."""
+        try:
+            with open(f"/proc/{self.pid}/stat", "rb") as file:
+                status = file.read()
+        except OSError:  # there is none on this system, or the process is gone
+            return False
+        return status.rpartition(b")")[2].split()[0] == b"Z"
 
     def stop(self, number: int) -> None:
         """Tell it to stop an attempt that it runs. Any thread; never blocks."""
@@ -117,16 +148,32 @@ class WorkerProcess:
 
     def reap(self, seconds: float = _EXIT_SECONDS_MAX) -> str:
         """Wait at most so long for its end, then kill it; returns how it ended."""
+        reason = None
         if not self.wait(seconds):
+            reason = "lost its connection to the queue"
+            if self._has_lost_main():
+                reason = "lost its main thread, which ended while others went on"
             self._process.kill()
             self.wait(_KILLED_SECONDS_MAX)
+        last_words = self._last_words()
         self._opened.close()
         code = self._process.returncode
         if code is None:
             return "was killed and does not end"
+        if reason is not None:
+            return f"{reason}, and was killed"
+        if code == wire.GAVE_UP:
+            return f"gave up: {last_words or 'something closed its connection to the queue'}"
         if code >= 0:
             return f"exited with code {code}"
         return f"was ended by {_signal_name(-code)}"
+
+    def _last_words(self) -> str:
+        """Why it gave up, if it said so."""
+        try:
+            return self._orders.recv(wire.REASON_BYTES_MAX).decode(errors="backslashreplace")
+        except OSError:
+            return ""
 
     def forked(self) -> None:
         """This is a forked child: the process is the parent's, and has to notice its end."""
@@ -148,19 +195,18 @@ def _signal_name(number: int) -> str:
 
 def _start(work: int, orders: int, lifeline: int) -> subprocess.Popen[bytes]:
     """Start a Python that has this one's import path, and serves these file descriptors."""
-    path = [each or os.getcwd() for each in sys.path]
     code = (
-        f"import sys; sys.path[:] = {path!r}; from {__package__}.child import main; "
-        f"main({work}, {orders}, {lifeline})"
+        f"import sys; sys.path[:] = {import_path()!r}; from {__package__}.child import main; "
+        f"main({work}, {orders}, {lifeline}, {wire.FORM})"
     )
     # Signals to the whole group are for the owner, also until the new process ignores them itself.
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, wire.GROUP_SIGNALS)
     try:
         return subprocess.Popen(
             [os.fsdecode(spawn.get_executable()), *_interpreter_flags(), "-c", code],
             pass_fds=(work, orders, lifeline),
             stdin=subprocess.DEVNULL,
+            env={**os.environ, wire.MARK: str(os.getpid())},
         )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
+from multiprocessing import spawn
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, QueueClosedError, RejectJobError, WorkerProcessError
@@ -45,8 +47,7 @@ class Processes:
     """
 
     def __init__(self, layers: Layers) -> None:
-        if os.name != "posix":
-            raise ConfigError("executor='process' needs a POSIX system; use executor='thread'")
+        _refuse_without_interpreter()
         self._middleware = tuple(
             reference_to(factory_of(entry), "middleware")
             for entry, made in zip(layers.entries, layers.made, strict=True)
@@ -80,14 +81,24 @@ class Processes:
                 while self._idle:
                     process = self._idle.pop()
                     # guard: an idle process that has died is not used
-                    #   without: if True:
-                    if process.is_alive():
+                    #   without: if process.is_quiet():
+                    # guard: an idle process that sent something is not used
+                    #   without: if process.is_alive():
+                    if process.is_alive() and process.is_quiet():
                         return process
                     lost.append(process)
                 return self._start()
         finally:
             for each in lost:
-                report(logging.WARNING, f"a process that waited for a job {self.bury(each)}")
+                report(logging.WARNING, f"a process that waited for a job {self._given_up(each)}")
+
+    def _given_up(self, process: WorkerProcess) -> str:
+        """Forget a process that cannot be used any more; returns what became of it."""
+        if not process.is_alive():
+            return self.bury(process)
+        process.kill()
+        self.bury(process)
+        return "sent something that it was not asked for, and was killed"
 
     def _start(self) -> WorkerProcess:
         """Start a process. With the lock, so that `close` knows of every process."""
@@ -143,3 +154,33 @@ class Processes:
         self._closed = True
         for process in list(self._all):
             process.forked()
+
+
+def _refuse_without_interpreter() -> None:
+    """Refuse to start processes where that would not start a Python that does as it is told.
+
+    Raises:
+        ConfigError: it would not.
+    """
+    if os.name != "posix":
+        raise ConfigError("executor='process' needs a POSIX system; use executor='thread'")
+    # guard: a frozen program does not start itself
+    if getattr(sys, "frozen", False):
+        raise ConfigError(
+            "executor='process' does not work in a frozen program (PyInstaller and the like): its "
+            "executable is the program, which would start itself again; use executor='thread'"
+        )
+    program = spawn.get_executable()
+    if not program:
+        raise ConfigError(
+            "executor='process' needs to know the Python interpreter, and sys.executable is "
+            "empty; name it with multiprocessing.set_executable, or use executor='thread'"
+        )
+    owner = os.environ.get(wire.MARK)
+    # guard: a program that was started in place of an interpreter starts no more
+    if owner is not None:
+        raise ConfigError(
+            f"process {owner} started {os.fsdecode(program)!r} as the Python interpreter of a "
+            f"queue's process (executor='process'), and it is this program; name the interpreter "
+            f"with multiprocessing.set_executable, or use executor='thread'"
+        )

@@ -2,14 +2,20 @@
 
 A process has two sockets and a pipe. On the first socket (`Channel`) it is told to load a
 handler or to run an attempt, and answers. One frame of the queue's is followed by one answer.
-The second socket carries what may come in the middle of an attempt: that it is to stop. Nothing is
-ever written to the pipe: it ends with the queue's process.
+The second socket carries what may come in the middle of an attempt: that it is to stop. A process
+that cannot go on says why on it. Nothing is ever written to the pipe: it ends with the queue's
+process.
+
+A handler may write to any file descriptor of its process, by mistake also to these. So each frame
+carries checksums: what is no frame is never taken for an answer.
 """
 
 from __future__ import annotations
 
+import signal
 import socket
 import struct
+import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -30,7 +36,30 @@ RAISED = 8  # body: a pickled `RemoteError`
 # On the second socket: the attempt that is to stop.
 ORDER = struct.Struct("<Q")
 
-_HEAD = struct.Struct("<QQB")  # length of the body, number, kind
+GAVE_UP = 70
+"""The exit code of a process that could not go on, and said why on the second socket."""
+REASON_BYTES_MAX = 4 * 1024
+
+FORM = 2
+"""The form of all this: to be counted up with each change, for the queue may have been installed
+anew under a program that runs, and a process is started with the new one."""
+
+MARK = "JOBQUEUE_PROCESS_OF"
+"""An environment variable that a process finds while it starts: its owner's process id."""
+
+GROUP_SIGNALS = (
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
+"""Signals that users and terminals send to a whole process group: the owner alone acts on them."""
+
+_HEAD = struct.Struct("<QQBI")  # length of the body, number, kind, checksum of the body
+_SUM = struct.Struct("<I")  # checksum of those
+_HEAD_BYTES = _HEAD.size + _SUM.size
 _CHUNK = 8 * 1024
 _COPIED_MAX = 64 * 1024
 _PART_MAX = 1024 * 1024
@@ -48,6 +77,7 @@ class Reference(NamedTuple):
         qualname: its name in there.
         main: what `multiprocessing.spawn.prepare` needs to make the owner's main module.
         argv: the owner's `sys.argv`.
+        roots: the directories that the owner has the module's package from.
         middleware: what makes the middleware that its attempts run within, outermost first.
     """
 
@@ -55,6 +85,7 @@ class Reference(NamedTuple):
     qualname: str
     main: dict[str, str]
     argv: list[str]
+    roots: tuple[str, ...] = ()
     middleware: tuple[Reference, ...] = ()
 
 
@@ -93,12 +124,19 @@ class RemoteError(NamedTuple):
     delay: float | None
 
 
+class GarbledError(Exception):
+    """What was received is no frame: something else writes to the socket."""
+
+    def __init__(self) -> None:
+        super().__init__("what was received is no frame of the queue's")
+
+
 class Channel:
     """Frames over a stream socket. One thread at a time uses it.
 
     Args:
-        sock: the socket; only this channel uses it.
-        is_gone: whether the other side is gone; asked now and then in a long wait. A process that
+        sock: the socket; only this channel should use it.
+        is_gone: whether the other side is gone; asked each second in a long wait. A process that
             was forked from the other side may keep a copy of its end, and so keep the socket open.
     """
 
@@ -115,7 +153,8 @@ class Channel:
         Raises:
             OSError: the other side is gone.
         """
-        head = _HEAD.pack(len(body), number, kind)
+        head = _HEAD.pack(len(body), number, kind, zlib.crc32(body))
+        head += _SUM.pack(zlib.crc32(head))
         if len(body) <= _COPIED_MAX:
             self._socket.sendall(head + body)
         else:
@@ -127,12 +166,17 @@ class Channel:
 
         Raises:
             EOFError: the other side is gone.
+            GarbledError: it is none.
         """
         data = self._rest or self._read(_CHUNK)
-        while len(data) < _HEAD.size:
+        while len(data) < _HEAD_BYTES:
             data += self._read(_CHUNK)
-        length, number, kind = _HEAD.unpack_from(data)
-        end = _HEAD.size + length
+        (checksum,) = _SUM.unpack_from(data, _HEAD.size)
+        # guard: a length is believed only if its checksum is right
+        if checksum != zlib.crc32(data[: _HEAD.size]):
+            raise GarbledError
+        length, number, kind, checksum = _HEAD.unpack_from(data)
+        end = _HEAD_BYTES + length
         if len(data) < end:
             parts, missing = [data], end - len(data)
             while missing:
@@ -140,7 +184,23 @@ class Channel:
                 missing -= len(parts[-1])
             data = b"".join(parts)
         self._rest = data[end:]
-        return kind, number, data[_HEAD.size : end]
+        body = data[_HEAD_BYTES:end]
+        # guard: a body is believed only if its checksum is right
+        if checksum != zlib.crc32(body):
+            raise GarbledError
+        return kind, number, body
+
+    def is_quiet(self) -> bool:
+        """Whether nothing has arrived that was not received. Never blocks."""
+        if self._rest:
+            return False
+        try:
+            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False  # something came, or the end
 
     def _read(self, most: int) -> bytes:
         """Some bytes, at least one."""
@@ -153,7 +213,7 @@ class Channel:
                     raise EOFError from None
                 was_gone = self._is_gone()  # if so, look once more for what it sent before
                 continue
-            except OSError as error:  # the other side ended before it read all that was sent
+            except ConnectionError as error:  # the other side ended, with something left unread
                 raise EOFError from error
             if not data:
                 raise EOFError
