@@ -182,13 +182,13 @@ def test_result_that_cannot_be_unpickled_is_a_failed_attempt_that_says_so(run: R
 
 
 def test_result_whose_pickling_fails_without_a_text_is_a_failed_attempt(run: Run) -> None:
-    """Fault 61 of docs/reliability.md."""
+    """Fault 71 of docs/reliability.md."""
     with pytest.raises(WorkerProcessError, match="returned Unpackable, which cannot be pickled"):
         run(handlers.return_unpackable).result()
 
 
 def test_result_that_would_end_the_program_which_unpickles_it_does_not(run: Run) -> None:
-    """Fault 61 of docs/reliability.md."""
+    """Fault 71 of docs/reliability.md."""
     with pytest.raises(WorkerProcessError, match="cannot be unpickled: SystemExit: not here"):
         run(handlers.return_exiting).result()
 
@@ -266,7 +266,7 @@ def test_exception_that_cannot_be_brought_back_is_told_of(
 
 
 def test_error_whose_attributes_cannot_be_set_comes_back(run: Run, jq: JobQueue) -> None:
-    """Fault 61 of docs/reliability.md."""
+    """Fault 71 of docs/reliability.md."""
     handle = run(handlers.raise_sealed)
 
     with pytest.raises(handlers.SealedError, match="51"):
@@ -275,7 +275,7 @@ def test_error_whose_attributes_cannot_be_set_comes_back(run: Run, jq: JobQueue)
 
 
 def test_frozen_error_that_cannot_be_unpickled_is_told_of(run: Run) -> None:
-    """Fault 61 of docs/reliability.md."""
+    """Fault 71 of docs/reliability.md."""
     with pytest.raises(WorkerProcessError, match=r"FrozenError: 51 .*cannot assign to field"):
         run(handlers.raise_frozen).result()
 
@@ -537,7 +537,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_process_that_cannot_answer_is_replaced_and_its_attempt_fails_with_the_reason(
     handler: Callable[..., object], text: str
 ) -> None:
-    """Fault 60 of docs/reliability.md."""
+    """Fault 70 of docs/reliability.md."""
     with open_queue(max_retries=0, job_timeout=30) as jq:
         pid = jq.enqueue_with_handler(Job(), handlers.pid).result(PATIENCE)
         assert isinstance(pid, int)
@@ -555,7 +555,7 @@ def test_process_that_cannot_answer_is_replaced_and_its_attempt_fails_with_the_r
 def test_main_thread_that_fails_after_an_attempt_ends_the_process_and_fails_no_attempt(
     records: Records,
 ) -> None:
-    """Fault 60 of docs/reliability.md."""
+    """Fault 70 of docs/reliability.md."""
     with open_queue(max_retries=0) as jq:
         pid = jq.enqueue_with_handler(Job(), handlers.set_alarm).result(PATIENCE)
         assert isinstance(pid, int)
@@ -571,7 +571,7 @@ def test_main_thread_that_fails_after_an_attempt_ends_the_process_and_fails_no_a
 def test_process_that_sent_what_it_was_not_asked_for_is_replaced_and_fails_no_attempt(
     stage: Stage, records: Records
 ) -> None:
-    """Fault 60 of docs/reliability.md."""
+    """Fault 70 of docs/reliability.md."""
     with open_queue(max_retries=0) as jq:
         handle = jq.enqueue_with_handler(Job(stage.payload), handlers.write_garbage_afterwards)
         pid = handle.result(PATIENCE)

@@ -323,7 +323,7 @@ MOVED = """
 def test_module_from_a_relative_entry_is_found_after_the_directory_was_changed(
     tmp_path: Path, folder: str, before: str
 ) -> None:
-    """Fault 64 of docs/reliability.md."""
+    """Fault 74 of docs/reliability.md."""
     write(tmp_path / folder / "handlers_of_ours.py", "def handler(payload): return 'found'")
     write(tmp_path / "script.py", MOVED.format(before=before))
 
@@ -367,7 +367,7 @@ def test_import_path_can_be_told_when_the_working_directory_is_gone(
 def test_module_that_is_nowhere_is_told_with_the_places_that_were_searched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fault 64 of docs/reliability.md."""
+    """Fault 74 of docs/reliability.md."""
     write(tmp_path / "moved_away.py", "def function(payload): return payload")
     monkeypatch.syspath_prepend(str(tmp_path))
     import moved_away  # type: ignore[import-not-found]  # written above
@@ -414,7 +414,7 @@ def test_program_that_is_its_own_interpreter_does_not_start_itself_without_end(
 ) -> None:
     """As what PyInstaller makes: whatever its arguments are, it runs the program.
 
-    Fault 63 of docs/reliability.md.
+    Fault 73 of docs/reliability.md.
     """
     program = tmp_path / "program"
     script = write(
@@ -433,7 +433,7 @@ def test_program_that_is_its_own_interpreter_does_not_start_itself_without_end(
 def test_frozen_program_is_refused_before_anything_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Fault 63 of docs/reliability.md."""
+    """Fault 73 of docs/reliability.md."""
     monkeypatch.setattr(sys, "frozen", True, raising=False)
 
     with pytest.raises(ConfigError, match=r"frozen program.*use executor='thread'"):

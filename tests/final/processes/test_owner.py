@@ -232,7 +232,7 @@ def test_deadline_is_what_the_queues_clock_will_show(open_queue: Open, clock: St
 def test_import_that_takes_long_is_told_of_with_what_to_do(
     open_queue: Open, stage: Stage, monkeypatch: pytest.MonkeyPatch, records: Records
 ) -> None:
-    """Fault 65 of docs/reliability.md."""
+    """Fault 75 of docs/reliability.md."""
     monkeypatch.setattr(*insides.look_time(), struct.pack("ll", 0, 20_000))
     monkeypatch.setattr(*insides.slow_import_seconds(), 0.01)
     monkeypatch.setenv(slow_to_import.VARIABLE, os.fsdecode(stage.payload))
@@ -256,7 +256,7 @@ def test_import_that_takes_long_is_told_of_with_what_to_do(
 def test_process_that_does_not_come_to_import_the_handler_is_told_of_and_can_be_ended(
     open_queue: Open, stage: Stage, monkeypatch: pytest.MonkeyPatch, records: Records
 ) -> None:
-    """Fault 65 of docs/reliability.md."""
+    """Fault 75 of docs/reliability.md."""
     monkeypatch.setattr(*insides.look_time(), struct.pack("ll", 0, 20_000))
     jq = open_queue()
     pid = put(jq, handlers.pid).result(PATIENCE)
@@ -440,7 +440,7 @@ def test_process_is_replaced_also_at_the_interpreters_exit(stage: Stage, tmp_pat
 def test_signal_to_the_whole_group_leaves_it_to_the_owner_to_finish(
     stage: Stage, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """Fault 62 of docs/reliability.md."""
+    """Fault 72 of docs/reliability.md."""
     with Child("own_processes", "signal", tmp_path, prefix=("setsid",)) as owner:
         pids = [stage.hear() for _ in range(2)]
         os.killpg(os.getpgid(pids[0]), number)
@@ -546,7 +546,7 @@ def test_programs_and_forks_of_a_handler_take_notice_of_signals(open_queue: Open
 
 
 def test_programs_of_a_handler_ignore_what_the_owner_ignores(open_queue: Open) -> None:
-    """As all programs do that are started under nohup. Fault 62 of docs/reliability.md."""
+    """As all programs do that are started under nohup. Fault 72 of docs/reliability.md."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         seen = put(open_queue(), handlers.signals).result(PATIENCE)
@@ -575,7 +575,7 @@ def _open_files() -> set[str]:
 def test_process_that_has_another_version_of_the_queue_says_so(
     open_queue: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As after an upgrade under a program that runs. Fault 64 of docs/reliability.md."""
+    """As after an upgrade under a program that runs. Fault 74 of docs/reliability.md."""
     monkeypatch.setattr(wire, "FORM", wire.FORM - 1)
 
     handle = put(open_queue(), handlers.pid)

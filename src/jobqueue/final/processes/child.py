@@ -16,8 +16,8 @@ import signal
 import socket
 import sys
 import threading
-from contextvars import Context
 import traceback
+from contextvars import Context
 from functools import partial
 from multiprocessing import spawn
 from typing import TYPE_CHECKING, Any, NoReturn
