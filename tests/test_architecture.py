@@ -144,6 +144,38 @@ def test_public_names_are_told_from_the_rest(source: str, names: list[str]) -> N
     assert _public_names(ast.parse(source), "jobqueue") == names
 
 
+# --- one place makes log records -----------------------------------------------------------
+
+REPORTING = PACKAGE / "final" / "runtime" / "reporting.py"
+MAKES_RECORDS = {"debug", "info", "warning", "warn", "error", "exception", "critical", "log"}
+
+
+@pytest.mark.parametrize("path", _modules(PACKAGE / "final"), ids=_id)
+def test_only_one_module_of_final_makes_log_records(path: Path) -> None:
+    assert list(_log_calls(_tree(path))) == [] or path == REPORTING
+
+
+def _log_calls(tree: ast.Module) -> Iterator[str]:
+    """What has to do with a logger: users' log handlers may raise anything, or never come back."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(attr="getLogger" | "makeRecord" as name):
+                yield name
+            case ast.Attribute(value=ast.Name(id="logger" | "logging"), attr=name) if (
+                name in MAKES_RECORDS
+            ):
+                yield name
+            case ast.ImportFrom(module="logging"):
+                yield "from logging"
+
+
+def test_a_log_record_is_seen_by_any_name() -> None:
+    assert list(_log_calls(_tree(REPORTING)))
+    for source in ("logging.error('x')", "logger.log(1, 'x')", "from logging import warning"):
+        assert list(_log_calls(ast.parse(source)))
+    assert list(_log_calls(ast.parse("report(logging.WARNING, 'x')"))) == []
+
+
 # --- no sleeping tests --------------------------------------------------------------------
 
 

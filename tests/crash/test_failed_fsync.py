@@ -103,7 +103,6 @@ def exit_thread() -> None:
     raise SystemExit
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # of "exits"
 @pytest.mark.parametrize("rude", [True, False], ids=["closes", "exits"])
 def test_a_log_handler_that_is_told_of_it_holds_nobody_up(
     log: str, files: HeldFiles, rude: bool

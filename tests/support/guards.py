@@ -39,6 +39,11 @@ _GUARD = re.compile(r"# guard: (?P<name>.+)")
 _WITHOUT = re.compile(r"#   without: ?(?P<code>.*)")
 
 NOTICED_BY = {
+    "a worker does not wait for a log handler that is stuck": (
+        "tests/final/runtime/test_reporter.py",
+    ),
+    "records that nobody makes are bounded": ("tests/final/runtime/test_reporter.py",),
+    "records that are left at the deadline are dropped": ("tests/final/runtime/test_reporter.py",),
     "acknowledgement only after the fdatasync": ("tests/crash/test_failed_fsync.py",),
     "acknowledgement by a caller that leads only after its fdatasync": (
         "tests/crash/test_failed_fsync.py",

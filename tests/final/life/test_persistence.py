@@ -598,6 +598,7 @@ def test_jobs_of_unknown_handlers_wait_and_one_warning_names_them(
     assert {jq.status(f"{name}-{n}") for name in ("one", "two") for n in range(3)} == {
         Status.QUEUED
     }
+    jq.close()
     (warning,) = records.rest()
     assert warning.levelno == logging.WARNING
     assert "one, two" in warning.getMessage()
@@ -638,8 +639,8 @@ def test_a_new_job_of_an_unknown_handler_is_accepted_kept_and_warned_of_once(
         for n in range(3):
             jq.enqueue(Job(id=str(n), handler="later"))
         assert jq.status("0") is Status.QUEUED
-        (warning,) = records.rest()
-        assert "later" in warning.getMessage()
+    (warning,) = records.rest()
+    assert "later" in warning.getMessage()
 
     with log_store.open(handlers={"later": len}) as jq:
         assert jq.join(PATIENCE)

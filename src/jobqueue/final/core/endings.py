@@ -16,13 +16,12 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..runtime.reporting import report
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..model.handle import JobHandle
     from ..model.job import JobInfo
+    from ..runtime.reporting import Reporter
     from .status_map import StatusMap
 
     Callback = Callable[[JobHandle], object]
@@ -39,11 +38,15 @@ class Endings:
     """
 
     def __init__(
-        self, status: StatusMap, finished: tuple[Callable[[JobInfo], object], ...]
+        self,
+        status: StatusMap,
+        finished: tuple[Callable[[JobInfo], object], ...],
+        reporter: Reporter,
     ) -> None:
         self.finished = finished
         self.owed: deque[tuple[JobHandle, list[Callback]]] = deque()
         self._status = status
+        self._reporter = reporter
 
     # ── with the mutex ───────────────────────────────────────────────────────────────────────
 
@@ -70,13 +73,12 @@ class Endings:
         """
         callbacks = handle._callbacks
         if callbacks:
-            _call(handle, callbacks)
+            self._call(handle, callbacks)
         handle._callbacks = None
 
-    @staticmethod
-    def call(handle: JobHandle, callback: Callback) -> None:
+    def call(self, handle: JobHandle, callback: Callback) -> None:
         """Call one at once: the job had ended when it was added."""
-        _call(handle, [callback])
+        self._call(handle, [callback])
 
     def tell_owed(self) -> None:
         """Call what is owed; raises as `tell` does, and goes on where another call broke off."""
@@ -86,7 +88,7 @@ class Endings:
             except IndexError:  # another thread is at it too, and was faster
                 return
             try:
-                _call(handle, callbacks)
+                self._call(handle, callbacks)
             finally:
                 if self.owed and self.owed[0][1] is callbacks:
                     self.owed.popleft()
@@ -101,24 +103,24 @@ class Endings:
         except RuntimeError:  # there are no more threads, or the interpreter ends
             self.tell_owed()
 
+    def _call(self, handle: JobHandle, callbacks: list[Callback]) -> None:
+        """Call all; the list is emptied on the way, so that another thread may help."""
+        interruption: BaseException | None = None
+        while True:
+            try:
+                callback = callbacks.pop(0)
+            except IndexError:
+                break
+            try:
+                callback(handle)
+            except Exception as error:  # noqa: BLE001  # whatever a user's code may raise
+                message = f"a callback of job {handle.id!r} failed"
+                self._reporter.report(logging.ERROR, message, error)
+            except BaseException as error:  # noqa: BLE001  # raised below, when all are told
+                interruption = error
+        if interruption is not None:
+            raise interruption
+
 
 def _pass_on(finished: Callable[[JobInfo], object], info: JobInfo, _: JobHandle) -> object:
     return finished(info)
-
-
-def _call(handle: JobHandle, callbacks: list[Callback]) -> None:
-    """Call all; the list is emptied on the way, so that another thread may help."""
-    interruption: BaseException | None = None
-    while True:
-        try:
-            callback = callbacks.pop(0)
-        except IndexError:
-            break
-        try:
-            callback(handle)
-        except Exception as error:  # noqa: BLE001  # whatever a user's code may raise
-            report(logging.ERROR, f"a callback of job {handle.id!r} failed", error)
-        except BaseException as error:  # noqa: BLE001  # raised below, when all are told
-            interruption = error
-    if interruption is not None:
-        raise interruption

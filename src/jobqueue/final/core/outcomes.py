@@ -16,7 +16,7 @@ from ..errors import RejectJobError, RetryJobError
 from ..exact import check_seconds
 from ..model.context import StopRequest
 from ..model.transitions import FINAL
-from ..runtime.reporting import describe, report
+from ..runtime.reporting import describe
 from ..timing.backoff import backoff_seconds
 from ..timing.timer import tick_after
 from .counters import BusyMeter
@@ -101,7 +101,8 @@ class Outcomes:
         try:
             Context().run(self._endings.tell, handle)
         except BaseException as error:  # noqa: BLE001  # raised by a user's code: the thread lives on
-            report(logging.ERROR, f"a callback of job {handle.id!r} was interrupted", error)
+            message = f"a callback of job {handle.id!r} was interrupted"
+            self.placement.reporter.report(logging.ERROR, message, error)
 
     def raised(self, seat: Seat, handle: JobHandle, error: BaseException) -> None:
         """The attempt failed. Without the mutex."""
@@ -128,13 +129,14 @@ class Outcomes:
                 self._endings.note(handle)
             if self._watchers.waiting:
                 self._watchers.look()
-        report(
+        reporter = self.placement.reporter
+        reporter.report_and_wait(
             logging.WARNING if delay is not None else logging.ERROR,
             f"job {handle.id!r}, attempt {attempt + 1}, failed: {failure[0]}; {verdict}",
             error,
         )
         if evicted is not None:
-            report(
+            reporter.report(
                 logging.WARNING,
                 f"dead letter {evicted.job.id!r} was dropped: there are more than "
                 f"{self._config.max_dead_letters} (max_dead_letters)",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..errors import LogWriteError
     from ..runtime.clock import Clock
     from ..runtime.mutex import Mutex
+    from ..runtime.reporting import Reporter
     from ..timing.timer import Timer
     from ..wal.format.record import Record
     from ..wal.slots import Slots
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 RECORD_BYTES = 100
 """About what a record takes in the log, its payload apart."""
-logger = logging.getLogger("jobqueue")
 _SCHEDULED = Status.SCHEDULED
 
 
@@ -51,6 +51,7 @@ class Placement:
         registry: HandlerRegistry,
         watchers: Watchers,
         endings: Endings,
+        reporter: Reporter,
     ) -> None:
         self.mutex = mutex
         self.clock = clock
@@ -59,6 +60,7 @@ class Placement:
         self.registry = registry
         self.watchers = watchers
         self.endings = endings
+        self.reporter = reporter
         self.timer: Timer  # set by the queue, since the timer calls `fire`
         self.journal: Journal | None = None  # set by the queue, since the log calls `on_durable`
         self.slots: Slots | None = None  # set by the queue, if there is a log
@@ -262,7 +264,8 @@ class Placement:
             self._unannounced.clear()
             missing = self.registry.missing()
         if missing:
-            logger.warning(
-                "jobs wait for handlers that are not registered: %s; register them to run the jobs",
-                ", ".join(missing),
+            self.reporter.report(
+                logging.WARNING,
+                f"jobs wait for handlers that are not registered: {', '.join(missing)}; "
+                f"register them to run the jobs",
             )

@@ -21,7 +21,7 @@ from ..model.frozen_dict import FrozenDict
 from ..model.handle import JobHandle
 from ..model.job import NO_HEADERS, Job, Priority
 from ..model.transitions import Status
-from ..runtime.reporting import report
+from ..runtime.reporting import Reporter
 from ..timing.timer import tick_after
 from ..wal.files import Files
 from ..wal.names import LOCK_NAME, list_log
@@ -70,7 +70,12 @@ class LockedLog:
     interrupted: Interrupted
 
 
-def open_log(path: str | os.PathLike[str], config: Config, files: Files | None = None) -> LockedLog:
+def open_log(
+    path: str | os.PathLike[str],
+    config: Config,
+    files: Files | None = None,
+    reporter: Reporter | None = None,
+) -> LockedLog:
     """Lock and replay a log; repair it if its tail is torn.
 
     Raises:
@@ -80,24 +85,25 @@ def open_log(path: str | os.PathLike[str], config: Config, files: Files | None =
         OSError: the directory cannot be made, read or written; the error names it.
     """
     files = Files() if files is None else files
+    reporter = Reporter() if reporter is None else reporter
     files.shared = config.allow_shared
     directory = os.path.abspath(exact_str(os.fspath(path)))
     files.make_directory(directory)
     lock = files.lock(os.path.join(directory, LOCK_NAME))
     try:
         if (why := files.why_unlocked(directory)) is not None:
-            report(
+            reporter.report(
                 logging.INFO,
                 f"the log's directory {directory} cannot be locked itself ({why}); the file "
                 f"{LOCK_NAME} in it is, and alone keeps other queues out: nothing may remove it",
             )
-        return _read(files, directory, lock, config.status_retention)
+        return _read(files, directory, lock, config.status_retention, reporter)
     except BaseException:
         files.unlock(lock)
         raise
 
 
-def _read(files: Files, directory: str, lock: int, retention: int) -> LockedLog:
+def _read(files: Files, directory: str, lock: int, retention: int, reporter: Reporter) -> LockedLog:
     state = LogState(retention)
     distrust_memory(files, directory)
     reading = replay(files, directory)
@@ -107,7 +113,7 @@ def _read(files: Files, directory: str, lock: int, retention: int) -> LockedLog:
     torn = reading.torn
     copies = recover(files, directory, torn)
     if copies and torn is not None:
-        report(
+        reporter.report(
             logging.WARNING,
             f"the log {directory} ended in a torn batch ({torn.problem}), as after a power cut; it "
             f"was cut off and kept in {', '.join(copies)}. No acknowledged job is lost",
@@ -130,12 +136,12 @@ def restore(log: LockedLog, config: Config, owner: HandleOwner, placement: Place
     """Put the jobs of a log into the queue: unfinished ones are queued or scheduled again."""
     journal = placement.journal
     assert journal is not None  # there is a log
-    given_up = _count_crashes(log, config.max_crashes, journal, placement.clock)
+    given_up = _count_crashes(log, config.max_crashes, journal, placement)
     unfinished, finished, failed = _by_status(log.state)
     with _collector_at_rest():
         _queue_again(unfinished, owner, placement, crashes_max=config.max_crashes)
         _remember_all(finished, placement.status)
-        _bury(failed, config.max_dead_letters, placement.status, journal)
+        _bury(failed, config.max_dead_letters, placement, journal)
     live, dead = placement.status.live, placement.status.dead
     if placement.endings.finished:
         for handle in (placement.status.handle(owner, each) for each in given_up if each in dead):
@@ -178,7 +184,9 @@ def _end(each: JobState) -> float:
     return each.finished or 0.0
 
 
-def _count_crashes(log: LockedLog, crashes_max: int, journal: Journal, clock: Clock) -> list[str]:
+def _count_crashes(
+    log: LockedLog, crashes_max: int, journal: Journal, placement: Placement
+) -> list[str]:
     """Each job that was running when the process died has one more crash to its name.
 
     Returns:
@@ -194,19 +202,20 @@ def _count_crashes(log: LockedLog, crashes_max: int, journal: Journal, clock: Cl
         each.crashes += 1
         journal.crashed(number, each.crashes, log.interrupted.run)
         if each.crashes >= crashes_max:
-            _fail_poisonous(each, journal, clock.time())
+            _fail_poisonous(each, journal, placement)
             given_up.append(each.enqueued.id)
     return given_up
 
 
-def _fail_poisonous(each: JobState, journal: Journal, wall: float) -> None:
+def _fail_poisonous(each: JobState, journal: Journal, placement: Placement) -> None:
+    wall = placement.clock.time()
     error = (
         f"the process died {each.crashes} times in a row while this job was running "
         f"(max_crashes); it is not run again by itself"
     )
     journal.poisoned(each.enqueued.job, error, wall, each.retries)
     each.status, each.error, each.traceback, each.finished = FAILED, error, "", wall
-    report(logging.ERROR, f"job {each.enqueued.id!r} failed: {error}")
+    placement.reporter.report(logging.ERROR, f"job {each.enqueued.id!r} failed: {error}")
 
 
 def _job(enqueued: Enqueued, retries: int) -> Job:
@@ -240,15 +249,15 @@ def _letter(each: JobState) -> DeadLetter:
     )
 
 
-def _bury(failed: list[JobState], letters_max: int, status: StatusMap, journal: Journal) -> None:
+def _bury(failed: list[JobState], letters_max: int, placement: Placement, journal: Journal) -> None:
     """Keep the youngest of the failed jobs; the limit may be smaller than it was."""
     count = max(0, len(failed) - letters_max)
     for each in failed[:count]:
         journal.dropped(each.enqueued.job)
     for each in failed[count:]:
-        status.bury(_letter(each))
+        placement.status.bury(_letter(each))
     if count:
-        report(
+        placement.reporter.report(
             logging.WARNING,
             f"{count} dead letters were dropped, {failed[0].enqueued.id!r} first: there were more "
             f"than {letters_max} (max_dead_letters)",

@@ -1,8 +1,8 @@
 """Start, drain, stop; what happens at a fork and at the interpreter's exit.
 
 Guarantees: `close` is idempotent and may be called from any thread, also from several at once. It
-returns by its deadline and starts no thread. Another call can take up a `close` that was
-interrupted.
+returns by its deadline. It starts no thread, but for the one that makes log records, if some are
+left and it is not there. Another call can take up a `close` that was interrupted.
 Relies on: the queue's mutex, taken here.
 """
 
@@ -22,7 +22,6 @@ from ..model.shutdown_report import ShutdownReport
 from ..model.transitions import Status
 from ..runtime.clock import SystemClock
 from ..runtime.parking import Parker
-from ..runtime.reporting import report as tell
 from ..timing.timer import tick_before
 
 if TYPE_CHECKING:
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
     from ..processes.stock import Processes
     from .recovery import LockedLog
 
+REPORT_SECONDS_MIN = 0.1
+"""What log handlers get for the last records if the deadline has passed."""
 LOG_SECONDS_MIN = 2.0
 """What the log gets for its last write if the deadline has passed."""
 
@@ -115,6 +116,10 @@ class Lifecycle:
                 self._shut_down(deadline, drain=drain)
         finally:
             self._release_claim()
+        # Last, and by each caller: a log handler that closes the queue waits for the one before it.
+        if self._report is not None:  # or another thread still closes
+            seconds = deadline - SystemClock.monotonic()
+            self._placement.reporter.close(max(seconds, REPORT_SECONDS_MIN))
         with self._mutex:
             if self._loss is not None:
                 raise again(self._loss)
@@ -255,7 +260,7 @@ class Lifecycle:
             self._report = report
             if journal.is_async:  # at the other levels they had been written, and were removed
                 self._loss = loss
-        tell(logging.ERROR, f"the queue is closed; {loss}", loss)
+        self._placement.reporter.report(logging.ERROR, f"the queue is closed; {loss}", loss)
 
     def _stop_threads(self, deadline: float) -> None:
         self._placement.timer.stop()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -35,14 +34,14 @@ from ..model.handlers import Handler, HandlerWithin
 from ..runtime.clock import Clock, SystemClock
 from ..runtime.mutex import make_mutex, rlock_of
 from ..runtime.parking import Parker
-from ..runtime.reporting import report
+from ..runtime.reporting import Reporter
 from ..timing.timer import Timer
 from ..wal.slots import Slots
 from ..wal.writing.batch import LogOptions
 from ..wal.writing.writer import LogWriter
 from ..workers.pool import WorkerPool
 from .recovery import LockedLog, open_log, restore
-from .shutdown import Lifecycle, Runners
+from .shutdown import REPORT_SECONDS_MIN, Lifecycle, Runners
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -94,12 +93,15 @@ def assemble(
         life.unlock()
         placement.endings.tell_owed_aside()
         if placement.journal is not None and placement.journal.writer.failure is not None:
-            _report_aside(placement.journal.writer.failure)
+            _report_failure(placement.reporter, placement.journal.writer.failure)
 
     pool = _make_pool(outcomes, processes, fail)
     with _path_in_errors(config):
         log = _open_log(config, placement, log_failed, log_ended)
     placement.timer = Timer(clock, placement.fire, lambda error: fail(_timer_died(error)))
+    placement.reporter.open(placement.timer.call_soon)
+    if processes is not None:
+        processes.reporter = placement.reporter
     life = Lifecycle(config, placement, state, pool, log, processes)
     with closed_on_error(life), _path_in_errors(config):
         if log is not None:
@@ -140,7 +142,7 @@ def _make_pool(
 def _make_placement(
     config: Config, registry: HandlerRegistry, clock: Clock, layers: Layers
 ) -> Placement:
-    mutex = make_mutex()
+    mutex, reporter = make_mutex(), Reporter()
     status = StatusMap(retention=config.status_retention, dead_letters_max=config.max_dead_letters)
     return Placement(
         mutex=mutex,
@@ -149,7 +151,8 @@ def _make_placement(
         scheduler=FairScheduler(mutex, size=config.queue_size, fairness=config.fairness),
         registry=registry,
         watchers=Watchers(mutex),
-        endings=Endings(status, layers.finished),
+        endings=Endings(status, layers.finished, reporter),
+        reporter=reporter,
     )
 
 
@@ -182,7 +185,11 @@ def _open_log(
 ) -> LockedLog | None:
     if config.persist_path is None:
         return None
-    log = open_log(config.persist_path, config)
+    try:
+        log = open_log(config.persist_path, config, reporter=placement.reporter)
+    except BaseException:
+        placement.reporter.close(REPORT_SECONDS_MIN)
+        raise
     options = LogOptions(
         durability=config.durability,
         fsync_interval=config.fsync_interval,
@@ -203,7 +210,7 @@ def _open_log(
             on_failed=on_failed,
             on_ended=on_ended,
             needed=placement.needed_bytes,
-            report=_report_compaction,
+            report=partial(_report_compaction, placement.reporter),
             monotonic=SystemClock.monotonic,
             new_parker=Parker,
         )
@@ -214,17 +221,8 @@ def _open_log(
     return log
 
 
-def _report_aside(error: LogWriteError) -> None:
-    """Not on the log's thread: a log handler may close the queue, which waits for that thread."""
-    thread = threading.Thread(target=_report_failure, args=(error,), name="jobqueue-report")
-    try:
-        thread.start()
-    except RuntimeError:  # there are no more threads, or the interpreter ends
-        _report_failure(error)
-
-
-def _report_failure(error: LogWriteError) -> None:
-    report(
+def _report_failure(reporter: Reporter, error: LogWriteError) -> None:
+    reporter.report(
         logging.ERROR,
         f"nothing runs any more, for the log has failed: {error}; jobs that were accepted and "
         f"written are in it: mend the cause, and start the queue again",
@@ -232,8 +230,8 @@ def _report_failure(error: LogWriteError) -> None:
     )
 
 
-def _report_compaction(error: BaseException) -> None:
-    report(logging.WARNING, f"the log could not be compacted: {error}", error)
+def _report_compaction(reporter: Reporter, error: BaseException) -> None:
+    reporter.report(logging.WARNING, f"the log could not be compacted: {error}", error)
 
 
 def _start_log(log: LockedLog, config: Config, placement: Placement) -> None:

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 from ..errors import ConfigError, QueueClosedError, RejectJobError, WorkerProcessError
 from ..middleware import factory_of, overrides
 from ..runtime.clock import SystemClock
-from ..runtime.reporting import report
 from . import wire
 from .imports import ImportableHandler, reference_to
 from .owner import WorkerProcess
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..middleware import Layers
+    from ..runtime.reporting import Reporter
 
 _EXIT_SECONDS_MIN = 0.25
 """What idle processes get to end by themselves if the deadline of `close` has passed."""
@@ -41,6 +41,9 @@ class Processes:
     Args:
         layers: the queue's middleware.
 
+    Attributes:
+        reporter: the queue's; set by it, since it is made later.
+
     Raises:
         ConfigError: there can be none on this system.
         TypeError, ValueError: a process could not make the middleware.
@@ -53,6 +56,7 @@ class Processes:
             for entry, made in zip(layers.entries, layers.made, strict=True)
             if overrides(made, "attempt")
         )
+        self.reporter: Reporter
         self._lock = threading.Lock()  # guards the rest
         self._numbers: dict[tuple[str, str], int] = {}
         self._idle: list[WorkerProcess] = []
@@ -90,7 +94,8 @@ class Processes:
                 return self._start()
         finally:
             for each in lost:
-                report(logging.WARNING, f"a process that waited for a job {self._given_up(each)}")
+                message = f"a process that waited for a job {self._given_up(each)}"
+                self.reporter.report(logging.WARNING, message)
 
     def _given_up(self, process: WorkerProcess) -> str:
         """Forget a process that cannot be used any more; returns what became of it."""

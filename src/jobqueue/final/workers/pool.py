@@ -18,7 +18,6 @@ from ..core.queue_state import State
 from ..errors import JobQueueError
 from ..runtime.clock import SystemClock
 from ..runtime.mutex import has_gil
-from ..runtime.reporting import report
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -43,6 +42,7 @@ class WorkerPool:
         self.workers: set[Worker] = set()
         self._outcomes = outcomes
         self._mutex = outcomes.placement.mutex
+        self._reporter = outcomes.placement.reporter
         self._fail = fail
         self._made = 0
         self._leaving: set[threading.Thread] = set()
@@ -108,11 +108,13 @@ class WorkerPool:
                 worker.seat.replaced = False
                 self.workers.discard(stand_in)
                 self.seats.remove(stand_in.seat)
-            report(logging.ERROR, "no worker could be started to stand in for a slow one", error)
+            self._reporter.report(
+                logging.ERROR, "no worker could be started to stand in for a slow one", error
+            )
 
     def _report_overrun(self, worker: Worker, handle: JobHandle) -> None:
         stack = _stack_of(worker.thread)
-        report(
+        self._reporter.report(
             logging.WARNING,
             f"job {handle.id!r} runs longer than {self.job_timeout:g} s (job_timeout) and "
             f"was asked to stop; its handler is at:\n{stack}",
