@@ -269,6 +269,7 @@ def test_if_no_thread_can_be_had_records_are_made_by_close(
     reporter = Reporter()
     reporter.open(lambda function: function())
     reporter.report(logging.ERROR, "first")
+    reporter.prepare()
     reporter.report_and_wait(logging.ERROR, "second", ValueError("boom"))
     assert records.rest() == []
 

@@ -110,6 +110,8 @@ class Outcomes:
         delay = self._delay(handle, error)
         evicted: DeadLetter | None = None
         attempt = handle._job._retries
+        reporter = self.placement.reporter
+        reporter.prepare()
         with self.placement.mutex:
             if self.state.now >= _ENDED:  # guard: fencing of a late error
                 return
@@ -129,7 +131,6 @@ class Outcomes:
                 self._endings.note(handle)
             if self._watchers.waiting:
                 self._watchers.look()
-        reporter = self.placement.reporter
         reporter.report_and_wait(
             logging.WARNING if delay is not None else logging.ERROR,
             f"job {handle.id!r}, attempt {attempt + 1}, failed: {failure[0]}; {verdict}",

@@ -28,7 +28,7 @@ RECORDS_MAX = 1000
 """How many records wait at most; those that come after them are dropped, and counted."""
 STUCK_SECONDS = 1.0
 """How long a worker waits at most until the record of its attempt is made."""
-IDLE_SECONDS = 1.0
+IDLE_SECONDS = 0.1
 """How long the thread that makes records is kept for the next one."""
 _NEVER = float("inf")
 _OWN = "jobqueue.final."
@@ -149,6 +149,14 @@ class Reporter:
         """Have a log record made soon; does not wait for it. A signal handler may call it."""
         self._add(_Record(level, message, error))
 
+    def prepare(self) -> None:
+        """Start the thread for a record that will come; on a worker's thread only.
+
+        So it is there before anybody hears of what the record tells, and may look at the threads.
+        """
+        if self._thread is None and not self._closing:
+            self._start()
+
     def report_and_wait(self, level: int, message: str, error: BaseException) -> None:
         """The same, and wait until it is made; on a worker's thread only.
 
@@ -222,13 +230,13 @@ class Reporter:
     # ── its own thread ───────────────────────────────────────────────────────────────────────
 
     def _run(self) -> None:
-        # Looked at again after the release: a thread that was started before it has left already.
-        while (self._records or self._closing) and not self._closed:
-            if not self._begun.acquire(blocking=False):
-                return
+        while not self._closed and self._begun.acquire(blocking=False):
             self._thread = threading.current_thread()
             self._serve()
             self._begun.release()
+            # Else a record has come, and the thread that was started for it has left already.
+            if not (self._records or self._closing):
+                break
 
     def _serve(self) -> None:
         """Make records until there were none for a while, or `close`."""
