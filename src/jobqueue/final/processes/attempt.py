@@ -17,7 +17,6 @@ from ..errors import WorkerProcessError
 from ..model.handlers import name_of
 from ..model.job import Job
 from ..runtime.clock import SystemClock
-from ..runtime.reporting import report
 from ..timing.timer import tick_after
 from . import wire
 from .answers import unpacked
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from ..core.outcomes import Outcomes
     from ..model.context import StopRequest
     from ..model.handle import JobHandle
+    from ..runtime.reporting import Reporter
     from ..timing.timer import Timer
     from .imports import ImportableHandler
     from .owner import WorkerProcess
@@ -87,7 +87,7 @@ class Attempts:
         """Have the process import the handler, which may take it long the first time."""
         if handler.number in process.loaded:
             return wire.LOADED, b""
-        told = _SlowImport(handle, handler, process.pid)
+        told = _SlowImport(handle, handler, process.pid, self._processes.reporter)
         body = pickle.dumps(handler.reference)
         answer = process.call(wire.LOAD, handler.number, body, told.look)
         if answer[0] == wire.LOADED:
@@ -145,7 +145,10 @@ class Attempts:
 class _SlowImport:
     """Tells of a handler whose import takes long: nothing but `close` ends it."""
 
-    def __init__(self, handle: JobHandle, handler: ImportableHandler, pid: int) -> None:
+    def __init__(
+        self, handle: JobHandle, handler: ImportableHandler, pid: int, reporter: Reporter
+    ) -> None:
+        self._reporter = reporter
         self._job = handle.id
         self._handler = handler
         self._pid = pid
@@ -159,7 +162,7 @@ class _SlowImport:
             return
         self._told_next *= 2
         module = self._handler.reference.module
-        report(
+        self._reporter.report(
             logging.WARNING,
             f"job {self._job!r} still waits: process {self._pid} has not imported its handler "
             f"{name_of(self._handler.function)} from {module!r} in {seconds:.0f} s, which "
