@@ -31,6 +31,7 @@ from .final import (
     Metrics,
     Middleware,
     Priority,
+    Progress,
     Quantiles,
     QueueClosedError,
     RejectJobError,
@@ -41,6 +42,7 @@ from .final import (
     UnknownJobError,
     WorkerMetrics,
     WorkerProcessError,
+    current_job,
 )
 
 __all__ = [
@@ -65,6 +67,7 @@ __all__ = [
     "Metrics",
     "Middleware",
     "Priority",
+    "Progress",
     "Quantiles",
     "QueueClosedError",
     "RejectJobError",
@@ -75,4 +78,5 @@ __all__ = [
     "UnknownJobError",
     "WorkerMetrics",
     "WorkerProcessError",
+    "current_job",
 ]

@@ -49,10 +49,11 @@ from .errors import (
 )
 from .job_queue import JobQueue
 from .middleware import Middleware
-from .model.context import JobContext
+from .model.context import JobContext, current_job
 from .model.handle import JobHandle
 from .model.job import Job, JobInfo, Priority
 from .model.metrics import LaneMetrics, LogMetrics, Metrics, Quantiles, WorkerMetrics
+from .model.progress import Progress
 from .model.shutdown_report import ShutdownReport
 from .model.transitions import Status
 
@@ -78,6 +79,7 @@ __all__ = [
     "Metrics",
     "Middleware",
     "Priority",
+    "Progress",
     "Quantiles",
     "QueueClosedError",
     "RejectJobError",
@@ -88,4 +90,5 @@ __all__ = [
     "UnknownJobError",
     "WorkerMetrics",
     "WorkerProcessError",
+    "current_job",
 ]

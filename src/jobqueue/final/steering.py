@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .exact import Seconds
     from .model.job import JobInfo
     from .model.metrics import Metrics
+    from .model.progress import Told
     from .model.transitions import Status
     from .runtime.mutex import Mutex
 
@@ -169,6 +170,11 @@ class Steering:
         if self._state.now is State.FORKED:
             raise self._state.closed_error()
         return self._queries.status_of(handle)
+
+    def _progress_of(self, handle: JobHandle) -> Told | None:
+        self._enter()
+        with self._mutex:
+            return self._status.current(handle)._progress
 
     def _wait_for(self, handle: JobHandle, timeout: Seconds | None) -> JobHandle:
         self._enter(waits=True)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import DuplicateJobError, UnknownJobError
 from ..model.handle import NO_RESULT, JobHandle
-from ..model.job import Job, JobInfo, Priority
+from ..model.job import Job, JobInfo, Priority, info_of
+from ..model.progress import Told, progress_of
 from ..model.transitions import Event, Status, after
 from ..wal.format.base import Struct
 from .counters import LaneMeter
@@ -51,6 +52,7 @@ class Finished(Struct, frozen=True, gc=False):
     created: float
     started: float | None
     finished: float
+    progress: Told | None = None
 
 
 @dataclass(slots=True)
@@ -64,6 +66,7 @@ class DeadLetter:
     started: float | None
     finished: float
     retries: int
+    progress: Told | None = None
 
 
 class StatusMap:
@@ -170,7 +173,14 @@ class StatusMap:
         job = handle._job
         self.bury(
             DeadLetter(
-                job, handle._number, handle._call, failure, handle._started, wall, job._retries
+                job,
+                handle._number,
+                handle._call,
+                failure,
+                handle._started,
+                wall,
+                job._retries,
+                handle._progress,
             )
         )
         wake_waiters(handle)
@@ -238,6 +248,7 @@ class StatusMap:
             job._created,
             handle._started,
             wall,
+            handle._progress,
         )
         handle._outcome = outcome
         handle._status = status
@@ -293,11 +304,12 @@ class StatusMap:
         letter = self.dead.get(job_id)
         if letter is not None:
             handle = JobHandle(owner, letter.job, Status.FAILED, letter.number)
-            handle._failure = letter.failure
+            handle._failure, handle._progress = letter.failure, letter.progress
         elif job_id in self.finished:
             record = self.finished[job_id]
             job = Job(id=job_id, priority=record.priority, _created=record.created)
             handle = JobHandle(owner, job, record.status)
+            handle._progress = record.progress
         else:
             raise unknown_job(job_id)
         handle._outcome = NO_RESULT
@@ -307,7 +319,9 @@ class StatusMap:
         """Raises `UnknownJobError`."""
         live = self.live.get(job_id)
         if live is not None:
-            return _info(live._job, live._status, live._failure, live._started, None)
+            return info_of(
+                live._job, live._status, live._failure, live._started, None, live._progress
+            )
         letter = self.dead.get(job_id)
         if letter is not None:
             return self.letter_info(letter)
@@ -327,6 +341,7 @@ class StatusMap:
             record.created,
             record.started,
             record.finished,
+            progress_of(record.progress),
         )
 
     def letter(self, job_id: str) -> DeadLetter:
@@ -342,30 +357,14 @@ class StatusMap:
     @staticmethod
     def letter_info(letter: DeadLetter) -> JobInfo:
         """What is known of a dead letter."""
-        return _info(letter.job, Status.FAILED, letter.failure, letter.started, letter.finished)
-
-
-def _info(
-    job: Job,
-    status: Status,
-    failure: Failure | None,
-    started: float | None,
-    finished: float | None,
-) -> JobInfo:
-    error, trace = failure or (None, None)
-    return JobInfo(
-        job._id,
-        status,
-        job._priority,
-        job._handler,
-        job._headers,
-        job._retries,
-        error,
-        trace,
-        job._created,
-        started,
-        finished,
-    )
+        return info_of(
+            letter.job,
+            Status.FAILED,
+            letter.failure,
+            letter.started,
+            letter.finished,
+            letter.progress,
+        )
 
 
 def wake_waiters(handle: JobHandle) -> None:

@@ -6,17 +6,22 @@ Relies on: nothing but its own lock, which is held for no call out of here.
 
 from __future__ import annotations
 
+import logging
 import threading
-from typing import TYPE_CHECKING
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Protocol
 
 from ..exact import check_seconds
 from ..runtime.parking import Parker, Wakeable
+from ..runtime.reporting import handlers_logger
+from .progress import told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..exact import Seconds
     from .job import Job
+    from .progress import Told
 
     Sleep = Callable[[Parker, float], None]
 
@@ -90,23 +95,32 @@ class StopRequest:
                 self._waiters.remove(waiter)
 
 
+class Board(Protocol):
+    """What holds the last progress of an attempt: the job's handle, or what stands for it."""
+
+    _progress: Told | None
+
+
 class JobContext:
     """What a handler can ask about its attempt. Made for one attempt; thread-safe.
 
     Attributes:
         job: the job.
         attempt: 0 for the first attempt, then 1, 2, …
-        deadline: when `job_timeout` will pass, in the queue clock's monotonic seconds; `None`
-            without a timeout.
+        deadline: when the attempt's time will be up, in the queue clock's monotonic seconds;
+            `None` without a timeout.
     """
 
-    __slots__ = ("_stop", "attempt", "deadline", "job")
+    __slots__ = ("_board", "_stop", "attempt", "deadline", "job")
 
-    def __init__(self, job: Job, attempt: int, deadline: float | None, stop: StopRequest) -> None:
+    def __init__(
+        self, job: Job, attempt: int, deadline: float | None, stop: StopRequest, board: Board
+    ) -> None:
         self.job = job
         self.attempt = attempt
         self.deadline = deadline
         self._stop = stop
+        self._board = board
 
     @property
     def cancelled(self) -> bool:
@@ -123,3 +137,53 @@ class JobContext:
             `True`, at once, when the attempt is asked to stop; else `False` after the time.
         """
         return self._stop.wait(seconds)
+
+    def progress(self, done: float, total: float | None = None, message: str = "") -> None:
+        """Tell how far the attempt has come; cheap enough for a tight loop.
+
+        `JobHandle.progress` and `JobQueue.info` read the last one. It lives in memory only.
+
+        Args:
+            done: how much is done, in whatever unit.
+            total: how much there is to do, if that is known.
+            message: what it is at.
+        """
+        self._board._progress = told(done, total, message)
+
+    @property
+    def logger(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger, "jobqueue.job", whose records have `job_id`, `task_name` and `attempt`.
+
+        `task_name` is the name of the handler, `None` for the default one.
+        """
+        told_of = {"job_id": self.job.id, "task_name": self.job.handler, "attempt": self.attempt}
+        return logging.LoggerAdapter(handlers_logger, told_of)
+
+
+# ── which attempt is this? ───────────────────────────────────────────────────────────────────────
+
+RUNNING: ContextVar[JobContext | None] = ContextVar("jobqueue_running", default=None)
+"""The attempt that code belongs to: set within the attempt's own context."""
+
+_thread = threading.local()  # `find`: gives the context of the attempt that this thread runs
+
+
+def runs_attempts(find: Callable[[], JobContext | None]) -> None:
+    """The calling thread runs attempts from now on; only if one asks is its context made."""
+    _thread.find = find
+
+
+def current_job() -> JobContext | None:
+    """The context of the attempt that calls this, also from within functions that it calls.
+
+    `None` outside of handlers. A thread that a handler starts belongs to the attempt if it was
+    given a copy of the handler's context (`contextvars`), as `asyncio.to_thread` does, and the
+    handler had called this.
+    """
+    context = RUNNING.get()
+    if context is None:
+        find: Callable[[], JobContext | None] | None = getattr(_thread, "find", None)
+        context = None if find is None else find()
+        if context is not None:
+            RUNNING.set(context)
+    return context

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Generic, Protocol, cast
 
 from ..errors import JobCancelledError, JobQueueError
+from .progress import progress_of
 from .transitions import Status
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from .context import StopRequest
     from .handlers import Handler
     from .job import Job
+    from .progress import Progress, Told
 
     Callback = Callable[["JobHandle"], object]
     R_co = TypeVar("R_co", covariant=True, default=object)
@@ -34,6 +36,9 @@ class HandleOwner(Protocol):
 
     def _status_of(self, handle: JobHandle) -> Status:
         """The job's present status."""
+
+    def _progress_of(self, handle: JobHandle) -> Told | None:
+        """The last progress of the job."""
 
     def _wait_for(self, handle: JobHandle, timeout: Seconds | None) -> JobHandle:
         """Waits until the job is finished or the queue closed."""
@@ -63,6 +68,7 @@ class JobHandle(Generic[R_co]):
         "_number",
         "_outcome",
         "_owner",
+        "_progress",
         "_since",
         "_started",
         "_status",
@@ -92,6 +98,8 @@ class JobHandle(Generic[R_co]):
         """Error and traceback of the last failed attempt, as text."""
         self._waiters: list[Parker] | None = None
         """The parkers of the callers that wait for its end, or for the queue's."""
+        self._progress: Told | None = None
+        """What its attempts told last of how far they have come."""
         self._callbacks: list[Callable[[JobHandle], object]] | None = None
         """What is to be called, without the mutex, when it has ended, or the queue has."""
         self._outcome: object = None
@@ -111,6 +119,11 @@ class JobHandle(Generic[R_co]):
     def status(self) -> Status:
         """The job's present status; its last known one if the queue has forgotten it."""
         return self._owner._status_of(self)
+
+    @property
+    def progress(self) -> Progress | None:
+        """The last progress that the handler told; `None` if it told none. In memory only."""
+        return progress_of(self._owner._progress_of(self))
 
     def wait(self, timeout: Seconds | None = None) -> Status:
         """Wait until the job is completed, failed or cancelled, or the queue is closed.

@@ -12,8 +12,11 @@ from ..runtime.clock import SystemClock
 from .checks import ID_LENGTH_MAX, check_text, check_utf8
 from .frozen_dict import FrozenDict
 from .ids import new_id
+from .progress import progress_of
 
 if TYPE_CHECKING:
+    from ..runtime.reporting import Failure
+    from .progress import Progress, Told
     from .transitions import Status
 
 HEADER_BYTES_MAX = 8 * 1024
@@ -205,6 +208,7 @@ class JobInfo:
     Attributes:
         last_error: type and message of the last failure, such as "ValueError: boom".
         last_traceback: the last 8 KiB of that failure's traceback.
+        progress: what its handler told last of how far it has come; in memory only.
     """
 
     id: str
@@ -218,3 +222,30 @@ class JobInfo:
     created: float
     started: float | None
     finished: float | None
+    progress: Progress | None = None
+
+
+def info_of(
+    job: Job,
+    status: Status,
+    failure: Failure | None,
+    started: float | None,
+    finished: float | None,
+    progress: Told | None,
+) -> JobInfo:
+    """What is known of a job that the queue still has."""
+    error, trace = failure or (None, None)
+    return JobInfo(
+        job._id,
+        status,
+        job._priority,
+        job._handler,
+        job._headers,
+        job._retries,
+        error,
+        trace,
+        job._created,
+        started,
+        finished,
+        progress_of(progress),
+    )

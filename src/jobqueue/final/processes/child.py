@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import RejectJobError, RetryJobError
 from ..middleware import Layers, wrapped
-from ..model.context import JobContext, StopRequest
+from ..model.context import RUNNING, JobContext, StopRequest
 from ..model.frozen_dict import FrozenDict
 from ..model.handlers import Handler, HandlerWithin
 from ..model.job import Job
@@ -36,6 +36,8 @@ from .wire import Assignment, Reference, RemoteError
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType, ModuleType
+
+    from ..model.progress import Told
 
 _F_SETSIG = 10  # Linux: fcntl has no name for it
 _mask = threading.local()
@@ -182,7 +184,8 @@ class _Server:
             if self._stopped >= assignment.number:
                 stop.cancel()
         try:
-            context = JobContext(job, assignment.attempt, assignment.deadline, stop)
+            context = JobContext(job, assignment.attempt, assignment.deadline, stop, _Board())
+            RUNNING.set(context)
             return handler.call(job.payload, context)
         finally:
             with self._lock:
@@ -214,6 +217,12 @@ def _made(slots: dict[str, object]) -> Job:
     for slot, value in slots.items():
         setattr(job, slot, FrozenDict(value) if isinstance(value, dict) else value)
     return job
+
+
+class _Board:
+    """Holds the last progress of an attempt here."""
+
+    _progress: Told | None = None
 
 
 class _Importer:

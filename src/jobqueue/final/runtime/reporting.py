@@ -33,6 +33,8 @@ IDLE_SECONDS = 0.1
 _NEVER = float("inf")
 _OWN = "jobqueue.final."
 logger = logging.getLogger("jobqueue")
+handlers_logger = logging.getLogger("jobqueue.job")
+"""What handlers make records with, not the queue."""
 
 Failure = tuple[str, str]
 """Error and traceback, as text."""

@@ -19,7 +19,7 @@ import threading
 from contextvars import Context
 from typing import TYPE_CHECKING, Protocol
 
-from ..model.context import JobContext, StopRequest
+from ..model.context import RUNNING, JobContext, StopRequest, runs_attempts
 from ..runtime.mutex import WORKER, acquire_in_turn, release_if_owned
 from ..runtime.reporting import begun_in_handler
 from ..timing.timer import tick_after
@@ -61,6 +61,7 @@ class Worker:
 
     def _run(self) -> None:
         self._outcomes.seats.sit(self.seat)
+        runs_attempts(self._find_context)
         try:
             self._work()
         except BaseException as error:  # not a handler's error: this thread cannot go on
@@ -144,7 +145,8 @@ class Worker:
             tick = tick_after(deadline)
             timer.schedule(alarm, tick)
         try:
-            context = JobContext(handle._job, handle._job._retries, deadline, stop)
+            context = JobContext(handle._job, handle._job._retries, deadline, stop, handle)
+            RUNNING.set(context)
             result = handler.call(handle._job._payload, context)
         finally:
             if alarm is not None:
@@ -154,6 +156,18 @@ class Worker:
                 f"the attempt took longer than {self._job_timeout:g} s (job_timeout)"
             )
         return result
+
+    def _find_context(self) -> JobContext | None:
+        """The context of the attempt of a handler that was called without; on its thread."""
+        mutex = self._placement.mutex
+        if mutex._is_owned():  # a finalizer that interrupts the queue's own code is no handler
+            return None
+        with mutex:
+            handle = self.seat.handle
+            if handle is None:
+                return None
+            stop = handle._stop = handle._stop or StopRequest(self._placement.timer.sleep)
+        return JobContext(handle._job, handle._job._retries, None, stop, handle)
 
 
 class _Deadline:
