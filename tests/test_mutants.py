@@ -21,7 +21,7 @@ from tests.support.guards import (
     guards_in,
 )
 
-GUARDS_MIN = 109
+GUARDS_MIN = 111
 
 
 def _name(guard: Guard) -> str:

@@ -55,6 +55,8 @@ NOTICED_BY = {
     "a sealed segment of nothing but NULs is no reserved space": (
         "tests/final/life/test_refusals.py",
     ),
+    "a segment goes only if it was never begun": ("tests/final/life/test_refusals.py",),
+    "a batch's number is one that a queue gets to": ("tests/final/life/test_refusals.py",),
     "a later format is no damage": ("tests/final/life/test_refusals.py",),
     "a directory is refused before anything is changed": ("tests/final/life/test_refusals.py",),
     "a forked child lets go of the lock": ("tests/crash/test_fork.py",),

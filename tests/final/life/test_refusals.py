@@ -11,8 +11,15 @@ from zlib import crc32
 
 import pytest
 
-from jobqueue.final import Config, JobQueue, LogCorruptError, LogVersionError
-from jobqueue.final.wal.names import LOCK_NAME, segment_name, snapshot_name
+from jobqueue.final import Config, Job, JobQueue, LogCorruptError, LogVersionError
+from jobqueue.final.wal.format.codec import encode_batch, encode_header
+from jobqueue.final.wal.format.record import NUMBER_MAX, Crashed
+from jobqueue.final.wal.names import (
+    FILE_NUMBER_MAX,
+    LOCK_NAME,
+    segment_name,
+    snapshot_name,
+)
 from jobqueue.final.wal.slots import SLOTS_NAME
 from tests.support.commands import Command
 from tests.support.logs import Image, LogDirectory, done, job, segment, snapshot
@@ -112,8 +119,38 @@ DAMAGED: dict[str, Damage] = {
     "a directory in place of the slots' temporary file": replace_by_directory("SLOTS.tmp"),
 }
 
+
+def boundless(number: int) -> dict[str, Damage]:
+    """Numbers that a queue could only go on from once, or not at all."""
+    after = segment(6, 10, [[job(number)]])
+    batch = encode_batch([job(6)], number, 9)
+    start = encode_header(6, number)
+    crashes = segment(6, 10, [[Crashed(number, 1)]])
+    replaced = encode_header(5, 1, number) + encode_batch((), 1, 0)
+    return {
+        f"a job has the number {number}": write(after.name, after.data),
+        f"a batch has the number {number}": extend(LAST, batch),
+        f"a segment starts with batch {number}": write(segment_name(6), start),
+        f"a crash is told of job {number}": write(crashes.name, crashes.data),
+        f"batch {number} follows the snapshot": write(snapshot_name(5), replaced),
+    }
+
+
+DAMAGED |= {name: do for n in (NUMBER_MAX + 1, 2**63 - 1) for name, do in boundless(n).items()}
+for number in (FILE_NUMBER_MAX + 1, 10**18 - 1):
+    DAMAGED |= {
+        f"a segment has the number {number}": write(
+            segment_name(number), segment(number, 10, [[job(6)]]).data
+        ),
+        f"a snapshot has the number {number}": write(
+            snapshot_name(number), snapshot(number, 10, [[job(1)]]).data
+        ),
+        f"a segment without a header has the number {number}": write(segment_name(number), NULS),
+    }
+
 TORN_TOO = extend(LAST, b"half a batch")
 """What a start would cut off, if it found nothing worse."""
+IN_THE_LAST = ("a byte of a promised batch of the last segment", "a batch has the number")
 
 
 def content(path: Path) -> dict[str, bytes | str]:
@@ -135,14 +172,14 @@ def refuse(log: LogDirectory) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+@pytest.mark.parametrize("name", DAMAGED)
 def test_a_start_that_refuses_changes_nothing_and_verify_agrees(
-    log: LogDirectory, command: Command, damage: Damage
+    log: LogDirectory, command: Command, name: str
 ) -> None:
-    if damage is not DAMAGED["a byte of a promised batch of the last segment"]:
+    if not name.startswith(IN_THE_LAST):
         TORN_TOO(log.path)
     (log.path / "SLOTS.tmp").touch()  # a start would remove it
-    damage(log.path)
+    DAMAGED[name](log.path)
     before = content(log.path)
 
     first = refuse(log)
@@ -153,6 +190,21 @@ def test_a_start_that_refuses_changes_nothing_and_verify_agrees(
     assert outcome.code == 1
     assert outcome.object["verdict"] == "corrupt"
     assert content(log.path) == before
+
+
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+def test_what_repair_makes_of_a_log_that_is_refused_can_be_opened_again_and_again(
+    log: LogDirectory, command: Command, damage: Damage
+) -> None:
+    damage(log.path)
+    command("repair")
+    new = f"{log.path}.repaired"
+    assert command("verify", "--json", path=new).object["verdict"] == "sound"
+
+    for number in range(3):
+        with JobQueue(Config(persist_path=new), handler=len, start=False) as jq:
+            jq.enqueue(Job(id=f"new {number}"))
+            assert all(jq.status(f"new {each}") for each in range(number + 1))
 
 
 @pytest.mark.parametrize("damage", [replace_by_directory(SLOTS_NAME), replace_by_link(SLOTS_NAME)])
@@ -216,6 +268,16 @@ def test_what_is_damaged_here_is_whole_without_it(log: LogDirectory, command: Co
     assert command("verify", "--json").object["verdict"] == "sound"
     with JobQueue(Config(persist_path=log.path), handler=len, start=False) as jq:
         assert jq.metrics().queued == 4
+
+
+def test_the_segment_behind_a_snapshot_is_never_removed(tmp_path: Path) -> None:
+    log = LogDirectory(tmp_path)
+    log.put(snapshot(1, 3, [[job(1)]]))
+    for data in (b"", NULS, segment(2, 3, []).data[:-1]):
+        write(segment_name(2), data)(tmp_path)
+        before = content(tmp_path)
+        assert segment_name(2) in refuse(log)
+        assert content(tmp_path) == before
 
 
 @pytest.mark.parametrize("after", [b"", NULS], ids=["cut", "reserved"])

@@ -24,6 +24,7 @@ from ..model.transitions import Status
 from ..runtime.reporting import Reporter
 from ..timing.timer import tick_after
 from ..wal.files import Files
+from ..wal.format.record import COUNT_MAX
 from ..wal.names import LOCK_NAME, list_log
 from ..wal.reading.cut import distrust_memory, recover
 from ..wal.reading.fold import CANCELLED, COMPLETED, FAILED, QUEUED, JobState, LogState
@@ -199,7 +200,7 @@ def _count_crashes(
         #   without: if each is None or each.status != QUEUED:
         if each is None or each.status != QUEUED or each.crashed_run == log.interrupted.run:
             continue
-        each.crashes += 1
+        each.crashes = min(each.crashes + 1, COUNT_MAX)
         journal.crashed(number, each.crashes, log.interrupted.run)
         if each.crashes >= crashes_max:
             _fail_poisonous(each, journal, placement)

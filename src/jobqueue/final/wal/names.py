@@ -11,6 +11,11 @@ from .files import Files, name_of, path_in
 
 LOCK_NAME = "LOCK"
 
+FILE_NUMBER_MAX = 10**17
+"""The highest number of a file in a log that is not damaged."""
+
+TOO_HIGH = f"its number is above {FILE_NUMBER_MAX}, which no queue gets to"
+
 _NAME = re.compile(r"([0-9]{8,18})(\.snapshot)?\.jsonl")
 
 
@@ -57,6 +62,11 @@ class Listing:
         """The number of the segment that a start opens."""
         return self.files[-1].number + 1 if self.files else 1
 
+    @property
+    def after_snapshot(self) -> LogFile | None:
+        """The segment directly behind the snapshot, if there is one."""
+        return self.files[1] if len(self.files) > 1 and self.files[0].snapshot else None
+
 
 def _parse_name(directory: str, name: str) -> LogFile | None:
     match = _NAME.fullmatch(name)
@@ -75,9 +85,11 @@ def list_log(files: Files, directory: str, through: int | None = None) -> Listin
         through: the last segment to list; `None` lists them all.
 
     Raises:
-        LogCorruptError: a segment is missing.
+        LogCorruptError: a segment is missing, or one has a number that no queue gets to.
     """
     listing = list_present(files, directory, through)
+    if listing.files and (highest := listing.files[-1]).number > FILE_NUMBER_MAX:
+        raise LogCorruptError(directory, highest.name, 0, TOO_HIGH)
     for first, _ in listing.missing:
         raise LogCorruptError(directory, segment_name(first), 0, "the segment is missing")
     return listing

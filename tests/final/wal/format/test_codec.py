@@ -22,6 +22,7 @@ from jobqueue.final.wal.format.codec import (
     parse_header,
 )
 from jobqueue.final.wal.format.record import (
+    NUMBER_MAX,
     Cancelled,
     Completed,
     Crashed,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 both_codecs = pytest.mark.parametrize("lines", [codec.lines, StdlibLines()], ids=["fast", "stdlib"])
 
-numbers = st.integers(1, 2**63 - 1)
+numbers = st.integers(1, NUMBER_MAX)
 counts = st.integers(0, 2**63 - 1)
 times = st.floats(allow_nan=False, allow_infinity=False)
 delays = st.floats(min_value=0, allow_nan=False, allow_infinity=False)

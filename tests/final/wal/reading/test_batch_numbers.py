@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import sys
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobqueue.final.wal.reading.batch_numbers import BatchNumbers
+from jobqueue.final.wal.reading.batch_numbers import GAPS_MAX, BatchNumbers
 
 
 def numbers(first: int | None, *seen: int) -> BatchNumbers:
@@ -75,3 +78,43 @@ def test_numbers_may_be_added_many_at_once(first: int, count: int, gap: int) -> 
     seen.add(first + count + gap, [7])
     assert seen.last == first + count + gap
     assert all(seen.has(first + index, index) for index in range(count))
+
+
+def test_a_number_that_comes_late_moves_no_other() -> None:
+    """Fault 38 of docs/reliability.md. Inserted in order, each would move all that are above."""
+    called = []
+
+    def note(_frame: object, event: str, function: object) -> None:
+        if event == "c_call":
+            called.append(getattr(function, "__name__", ""))
+
+    profile = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        seen = numbers(1, *range(300, 0, -1), *range(301, 900, 2), *range(302, 900, 2))
+    finally:
+        sys.setprofile(profile)
+    assert "insert" not in called
+    assert len(called) < 10 * 900
+    assert list(seen.gaps()) == []
+
+
+def test_of_very_many_gaps_the_last_is_told_as_one() -> None:
+    seen = numbers(1, *range(2, 4 * GAPS_MAX, 2))
+    gaps = list(seen.gaps())
+    assert gaps[0] == (1, 1)
+    assert len(gaps) == GAPS_MAX
+    assert all(before[1] < after[0] for before, after in pairwise(gaps))
+    assert gaps[-1] == (2 * GAPS_MAX - 1, 4 * GAPS_MAX - 2)
+
+
+@given(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 2)), max_size=40))
+def test_what_is_known_is_what_was_seen_in_whatever_order(order: list[tuple[int, int]]) -> None:
+    seen = BatchNumbers(1)
+    known: set[tuple[int, int]] = set()
+    for number, crc in order:
+        assert seen.has(number, crc) == ((number, crc) in known)
+        assert seen.has_number(number) == any(number == other for other, _ in known)
+        if not seen.has(number, crc):
+            seen.add(number, [crc])
+            known.add((number, crc))

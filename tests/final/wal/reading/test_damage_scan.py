@@ -13,7 +13,7 @@ from jobqueue.final.errors import LogCorruptError
 from jobqueue.final.wal.format.codec import encode_batch, encode_header
 from jobqueue.final.wal.format.record import Record
 from jobqueue.final.wal.names import segment_name, snapshot_name
-from jobqueue.final.wal.reading.damage_scan import DamageScan, Lost
+from jobqueue.final.wal.reading.damage_scan import FINDINGS_MAX, DamageScan, Lost
 from jobqueue.final.wal.reading.walk import Finding
 from tests.support.logs import HastyFiles, Image, LogDirectory, done, job, segment, snapshot
 
@@ -463,14 +463,17 @@ def is_sound(log: LogDirectory) -> bool:
 IMAGES = (
     snapshot(1, 3, [[job(1), job(2)], [done(1)]]),
     segment(2, 3, [[job(3)], [job(4), done(3)]]),
-    segment(3, 5, [[], [job(5)]]),
+    segment(3, 5, []),
+    segment(4, 5, [[], [job(5)]]),
 )
 SIZES = [len(image.data) for image in IMAGES]
 
+KINDS = ["flip", "cut", "nuls", "all nuls", "append nuls", "append text", "double", "drop", "gone"]
+
 damages = st.lists(
     st.tuples(
-        st.sampled_from(range(3)),
-        st.sampled_from(["flip", "cut", "nuls", "append nuls", "append text", "double", "drop"]),
+        st.sampled_from(range(len(IMAGES))),
+        st.sampled_from(KINDS),
         st.integers(0, max(SIZES) - 1),
         st.integers(1, 200),
     ),
@@ -478,7 +481,10 @@ damages = st.lists(
 )
 
 
-def apply(data: bytes, kind: str, offset: int, size: int) -> bytes:
+def apply(data: bytes | None, kind: str, offset: int, size: int) -> bytes | None:
+    """What is left of a file; `None`: nothing."""
+    if data is None or kind == "gone":
+        return None
     offset %= len(data) or 1
     match kind:
         case "flip" if data:
@@ -487,6 +493,8 @@ def apply(data: bytes, kind: str, offset: int, size: int) -> bytes:
             return data[:offset]
         case "nuls":
             return data[:offset] + bytes(len(data[offset : offset + size])) + data[offset + size :]
+        case "all nuls":
+            return bytes(len(data))
         case "append nuls":
             return data + bytes(size)
         case "append text":
@@ -505,17 +513,42 @@ def reused(tmp_path_factory: pytest.TempPathFactory) -> LogDirectory:
 
 
 @pytest.mark.slow
-@settings(max_examples=300)
+@settings(max_examples=500)
 @given(plan=damages)
 def test_there_is_a_finding_just_where_a_start_would_refuse_or_cut(
     reused: LogDirectory, plan: list[tuple[int, str, int, int]]
 ) -> None:
+    """Fault 36 of docs/reliability.md. And a start that refuses changes nothing."""
     log = reused
-    contents = [image.data for image in IMAGES]
+    for path in log.path.iterdir():
+        path.unlink()
+    contents: list[bytes | None] = [image.data for image in IMAGES]
     for index, kind, offset, size in plan:
         contents[index] = apply(contents[index], kind, offset, size)
-    log.put(*(Image(i.name, data) for i, data in zip(IMAGES, contents, strict=True)))
+    for image, data in zip(IMAGES, contents, strict=True):
+        if data is not None:
+            log.put(Image(image.name, data))
+    before = log.content()
     records, walk = scan(log)
     assert (walk.findings == []) is is_sound(log)
     if not walk.findings:
         assert records == log.read().records
+    try:
+        opened = log.open()
+    except LogCorruptError:
+        assert log.content() == before
+    else:
+        assert log.read().records == opened.records
+        assert scan(log)[1].findings == []
+
+
+def test_of_very_many_damages_the_last_is_told_with_how_many_follow(log: LogDirectory) -> None:
+    """Fault 38 of docs/reliability.md."""
+    sound = encode_batch((), 1, 0)
+    damaged = b"x" * 10
+    count = FINDINGS_MAX + 7
+    log.put(Image(segment_name(1), encode_header(1, 1) + (sound + damaged) * count))
+    _, walk = scan(log)
+    assert len(walk.findings) == FINDINGS_MAX
+    assert walk.findings[-1].problem.endswith("; and 7 more damages from here on")
+    assert walk.bytes_lost == len(damaged) * count

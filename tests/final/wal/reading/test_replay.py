@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jobqueue.final.errors import LogCorruptError
 from jobqueue.final.wal.format import codec
 from jobqueue.final.wal.format.codec import encode_batch, encode_header
-from jobqueue.final.wal.format.record import Discarded, Record
+from jobqueue.final.wal.format.record import NUMBER_MAX, Discarded, Record
 from jobqueue.final.wal.format.stdlib_codec import StdlibLines
 from jobqueue.final.wal.names import segment_name, snapshot_name
 from jobqueue.final.wal.reading.replay import Replay
@@ -564,7 +564,7 @@ def test_a_batch_of_no_records_is_refused_with_its_place(
 
 def test_absurd_numbers_of_batches_are_no_hang(log: LogDirectory) -> None:
     image = Image(segment_name(1), encode_header(1, 1))
-    image.add(sealed(b"", 0, 10**18))
+    image.add(sealed(b"", 0, NUMBER_MAX))
     log.put(image)
     reading = log.open()
     assert reading.last == 0

@@ -17,6 +17,8 @@ from ...exact import exact_bytes, exact_str, real_number, whole_number
 from .base import Meta, Struct
 
 __all__ = [
+    "COUNT_MAX",
+    "NUMBER_MAX",
     "Cancelled",
     "Completed",
     "Crashed",
@@ -31,11 +33,18 @@ __all__ = [
     "payload_fields",
 ]
 
-_COUNT_MAX = 2**63 - 1
+NUMBER_MAX = 10**17
+"""The highest number of a job or a batch in a log that is not damaged.
+
+A queue of a million jobs a second gets there in 3,000 years. What it then writes can still be
+counted: so no number has to be looked at when a job is accepted.
+"""
+
+COUNT_MAX = 2**63 - 1
 _FLOAT_MAX = 1.7976931348623157e308
 
-JobNumber: TypeAlias = Annotated[int, Meta(ge=1, le=_COUNT_MAX)]
-Count: TypeAlias = Annotated[int, Meta(ge=0, le=_COUNT_MAX)]
+JobNumber: TypeAlias = Annotated[int, Meta(ge=1, le=NUMBER_MAX)]
+Count: TypeAlias = Annotated[int, Meta(ge=0, le=COUNT_MAX)]
 Level: TypeAlias = Annotated[int, Meta(ge=0, le=2)]
 JobId: TypeAlias = Annotated[str, Meta(min_length=1, max_length=255)]
 Time: TypeAlias = Annotated[float, Meta(ge=-_FLOAT_MAX, le=_FLOAT_MAX)]

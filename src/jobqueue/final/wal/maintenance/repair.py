@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..appender import open_appender
 from ..files import directory_of, path_in
 from ..format.codec import encode_header
-from ..names import list_present, segment_name, snapshot_name
+from ..names import FILE_NUMBER_MAX, list_present, segment_name, snapshot_name
 from ..reading.damage_scan import DamageScan, Lost
 from ..reading.scan import blames_the_file
 from ..reading.version import refuse_later_version
@@ -39,19 +39,16 @@ class Salvage:
     Attributes:
         batches: whole batches that were found, each counted once.
         records: the records in them, all of which are in the new log.
-        findings: what is wrong with the old log.
+        findings: what is wrong with the old log; see `DamageScan`.
         lost: the batches that are gone, as far as their numbers tell.
+        bytes_lost: size of what was read and is not in the new log, because it is no whole batch.
     """
 
     batches: int
     records: int
     findings: tuple[Finding, ...]
     lost: tuple[Lost, ...]
-
-    @property
-    def bytes_lost(self) -> int:
-        """Size of what was read and is not in the new log, because it is no whole batch."""
-        return sum(each.end - each.offset for each in self.findings if not each.whole)
+    bytes_lost: int
 
 
 def repair(files: Files, directory: str, new: str) -> Salvage:
@@ -78,12 +75,20 @@ def repair(files: Files, directory: str, new: str) -> Salvage:
     _make_empty(files, partial)
     scan = DamageScan(files, directory)
     counter = _Counter()
-    _write(files, partial, segments[-1].number, counter.count(scan))
+    last = segments[-1].number
+    through = last if last <= FILE_NUMBER_MAX // 2 else 1  # else the new log had few numbers left
+    _write(files, partial, through, counter.count(scan))
     _copy_slots(files, directory, partial)
     files.sync_directory(partial)
     files.rename(partial, new)
     files.sync_directory(directory_of(new))
-    return Salvage(scan.batches, counter.records, tuple(scan.findings), tuple(scan.lost))
+    return Salvage(
+        scan.batches,
+        counter.records,
+        tuple(scan.findings),
+        tuple(scan.lost),
+        scan.bytes_lost,
+    )
 
 
 class _Counter:

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from ..format.record import Record
     from .walk import Event
 
-__all__ = ["DamageScan", "FileSummary", "Lost"]
+__all__ = ["FINDINGS_MAX", "DamageScan", "FileSummary", "Lost"]
+
+
+FINDINGS_MAX = 1000
+"""So many are told of one by one: a file can be nothing but damage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,9 @@ class DamageScan:
         growing: the log is in use: its last file may end in a batch that is being written.
 
     Attributes:
-        findings: all that is wrong, in the order of the files.
+        findings: what is wrong, in the order of the files. Beyond `FINDINGS_MAX` the last of them
+            stands for all that follow.
+        bytes_lost: size of all that is no whole batch.
         files: what each file holds.
         lost: the batches that are gone.
         batches: how many whole batches there are, each counted once, whose records are records.
@@ -73,12 +79,14 @@ class DamageScan:
 
     def __init__(self, files: Files, directory: str, *, growing: bool = False) -> None:
         self.findings: list[Finding] = []
+        self.bytes_lost = 0
+        self._more = 0  # findings that are not told of one by one
         self.files: list[FileSummary] = []
         self.batches = 0
         self._files = files
         self._directory = directory
         self._growing = growing
-        self._last_file: LogFile | None = None
+        self._may_lack_header: LogFile | None = None
         self._gone: list[Lost] = []
         self._undecodable: list[Lost] = []
         # Bytes that are no batch, not told of yet: what follows says more about them.
@@ -91,13 +99,15 @@ class DamageScan:
 
     def __iter__(self) -> Iterator[list[Record]]:
         listing = list_present(self._files, self._directory)
-        self._last_file = listing.files[-1] if listing.files else None
+        if listing.files and listing.files[-1] != listing.after_snapshot:
+            self._may_lack_header = listing.files[-1]
         walk = Walk(self._files, listing, lenient=True)
         with closing(walk.events()) as events:
             for event in events:
                 self._heed(event)
                 if isinstance(event, Run) and not event.repeated:
                     yield self._decode(event.batches)
+        self._tell_of_more()
 
     def _heed(self, event: Event) -> None:
         """Note what is wrong."""
@@ -117,7 +127,7 @@ class DamageScan:
             case Finding():
                 if not event.whole:  # else the run that comes next tells more of the damage
                     self._tell_damage(unless_spare=True)
-                self.findings.append(event)
+                self._add(event)
             case End():
                 self._end(event)
 
@@ -162,7 +172,8 @@ class DamageScan:
                 return [record for one in batches.singly() for record in self._decode(one)]
             self._tell_batch(batches, str(error), whole=False)
             (number,) = batches.numbers
-            self._undecodable.append(Lost(number, number, batches.file.snapshot))
+            if len(self._undecodable) < FINDINGS_MAX:
+                self._undecodable.append(Lost(number, number, batches.file.snapshot))
             return []
         self.batches += len(batches)
         return records
@@ -178,21 +189,36 @@ class DamageScan:
     def _tell_damage(self, *, unless_spare: bool = False) -> None:
         """Tell of damage; `unless_spare`: unless it is space that was reserved ahead.
 
-        Reserved space follows a header. Only the last file may have been left without one.
+        Reserved space follows a header. Only the last segment may have been left without one,
+        unless it stands behind a snapshot.
         """
         damage, self._damage = self._damage, None
         if damage is None:
             return
-        has_header = damage.offset > 0 or damage.file == self._last_file
+        has_header = damage.offset > 0 or damage.file == self._may_lack_header
         if not (unless_spare and damage.nuls and has_header):
             self._tell(damage.file.name, damage.offset, damage.end, damage.problem)
 
     def _tell_batch(self, batch: Batches, problem: str, *, whole: bool) -> None:
         finding = Finding(batch.file.name, batch.offset, batch.offset_of(1), problem, whole)
-        self.findings.append(finding)
+        self._add(finding)
 
     def _tell(self, file: str, offset: int, end: int, problem: str) -> None:
-        self.findings.append(Finding(file, offset, end, problem))
+        self._add(Finding(file, offset, end, problem))
+
+    def _add(self, finding: Finding) -> None:
+        if not finding.whole:
+            self.bytes_lost += finding.end - finding.offset
+        if len(self.findings) < FINDINGS_MAX:
+            self.findings.append(finding)
+        else:
+            self._more += 1
+
+    def _tell_of_more(self) -> None:
+        if self._more:
+            last = self.findings[-1]
+            problem = f"{last.problem}; and {self._more} more damages from here on"
+            self.findings[-1] = replace(last, problem=problem)
 
 
 def _batches(first: int, last: int) -> str:

@@ -59,7 +59,8 @@ class Replay:
         self._attested = 0
         # Where the good part ends, once it has ended; only attestations are read from there on.
         self._hole: Damage | None = None
-        self._hole_is_tail = False
+        self._hole_is_tail = False  # nothing has come behind it
+        self._has_only_nuls = False  # from there on
         self._spare: list[Cut] = []  # preallocated ends of sealed segments
 
     def __iter__(self) -> Iterator[list[Record]]:
@@ -94,7 +95,7 @@ class Replay:
         match event:
             case Batches():
                 self._attested = max(self._attested, *event.synced)
-                self._hole_is_tail = False
+                self._hole_is_tail = self._has_only_nuls = False
             case Run(repeated=False):
                 self._note_disorder(event)
             case Damage():
@@ -112,14 +113,16 @@ class Replay:
         problem = run.problem or missing
         end = batches.offset_of(len(batches))
         self._note_damage(Damage(batches.file, batches.offset, end, problem, nuls=False))
-        self._hole_is_tail = False
+        self._hole_is_tail = self._has_only_nuls = False
 
     def _note_damage(self, damage: Damage) -> None:
         if damage.file.snapshot:
             # It was whole when it got its name: whatever is wrong with it is corruption.
             self._refuse_hole(damage)
-        self._hole_is_tail = self._hole is None
-        if self._hole is None:
+        is_first = self._hole is None
+        self._hole_is_tail = is_first
+        self._has_only_nuls = damage.nuls and (is_first or self._has_only_nuls)
+        if is_first:
             self._hole = damage
 
     def _follow(self, event: Follows) -> None:
@@ -157,9 +160,15 @@ class Replay:
         #   without: if True:
         if self._attested > self.last:
             self._refuse_hole(hole, f"; batch {self.last + 1} had been fsynced")
-        cut = Cut(hole.file, hole.offset, keep=not (hole.nuls and self._hole_is_tail))
+        # A header is on the disk before the next segment is there, and before a snapshot is that
+        # stands for all segments before it.
+        begun = hole.file in (*listing.files[:-1], listing.after_snapshot)
+        if hole.offset == 0 and begun:  # guard: a segment goes only if it was never begun
+            self._refuse_hole(hole, ", in a segment that had been begun")
+        keep = not self._has_only_nuls
         later = listing.files[listing.files.index(hole.file) + 1 :]
-        cuts = [*self._spare, cut, *(Cut(file, 0, keep=True) for file in later)]
+        cuts = [*self._spare, Cut(hole.file, hole.offset, keep)]
+        cuts += [Cut(file, 0, keep) for file in later]
         self.torn = Torn(tuple(cuts), hole.problem)
         self.next_segment = min(
             [self.next_segment, *(c.file.number for c in cuts if c.offset == 0)]

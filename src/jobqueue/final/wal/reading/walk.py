@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import takewhile
 from operator import ge
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..format.codec import VERSION, Header, RecordError, decode_lines
-from ..names import LogFile, segment_name
+from ..format.record import NUMBER_MAX
+from ..names import FILE_NUMBER_MAX, TOO_HIGH, LogFile, segment_name
 from .batch_numbers import BatchNumbers
 from .scan import Batches, Damage, blames_the_file, scan
 
@@ -119,6 +119,8 @@ class Walk:
         for file in self._log_files:
             yield from self._tell_missing(number)
             yield file
+            if file.number > FILE_NUMBER_MAX:
+                yield Finding(file.name, 0, 0, TOO_HIGH)
             yield from self._read(file)
             if file.snapshot:
                 yield from self._end_snapshot(file)
@@ -142,6 +144,7 @@ class Walk:
                     yield item
                     if isinstance(item, Batches):
                         yield from _boasts(item)
+                        yield from _too_high(item)
                         yield from self._order(item)
                     else:
                         self._lacks_end = False  # that is told by the damage, if it is the end
@@ -171,6 +174,11 @@ class Walk:
         start = 0
         while start < len(batches) and self.orders:
             number = batches.numbers[start]
+            if number > NUMBER_MAX:  # that was told
+                stop = start + 1
+                yield Run(batches.part(start, stop), None)
+                start = stop
+                continue
             if number > numbers.last:
                 stop = _end_of_order(batches, start)
                 yield Run(batches.part(start, stop), numbers.expected)
@@ -195,7 +203,9 @@ def _header_problem(header: Header, file: LogFile) -> str | None:
         return f"its format version is {header.version}, this release reads {VERSION}"
     if header.number != file.number or (header.next is not None) != file.snapshot:
         return "the header is that of another file"
-    if header.first < 1 or (file.snapshot and (header.first != 1 or not header.next)):
+    if not 1 <= header.first <= NUMBER_MAX or (
+        file.snapshot and (header.first != 1 or not 1 <= (header.next or 0) <= NUMBER_MAX)
+    ):
         return "the header's batch numbers are impossible"
     return None
 
@@ -208,6 +218,16 @@ def _boasts(batches: Batches) -> Iterator[Finding]:
         for index in (index for index, each in enumerate(impossible) if each):
             start, end = batches.offset_of(index), batches.offset_of(index + 1)
             yield Finding(batches.file.name, start, end, problem, whole=True)
+
+
+def _too_high(batches: Batches) -> Iterator[Finding]:
+    """Find batches whose number no queue gets to."""
+    if max(batches.numbers) > NUMBER_MAX:  # guard: a batch's number is one that a queue gets to
+        for index, number in enumerate(batches.numbers):
+            if number > NUMBER_MAX:
+                start, end = batches.offset_of(index), batches.offset_of(index + 1)
+                problem = f"a batch with the number {number}, which no queue gets to"
+                yield Finding(batches.file.name, start, end, problem, whole=True)
 
 
 def _end_of_order(batches: Batches, start: int) -> int:
@@ -225,8 +245,10 @@ def _end_of_order(batches: Batches, start: int) -> int:
 
 def _end_of_repetition(batches: Batches, start: int, numbers: BatchNumbers) -> int:
     """Return the index up to which the batches from `start` on were all seen before."""
-    columns = zip(batches.numbers[start:], batches.crcs[start:], strict=True)
-    return start + sum(1 for _ in takewhile(lambda each: numbers.has(*each), columns))
+    stop = start
+    while stop < len(batches) and numbers.has(batches.numbers[stop], batches.crcs[stop]):
+        stop += 1
+    return stop
 
 
 def decode(batches: Batches) -> list[Record]:
