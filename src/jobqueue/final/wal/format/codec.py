@@ -53,7 +53,7 @@ COMMIT_LINE = re.compile(
 """A commit line. Groups: its head, which is all of it that the CRC covers; the four numbers."""
 
 COMMIT_LINE_BYTES_MAX = 110
-"""No commit line is longer."""
+"""No commit line is longer than this."""
 
 _HEAD = b'{"commit":,"records":,"synced":'
 """A head without its numbers."""
