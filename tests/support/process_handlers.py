@@ -69,11 +69,14 @@ def await_go(payload: bytes) -> None:
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process runs; one that no process has waited for has ended all the same."""
+    """Whether a process runs; one that no process has waited for has ended all the same.
+
+    If its main thread has ended and others have not, "l" stands behind the "Z".
+    """
     state = subprocess.run(
         ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
     ).stdout
-    return bool(state.strip()) and not state.startswith("Z")
+    return bool(state.strip()) and (not state.startswith("Z") or "l" in state)
 
 
 def until_gone(*pids: int) -> None:

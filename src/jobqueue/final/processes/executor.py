@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ..model.handle import JobHandle
     from .stock import Processes
 
+    Begun = tuple[JobHandle, ImportableHandler]
+
 
 class ProcessRunners:
     """All runners of one queue.
@@ -94,48 +96,62 @@ class Runner:
     def _run(self) -> None:
         self._outcomes.seats.sit(self.seat)
         try:
-            while (begun := self._begin()) is not None:
-                self._finish(*begun)
-                del begun
+            while (begun := self._await_job()) is not None:
+                while begun is not None:
+                    begun = self._attempt(*begun)
         except BaseException as error:  # not an attempt's error: this thread cannot go on
             self._runners.died(self, error)
             raise
 
-    def _begin(self) -> tuple[JobHandle, ImportableHandler] | None:
+    def _await_job(self) -> Begun | None:
         """Sleep until there is a job, and begin its attempt; `None` when the thread is to end."""
-        clock, outcomes = self._placement.clock, self._outcomes
-        mutex = self._placement.mutex
+        clock, mutex = self._placement.clock, self._placement.mutex
         try:
             acquire_in_turn(mutex)
             handle = self._placement.scheduler.take()
             if handle is None:
-                outcomes.seats.remove(self.seat)
+                self._outcomes.seats.remove(self.seat)
                 return None
-            handler = outcomes.begin(self.seat, handle, clock.monotonic(), clock.time())
-            assert isinstance(handler, ImportableHandler)  # the queue's registry makes no others
-            return handle, handler
+            return self._begin(handle, clock.monotonic(), clock.time())
         finally:
             release_if_owned(mutex)
 
-    def _finish(self, handle: JobHandle, handler: ImportableHandler) -> None:
-        """Run the attempt, and tell what came of it."""
+    def _begin(self, handle: JobHandle, now: float, wall: float) -> Begun:
+        """With the mutex."""
+        handler = self._outcomes.begin(self.seat, handle, now, wall)
+        assert isinstance(handler, ImportableHandler)  # the queue's registry makes no others
+        return handle, handler
+
+    def _attempt(self, handle: JobHandle, handler: ImportableHandler) -> Begun | None:
+        """Run an attempt, and tell what came of it; the next one, if that has been begun."""
         try:
             result = self._attempts.run(handle, handler)
         except BaseException as error:  # noqa: BLE001  # whatever a handler may raise
             self._outcomes.raised(self.seat, handle, begun_in_handler(error))
-        else:
-            self._returned(handle, result)
+            return None
+        return self._returned(handle, result)
 
-    def _returned(self, handle: JobHandle, result: object) -> None:
-        clock, watchers = self._placement.clock, self._placement.watchers
-        mutex = self._placement.mutex
+    def _returned(self, handle: JobHandle, result: object) -> Begun | None:
+        """End the attempt and begin the next, if a job waits, in one hold of the mutex.
+
+        In two holds a job took 1.3 times the processor time here: other threads come in between.
+        """
+        placement = self._placement
+        clock, mutex = placement.clock, placement.mutex
+        begun = None
         try:
             acquire_in_turn(mutex)
             now, wall = clock.monotonic(), clock.time()
             self._outcomes.returned(self.seat, handle, result, now, wall)
-            if watchers.waiting:
-                watchers.look()  # guard: a runner tells who waits that an attempt has ended
+            is_told = handle._callbacks is not None  # which comes before the next attempt
+            following = None if is_told else placement.scheduler.take_ready()
+            if following is not None:
+                begun = self._begin(following, now, wall)
+            # guard: a runner that finds nothing more tells the threads that wait for that
+            elif placement.watchers.waiting:
+                placement.watchers.look()
         finally:
             release_if_owned(mutex)
-        if handle._callbacks is not None:
+        if is_told:
             self._outcomes.tell(handle)
+        return begun

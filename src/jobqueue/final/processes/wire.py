@@ -12,6 +12,7 @@ carries checksums: what is no frame is never taken for an answer.
 
 from __future__ import annotations
 
+import select
 import signal
 import socket
 import struct
@@ -144,6 +145,8 @@ class Channel:
         self._socket = sock
         self._is_gone = is_gone
         self._rest: bytes = b""
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
         if is_gone is not None:  # by the kernel: Python's own timeout is a system call per frame
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _LOOK_TIME)
 
@@ -192,15 +195,7 @@ class Channel:
 
     def is_quiet(self) -> bool:
         """Whether nothing has arrived that was not received. Never blocks."""
-        if self._rest:
-            return False
-        try:
-            self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False  # something came, or the end
+        return not self._rest and not self._poll.poll(0)  # which also tells of the end
 
     def _read(self, most: int) -> bytes:
         """Some bytes, at least one."""
