@@ -136,7 +136,7 @@ def test_a_producer_that_was_woken_for_nothing_keeps_its_place(memory: Store) ->
     until_blocked(jq, 2)
     alarms = list(lane(jq).producers)
     with insides.mutex(jq):
-        insides.placement(jq).cancel(first)
+        insides.cancel(jq, first)
         lane(jq).room -= 1  # as C does
     until_blocked(jq, 2)
     assert list(lane(jq).producers) == alarms

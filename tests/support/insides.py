@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from jobqueue.final.callers.changes import _Cancel
+
 if TYPE_CHECKING:
     import subprocess
     import threading
@@ -64,6 +66,11 @@ def mutex(jq: JobQueue) -> Mutex:
 def status_map(jq: JobQueue) -> StatusMap:
     """Where each job stands."""
     return jq._status
+
+
+def cancel(jq: JobQueue, handle: JobHandle) -> None:
+    """Cancel a job that waits, for a thread that has the mutex already."""
+    jq._placement.carry_out(_Cancel(jq._placement, handle))
 
 
 def scheduler(jq: JobQueue) -> FairScheduler:

@@ -115,6 +115,8 @@ class ModelledMutex(interleave.RLock):  # type: ignore[misc]  # known from Pytho
     """The explorer's RLock, with the methods of the standard library's that a queue uses."""
 
     claimant: object = None
+    unfinished: object = None
+    settle: Callable[[], None] = staticmethod(lambda: None)
     _holder = 0
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:

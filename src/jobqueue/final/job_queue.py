@@ -179,8 +179,7 @@ class JobQueue(Steering):
         self._enter()
         name = check_text("handler name", name)
         handler = self._registry.make(fn)
-        with self._mutex:
-            self._placement.release(self._registry.register(name, handler))
+        self._changes.register(name, handler)
 
     def handler(self, name: str) -> Callable[[HandlerFunction], HandlerFunction]:
         """Decorator that registers a function under a name; see `register`."""

@@ -67,6 +67,7 @@ class Steering:
         job_id = check_id(job_id)
         self._enter()
         with self._mutex:
+            self._mutex.settle()
             return self._status.status(job_id)
 
     def handle(self, job_id: str) -> JobHandle:
@@ -79,6 +80,7 @@ class Steering:
         job_id = check_id(job_id)
         self._enter()
         with self._mutex:
+            self._mutex.settle()
             return self._status.handle(self, job_id)
 
     def info(self, job_id: str) -> JobInfo:
@@ -91,6 +93,7 @@ class Steering:
         job_id = check_id(job_id)
         self._enter()
         with self._mutex:
+            self._mutex.settle()
             return self._status.info(job_id)
 
     def cancel(self, job_id: str) -> bool:
@@ -116,6 +119,7 @@ class Steering:
         """The failed jobs that are kept, oldest first."""
         self._enter()
         with self._mutex:
+            self._mutex.settle()
             return [self._status.letter_info(letter) for letter in self._status.dead.values()]
 
     def requeue(self, job_id: str) -> JobHandle:
@@ -155,6 +159,7 @@ class Steering:
         """Have the workers finish what they hold and take no more until `resume`."""
         self._enter()
         with self._mutex:
+            self._mutex.settle()
             self._scheduler.pause()
             self._placement.watchers.look()
 
@@ -162,6 +167,7 @@ class Steering:
         """Have the workers take jobs again."""
         self._enter()
         with self._mutex:
+            self._mutex.settle()
             self._scheduler.resume()
 
     # ── what handles ask ─────────────────────────────────────────────────────────────────────────

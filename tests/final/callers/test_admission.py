@@ -593,7 +593,7 @@ def test_id_that_another_thread_took_is_refused_after_those_before_it_are_in(
     jq.enqueue(Job(id="taken", priority=HIGH))
     with insides.mutex(jq):  # room for three at once
         for handle in list(insides.status_map(jq).live.values()):
-            insides.placement(jq).cancel(handle)
+            insides.cancel(jq, handle)
     error = blocked.exception(PATIENCE)
     assert isinstance(error, DuplicateJobError)
     assert ids(error.accepted) == ["a", "b", "c", "d", "e"]
@@ -745,6 +745,8 @@ def test_last_worker_does_not_wait_for_a_place_that_another_took_before_it_slept
     # takes it. 4. The handler looks again: nobody is left to make room.
     class Taken:
         """The mutex, before which a producer takes the last place."""
+
+        unfinished = None
 
         def __enter__(self) -> None:
             lane.room = 0

@@ -56,7 +56,7 @@ class WatchedMutex(type(make_mutex())):  # type: ignore[misc]  # whose class is 
 def mutex(monkeypatch: pytest.MonkeyPatch) -> Iterator[WatchedMutex]:
     """The mutex of the queues that are made; at the end, nobody has entered it twice."""
     mutex = WatchedMutex()
-    mutex.claimant = None
+    mutex.claimant = mutex.unfinished = None
     mutex.entries, mutex.count = [], 0
     monkeypatch.setattr("jobqueue.final.life.wiring.make_mutex", lambda: cast("Mutex", mutex))
     yield mutex

@@ -45,6 +45,7 @@ class Watched:
     """A mutex that tells when somebody is about to sleep on it."""
 
     claimant: object = None
+    unfinished: object = None
 
     def __init__(self, mutex: Mutex) -> None:
         self.slept = threading.Event()

@@ -3,7 +3,8 @@
 Guarantees: a job whose call raised was not accepted and its id is free. The one exception is an
 error that came from outside (KeyboardInterrupt): then the status map tells. A lane never holds
 more than its size of new jobs. No producer sleeps while its lane has room.
-Relies on: the queue's mutex, taken here. A producer that waits sleeps in a parker of its own,
+Relies on: the queue's mutex, taken here; and, for an exception that comes anywhere, on what
+`core/unfinished.py` tells. A producer that waits sleeps in a parker of its own,
 outside of the mutex: an exception during `Condition.wait` could come out without the mutex.
 """
 
@@ -23,7 +24,7 @@ from ..errors import (
     again,
 )
 from ..exact import check_seconds
-from ..model.handle import NOT_ARRIVED, HandleOwner, JobHandle
+from ..model.handle import HandleOwner, JobHandle
 from ..model.job import Job
 from ..model.transitions import Status
 from ..runtime.clock import SystemClock
@@ -70,7 +71,7 @@ class Admission:
         self._payload_bytes_max = config.max_payload_bytes
         self._journal = placement.journal
 
-    def enqueue(
+    def enqueue(  # noqa: PLR0912  # a call costs more than a step in here
         self,
         job: Job,
         timeout: Seconds | None,
@@ -97,6 +98,8 @@ class Admission:
         claim = mutex.claimant = job._id
         with mutex:
             try:
+                if mutex.unfinished is not None:
+                    mutex.settle()
                 self._refuse(job, call)
                 has_room = delay or lane.room > 0
                 if has_room:
@@ -152,31 +155,26 @@ class Admission:
             now = self._placement.clock.monotonic()
             handle._due_tick = tick_after(now + delay)
             due = self._placement.clock.time() + delay
+        batch = None
+        self._mutex.unfinished = handle
         try:
             self._status.accept(handle)
             if not delay:
-                handle._has_room = True
+                handle._has_room = True  # one step
                 lane.room -= 1  # guard: a place in the lane is taken
             if self._journal is None:
                 self._placement.arrive(handle)
-                return None
-            self._journal.enqueued(handle, due, delay or None)
-            if self._journal.is_async:  # left to the log, it would take a tenth longer
-                self._placement.arrive(handle)
-                return None
-            return self._journal.commit(handle)
+            else:
+                self._journal.enqueued(handle, due, delay or None)
+                if self._journal.is_async:  # left to the log, it would take a tenth longer
+                    self._placement.arrive(handle)
+                else:
+                    batch = self._journal.commit(handle)
+            self._mutex.unfinished = None
         except BaseException:
-            self._repair(handle)
+            self._placement.broken_off()
             raise
-
-    def _repair(self, handle: JobHandle) -> None:
-        """Something interrupted `_accept`: undo it, unless the job is on its way."""
-        if handle._since != NOT_ARRIVED:
-            return
-        if self._journal is not None and self._journal.writer.holds(handle._number):
-            self._journal.writer.commit(inline=False)  # by the log's thread: this one is leaving
-        else:
-            self._placement.forget(handle)
+        return batch
 
     # ── without the mutex ────────────────────────────────────────────────────────────────────
 
@@ -188,6 +186,7 @@ class Admission:
         try:
             while True:
                 with mutex:
+                    self._mutex.settle()
                     self._refuse(handle._job, handle._call)
                     if lane.room > 0:
                         return self._accept(handle, lane, 0.0)
@@ -246,7 +245,8 @@ class Admission:
             if job._id in seen:
                 raise DuplicateJobError(f"job {job._id!r} stands more than once in this call")
             seen.add(job._id)
-        with self._placement.mutex:
+        with self._mutex:
+            self._mutex.settle()
             for job in jobs:
                 self._refuse(job, None)
 
@@ -256,21 +256,27 @@ class Admission:
         handles: list[JobHandle] = []
         batch = None
         with mutex:
-            for job in jobs[len(accepted) :]:
-                lane = self._lanes[job._priority]
-                if lane.room <= 0:
-                    break
-                try:
-                    self._refuse(job, None)
-                except JobQueueError:
-                    if handles:
-                        break  # accept the handles first; the next round refuses this job
-                    raise
-                handles.append(self._add(job, lane))
-            if self._journal is not None and handles:
-                batch = self._journal.writer.commit(
-                    inline=sum(len(handle._job._payload) for handle in handles) < 1 << 15
-                )
+            mutex.settle()
+            try:
+                for job in jobs[len(accepted) :]:
+                    lane = self._lanes[job._priority]
+                    if lane.room <= 0:
+                        break
+                    try:
+                        self._refuse(job, None)
+                    except JobQueueError:
+                        if handles:
+                            break  # accept the handles first; the next round refuses this job
+                        raise
+                    handles.append(self._add(job, lane))
+                if self._journal is not None and handles:
+                    batch = self._journal.writer.commit(
+                        inline=sum(len(handle._job._payload) for handle in handles) < 1 << 15
+                    )
+                mutex.unfinished = None
+            except BaseException:
+                self._placement.broken_off()
+                raise
         if batch is not None and self._journal is not None:
             self._journal.writer.wait(batch)
             if batch.refused:
@@ -287,20 +293,20 @@ class Admission:
             accepted.append(handle)
 
     def _add(self, job: Job, lane: Lane) -> JobHandle:
-        """With the mutex: let in one job of many; the caller commits all their records at once."""
+        """With the mutex: let in one job of many; the caller commits all their records at once.
+
+        If it is broken off, those that were added before are committed as well.
+        """
         handle = JobHandle(self._owner, job, Status.QUEUED)
         job._retries = 0
-        try:
-            self._status.accept(handle)
-            handle._has_room = True
-            lane.room -= 1
-            if self._journal is None:
-                self._placement.arrive(handle)
-            else:
-                self._journal.enqueued(handle)
-        except BaseException:
-            self._repair(handle)
-            raise
+        self._mutex.unfinished = handle
+        self._status.accept(handle)
+        handle._has_room = True  # one step
+        lane.room -= 1
+        if self._journal is None:
+            self._placement.arrive(handle)
+        else:
+            self._journal.enqueued(handle)
         return handle
 
 

@@ -1,9 +1,10 @@
-"""`cancel`, `requeue`, `discard`: what a caller does to a job that was accepted.
+"""`cancel`, `requeue`, `discard`, `register`: what a caller does to jobs that were accepted.
 
 Guarantees: a change that returned has reached the log's level of durability. One that an exception
-from outside interrupted (KeyboardInterrupt) may be done and not recorded: the status tells what
-holds now, and the next start may find the job as it was before.
-Relies on: the queue's mutex, taken here.
+from outside interrupted (KeyboardInterrupt) is either done, and recorded as all others are, or not
+begun: the status tells.
+Relies on: the queue's mutex, taken here. How a change survives an exception anywhere in it is told
+in `core/unfinished.py`.
 """
 
 from __future__ import annotations
@@ -11,13 +12,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..core.queue_state import State
-from ..model.handle import JobHandle
+from ..model.context import StopRequest
+from ..model.handle import NOT_ARRIVED, JobHandle
 from ..model.transitions import Status
+from ..wal.format.record import Cancelled, Discarded, Requeued
 
 if TYPE_CHECKING:
     from ..core.placement import Placement
     from ..core.queue_state import QueueState
+    from ..core.status_map import DeadLetter
+    from ..core.unfinished import Change
     from ..model.handle import HandleOwner
+    from ..model.handlers import Handler
+    from ..wal.format.record import Record
     from ..wal.writing.batch import OpenBatch
 
 
@@ -36,14 +43,16 @@ class Changes:
         waiting: JobHandle | None = None
         try:
             with self._mutex:
+                self._mutex.settle()
                 handle = self._status.live.get(job_id)
                 if handle is None:
                     self._status.status(job_id)
                     return False
                 self._state.refuse_after(State.CLOSING)
+                change: Change = _Stop(self._placement, handle)
                 if handle._status is not Status.PROCESSING:
-                    waiting = handle
-                batch = self._commit() if self._placement.cancel(handle) else None
+                    change, waiting = _Cancel(self._placement, handle), handle
+                batch = self._placement.carry_out(change)
             self._await(batch)
             return True
         finally:
@@ -53,12 +62,12 @@ class Changes:
     def requeue(self, job_id: str) -> JobHandle:
         """See `JobQueue.requeue`."""
         with self._mutex:
+            self._mutex.settle()
             self._state.refuse_after(State.OPEN)
             letter = self._status.letter(job_id)
             handle = JobHandle(self._owner, letter.job, Status.QUEUED, letter.number)
             handle._call = letter.call
-            self._placement.requeue(letter, handle)
-            batch = self._commit()
+            batch = self._placement.carry_out(_Requeue(self._placement, letter, handle))
         self._await(batch, letter.number)
         self._placement.warn_missing()
         return handle
@@ -66,20 +75,126 @@ class Changes:
     def discard(self, job_id: str) -> None:
         """See `JobQueue.discard`."""
         with self._mutex:
+            self._mutex.settle()
             self._state.refuse_after(State.CLOSING)
             letter = self._status.letter(job_id)
-            del self._status.dead[job_id]
-            if self._placement.journal is not None:
-                self._placement.journal.discarded(letter)
-            batch = self._commit()
+            batch = self._placement.carry_out(_Discard(self._placement, letter))
         self._await(batch)
 
-    def _commit(self) -> OpenBatch | None:
-        """With the mutex: bring what was recorded to the log's level."""
-        journal = self._placement.journal
-        return None if journal is None else journal.writer.commit()
+    def register(self, name: str, handler: Handler) -> None:
+        """See `JobQueue.register`."""
+        with self._mutex:
+            self._mutex.settle()
+            self._placement.registry.check(name, handler)
+            self._placement.carry_out(_Register(self._placement, name, handler))
 
     def _await(self, batch: OpenBatch | None, number: int = 0) -> None:
         """Without the mutex: wait until that is done; `number` names a job that is to come back."""
         if batch is not None and self._placement.journal is not None:
             self._placement.journal.writer.wait(batch, number)
+
+
+class _Cancel:
+    """Cancel a job that waits."""
+
+    def __init__(self, placement: Placement, handle: JobHandle) -> None:
+        self._placement = placement
+        self._handle = handle
+        self._wall = placement.clock.time()
+        job = handle._job
+        self.record: Record | None = Cancelled(
+            handle._number, self._wall, handle._started, job._retries
+        )
+        self.freed_bytes = len(job._payload)
+        self.ended: JobHandle | None = handle
+        self._is_noted = False
+
+    def finish(self) -> None:
+        placement, handle = self._placement, self._handle
+        placement.status.cancel(handle, 0.0, self._wall)
+        placement.take_out(handle)
+        if placement.endings.finished and not self._is_noted:
+            placement.endings.note(handle)
+            self._is_noted = True
+        placement.watchers.look()
+
+
+class _Stop:
+    """Ask the handler of a running job to stop."""
+
+    record: Record | None = None
+    freed_bytes = 0
+    ended: JobHandle | None = None
+
+    def __init__(self, placement: Placement, handle: JobHandle) -> None:
+        self._placement = placement
+        self._handle = handle
+
+    def finish(self) -> None:
+        handle = self._handle
+        if handle._status is Status.PROCESSING:
+            if handle._stop is None:
+                handle._stop = StopRequest(self._placement.timer.sleep)
+            handle._stop.cancel()
+
+
+class _Requeue:
+    """Make a dead letter a queued job again, under a new handle."""
+
+    freed_bytes = 0
+    ended: JobHandle | None = None
+
+    def __init__(self, placement: Placement, letter: DeadLetter, handle: JobHandle) -> None:
+        self._placement = placement
+        self._letter = letter
+        self._handle = handle
+        self._is_moved = False
+        self.record: Record | None = Requeued(letter.number, placement.clock.time())
+
+    def finish(self) -> None:
+        placement, letter, handle = self._placement, self._letter, self._handle
+        if not self._is_moved:  # once: without room for its record, the log makes it a letter again
+            placement.status.requeue(letter, handle)
+            self._is_moved = True
+        if handle._status is Status.QUEUED and handle._since == NOT_ARRIVED:
+            if placement.journal is None:
+                placement.arrive(handle)
+            else:
+                placement.await_durable(letter, handle)
+
+
+class _Discard:
+    """Drop a dead letter."""
+
+    ended: JobHandle | None = None
+
+    def __init__(self, placement: Placement, letter: DeadLetter) -> None:
+        self._placement = placement
+        self._letter = letter
+        self.record: Record | None = Discarded(letter.number)
+        self.freed_bytes = len(letter.job._payload)
+
+    def finish(self) -> None:
+        self._placement.status.discard(self._letter)
+
+
+class _Register:
+    """Add a handler, and have the jobs arrive that wait for it."""
+
+    record: Record | None = None
+    freed_bytes = 0
+    ended: JobHandle | None = None
+
+    def __init__(self, placement: Placement, name: str, handler: Handler) -> None:
+        self._placement = placement
+        self._name = name
+        self._handler = handler
+        self._waiting = placement.registry.parked_under(name)
+
+    def finish(self) -> None:
+        placement = self._placement
+        placement.registry.register(self._name, self._handler)
+        for handle in self._waiting:
+            placement.registry.unpark(handle)
+            if handle._since == NOT_ARRIVED:
+                placement.arrive(handle)

@@ -41,6 +41,7 @@ class Queries:
     def metrics(self) -> Metrics:
         """See `JobQueue.metrics`. What takes time is done without the mutex."""
         with self._mutex:
+            self._mutex.settle()
             now = self._placement.clock.monotonic()
             meters = {each: self._status.meters[each].copy() for each in Priority}
             oldest = self._oldest_waits(now)
@@ -93,6 +94,7 @@ class Queries:
 
         self._placement.watchers.wait(is_done, timeout)
         with self._mutex:
+            self._mutex.settle()
             if was_idle or self._is_idle():
                 return True
             if self._state.fault is not None:
@@ -111,7 +113,7 @@ class Queries:
 
     def status_of(self, handle: JobHandle) -> Status:
         """The present status of the job that a handle stands for."""
-        with self._mutex:
+        with self._mutex:  # a signal's handler may ask this, so nothing is settled
             return self._status.current(handle)._status
 
     def wait_for(self, handle: JobHandle, timeout: float | None) -> JobHandle:
@@ -123,6 +125,7 @@ class Queries:
         while True:
             parker = Parker()
             with self._mutex:
+                self._mutex.settle()
                 current = self._status.current(handle)
                 if current._status in FINAL or self._is_over() or self._is_gone(current):
                     return self._unless_failed(current)
@@ -145,6 +148,7 @@ class Queries:
     def add_done_callback(self, handle: JobHandle, fn: Callable[[JobHandle], object]) -> None:
         """See `JobHandle.add_done_callback`."""
         with self._mutex:
+            self._mutex.settle()
             current = self._status.current(handle)
             # guard: a callback is kept only if there is an end to come
             #   without: if True:
@@ -168,6 +172,7 @@ class Queries:
     def missing_result(self, handle: JobHandle) -> JobQueueError | TimeoutError:
         """Why a job has no result to give."""
         with self._mutex:
+            self._mutex.settle()
             state = handle._status.value
             if handle._status in FINAL:
                 error = f": {handle._failure[0]}" if handle._failure is not None else ""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from ..model.handle import JobHandle
     from ..runtime.reporting import Failure
+    from ..wal.format.record import Record
     from ..wal.writing.batch import OpenBatch
     from ..wal.writing.writer import LogWriter
     from .status_map import DeadLetter
@@ -47,6 +48,9 @@ class Journal:
         self.is_async = writer.is_async
         """Whether a job may run as soon as its record is in the open batch."""
         self._next_number = self._first_number = next_number
+        # What `free` has counted last, and `once` has added last: either may be broken off.
+        self._counted: object = None
+        self._added: Record | None = None
         self.payload_bytes = 0
         """Of the jobs that are unfinished or failed."""
 
@@ -120,6 +124,25 @@ class Journal:
         retries = handle._job._retries
         self.writer.add(Cancelled(handle._number, wall, handle._started, retries, *failure))
 
+    def free(self, what: object, payload_bytes: int) -> None:
+        """A payload is needed no more. Again, for the same record or handle, it does nothing."""
+        if self._counted is not what:
+            self._counted = what  # one step
+            self.payload_bytes -= payload_bytes
+
+    def once(self, record: Record, freed_bytes: int = 0) -> None:
+        """Add the record of a caller's change, which may be asked for again with the same record.
+
+        Args:
+            record: told from others by being the same object.
+            freed_bytes: of the job's payload, if that goes.
+        """
+        self.free(record, freed_bytes)
+        if self._added is not record:
+            if not self.writer.ends_with(record):
+                self.writer.add(record)
+            self._added = record
+
     def crashed(self, number: int, crashes: int, run: int) -> None:
         """The process died while it ran."""
         self.writer.add(Crashed(number, crashes, run))
@@ -127,10 +150,6 @@ class Journal:
     def poisoned(self, number: int, error: str, wall: float, retries: int) -> None:
         """It is given up because the process keeps dying while it runs."""
         self.writer.add(Failed(number, wall, None, retries, error, ""))
-
-    def requeued(self, letter: DeadLetter, wall: float) -> None:
-        """A dead letter was queued again."""
-        self.writer.add(Requeued(letter.number, wall))
 
     def discarded(self, letter: DeadLetter) -> None:
         """A dead letter was dropped."""

@@ -113,6 +113,7 @@ class Outcomes:
         reporter = self.placement.reporter
         reporter.prepare()
         with self.placement.mutex:
+            self.placement.mutex.settle()
             if self.state.now >= _ENDED:  # guard: fencing of a late error
                 return
             now = self._clock.monotonic()

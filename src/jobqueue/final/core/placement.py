@@ -10,11 +10,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, cast
 
-from ..model.context import StopRequest
-from ..model.handle import NOT_ARRIVED, JobHandle
-from ..model.transitions import FINAL, Status
+from ..model.handle import ARRIVING, NOT_ARRIVED, JobHandle
+from ..model.transitions import Status
 from ..wal.format.record import Enqueued, Requeued
-from .status_map import wake_waiters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,16 +24,19 @@ if TYPE_CHECKING:
     from ..timing.timer import Timer
     from ..wal.format.record import Record
     from ..wal.slots import Slots
+    from ..wal.writing.batch import OpenBatch
     from .endings import Endings
     from .journal import Journal
     from .registry import HandlerRegistry
     from .scheduler import FairScheduler
     from .status_map import DeadLetter, StatusMap
+    from .unfinished import Change
     from .watchers import Watchers
 
 RECORD_BYTES = 100
 """About what a record takes in the log, its payload apart."""
 _SCHEDULED = Status.SCHEDULED
+_NOT_THERE = frozenset((NOT_ARRIVED, ARRIVING))
 
 
 class Placement:
@@ -54,6 +55,7 @@ class Placement:
         reporter: Reporter,
     ) -> None:
         self.mutex = mutex
+        mutex.settle = self._settle
         self.clock = clock
         self.status = status
         self.scheduler = scheduler
@@ -89,33 +91,40 @@ class Placement:
 
     def _schedule(self, handle: JobHandle, now: float) -> None:
         tick = handle._due_tick
-        try:
-            handle._since = now
-            self.timer.schedule(handle, tick)
-        except BaseException:  # asynchronous: there is no telling whether it is there by now
+        if handle._since == ARRIVING:  # it was broken off; the timer holds a job at most once
             self.timer.remove(handle, tick)
-            self.timer.schedule(handle, tick)
-            raise
+        handle._since = ARRIVING
+        self.timer.schedule(handle, tick)
+        handle._since = now
 
     def on_durable(
         self, records: Sequence[Record], error: LogWriteError | None, written: bool
     ) -> None:
         """The log's word on records (see `OnDurable`): their jobs arrive, or are forgotten."""
-        live = self.status.live
+        live, was_told = self.status.live, False
         for record in records:
             if type(record) is not Enqueued:
                 if type(record) is Requeued:
                     self._on_requeued(record.job, error, written)
+                    was_told = True  # perhaps
                 continue
             handle = live.get(record.id)
-            if handle is None or handle._number != record.job or handle._since != NOT_ARRIVED:
+            if handle is None or handle._number != record.job:
                 continue
-            if error is None:
+            if handle._since not in _NOT_THERE:
+                was_told = True
+            elif error is None:
                 self.arrive(handle)
             elif not written:
                 self.forget(handle)
+        if was_told:  # by a thread that was perhaps interrupted before it woke a worker
+            self.scheduler.rouse()
         if self.watchers.waiting:  # a job may wait for its handler now, and all be at rest
             self.watchers.look()
+
+    def await_durable(self, letter: DeadLetter, handle: JobHandle) -> None:
+        """A requeued job's record is about to be added: it arrives as a new job does."""
+        self._requeued[letter.number] = (letter, handle)
 
     def _on_requeued(self, number: int, error: LogWriteError | None, written: bool) -> None:
         letter, handle = self._requeued.get(number, (None, None))
@@ -129,35 +138,20 @@ class Placement:
             self._owe(handle)
         self._requeued.pop(number, None)
 
-    def requeue(self, letter: DeadLetter, handle: JobHandle) -> None:
-        """Queue a dead letter again, under a new handle; it arrives as a new job does."""
-        self.status.requeue(letter, handle)
-        try:
-            self._bring_back(letter, handle)
-        except BaseException:  # asynchronous: it is no dead letter any more, so it must arrive
-            self._bring_back(letter, handle)
-            raise
-
-    def _bring_back(self, letter: DeadLetter, handle: JobHandle) -> None:
-        """Have a requeued job recorded, or arrive if there is no log. Twice does no harm."""
-        if self.journal is not None:
-            self._requeued[letter.number] = (letter, handle)
-            self.journal.requeued(letter, self.clock.time())
-        elif handle._since == NOT_ARRIVED:
-            self.arrive(handle)
-
     def needed_bytes(self) -> int:
         """About what the log needs for what is unfinished, failed or retained. No mutex."""
         with self.mutex:
+            self.mutex.settle()
             status = self.status
             jobs = len(status.live) + len(status.dead)
             payload = 0 if self.journal is None else self.journal.payload_bytes
             return payload + jobs * RECORD_BYTES + len(status.finished) * 2 * RECORD_BYTES
 
     def forget(self, handle: JobHandle) -> None:
-        """Undo the acceptance of a job that has not arrived."""
-        if self.journal is not None and handle._number:
-            self.journal.payload_bytes -= len(handle._job._payload)
+        """Undo the acceptance of a job that has not arrived. Again, it does what is left."""
+        is_live = self.status.live.get(handle._job._id) is handle
+        if self.journal is not None and handle._number and is_live:
+            self.journal.free(handle, len(handle._job._payload))
         self.status.forget(handle)
         self.free_room(handle)
         self._owe(handle)
@@ -174,8 +168,8 @@ class Placement:
         """The job leaves its place in the lane, if it takes one."""
         if handle._has_room:
             lane = self.scheduler.lanes[handle._job._priority]
-            handle._has_room = False
-            lane.room += 1  # no call between, so that both are done
+            handle._has_room = False  # one step
+            lane.room += 1
             if lane.producers:
                 lane.wake_producer()
 
@@ -190,6 +184,7 @@ class Placement:
         """
         now = self._monotonic()
         with self.mutex:
+            self.mutex.settle()
             for item in items:
                 if isinstance(item, JobHandle) and self.status.due(item, now):
                     self.arrive(item)
@@ -199,68 +194,86 @@ class Placement:
         wanted = [cast("Callable[[], Callable[[], object] | None]", each)() for each in functions]
         return [later for later in wanted if later is not None]
 
-    def release(self, handles: list[JobHandle]) -> None:
-        """The handler that parked jobs waited for is there now."""
-        for handle in handles:
-            self.arrive(handle)
+    def take_out(self, handle: JobHandle) -> None:
+        """Remove a cancelled job from wherever it waits. Again, it does what is left."""
+        self.suspects.discard(handle)
+        self.scheduler.remove_suspect(handle)
+        self.registry.unpark(handle)
+        if handle._due_tick:
+            self.timer.remove(handle, handle._due_tick)
+        self.scheduler.lanes[handle._job._priority].cancelled_one()
+        self.free_room(handle)
 
-    def cancel(self, handle: JobHandle) -> bool:
-        """Cancel a live job, or ask its handler to stop; `True` if a record of it was made."""
-        if handle._status is Status.PROCESSING:
-            if handle._stop is None:
-                handle._stop = StopRequest(self.timer.sleep)
-            handle._stop.cancel()
-            return False
-        assert handle._status not in FINAL  # a live job is none of these
-        was_scheduled = handle._status is Status.SCHEDULED
-        wall = self.clock.time()
+    # ── changes that may be broken off, see `unfinished` ─────────────────────────────────────
+
+    def carry_out(self, change: Change) -> OpenBatch | None:
+        """Make a change and bring its record to the log's level.
+
+        Returns:
+            The batch to wait for without the mutex, if there is one.
+        """
+        batch: OpenBatch | None = None
+        self.mutex.unfinished = change
         try:
-            try:
-                self.status.cancel(handle, self._monotonic(), wall)
-            finally:
-                if handle._status is Status.CANCELLED:
-                    self._take_out(handle, was_scheduled=was_scheduled)
-            if self.journal is not None:
-                self.journal.cancelled(handle, wall)
-            if self.endings.finished:
-                self.endings.note(handle)
-            if self.watchers.waiting:
-                self.watchers.look()
-        except BaseException:  # asynchronous: the threads that wait are told all the same
-            self._tell(handle)
+            self._finish(change)
+            if self.journal is not None and change.record is not None:
+                batch = self.journal.writer.commit()
+            self.mutex.unfinished = None
+        except BaseException:
+            self.broken_off()
             raise
-        return True
+        return batch
 
-    def _tell(self, handle: JobHandle) -> None:
-        """Tell all threads that wait that a job may have been cancelled. Twice does no harm."""
-        if handle._status is Status.CANCELLED:
-            self.registry.unpark(handle)
-            self.free_room(handle)
-        self.scheduler.lanes[handle._job._priority].wake_producer()
-        wake_waiters(handle)
+    def _finish(self, change: Change) -> None:
+        change.finish()
+        if self.journal is not None and change.record is not None:
+            self.journal.once(change.record, change.freed_bytes)
+
+    def broken_off(self) -> None:
+        """What the thread does that an exception has hit, before it leaves the mutex."""
+        if self.mutex.unfinished is not None:
+            self.timer.call_soon(self._come_by)  # since this may be broken off as well
+            self.mutex.settle()
+
+    def _come_by(self) -> None:
+        with self.mutex:
+            self.mutex.settle()
+
+    def _settle(self) -> None:
+        """Finish what an exception has broken off; see `Mutex.settle`."""
+        change = self.mutex.unfinished
+        if change is None:
+            return
+        if isinstance(change, JobHandle):
+            self._settle_acceptance(change)
+        else:
+            change = cast("Change", change)
+            self._finish(change)
+            if change.ended is not None:
+                self._owe(change.ended)
+        if self.journal is not None:
+            self.journal.writer.commit(inline=False)  # by the log's thread: nobody waits for it
+        for lane in self.scheduler.lanes:
+            lane.wake_producer()
+        self.scheduler.not_empty.notify_all()
         self.watchers.look()
+        self.mutex.unfinished = None
 
-    def _take_out(self, handle: JobHandle, *, was_scheduled: bool) -> None:
-        """Remove a cancelled job from wherever it waited."""
-        try:
-            self.suspects.discard(handle)
-            if handle._since == NOT_ARRIVED:
-                return  # it will not arrive
-            if was_scheduled:
-                self.timer.remove(handle, handle._due_tick)
-            elif handle in self.scheduler.suspects:
-                self.scheduler.suspects.remove(handle)
-                self.scheduler.look_at_suspects()
-            elif not self.registry.unpark(handle):
-                self.scheduler.lanes[handle._job._priority].cancelled_one()
-        finally:
-            self.free_room(handle)
+    def _settle_acceptance(self, handle: JobHandle) -> None:
+        """Undo an acceptance, unless the job is on its way."""
+        if handle._since == ARRIVING:
+            self.arrive(handle)
+        elif handle._since == NOT_ARRIVED:
+            journal = self.journal
+            if journal is None or not journal.writer.holds(handle._number):
+                self.forget(handle)
 
     def warn_missing(self) -> None:
         """Tell once of each handler that jobs wait for. Without the mutex."""
         if not self._unannounced:
             return
         with self.mutex:
+            self.mutex.settle()
             self._unannounced.clear()
             missing = self.registry.missing()
         if missing:

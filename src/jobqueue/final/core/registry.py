@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..model.handle import NOT_ARRIVED
 from ..model.handlers import Handler, name_of
 
 if TYPE_CHECKING:
@@ -38,36 +39,40 @@ class HandlerRegistry:
         """The handler of this name."""
         self._parked: dict[str | None, dict[JobHandle, None]] = {}
 
-    def register(self, name: str, handler: Handler) -> list[JobHandle]:
-        """Add a handler; returns the jobs that waited for it, which are not parked any more.
-
-        Raises:
-            ValueError: another function has this name.
-        """
+    def check(self, name: str, handler: Handler) -> None:
+        """Raises `ValueError` if another function has this name."""
         known = self._handlers.get(name)
         if known is not None and known.function != handler.function:
             raise ValueError(
                 f"handler name {name!r} is taken by {name_of(known.function)}; "
                 f"choose another name for {name_of(handler.function)}"
             )
+
+    def register(self, name: str, handler: Handler) -> None:
+        """Add a handler. Raises as `check` does."""
+        self.check(name, handler)
         self._handlers[name] = handler
-        return list(self._parked.pop(name, ()))
+
+    def parked_under(self, name: str) -> list[JobHandle]:
+        """The jobs that wait for this name."""
+        return list(self._parked.get(name, ()))
 
     def park(self, handle: JobHandle, now: float) -> bool:
         """Keep a job until its handler is registered; `True` for the first of its name."""
         name = handle._job._handler
         is_first = name not in self._parked
         jobs = self._parked.setdefault(name, {})
-        handle._since = now  # no call between this and the store, so that both are done
+        handle._since = now  # one step
         jobs[handle] = None
         return is_first
 
     def unpark(self, handle: JobHandle) -> bool:
-        """Take out a job that is cancelled; `False` if it was not parked."""
+        """Take out a job, which then has not arrived any more; `False` if it was not parked."""
         jobs = self._parked.get(handle._job._handler, {})
         if handle not in jobs:
             return False
-        del jobs[handle]
+        del jobs[handle]  # one step
+        handle._since = NOT_ARRIVED
         return True
 
     @property

@@ -2,9 +2,8 @@
 
 Guarantees: a status changes only as `transitions.py` allows. Any other change raises `ValueError`
 before anything has changed. Counters change in the same step.
-Relies on: the queue's mutex, held by the caller of every method. Each method that a caller's
-thread may run does its calls first and its stores last. So an asynchronous exception finds either
-none or all of a change done.
+Relies on: the queue's mutex, held by the caller of every method. What a caller's thread runs is
+made of steps that may be done again, as `unfinished.py` tells.
 """
 
 from __future__ import annotations
@@ -34,6 +33,7 @@ _STARTED = after(Status.QUEUED, Event.START)
 _RETURNED = after(Status.PROCESSING, Event.RETURN)
 _RETRIED = after(Status.PROCESSING, Event.RETRY)
 _FAILED = after(Status.PROCESSING, Event.FAIL)
+_CANCELLED = after(Status.QUEUED, Event.CANCEL)
 _REQUEUED = after(Status.FAILED, Event.REQUEUE)
 
 
@@ -106,13 +106,14 @@ class StatusMap:
             meter.scheduled += 1
 
     def forget(self, handle: JobHandle) -> None:
-        """Undo `accept`: the job's record could not be written."""
-        meter = self.meters[handle._job._priority]
-        if self.live.pop(handle._job._id, None) is None:
-            return
-        meter.enqueued -= 1
-        if handle._status is not Status.QUEUED:
-            meter.scheduled -= 1
+        """Undo `accept`: the job's record could not be written. Again, it does what is left."""
+        job = handle._job
+        if self.live.get(job._id) is handle:
+            meter = self.meters[job._priority]
+            del self.live[job._id]  # one step
+            meter.enqueued -= 1
+            if handle._status is not _QUEUED:
+                meter.scheduled -= 1
         wake_waiters(handle)
 
     def due(self, handle: JobHandle, now: float) -> bool:
@@ -140,12 +141,20 @@ class StatusMap:
         """A handler returned."""
         if handle._status is not _PROCESSING:
             after(handle._status, Event.RETURN)
-        job = handle._job
-        meter = self.meters[job._priority]
+        job_id, meter = handle._job._id, self.meters[handle._job._priority]
         meter.run_times.append(now - handle._since)
+        record = _record(handle, _RETURNED, wall)
+        handle._outcome = result
+        handle._status = _RETURNED
+        self.finished[job_id] = record
+        del self.live[job_id]
         meter.processing -= 1
         meter.completed += 1
-        self._finish(handle, _RETURNED, result, wall)
+        self._finished_order.append(job_id)
+        if len(self._finished_order) > self._retention:
+            self._forget_oldest()
+        if handle._waiters:
+            wake_waiters(handle)
 
     def retry(self, handle: JobHandle, failure: Failure, now: float) -> None:
         """An attempt failed and the job has retries left."""
@@ -193,28 +202,49 @@ class StatusMap:
         self.dead[letter.job._id] = letter
 
     def cancel(self, handle: JobHandle, now: float, wall: float) -> None:
-        """A job was cancelled: before it ran, or because its handler gave up when asked to."""
-        before, status = handle._status, after(handle._status, Event.CANCEL)
-        meter = self.meters[handle._job._priority]
-        try:
-            self._finish(handle, status, None, wall)
-        finally:
-            if handle._status is status:  # an asynchronous exception may have come before that
-                meter.cancelled += 1
-                if before is Status.SCHEDULED:
-                    meter.scheduled -= 1
-                elif before is Status.PROCESSING:
-                    self._ended(handle, now)
+        """A job was cancelled: before it ran, or because its handler gave up when asked to.
+
+        Again, it does what is left, if no job has ended since.
+        """
+        job_id, before = handle._job._id, handle._status
+        if before is not _CANCELLED:
+            after(before, Event.CANCEL)
+            meter = self.meters[handle._job._priority]
+            if before is _PROCESSING:
+                meter.run_times.append(now - handle._since)
+            record = _record(handle, _CANCELLED, wall)
+            handle._status = _CANCELLED  # one step
+            self.finished[job_id] = record
+            del self.live[job_id]
+            meter.cancelled += 1
+            if before is _PROCESSING:
+                meter.processing -= 1
+            elif before is not _QUEUED:
+                meter.scheduled -= 1
+        if not self._finished_order or self._finished_order[-1] is not job_id:
+            self._finished_order.append(job_id)
+        if len(self._finished_order) > self._retention:
+            self._forget_oldest()
+        wake_waiters(handle)
 
     def requeue(self, letter: DeadLetter, handle: JobHandle) -> None:
-        """A dead letter becomes a queued job again, as if new; `handle` is a new one."""
+        """A dead letter becomes a queued job again, as if new; `handle` is a new one.
+
+        Again, it does nothing.
+        """
         job = letter.job
-        meter = self.meters[job._priority]
-        handle._status = _REQUEUED
-        job._retries = 0
-        self.live[job._id] = handle
-        del self.dead[job._id]
-        meter.enqueued += 1
+        if self.dead.get(job._id) is letter:
+            meter = self.meters[job._priority]
+            handle._status = _REQUEUED  # one step
+            job._retries = 0
+            self.live[job._id] = handle
+            del self.dead[job._id]
+            meter.enqueued += 1
+
+    def discard(self, letter: DeadLetter) -> None:
+        """A dead letter goes. Again, it does nothing."""
+        if self.dead.get(letter.job._id) is letter:
+            del self.dead[letter.job._id]
 
     def bury_again(self, letter: DeadLetter, handle: JobHandle) -> None:
         """Undo `requeue`: its record could not be written."""
@@ -234,34 +264,9 @@ class StatusMap:
             self._forget_oldest()
 
     def _forget_oldest(self) -> None:
-        self.finished.pop(self._finished_order.popleft(), None)
-
-    def _finish(self, handle: JobHandle, status: Status, outcome: object, wall: float) -> None:
-        job = handle._job
-        record = Finished(
-            status,
-            job._priority,
-            job._handler,
-            job._headers,
-            job._retries,
-            handle._failure,
-            job._created,
-            handle._started,
-            wall,
-            handle._progress,
-        )
-        handle._outcome = outcome
-        handle._status = status
-        job_id = job._id
-        self.finished[job_id] = record
-        del self.live[job_id]
-        try:
-            self._finished_order.append(job_id)
-            if len(self._finished_order) > self._retention:
-                self._forget_oldest()
-        finally:
-            if handle._waiters:
-                wake_waiters(handle)
+        order = self._finished_order
+        self.finished.pop(order[0], None)  # first, so that an interruption leaves nothing for ever
+        order.popleft()
 
     def _ended(self, handle: JobHandle, now: float) -> LaneMeter:
         meter = self.meters[handle._job._priority]
@@ -365,6 +370,22 @@ class StatusMap:
             letter.finished,
             letter.progress,
         )
+
+
+def _record(handle: JobHandle, status: Status, wall: float) -> Finished:
+    job = handle._job
+    return Finished(
+        status,
+        job._priority,
+        job._handler,
+        job._headers,
+        job._retries,
+        handle._failure,
+        job._created,
+        handle._started,
+        wall,
+        handle._progress,
+    )
 
 
 def wake_waiters(handle: JobHandle) -> None:

@@ -42,6 +42,7 @@ class Watchers:
         watcher = (condition, parker)
         try:
             with self._mutex:
+                self._mutex.settle()
                 if condition():  # guard: look before the wait for the queue's rest
                     return True
                 self.waiting.append(watcher)

@@ -163,6 +163,7 @@ class Lifecycle:
 
     def _shut_down(self, deadline: float, *, drain: bool) -> None:
         with self._mutex:
+            self._mutex.settle()
             self._state.enter(State.CLOSING)
             if self._finished_before is None:
                 self._finished_before = self._finished()
@@ -215,6 +216,7 @@ class Lifecycle:
     def _abandon(self) -> ShutdownReport:
         """Draw the line: what still runs touches nothing from here on; tell threads that wait."""
         with self._mutex:
+            self._mutex.settle()
             self._placement.scheduler.stop()
             self._state.enter(State.ENDED)
             if self._placement.slots is not None:
@@ -283,6 +285,7 @@ class Lifecycle:
     def fail(self, fault: JobQueueError) -> None:
         """A thread died: nothing runs any more, and the threads that wait are told."""
         with self._mutex:
+            self._mutex.settle()
             self.fail_locked(fault)
         self._placement.endings.tell_owed()
 
@@ -299,6 +302,8 @@ class Lifecycle:
     def forked(self) -> None:
         """This is a forked child: the queue and its log are the parent's. Takes no lock."""
         self._mutex._at_fork_reinit()  # it may have been held by a thread that is not here
+        # guard: a forked child finishes no change of its parent
+        self._mutex.unfinished = None
         self._state.enter(State.FORKED)
         # guard: a forked child's worker goes home
         self._placement.scheduler.stopped = True  # if a handler forked, its worker goes home

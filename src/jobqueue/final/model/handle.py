@@ -191,5 +191,9 @@ NOT_ARRIVED = -1.0
 """`_since` of a job that has been accepted but is not in its lane, or in the timer, yet."""
 
 
+ARRIVING = -2.0
+"""`_since` of a delayed job for as long as there is no telling whether it is in the timer yet."""
+
+
 NO_RESULT = object()
 """The outcome of a job that had finished before its handle was made."""

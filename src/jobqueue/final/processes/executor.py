@@ -108,6 +108,7 @@ class Runner:
         clock, mutex = self._placement.clock, self._placement.mutex
         try:
             acquire_in_turn(mutex)
+            mutex.settle()
             handle = self._placement.scheduler.take()
             if handle is None:
                 self._outcomes.seats.remove(self.seat)
@@ -141,6 +142,7 @@ class Runner:
         begun = None
         try:
             acquire_in_turn(mutex)
+            mutex.settle()
             now, wall = clock.monotonic(), clock.time()
             self._outcomes.returned(self.seat, handle, result, now, wall)
             is_told = handle._callbacks is not None  # which comes before the next attempt

@@ -38,9 +38,16 @@ class Mutex(Protocol):
     Attributes:
         claimant: the claim of the thread that came up to it last and is not through, if that thread
             made one. It is advice only: it is wrong for a while if the thread was interrupted.
+        unfinished: the change that its holder has begun, see `core/unfinished.py`. If a thread
+            takes the mutex and this is not `None`, an exception has broken that change off.
+        settle: finishes that change, or takes it back, if there is one. Each thread that takes the
+            mutex and needs the jobs calls this first; it may look at `unfinished` before, to save
+            the call.
     """
 
     claimant: object
+    unfinished: object
+    settle: Callable[[], None]
 
     def acquire(self, blocking: bool = True) -> bool:
         """Whether it was taken; it always is if this may block."""
@@ -66,14 +73,19 @@ class Mutex(Protocol):
 
 
 class _ClaimedRLock(type(threading.RLock())):  # type: ignore[misc]  # a function, for typeshed
-    __slots__ = ("claimant",)
+    __slots__ = ("claimant", "settle", "unfinished")
 
 
 def make_mutex() -> Mutex:
     """A new mutex."""
     mutex = _ClaimedRLock()
-    mutex.claimant = None
+    mutex.claimant = mutex.unfinished = None
+    mutex.settle = _settled
     return cast("Mutex", mutex)
+
+
+def _settled() -> None:
+    """There is nothing to finish: this mutex guards no jobs, or not yet."""
 
 
 def rlock_of(mutex: Mutex) -> threading.RLock:

@@ -87,6 +87,7 @@ class WorkerPool:
         """
         stand_in = None
         with self._mutex:
+            self._mutex.settle()
             if not self.seats.overran(worker.seat, handle, stop):
                 return None
             if self._outcomes.state.now < State.CLOSING:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import threading
 from contextvars import Context
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from ..model.context import RUNNING, JobContext, StopRequest, runs_attempts
 from ..runtime.mutex import WORKER, acquire_in_turn, release_if_owned
@@ -78,10 +78,11 @@ class Worker:
         context = Context()
         while True:
             try:
-                if mutex.acquire(False):  # mostly so; a function call for this would be dear
-                    mutex.claimant = WORKER
-                else:
+                if not mutex.acquire(False):  # mostly it is free, and a function call would be dear
                     acquire_in_turn(mutex)
+                mutex.claimant = WORKER
+                if mutex.unfinished is not None:
+                    mutex.settle()
                 now, wall = monotonic(), time()
                 if done is not None:
                     outcomes.returned(seat, done, result, now, wall)
@@ -101,11 +102,10 @@ class Worker:
                 outcomes.tell(done)
             done = result = None  # not under the mutex: finalizers of them are the user's code
             if handle is None:
-                found = self._await_job()
-                if found is None:
+                handle = self._await_job()
+                if handle is None:
                     return
-                handle, handler = found
-                del found
+                handler = cast("Handler", handle._call)
             try:
                 if handle._stop is None:
                     result = context.run(handler.function, handle._job._payload)
@@ -119,19 +119,20 @@ class Worker:
             if context:
                 context = Context()
 
-    def _await_job(self) -> tuple[JobHandle, Handler] | None:
+    def _await_job(self) -> JobHandle | None:
         """Sleep until there is a job, and start it; `None` when the thread is to end."""
         placement, outcomes = self._placement, self._outcomes
         mutex, clock = placement.mutex, placement.clock
         try:
             acquire_in_turn(mutex)
+            mutex.settle()
             is_spare = outcomes.seats.is_spare(self.seat)
             handle = None if is_spare else placement.scheduler.take()
             if handle is None:
                 self._pool.ended(self)
                 return None
-            begun = outcomes.begin(self.seat, handle, clock.monotonic(), clock.time())
-            return handle, begun
+            outcomes.begin(self.seat, handle, clock.monotonic(), clock.time())
+            return handle
         finally:
             release_if_owned(mutex)
 

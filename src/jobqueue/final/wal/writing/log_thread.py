@@ -118,15 +118,12 @@ class LogThread:
     # ── any thread, with the lock ────────────────────────────────────────────────────────────
 
     def _tell_copied(self) -> None:
-        try:
-            self._on_durable(self._active.copied, None, True)
-            self._active.copied = ()
-            if self._sync_due == NEVER:
-                self._sync_due = self._monotonic() + self._fsync_interval
-                self._wake_for(self._sync_due)
-        except BaseException:  # asynchronous: the thread does the rest
-            self._work.notify()
-            raise
+        """What was copied is told. If this is broken off, the next call tells it again."""
+        if self._sync_due == NEVER:
+            self._sync_due = self._monotonic() + self._fsync_interval
+            self._wake_for(self._sync_due)
+        self._on_durable(self._active.copied, None, True)
+        self._active.copied = ()
 
     def _wake_for(self, due: float) -> None:
         if due < self._asleep_until:
@@ -194,8 +191,6 @@ class LogThread:
         """With the lock: wait until something is due or a caller asks, and no caller leads."""
         # `_writing` is what a leader left that was interrupted, or whose fsync failed.
         while self._leader is not None or not (self._is_wanted() or self._writing):
-            if self._active.copied and not self._is_fsync:  # a caller was interrupted
-                self._tell_copied()
             now = self._monotonic()
             until = self._next_due()
             if self._leader is not None:  # interrupted at its very end, it could not tell

@@ -107,6 +107,11 @@ class LogWriter(LogThread):
             if isinstance(record, Enqueued)
         )
 
+    def ends_with(self, record: Record) -> bool:
+        """Whether this very record was the last to be added, and has yet to be told of."""
+        added = self._open.records or self._active.copied
+        return bool(added) and added[-1] is record
+
     def stats(self) -> LogStats:
         """Figures for the metrics."""
         return self._active.stats(len(self._open.records), self.failure or self.refusal)
