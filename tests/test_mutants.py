@@ -21,7 +21,7 @@ from tests.support.guards import (
     guards_in,
 )
 
-GUARDS_MIN = 111
+GUARDS_MIN = 116
 
 
 def _name(guard: Guard) -> str:

@@ -20,6 +20,7 @@ from jobqueue.final import (
     Status,
 )
 from jobqueue.final.testing import ManualClock
+from tests.support import insides
 from tests.support.children import Child
 from tests.support.forks import in_fork
 from tests.support.handlers import Recorder, in_thread
@@ -163,6 +164,17 @@ def test_a_fork_while_another_thread_holds_the_queue_leaves_no_hang_in_the_child
         assert error.startswith("QueueClosedError")
         clock.gate.set()
         assert enqueueing.result(PATIENCE).result(PATIENCE) == 3
+
+
+def test_a_child_finishes_no_change_that_its_parent_was_about_to_make(tmp_path: Path) -> None:
+    # A thread of the parent was about to make it: to finish it here would write into its log.
+    with JobQueue(Config(persist_path=tmp_path / "jobs.db"), handler=len) as jq:
+        with insides.mutex(jq):
+            insides.mutex(jq).unfinished = "a change"
+            left = in_fork(lambda: insides.mutex(jq).unfinished)
+            insides.mutex(jq).unfinished = None
+
+        assert left is None
 
 
 def test_the_child_may_have_a_queue_of_its_own(used_queue: JobQueue, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from jobqueue.final import Priority, Status
 from jobqueue.final.callers.changes import _Cancel
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from jobqueue import improved, naive
-    from jobqueue.final import Job, JobContext, JobHandle, JobQueue, Priority, Status
+    from jobqueue.final import Job, JobContext, JobHandle, JobQueue
     from jobqueue.final.core.counters import BusyMeter
     from jobqueue.final.core.journal import Journal
     from jobqueue.final.core.outcomes import Outcomes
@@ -340,6 +341,24 @@ def asleep_on(condition: WorkerCondition) -> Sequence[Parker]:
 def check_lanes(scheduler: FairScheduler) -> None:
     """Raise if the lanes contradict themselves; with the mutex."""
     scheduler._check()
+
+
+def check_places(jq: JobQueue) -> None:
+    """Assert that each job that waits is in one place, once, and takes room if it should."""
+    placement = jq._placement
+    scheduler, live = placement.scheduler, list(placement.status.live.values())
+    queued = [handle for handle in live if handle._status is Status.QUEUED]
+    in_lanes = [
+        handle
+        for lane in scheduler.lanes
+        for handle in lane.queue
+        if handle._status is Status.QUEUED
+    ]
+    places = [*in_lanes, *scheduler.suspects, *placement.registry.parked()]
+    assert sorted(map(id, places)) == sorted(map(id, queued))
+    for lane, priority in zip(scheduler.lanes, Priority, strict=True):
+        taken = sum(handle._has_room and handle._job._priority is priority for handle in live)
+        assert lane.room == lane.maxsize - taken
 
 
 def check_wheel(wheel: TimerWheel[Any]) -> None:

@@ -21,13 +21,19 @@ UNDER_TEST = ("/jobqueue/final/", "/threading.py", "/queue.py")
 class Interruption:
     """Raises KeyboardInterrupt in the calling thread, at place number `place`, counted from 0.
 
+    Args:
+        then: if there is one, it raises another at this place, counted from the call of `go_on`.
+
     Attributes:
-        where: the place at which it was raised, as "file:line function"; `None` if it never was.
+        where: the places at which it was raised, as "file:line function"; `None` if it never was.
+        is_done: whether it was raised as often as it should be.
     """
 
-    def __init__(self, place: int) -> None:
+    def __init__(self, place: int, then: int | None = None) -> None:
         self.where: str | None = None
+        self.is_done = False
         self._left = place
+        self._then = then
 
     def __enter__(self) -> Interruption:
         sys.setprofile(self._look)
@@ -36,15 +42,25 @@ class Interruption:
     def __exit__(self, *_error: object) -> None:
         sys.setprofile(None)
 
+    def go_on(self) -> None:
+        """Look again, from here on: the interpreter has dropped what raised the first one."""
+        if self.where is not None and not self.is_done:
+            sys.setprofile(self._look)
+
     def _look(self, frame: FrameType, event: str, _arg: object) -> None:
-        if event not in {"call", "c_return"} or self.where is not None:
+        if event not in {"call", "c_return"} or self.is_done:
             return
         code = frame.f_code
         if not any(part in code.co_filename for part in UNDER_TEST):
             return
         if self._left == 0:
-            self.where = f"{code.co_filename.rpartition('/')[2]}:{frame.f_lineno} {code.co_name}"
-            raise KeyboardInterrupt(self.where)
+            where = f"{code.co_filename.rpartition('/')[2]}:{frame.f_lineno} {code.co_name}"
+            self.where = where if self.where is None else f"{self.where}, then {where}"
+            if self._then is None:
+                self.is_done = True
+            else:
+                self._left, self._then = self._then, None
+            raise KeyboardInterrupt(where)
         self._left -= 1
 
 
@@ -57,3 +73,14 @@ def each_place() -> Iterator[Interruption]:
         if interruption.where is None:
             return
         place += 1
+
+
+def each_pair_of_places() -> Iterator[Interruption]:
+    """Two interruptions, the second one after `go_on`; all pairs in turn."""
+    first = second = 0
+    while True:
+        interruption = Interruption(first, second)
+        yield interruption
+        if interruption.where is None:
+            return
+        first, second = (first, second + 1) if interruption.is_done else (first + 1, 0)

@@ -156,7 +156,7 @@ class Admission:
             handle._due_tick = tick_after(now + delay)
             due = self._placement.clock.time() + delay
         batch = None
-        self._mutex.unfinished = handle
+        self._mutex.unfinished = handle  # guard: an acceptance is told of before it is made
         try:
             self._status.accept(handle)
             if not delay:

@@ -213,7 +213,7 @@ class Placement:
             The batch to wait for without the mutex, if there is one.
         """
         batch: OpenBatch | None = None
-        self.mutex.unfinished = change
+        self.mutex.unfinished = change  # guard: a change is told of before it is made
         try:
             self._finish(change)
             if self.journal is not None and change.record is not None:
@@ -232,7 +232,8 @@ class Placement:
     def broken_off(self) -> None:
         """What the thread does that an exception has hit, before it leaves the mutex."""
         if self.mutex.unfinished is not None:
-            self.timer.call_soon(self._come_by)  # since this may be broken off as well
+            # guard: a repair that is broken off is taken up
+            self.timer.call_soon(self._come_by)
             self.mutex.settle()
 
     def _come_by(self) -> None:
@@ -254,7 +255,7 @@ class Placement:
         if self.journal is not None:
             self.journal.writer.commit(inline=False)  # by the log's thread: nobody waits for it
         for lane in self.scheduler.lanes:
-            lane.wake_producer()
+            lane.wake_producer()  # guard: a change that was broken off leaves no producer asleep
         self.scheduler.not_empty.notify_all()
         self.watchers.look()
         self.mutex.unfinished = None

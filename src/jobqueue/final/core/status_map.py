@@ -210,28 +210,20 @@ class StatusMap:
         if before is not _CANCELLED:
             after(before, Event.CANCEL)
             meter = self.meters[handle._job._priority]
-            if before is _PROCESSING:
-                meter.run_times.append(now - handle._since)
+            if before is _PROCESSING:  # by a worker
+                self._ended(handle, now)
             record = _record(handle, _CANCELLED, wall)
             handle._status = _CANCELLED  # one step
             self.finished[job_id] = record
             del self.live[job_id]
             meter.cancelled += 1
-            if before is _PROCESSING:
-                meter.processing -= 1
-            elif before is not _QUEUED:
+            if before is Status.SCHEDULED:
                 meter.scheduled -= 1
-        if not self._finished_order or self._finished_order[-1] is not job_id:
-            self._finished_order.append(job_id)
-        if len(self._finished_order) > self._retention:
-            self._forget_oldest()
+        self._keep(job_id)
         wake_waiters(handle)
 
     def requeue(self, letter: DeadLetter, handle: JobHandle) -> None:
-        """A dead letter becomes a queued job again, as if new; `handle` is a new one.
-
-        Again, it does nothing.
-        """
+        """A dead letter is a queued job again, as if new, under a new handle. Again, it is so."""
         job = letter.job
         if self.dead.get(job._id) is letter:
             meter = self.meters[job._priority]
@@ -243,8 +235,7 @@ class StatusMap:
 
     def discard(self, letter: DeadLetter) -> None:
         """A dead letter goes. Again, it does nothing."""
-        if self.dead.get(letter.job._id) is letter:
-            del self.dead[letter.job._id]
+        self.dead.pop(letter.job._id, None)
 
     def bury_again(self, letter: DeadLetter, handle: JobHandle) -> None:
         """Undo `requeue`: its record could not be written."""
@@ -259,8 +250,13 @@ class StatusMap:
     def remember(self, job_id: str, record: Finished) -> None:
         """Keep a finished job; the oldest is forgotten if there are too many."""
         self.finished[job_id] = record
-        self._finished_order.append(job_id)
-        if len(self._finished_order) > self._retention:
+        self._keep(job_id)
+
+    def _keep(self, job_id: str) -> None:
+        order = self._finished_order
+        if not order or order[-1] is not job_id:
+            order.append(job_id)
+        if len(order) > self._retention:
             self._forget_oldest()
 
     def _forget_oldest(self) -> None:

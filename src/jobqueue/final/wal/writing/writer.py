@@ -101,11 +101,11 @@ class LogWriter(LogThread):
 
     def holds(self, number: int) -> bool:
         """Whether the `Enqueued` of this job was added, and the owner has yet to be told of it."""
-        return any(
-            record.job == number
-            for record in (*self._open.records, *self._active.copied)
-            if isinstance(record, Enqueued)
-        )
+        writing = () if self._writing is None else self._writing.records
+        for record in (*self._open.records, *self._active.copied, *writing):
+            if type(record) is Enqueued and record.job == number:
+                return True
+        return False
 
     def ends_with(self, record: Record) -> bool:
         """Whether this very record was the last to be added, and has yet to be told of."""
