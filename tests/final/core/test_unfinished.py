@@ -346,6 +346,8 @@ LOOKS_AT_NO_JOB = {
     "queries.py: status_of": "a signal's handler may ask, so the change may be its own thread's",
     "queries.py: wait_for": "the second time: takes a parker off its list",
     "admission.py: _enqueue_when_room": "the second time: takes a parker off its list",
+    "steering.py: _progress_of": "what a handler has told of itself",
+    "worker.py: _find_context": "looks at its own seat",
     "watchers.py: wait": "the second time: takes a parker off its list",
     "scheduler.py: put": "no thread calls it",
     "scheduler.py: get": "no thread calls it",
