@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 
 import pytest
 
 from jobqueue.final import Config, JobQueue, Status
-from tests.support.children import Child, read_acks
+from tests.support.children import Child, read_acks, run
 from tests.support.handlers import Recorder
 from tests.support.waiting import PATIENCE
 
 CODES = {"exit": 3, "error": 1}
-EXPECTED = {"end": 50, "exit": 50, "error": 50, "executor": 50, "several": 100}
+EXPECTED = {"end": 50, "exit": 50, "error": 50, "executor": 50, "late": 50} | dict.fromkeys(
+    ["several", "stages"], 100
+)
 
 
 def _leave_open(tmp_path: Path, durability: str, how: str) -> tuple[set[str], set[str]]:
@@ -34,10 +37,13 @@ def _ids(lines: list[str], what: str) -> set[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["end", "exit", "error", "thread", "executor", "several"])
+@pytest.mark.parametrize(
+    "how", ["end", "exit", "error", "thread", "executor", "several", "stages", "late"]
+)
 def test_in_memory_all_jobs_that_were_accepted_run_before_the_process_ends(
     tmp_path: Path, how: str
 ) -> None:
+    """Faults 17 and 53 of docs/reliability.md."""
     accepted, ran = _leave_open(tmp_path, "memory", how)
 
     assert len(accepted) == EXPECTED.get(how, len(accepted))
@@ -54,6 +60,7 @@ def test_in_memory_all_jobs_that_were_accepted_run_before_the_process_ends(
         ("write", "thread"),
         ("fsync", "executor"),
         ("async", "several"),
+        ("async", "late"),
     ],
 )
 def test_with_a_log_all_jobs_that_were_accepted_have_run_or_run_at_the_next_start(
@@ -87,3 +94,25 @@ def test_a_handler_that_never_ends_does_not_keep_the_process_from_ending(
         with JobQueue(Config(persist_path=tmp_path / "0"), handler=len) as jq:
             assert jq.join(PATIENCE)
             assert jq.status("stuck") is Status.COMPLETED
+
+
+@pytest.mark.slow
+def test_a_package_that_is_imported_after_the_main_threads_end_closes_its_queues(
+    tmp_path: Path,
+) -> None:
+    assert run("import_late") == ["accepted 3", "ran", "ran", "ran"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["block", "exit"])
+def test_a_second_ctrl_c_ends_a_program_whose_handler_never_does(how: str) -> None:
+    """Fault 55 of docs/reliability.md."""
+    with Child("interrupted_block", how) as child:
+        assert child.line() == "running"
+        if how == "block":
+            child.signal(signal.SIGINT)
+        assert child.line() == "closing"
+        start = time.monotonic()
+        child.signal(signal.SIGINT)
+        assert child.end() == {"block": -signal.SIGINT, "exit": 0}[how], child.stderr
+    assert time.monotonic() - start < PATIENCE

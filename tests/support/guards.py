@@ -44,6 +44,9 @@ NOTICED_BY = {
     ),
     "records that nobody makes are bounded": ("tests/final/runtime/test_reporter.py",),
     "records that are left at the deadline are dropped": ("tests/final/runtime/test_reporter.py",),
+    "a queue that nobody can reach is closed": ("tests/final/life/test_dropped.py",),
+    "queues that were opened after the main thread's end": ("tests/crash/test_exit.py",),
+    "the newest queue is closed first": ("tests/crash/test_exit.py",),
     "acknowledgement only after the fdatasync": ("tests/crash/test_failed_fsync.py",),
     "acknowledgement by a caller that leads only after its fdatasync": (
         "tests/crash/test_failed_fsync.py",
@@ -134,6 +137,8 @@ SLOW = frozenset(
     {
         "a change is told of before it is made",
         "an acceptance is told of before it is made",
+        "queues that were opened after the main thread's end",
+        "the newest queue is closed first",
         "a forked child lets go of the lock",
         "a caller that led and was interrupted hands over to the log's thread",
         "no process is killed for an attempt that has ended",

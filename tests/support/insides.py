@@ -198,7 +198,7 @@ def refusing(jq: JobQueue) -> Seam:
 
 def waiting_for(jq: JobQueue) -> Seam:
     """What `JobHandle.wait` asks of its queue."""
-    return jq, "_wait_for"
+    return jq._desk, "_wait_for"
 
 
 # --- handles, attempts, workers -------------------------------------------------------------

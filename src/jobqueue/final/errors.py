@@ -81,10 +81,15 @@ class LogLockedError(JobQueueError):
     Attributes:
         path: the log's directory.
         pid: the owner's process id, or `None` if it cannot be told.
+
+    Args:
+        own: whether it is a queue of this very process.
     """
 
-    def __init__(self, path: str, pid: int | None) -> None:
+    def __init__(self, path: str, pid: int | None, *, own: bool = False) -> None:
         owner = "another process" if pid is None else f"process {pid}"
+        if own:
+            owner = f"another JobQueue of this very process ({pid})"
         super().__init__(
             f"the log {path} is in use by {owner}; close that queue first, "
             f"or give this one a persist_path of its own"

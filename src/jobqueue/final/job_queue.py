@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, TypeVar
 
 from .errors import LogWriteError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from .config import Config
     from .exact import Seconds
+    from .life.shutdown import Lifecycle
     from .middleware import Middleware
     from .model.job import Job
     from .model.shutdown_report import ShutdownReport
@@ -34,7 +36,10 @@ class JobQueue(Steering):
     """Background jobs in this process: prioritised, bounded, retried and, with a log, durable.
 
     All methods are thread-safe and may be called from inside a handler, but for `close` and
-    `join`. Leaving it as a context manager closes it.
+    `join`. Leaving it as a context manager closes it. If a `KeyboardInterrupt` leaves it, only what
+    is running is finished: what waits is dropped, or stays in the log, and a second Ctrl-C gives
+    up. A queue that is open when the interpreter ends is closed; one that nobody can reach any more
+    finishes what it has accepted and closes itself, with a `ResourceWarning`.
 
     Args:
         config: the settings; `None` takes all defaults.
@@ -68,18 +73,14 @@ class JobQueue(Steering):
         layers = Layers(middleware)
         processes = make_processes(config, layers)
         registry = make_registry(handler, handlers, processes, layers)
-        parts = assemble(self, config, registry, clock, processes, layers)
+        desk = Steering()  # not this object, which may be garbage while its jobs still run
+        parts = assemble(desk, config, registry, clock, processes, layers)
+        desk._adopt(parts, desk)
+        self._adopt(parts, desk)
         self._registry = registry
-        self._placement = parts.placement
-        self._mutex = parts.placement.mutex
-        self._status = parts.placement.status
-        self._scheduler = parts.placement.scheduler
-        self._state = parts.state
         self._seats = parts.seats
         self._admission = parts.admission
-        self._changes = parts.changes
         self._life = parts.life
-        self._queries = parts.queries
         watch(self._life)
         if start:
             with closed_on_error(self._life):
@@ -127,11 +128,26 @@ class JobQueue(Steering):
         trace: TracebackType | None,
     ) -> None:
         try:
-            self.close()
+            if isinstance(error, KeyboardInterrupt):
+                self._life.close_interrupted()
+            else:
+                self.close()
         except LogWriteError as loss:
             if error is None:
                 raise
             error.add_note(str(loss))  # what ended the block goes on; a log record told of this
+
+    def __del__(self) -> None:
+        life: Lifecycle | None = getattr(self, "_life", None)  # `None` if `__init__` failed
+        # guard: a queue that nobody can reach is closed
+        if life is not None and life.let_go():
+            warnings.warn(
+                "a JobQueue was dropped that is not closed; it finishes what it has accepted, and "
+                "then ends: use it in a `with` block, or call close()",
+                ResourceWarning,
+                source=self,
+                stacklevel=2,
+            )
 
     def join(self, timeout: Seconds | None = None) -> bool:
         """Wait until nothing is queued, scheduled or processing.

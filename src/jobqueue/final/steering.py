@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .core.status_map import StatusMap
     from .errors import JobQueueError
     from .exact import Seconds
+    from .life.wiring import Parts
     from .model.job import JobInfo
     from .model.metrics import Metrics
     from .model.progress import Told
@@ -33,7 +34,12 @@ if TYPE_CHECKING:
 
 
 class Steering:
-    """Looks at accepted jobs and changes them. All methods are thread-safe."""
+    """Looks at accepted jobs and changes them. All methods are thread-safe.
+
+    Handles ask one that is not the `JobQueue` itself. So no thread of the queue, for all the jobs
+    that it knows, keeps the `JobQueue` alive: when its user drops it, that can be seen. And a
+    handle goes on working.
+    """
 
     _placement: Placement
     _mutex: Mutex
@@ -42,6 +48,19 @@ class Steering:
     _state: QueueState
     _changes: Changes
     _queries: Queries
+    _desk: Steering
+    """What handles ask."""
+
+    def _adopt(self, parts: Parts, desk: Steering) -> None:
+        """Be the door to these parts."""
+        self._placement = parts.placement
+        self._mutex = parts.placement.mutex
+        self._status = parts.placement.status
+        self._scheduler = parts.placement.scheduler
+        self._state = parts.state
+        self._changes = parts.changes
+        self._queries = parts.queries
+        self._desk = desk
 
     def _enter(self, *, waits: bool = False) -> None:
         """What every call checks first; only `enqueue` does it by itself.
@@ -81,7 +100,7 @@ class Steering:
         self._enter()
         with self._mutex:
             self._mutex.settle()
-            return self._status.handle(self, job_id)
+            return self._status.handle(self._desk, job_id)
 
     def info(self, job_id: str) -> JobInfo:
         """All that is known of a job, its last failure included.

@@ -2,8 +2,9 @@
 
 Arguments: a directory for logs, a file of acks, the durability or "memory", and how it ends:
 "end", "exit", "error", "thread" (the main thread ends while another one enqueues), "executor"
-(handlers use an executor of the program's), "several" (two queues), "stuck" (a handler that never
-ends).
+(handlers use an executor of the program's), "several" (two queues), "stages" (two as well; the
+second one's handler feeds the first), "late" (a thread opens the queue after the main one has
+ended), "stuck" (a handler that never ends).
 """
 
 from __future__ import annotations
@@ -36,17 +37,35 @@ def main(directory: str, acks_path: str, durability: str, how: str) -> None:
         if payload == b"stuck":
             stuck.set()
             threading.Event().wait()
+        if how == "stages" and context.job.headers:
+            acks.add(f"accepted {queues[0].enqueue(Job()).id}")
         if how == "executor":
             executor.submit(acks.add, f"ran {context.job.id}").result()
         else:
             acks.add(f"ran {context.job.id}")
 
-    count = 2 if how == "several" else 1
-    queues.extend(_open(directory, durability, number, handler, how) for number in range(count))
+    def open_queues() -> None:
+        count = 2 if how in {"several", "stages"} else 1
+        queues.extend(_open(directory, durability, number, handler, how) for number in range(count))
+
+    def open_late() -> None:
+        threading.main_thread().join()
+        open_queues()
+        _enqueue(acks)
+
+    if how == "late":
+        threading.Thread(target=open_late).start()
+        return
+    open_queues()
     if how == "stuck":
         queues[0].enqueue(Job(b"stuck", id="stuck"))
         acks.add("accepted stuck")
         stuck.wait()
+    if how == "stages":
+        for _ in range(JOBS):
+            job = Job(headers={"feeds": "the other"})
+            acks.add(f"accepted {queues[1].enqueue(job).id}")
+        return
     if how == "thread":
         threading.Thread(target=_enqueue_until_closed, args=(acks,)).start()
     else:

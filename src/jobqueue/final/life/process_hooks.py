@@ -1,45 +1,84 @@
 """What every queue of the process has in common: the interpreter's exit, and forks.
 
-Queues that are still open are closed at exit, before the executors of `concurrent.futures` are.
-So handlers can go on using their executors while the queue drains.
+Queues that are still open are closed at exit, the newest first: a stage that feeds an older one can
+still do so. That comes twice: when the main thread has ended, before the executors of
+`concurrent.futures` are shut down, so that handlers can go on using them; and once all other
+threads have ended too, for queues that those have opened meanwhile.
+
+Relies on: no lock, for a fork or the garbage collector may come anywhere. Each step on the
+dictionary is one call of it.
 """
 
 from __future__ import annotations
 
 import atexit
-import concurrent.futures.thread  # registers its own exit function, which is to come after ours
+import itertools
+import logging
 import os
 import threading
 import weakref
 from typing import TYPE_CHECKING
 
+from ..runtime.reporting import report
+
 if TYPE_CHECKING:
     from .shutdown import Lifecycle
 
-_lives: weakref.WeakSet[Lifecycle] = weakref.WeakSet()
+_lives: dict[int, weakref.ref[Lifecycle]] = {}
+"""The queues of this process in the order in which they were made."""
+_numbers = itertools.count()
+_tried: set[int] = set()  # those that an exit has closed, or tried to
 
 
 def watch(life: Lifecycle) -> None:
     """Have a queue closed at exit, and told of forks."""
-    _lives.add(life)
+    number = next(_numbers)
+    _lives[number] = weakref.ref(life, lambda _: _lives.pop(number, None))
+
+
+def is_own_log(directory: str) -> bool:
+    """Whether a queue of this process has this log open."""
+    return any(life.holds_log(directory) for _, life in _living())
+
+
+def _living() -> list[tuple[int, Lifecycle]]:
+    found = ((number, reference()) for number, reference in list(_lives.items()))
+    return [(number, life) for number, life in found if life is not None]
 
 
 def _close_all() -> None:
-    for life in list(_lives):
-        life.close_aside(None, drain=None)
+    """Close what is open, and what is opened meanwhile; the newest first."""
+    while left := [each for each in _living() if each[0] not in _tried and not each[1].is_over]:
+        # guard: the newest queue is closed first
+        #   without: number, life = left[0]
+        number, life = left[-1]
+        _tried.add(number)
+        try:
+            life.close_aside(None, drain=None)
+        except KeyboardInterrupt:  # a second exit function of this module is still to come
+            for _, each in _living():
+                each.give_up()
+            _tried.clear()
+            raise
+        except Exception as error:  # noqa: BLE001  # the others are to be closed all the same
+            report(logging.ERROR, f"a queue could not be closed at exit: {error}", error)
 
 
 def _tell_of_fork() -> None:
-    for life in list(_lives):
+    for _, life in _living():
         life.forked()
 
 
 def _register() -> None:
-    register = getattr(threading, "_register_atexit", None)
-    if register is None or concurrent.futures.thread is None:
-        atexit.register(_close_all)
-    else:
-        register(_close_all)  # functions run last registered first
+    atexit.register(_close_all)  # guard: queues that were opened after the main thread's end
+    try:
+        # It registers its own exit function, which is to come after ours: last registered, first
+        # called.
+        import concurrent.futures.thread  # noqa: F401
+
+        threading._register_atexit(_close_all)  # type: ignore[attr-defined]  # it is not documented
+    except (AttributeError, RuntimeError):  # no such thing, or the main thread has ended already
+        pass
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_tell_of_fork)
 

@@ -9,6 +9,7 @@ Relies on: the queue's mutex, taken here.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from contextlib import suppress
 from dataclasses import replace
@@ -77,11 +78,23 @@ class Lifecycle:
         self._log = log
         self._lock = None if log is None else log.lock  # until the log is unlocked
         self._started = False
+        self._gives_up = False  # whether `close` waits for nothing any more
         self._closer: int | None = None  # the thread that carries out `close`
         self._waiting_closers: list[Parker] = []
         self._finished_before: int | None = None  # jobs finished when `close` began
         self._report: ShutdownReport | None = None
         self._loss: LogWriteError | None = None  # what `close` raises instead of its report
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing to close: it was done, or the queue is the parent process's."""
+        return self._report is not None or self._state.now is State.FORKED
+
+    def holds_log(self, directory: str) -> bool:
+        """Whether this queue has that log open, by whatever path."""
+        if self._lock is None or self._log is None:
+            return False
+        return os.path.realpath(self._log.directory) == os.path.realpath(directory)
 
     def start(self) -> None:
         """Start the workers, once."""
@@ -108,7 +121,8 @@ class Lifecycle:
             return self._provisional_report()
         if self._closer == threading.get_ident():  # a signal handler interrupted `close`
             return self._report or self._provisional_report()
-        deadline = SystemClock.monotonic() + (self._timeout if timeout is None else timeout)
+        seconds = self._timeout if timeout is None else timeout
+        deadline = SystemClock.monotonic() + (0.0 if self._gives_up else seconds)
         if drain is None:
             drain = self._log is None
         try:
@@ -129,6 +143,50 @@ class Lifecycle:
         """Close as `close` does, if no caller is there to be told of a loss; a log record has."""
         with suppress(LogWriteError):
             self.close(timeout, drain=drain)
+
+    def close_interrupted(self) -> None:
+        """Close for a Ctrl-C: finish what runs; drop what waits, or leave it in the log.
+
+        Another Ctrl-C gives up what runs: at once, and at the interpreter's exit as well.
+        """
+        try:
+            report = self.close(None, drain=False)
+        except KeyboardInterrupt:
+            self.give_up()
+            self.close_aside(0.0, drain=False)
+            raise
+        self._tell_dropped(report, "the program was interrupted")
+
+    def give_up(self) -> None:
+        """Have each `close` from now on wait for no handler."""
+        self._gives_up = True
+
+    def let_go(self) -> bool:
+        """The user can't reach the queue any more: finish what was accepted, then close.
+
+        It takes no lock: the garbage collector calls it, on any thread, which may hold any.
+
+        Returns:
+            Whether there is anything to be closed.
+        """
+        if self._state.now >= State.CLOSING:
+            return False
+        self._placement.timer.call_soon(self._finish_elsewhere)
+        return True
+
+    def _finish_elsewhere(self) -> None:
+        """Called on the timer's thread. Jobs that a log keeps are not waited for without end."""
+        thread = threading.Thread(target=self._finish, name="jobqueue-close", daemon=True)
+        thread.start()
+
+    def _finish(self) -> None:
+        with suppress(LogWriteError):  # a log record has told of it
+            report = self.close(SECONDS_MAX if self._log is None else None, drain=True)
+            self._tell_dropped(report, "nobody can reach the queue any more, or start it")
+
+    def _tell_dropped(self, report: ShutdownReport, why: str) -> None:
+        if self._log is None and report.remaining:
+            tell(logging.WARNING, f"{report.remaining} jobs that waited were dropped: {why}")
 
     def _close_elsewhere(self, timeout: float | None, drain: bool | None) -> None:
         """Called on the timer's thread, which must go on while the queue drains: starts another."""

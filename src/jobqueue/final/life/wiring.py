@@ -27,7 +27,7 @@ from ..core.scheduler import FairScheduler
 from ..core.seats import Seats
 from ..core.status_map import StatusMap
 from ..core.watchers import Watchers
-from ..errors import ConfigError, JobQueueError, LogWriteError
+from ..errors import ConfigError, JobQueueError, LogLockedError, LogWriteError
 from ..middleware import wrapped
 from ..model.checks import check_text
 from ..model.handlers import Handler, HandlerWithin
@@ -40,6 +40,7 @@ from ..wal.slots import Slots
 from ..wal.writing.batch import LogOptions
 from ..wal.writing.writer import LogWriter
 from ..workers.pool import WorkerPool
+from .process_hooks import is_own_log
 from .recovery import LockedLog, open_log, restore
 from .shutdown import REPORT_SECONDS_MIN, Lifecycle, Runners
 
@@ -187,8 +188,11 @@ def _open_log(
         return None
     try:
         log = open_log(config.persist_path, config, reporter=placement.reporter)
-    except BaseException:
+    except BaseException as error:
         placement.reporter.close(REPORT_SECONDS_MIN)
+        if isinstance(error, LogLockedError):
+            own = error.pid == os.getpid() and is_own_log(error.path)  # containers share ids
+            raise LogLockedError(error.path, error.pid, own=own) from None
         raise
     options = LogOptions(
         durability=config.durability,

@@ -1,0 +1,255 @@
+"""Queues that nobody can reach any more, and blocks that a Ctrl-C leaves."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobqueue.final import (
+    Config,
+    Job,
+    JobHandle,
+    JobQueue,
+    LogLockedError,
+    QueueClosedError,
+    Status,
+)
+from jobqueue.final.testing import ManualClock
+from tests.support import insides
+from tests.support.handlers import Blocker, Recorder
+from tests.support.queues import Store, until
+from tests.support.records import Records
+from tests.support.waiting import PATIENCE, eventually, eventually_freed
+
+dropped = pytest.warns(ResourceWarning, match="a JobQueue was dropped")
+
+
+def _threads() -> int:
+    return sum(thread.name.startswith("jobqueue-") for thread in threading.enumerate())
+
+
+# ── dropped ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_queue_that_nobody_can_reach_finishes_what_it_accepted_and_ends_its_threads(
+    memory: Store,
+) -> None:
+    """Fault 54 of docs/reliability.md."""
+    blocker = memory.blocker()
+    jq = JobQueue(Config(num_workers=1, shutdown_timeout=0), handler=blocker)
+    for _ in range(3):
+        jq.enqueue(Job())
+    blocker.await_entered()
+    with dropped:
+        del jq
+        gc.collect()
+    blocker.gate.set()
+    for _ in range(3):
+        blocker.left.get(timeout=PATIENCE)
+    assert eventually(lambda: _threads() == 0)
+
+
+def test_a_job_that_is_scheduled_is_waited_for() -> None:
+    recorder = Recorder()
+    jq = JobQueue(Config(shutdown_timeout=0), handler=recorder)
+    jq.enqueue(Job(id="a"), delay=0.05)
+    with dropped:
+        del jq
+        gc.collect()
+    assert eventually(lambda: recorder.ids() == ["a"])
+    assert eventually(lambda: _threads() == 0)
+
+
+def test_a_handle_goes_on_working_without_its_queue(memory: Store) -> None:
+    blocker = memory.blocker()
+
+    def hand_in() -> JobHandle:
+        return JobQueue(handler=blocker).enqueue(Job(id="a"))
+
+    with dropped:
+        handle = hand_in()
+        gc.collect()
+    blocker.await_entered()
+    assert handle.status is Status.PROCESSING
+    blocker.gate.set()
+    assert handle.wait(PATIENCE) is Status.COMPLETED
+
+
+def test_the_log_of_a_queue_that_nobody_can_reach_is_unlocked(log_store: Store) -> None:
+    recorder = Recorder()
+    jq = JobQueue(log_store.config(), handler=recorder)
+    jq.enqueue(Job(id="a"))
+    with dropped:
+        del jq
+        gc.collect()
+
+    def opens() -> bool:
+        try:
+            log_store.open(recorder)
+        except LogLockedError:
+            return False
+        return True
+
+    assert eventually(opens)
+    assert log_store.queues[0].status("a") is Status.COMPLETED
+    assert recorder.ids() == ["a"]
+
+
+def test_twenty_of_them_leave_no_thread() -> None:
+    with dropped:
+        for _ in range(20):
+            JobQueue(handler=len).enqueue(Job(b"x")).result(PATIENCE)
+        gc.collect()
+    assert eventually(lambda: _threads() == 0)
+
+
+def test_what_a_paused_queue_cannot_run_is_told_when_it_is_dropped(records: Records) -> None:
+    jq = JobQueue(handler=len)
+    jq.pause()
+    jq.enqueue_many([Job(), Job()])
+    with dropped:
+        del jq
+        gc.collect()
+    assert "2 jobs that waited were dropped" in records.next().getMessage()
+    assert eventually(lambda: _threads() == 0)
+
+
+def test_a_queue_that_its_handler_can_reach_is_not_dropped() -> None:
+    found: list[Status] = []
+    ran = threading.Event()
+
+    def make() -> None:
+        def look(_payload: bytes) -> None:
+            found.append(jq.status("a"))
+            ran.set()
+
+        jq = JobQueue(handler=look)
+        jq.enqueue(Job(id="a"), delay=0.01)
+        queues.append(jq)
+
+    queues: list[Any] = []
+    make()
+    assert ran.wait(PATIENCE)
+    assert found == [Status.PROCESSING]
+    queues.pop().close()
+
+
+def test_a_queue_that_was_closed_is_dropped_without_a_word() -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        JobQueue(handler=len).close()
+        with pytest.raises(TypeError):
+            JobQueue(handler=5)  # type: ignore[arg-type]  # its constructor is to fail
+        gc.collect()
+    assert told == []
+
+
+def test_a_queue_with_a_clock_of_the_users_is_dropped_all_the_same(clock: ManualClock) -> None:
+    jq = JobQueue(handler=len, clock=clock)
+    with dropped:
+        del jq
+        gc.collect()
+    assert eventually_freed(lambda: not insides.subscribers(clock))
+    assert eventually(lambda: _threads() == 0)
+
+
+# ── a second opening in this process ─────────────────────────────────────────────────────────
+
+
+def test_a_second_opening_in_this_process_is_told_that_it_is_its_own(
+    log_store: Store, tmp_path: Path
+) -> None:
+    log_store.open(len)
+    (tmp_path / "link").symlink_to(log_store.path)
+    for path in (log_store.path, tmp_path / "link"):
+        with pytest.raises(LogLockedError, match="another JobQueue of this very process"):
+            JobQueue(Config(persist_path=path), handler=len)
+
+
+# ── Ctrl-C in a block ────────────────────────────────────────────────────────────────────────
+
+
+def _let_go_when_closing(jq: JobQueue, blocker: Blocker) -> threading.Thread:
+    def wait() -> None:
+        eventually(lambda: _refuses(jq))
+        blocker.gate.set()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def _refuses(jq: JobQueue) -> bool:
+    try:
+        jq.start()
+    except QueueClosedError:
+        return True
+    return False
+
+
+def test_a_ctrl_c_finishes_what_runs_and_drops_what_waits(memory: Store, records: Records) -> None:
+    """Fault 55 of docs/reliability.md."""
+    blocker = memory.blocker()
+    jq = memory.open(blocker, num_workers=1)
+    with pytest.raises(KeyboardInterrupt), jq:
+        handles = [jq.enqueue(Job()) for _ in range(3)]
+        jq.enqueue(Job(), delay=3600)
+        blocker.await_entered()
+        helper = _let_go_when_closing(jq, blocker)
+        raise KeyboardInterrupt
+    helper.join()
+    assert [handle.status for handle in handles] == [Status.COMPLETED, *[Status.QUEUED] * 2]
+    assert "3 jobs that waited were dropped" in records.next().getMessage()
+
+
+def test_with_a_log_a_ctrl_c_drops_nothing(log_store: Store, records: Records) -> None:
+    blocker = log_store.blocker()
+    jq = log_store.open(blocker, num_workers=1)
+    with pytest.raises(KeyboardInterrupt), jq:
+        for _ in range(3):
+            jq.enqueue(Job())
+        blocker.await_entered()
+        helper = _let_go_when_closing(jq, blocker)
+        raise KeyboardInterrupt
+    helper.join()
+    assert records.rest() == []
+    assert log_store.open(len, start=False).metrics().queued == 2
+
+
+def test_a_second_ctrl_c_gives_up_and_nothing_waits_any_more(
+    memory: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocker = memory.blocker()
+    jq = memory.open(blocker, num_workers=1, shutdown_timeout=3600)
+    watchers = insides.watchers(jq)
+    wait = watchers.wait
+
+    def interrupted(*args: Any) -> None:
+        monkeypatch.setattr(watchers, "wait", wait)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watchers, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt), jq:
+        jq.enqueue(Job(id="a"))
+        jq.enqueue(Job(id="b"))
+        blocker.await_entered()
+        raise KeyboardInterrupt
+    report = jq.close(3600)  # does not wait
+    assert (report.unfinished, report.remaining) == (("a",), 1)
+
+
+def test_another_error_in_a_block_drops_nothing(memory: Store) -> None:
+    blocker = memory.blocker()
+    jq = memory.open(blocker, num_workers=1)
+    with pytest.raises(ZeroDivisionError), jq:
+        handles = [jq.enqueue(Job()) for _ in range(3)]
+        blocker.await_entered()
+        helper = _let_go_when_closing(jq, blocker)
+        raise ZeroDivisionError
+    helper.join()
+    assert [until(handle, Status.COMPLETED) for handle in handles]
