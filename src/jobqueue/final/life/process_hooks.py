@@ -13,13 +13,10 @@ from __future__ import annotations
 
 import atexit
 import itertools
-import logging
 import os
 import threading
 import weakref
 from typing import TYPE_CHECKING
-
-from ..runtime.reporting import report
 
 if TYPE_CHECKING:
     from .shutdown import Lifecycle
@@ -48,6 +45,7 @@ def _living() -> list[tuple[int, Lifecycle]]:
 
 def _close_all() -> None:
     """Close what is open, and what is opened meanwhile; the newest first."""
+    errors: list[Exception] = []
     while left := [each for each in _living() if each[0] not in _tried and not each[1].is_over]:
         # guard: the newest queue is closed first
         #   without: number, life = left[0]
@@ -61,7 +59,9 @@ def _close_all() -> None:
             _tried.clear()
             raise
         except Exception as error:  # noqa: BLE001  # the others are to be closed all the same
-            report(logging.ERROR, f"a queue could not be closed at exit: {error}", error)
+            errors.append(error)
+    if errors:
+        raise ExceptionGroup("queues could not be closed at the interpreter's exit", errors)
 
 
 def _tell_of_fork() -> None:

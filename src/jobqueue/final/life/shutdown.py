@@ -79,6 +79,7 @@ class Lifecycle:
         self._lock = None if log is None else log.lock  # until the log is unlocked
         self._started = False
         self._gives_up = False  # whether `close` waits for nothing any more
+        self._drops_because: str | None = None  # why what waits is dropped, to be told
         self._closer: int | None = None  # the thread that carries out `close`
         self._waiting_closers: list[Parker] = []
         self._finished_before: int | None = None  # jobs finished when `close` began
@@ -149,13 +150,13 @@ class Lifecycle:
 
         Another Ctrl-C gives up what runs: at once, and at the interpreter's exit as well.
         """
+        self._drops_because = "the program was interrupted"
         try:
-            report = self.close(None, drain=False)
+            self.close(None, drain=False)
         except KeyboardInterrupt:
             self.give_up()
             self.close_aside(0.0, drain=False)
             raise
-        self._tell_dropped(report, "the program was interrupted")
 
     def give_up(self) -> None:
         """Have each `close` from now on wait for no handler."""
@@ -180,13 +181,13 @@ class Lifecycle:
         thread.start()
 
     def _finish(self) -> None:
-        with suppress(LogWriteError):  # a log record has told of it
-            report = self.close(SECONDS_MAX if self._log is None else None, drain=True)
-            self._tell_dropped(report, "nobody can reach the queue any more, or start it")
+        self._drops_because = "nobody can reach the queue any more, or start it"
+        self.close_aside(SECONDS_MAX if self._log is None else None, drain=True)
 
-    def _tell_dropped(self, report: ShutdownReport, why: str) -> None:
-        if self._log is None and report.remaining:
-            tell(logging.WARNING, f"{report.remaining} jobs that waited were dropped: {why}")
+    def _tell_dropped(self, report: ShutdownReport) -> None:
+        if self._drops_because and self._log is None and report.remaining:
+            message = f"{report.remaining} jobs that waited were dropped: {self._drops_because}"
+            self._placement.reporter.report(logging.WARNING, message)
 
     def _close_elsewhere(self, timeout: float | None, drain: bool | None) -> None:
         """Called on the timer's thread, which must go on while the queue drains: starts another."""
@@ -233,6 +234,7 @@ class Lifecycle:
         rested = (lambda: self._has_drained(tick)) if drain else self._is_still
         self._placement.watchers.wait(rested, deadline - SystemClock.monotonic())
         report = self._abandon()
+        self._tell_dropped(report)
         self._placement.endings.tell_owed()
         self._stop_threads(deadline)
         self._account_for(report)
