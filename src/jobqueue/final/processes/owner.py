@@ -28,8 +28,11 @@ os.register_at_fork(
     before=_no_fork.acquire, after_in_parent=_no_fork.release, after_in_child=_no_fork.release
 )
 
+_PF_EXITING = 4  # Linux: a flag of a thread, in proc(5)
 _EXIT_SECONDS_MAX = 1.0
 """How long a process that hung up may take to end by itself."""
+_MAIN_SECONDS_MAX = 0.2
+"""How long its main thread may have ended before the others, as at any end of a process."""
 _KILLED_SECONDS_MAX = 5.0
 """How long a killed process may take to end: the kernel may be busy with it for a while."""
 
@@ -113,12 +116,12 @@ class WorkerProcess:
 
     def _has_lost_main(self) -> bool:
         """Whether its main thread ended while others go on: it runs for ever, and does nothing."""
+        tasks = f"/proc/{self.pid}/task"
         try:
-            with open(f"/proc/{self.pid}/stat", "rb") as file:
-                status = file.read()
-        except OSError:  # there is none on this system, or the process is gone
+            ends = {each: _is_ending(f"{tasks}/{each}/stat") for each in os.listdir(tasks)}
+        except OSError:  # there is none on this system, or a thread has just ended
             return False
-        return status.rpartition(b")")[2].split()[0] == b"Z"
+        return ends.get(str(self.pid), False) and not all(ends.values())
 
     def stop(self, number: int) -> None:
         """Tell it to stop an attempt that it runs. Any thread; never blocks."""
@@ -149,9 +152,10 @@ class WorkerProcess:
     def reap(self, seconds: float = _EXIT_SECONDS_MAX) -> str:
         """Wait at most so long for its end, then kill it; returns how it ended."""
         reason = None
-        if not self.wait(seconds):
+        is_stuck = not self.wait(min(seconds, _MAIN_SECONDS_MAX)) and self._has_lost_main()
+        if is_stuck or not self.wait(seconds):
             reason = "lost its connection to the queue"
-            if self._has_lost_main():
+            if is_stuck or self._has_lost_main():
                 reason = "lost its main thread, which ended while others went on"
             self._process.kill()
             self.wait(_KILLED_SECONDS_MAX)
@@ -160,7 +164,7 @@ class WorkerProcess:
         code = self._process.returncode
         if code is None:
             return "was killed and does not end"
-        if reason is not None:
+        if reason is not None and code == -signal.SIGKILL:  # it did not end by itself meanwhile
             return f"{reason}, and was killed"
         if code == wire.GAVE_UP:
             return f"gave up: {last_words or 'something closed its connection to the queue'}"
@@ -179,6 +183,13 @@ class WorkerProcess:
         """This is a forked child: the process is the parent's, and has to notice its end."""
         self._opened.close()  # guard: a forked child closes its copies
         self._process.returncode = 0  # a child of the parent's: it cannot be waited for here
+
+
+def _is_ending(path: str) -> bool:
+    """Whether a thread has ended, or is about to as its whole process does; Linux tells that."""
+    with open(path, "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    return bool(int(fields[6]) & _PF_EXITING)
 
 
 def _pair(opened: ExitStack, its: ExitStack) -> tuple[socket.socket, socket.socket]:

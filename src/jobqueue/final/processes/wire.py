@@ -202,7 +202,7 @@ class Channel:
         was_gone = False
         while True:
             try:
-                data = self._socket.recv(most)
+                data = self._socket.recv(most, socket.MSG_DONTWAIT if was_gone else 0)
             except BlockingIOError:  # nothing came for a while
                 if was_gone or self._is_gone is None:
                     raise EOFError from None
