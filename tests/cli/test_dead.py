@@ -140,6 +140,7 @@ def test_a_change_is_on_the_disk_before_it_is_said_to_be(
         *("write", "sync", "sync_directory"),  # the header
         *("write", "sync"),  # the change
         *("write", "truncate", "sync", "close"),  # that it is on the disk
+        *("create", "write", "sync", "close", "sync_directory"),  # how far the log goes
     ]
 
 

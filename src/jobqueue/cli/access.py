@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ..final.errors import LogCorruptError, LogLockedError, LogVersionError
 from ..final.wal.files import Files, Owner, path_in
 from ..final.wal.names import LOCK_NAME, list_present
+from ..final.wal.reading.closed import read_closed
 from ..final.wal.reading.version import refuse_later_version
 from .exits import CommandError, Exit
 from .live import LiveFiles
@@ -53,7 +54,7 @@ def find_log(path: str) -> str:
         raise CommandError(Exit.USAGE, f"{path}: there is no such directory")
     if not os.path.isdir(directory):
         raise CommandError(Exit.USAGE, f"{path}: not a directory; PATH is the directory of a log")
-    if not list_present(Files(), directory).files:
+    if not list_present(Files(), directory).files and read_closed(Files(), directory) is None:
         raise CommandError(Exit.USAGE, f"{path}: there is no log in this directory")
     return directory
 

@@ -8,6 +8,7 @@ from ..final.wal.appender import Appender, open_appender
 from ..final.wal.files import path_in
 from ..final.wal.format.codec import encode_batch, encode_header
 from ..final.wal.names import segment_name
+from ..final.wal.reading.closed import write_closed
 from ..final.wal.reading.cut import recover
 from ..final.wal.reading.replay import Replay
 from .access import torn_note
@@ -51,3 +52,4 @@ def append(log: Log, reading: Replay, records: Sequence[Record]) -> None:
         appender.abandon()
         raise
     appender.finish()
+    write_closed(log.files, log.directory, reading.next_segment, number + 1)

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from ..final.wal.maintenance.snapshot import compact as replace_by_snapshot
 from ..final.wal.names import list_present
+from ..final.wal.reading.closed import write_closed
 from ..final.wal.reading.cut import distrust_memory
 from ..final.wal.reading.replay import replay
 from .access import Log, owned_log
@@ -52,6 +53,7 @@ def _compact(log: Log, status_retention: int) -> None:
         return  # all there was is torn
     # A snapshot is always followed by a segment: what it replaces is sealed, and one is active.
     start_segment(log, reading).finish()
+    write_closed(log.files, log.directory, reading.next_segment, reading.last)
     replace_by_snapshot(log.files, log.directory, reading.next_segment - 1, status_retention)
 
 

@@ -12,6 +12,7 @@ from jobqueue.final.wal.files import Files
 from jobqueue.final.wal.format.record import Crashed, Record
 from jobqueue.final.wal.maintenance.repair import Salvage, repair
 from jobqueue.final.wal.names import segment_name, snapshot_name
+from jobqueue.final.wal.reading.closed import CLOSED_NAME
 from jobqueue.final.wal.reading.damage_scan import Lost
 from jobqueue.final.wal.reading.fold import LogState
 from jobqueue.final.wal.slots import SLOTS_NAME, Interrupted, read_slots
@@ -133,7 +134,7 @@ def test_of_a_log_that_is_nothing_but_garbage_an_empty_one_is_left(patient: Pati
 def test_segments_go_on_from_the_old_numbers(patient: Patient) -> None:
     patient.old.put(segment(1, 1, BATCHES), segment(2, 5, []))
     patient.repair()
-    assert sorted(patient.new.content()) == [snapshot_name(2), segment_name(3)]
+    assert sorted(patient.new.content()) == [snapshot_name(2), segment_name(3), CLOSED_NAME]
 
 
 def test_a_crash_is_not_counted_as_one_of_the_old_runs(patient: Patient) -> None:
@@ -264,7 +265,7 @@ def test_all_is_on_the_disk_before_the_new_log_has_its_name(tmp_path: Path) -> N
     steps = steps_of_a_repair(tmp_path)
     assert steps[-3:] == ["sync_directory", "rename", "sync_directory"]
     _, *made = " ".join(steps).split("create ")
-    assert len(made) == 3  # snapshot, segment, slots
+    assert len(made) == 4  # snapshot, segment, how far it goes, slots
     for calls in made:
         assert "sync " in calls.rpartition("write ")[2]
 

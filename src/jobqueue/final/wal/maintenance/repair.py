@@ -14,6 +14,7 @@ from ..appender import open_appender
 from ..files import directory_of, path_in
 from ..format.codec import encode_header
 from ..names import FILE_NUMBER_MAX, list_present, segment_name, snapshot_name
+from ..reading.closed import CLOSED_NAME, write_closed
 from ..reading.damage_scan import DamageScan, Lost
 from ..reading.scan import blames_the_file
 from ..reading.version import refuse_later_version
@@ -117,7 +118,7 @@ def _make_empty(files: Files, partial: str) -> None:
     names = files.list_directory(partial)
     ours = {f.path for f in list_present(files, partial).files}
     for path in (path_in(partial, name) for name in names):
-        if path not in ours and not path.endswith((".tmp", SLOTS_NAME)):
+        if path not in ours and not path.endswith((".tmp", SLOTS_NAME, CLOSED_NAME)):
             raise FileExistsError(errno.EEXIST, "a file that no repair has left", path)
     for name in names:
         files.unlink(path_in(partial, name))
@@ -135,6 +136,7 @@ def _write(files: Files, partial: str, through: int, records: Iterator[Record]) 
     header = encode_header(through + 1, 1)
     path = path_in(partial, segment_name(through + 1))
     open_appender(files, path, header, mapped=False).finish()
+    write_closed(files, partial, through + 1, 0)
 
 
 def _copy_slots(files: Files, directory: str, partial: str) -> None:

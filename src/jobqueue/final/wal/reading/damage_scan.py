@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from ..format.codec import RecordError
 from ..names import LogFile, list_present
-from .scan import Batches, Damage
+from .closed import CLOSED_NAME, read_closed
+from .scan import Batches, Damage, blames_the_file
 from .walk import End, Finding, Follows, Run, Walk, decode
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from ..files import Files
     from ..format.record import Record
+    from .closed import Closed
     from .walk import Event
 
 __all__ = ["FINDINGS_MAX", "DamageScan", "FileSummary", "Lost"]
@@ -99,15 +101,27 @@ class DamageScan:
 
     def __iter__(self) -> Iterator[list[Record]]:
         listing = list_present(self._files, self._directory)
-        if listing.files and listing.files[-1] != listing.after_snapshot:
-            self._may_lack_header = listing.files[-1]
-        walk = Walk(self._files, listing, lenient=True)
+        closed = self._read_closed()
+        last = listing.files[-1] if listing.files else None
+        was_closed = closed is not None and last is not None and last.number <= closed.segment
+        if last != listing.after_snapshot and not was_closed:
+            self._may_lack_header = last
+        walk = Walk(self._files, listing, closed, lenient=True)
         with closing(walk.events()) as events:
             for event in events:
                 self._heed(event)
                 if isinstance(event, Run) and not event.repeated:
                     yield self._decode(event.batches)
         self._tell_of_more()
+
+    def _read_closed(self) -> Closed | None:
+        try:
+            return read_closed(self._files, self._directory)
+        except OSError as error:
+            if not blames_the_file(error):
+                raise
+            self._tell(CLOSED_NAME, 0, 0, f"it cannot be read: {error.strerror}")
+            return None
 
     def _heed(self, event: Event) -> None:
         """Note what is wrong."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 from ...errors import LogCorruptError
 from ..format.codec import RecordError
 from ..names import Listing, list_log
+from .closed import read_closed
 from .cut import Cut, Torn
 from .scan import Batches, Damage
 from .version import refuse_later_version
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from ..files import Files
     from ..format.record import Record
+    from .closed import Closed
     from .walk import Event
 
 __all__ = ["Replay", "replay"]
@@ -55,7 +57,8 @@ class Replay:
         self._files = files
         self._directory = directory
         self._through = through
-        # The highest batch that any other one attests as fsynced.
+        self._closed: Closed | None = None
+        # The highest batch that any other one, or the last close, attests as fsynced.
         self._attested = 0
         # Where the good part ends, once it has ended; only attestations are read from there on.
         self._hole: Damage | None = None
@@ -66,9 +69,12 @@ class Replay:
     def __iter__(self) -> Iterator[list[Record]]:
         if self._through is None:
             refuse_later_version(self._files, self._directory)
+            self._closed = read_closed(self._files, self._directory)
+        if self._closed is not None:
+            self._attested = self._closed.batch
         listing = list_log(self._files, self._directory, self._through)
         self.next_segment = listing.next_segment
-        walk = Walk(self._files, listing)
+        walk = Walk(self._files, listing, self._closed)
         with closing(walk.events()) as events:
             for event in events:
                 # guard: sequence test: the next number comes next
@@ -163,6 +169,7 @@ class Replay:
         # A header is on the disk before the next segment is there, and before a snapshot is that
         # stands for all segments before it.
         begun = hole.file in (*listing.files[:-1], listing.after_snapshot)
+        begun |= self._closed is not None and hole.file.number <= self._closed.segment
         if hole.offset == 0 and begun:  # guard: a segment goes only if it was never begun
             self._refuse_hole(hole, ", in a segment that had been begun")
         keep = not self._has_only_nuls

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..files import Files
     from ..format.record import Record
     from ..names import Listing
+    from .closed import Closed
 
 __all__ = ["End", "Event", "Finding", "Follows", "Run", "Walk", "decode"]
 
@@ -92,6 +93,7 @@ class Walk:
     """One pass through the files of a listing, in bounded memory (and 4 bytes a batch).
 
     Args:
+        closed: how far the log went when it was last closed.
         lenient: what is no regular file is a finding, and no error.
 
     Attributes:
@@ -99,11 +101,19 @@ class Walk:
             it, and is given `Batches` without `Run`: that bounds what a hostile log costs.
     """
 
-    def __init__(self, files: Files, listing: Listing, *, lenient: bool = False) -> None:
+    def __init__(
+        self,
+        files: Files,
+        listing: Listing,
+        closed: Closed | None = None,
+        *,
+        lenient: bool = False,
+    ) -> None:
         self.orders = True
         self._files = files
         self._log_files = listing.files
         self._missing = dict(listing.missing)
+        self._closed = closed
         self._lenient = lenient
         self._numbers = BatchNumbers(1)
         self._following: int | None = None  # the batch behind the snapshot, by its header
@@ -126,6 +136,8 @@ class Walk:
                 yield from self._end_snapshot(file)
             number = file.number + 1
         yield from self._tell_missing(number)
+        if self._closed is not None:
+            yield from self._tell_lost_end(self._closed)
         yield End(False, list(self._numbers.gaps()), self._numbers.expected)
 
     def _tell_missing(self, number: int) -> Iterator[Finding]:
@@ -133,6 +145,26 @@ class Walk:
         if last is not None:
             also = f", and so are all up to {segment_name(last)}" if last > number else ""
             yield Finding(segment_name(number), 0, 0, f"the segment is missing{also}")
+
+    def _tell_lost_end(self, closed: Closed) -> Iterator[Finding]:
+        """Compare where the log ends with where it ended when it was closed."""
+        last = self._log_files[-1] if self._log_files else None
+        number = 0 if last is None else last.number
+        batch = self._numbers.last
+        # guard: the last segments of a log that was closed are missed
+        if number < closed.segment and number + 1 not in self._missing:
+            problem = (
+                f"the segment is missing; the log was closed with {segment_name(closed.segment)}"
+            )
+            yield Finding(segment_name(number + 1), 0, 0, problem)
+        # guard: the last batches of a log that was closed are missed
+        elif last is not None and self.orders and batch < closed.batch:
+            size = self._files.size_of(last.path)
+            problem = (
+                f"it ends with batch {batch}; batch {closed.batch} was there at the last close"
+            )
+            yield Finding(last.name, size, size, problem)
+        self._numbers.expect(closed.batch + 1)
 
     def _read(self, file: LogFile) -> Iterator[Event]:
         try:

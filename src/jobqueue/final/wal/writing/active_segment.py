@@ -19,6 +19,7 @@ from ..format.base import HAVE_MSGSPEC
 from ..format.codec import BATCH_BYTES_MAX, UnencodableError, encode_batch, encode_header
 from ..libc import error_of
 from ..names import segment_name
+from ..reading.closed import write_closed
 from .batch import LogStats
 
 if TYPE_CHECKING:
@@ -237,6 +238,10 @@ class ActiveSegment:
     def finish(self) -> None:
         """Cut the active segment to its length, fsync and close it. Nothing may follow."""
         self._appender.finish()
+
+    def write_closed(self) -> None:
+        """Write down how far the log goes; after `finish`."""
+        write_closed(self._files, self._directory, self.segment, self.number)
 
     def abandon(self) -> None:
         """Close the active segment as it is. Nothing may follow."""

@@ -323,6 +323,8 @@ class LogThread:
             (self._active.finish if self.failure is None else self._active.abandon)()
         except OSError as error:
             self._break(as_write_error(error, self._directory), None)
+        if self.failure is None:
+            self._active.write_closed()
         self._compactor.stop(None)
         self._on_ended()
         with self._lock:
