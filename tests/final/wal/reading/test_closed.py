@@ -214,7 +214,7 @@ def test_commands_that_change_a_log_write_down_how_far_it_goes(
     assert read_closed(log.files, str(log.path)) == Closed(3, 6)
     shutil.copytree(log.path, log.path.with_name("other"))
     (log.path / segment_name(3)).write_bytes(b"")
-    assert refused(log, command)
+    assert refused(log, command).segment == segment_name(3)
     command("repair")
     new = LogDirectory(Path(f"{log.path}.repaired"))
     assert read_closed(new.files, str(new.path)) == Closed(4, 0)
