@@ -151,7 +151,7 @@ def _watch(policy: Policy, outage: Outage, seed: int) -> Service:
         jitter=policy.jitter,
     )
     with JobQueue(config, handler=service.request, clock=clock) as jq:
-        jq._queries._outcomes._random = Random(seed).random
+        jq._queries._outcomes._retrying._random = Random(seed).random
         for number in range(outage.jobs):
             jq.enqueue(Job(), delay=number / outage.jobs * outage.spread)
         _settle(jq)

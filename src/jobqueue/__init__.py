@@ -10,6 +10,7 @@ This package re-exports the public names of the last: `jobqueue.JobQueue` is the
 """
 
 from .final import (
+    Backoff,
     Config,
     ConfigError,
     DuplicateJobError,
@@ -46,6 +47,7 @@ from .final import (
 )
 
 __all__ = [
+    "Backoff",
     "Config",
     "ConfigError",
     "DuplicateJobError",

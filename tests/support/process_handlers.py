@@ -419,3 +419,7 @@ def terminate_own_child(payload: bytes) -> int:
         os._exit(0)
     os.kill(child, signal.SIGTERM)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def wait_for_ever(payload: bytes) -> None:
+    threading.Event().wait()

@@ -56,8 +56,10 @@ from .model.metrics import LaneMetrics, LogMetrics, Metrics, Quantiles, WorkerMe
 from .model.progress import Progress
 from .model.shutdown_report import ShutdownReport
 from .model.transitions import Status
+from .timing.backoff import Backoff
 
 __all__ = [
+    "Backoff",
     "Config",
     "ConfigError",
     "DuplicateJobError",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from .errors import LogWriteError
 from .exact import check_seconds
@@ -12,7 +12,8 @@ from .life.wiring import assemble, checked_config, closed_on_error, make_process
 from .middleware import Layers
 from .model.checks import check_text
 from .model.handle import JobHandle
-from .model.handlers import importable_name
+from .model.handlers import importable_name, own_name
+from .model.policy import checked_policy
 from .runtime.clock import SystemClock
 from .steering import Steering
 
@@ -181,27 +182,64 @@ class JobQueue(Steering):
 
     # ── handlers ─────────────────────────────────────────────────────────────────────────────
 
-    def register(self, name: str, fn: Callable[..., object]) -> None:
+    def register(
+        self,
+        name: str,
+        fn: Callable[..., object],
+        *,
+        timeout: Seconds | None = None,
+        retry_on: type[BaseException] | Iterable[type[BaseException]] | None = None,
+        backoff: Callable[[int, BaseException], Seconds] | None = None,
+        replace: bool = False,
+    ) -> None:
         """Add a handler under a name; jobs that waited for it become runnable.
 
         Args:
             name: 1 to 255 characters, as in `Job(handler=...)`.
             fn: `fn(payload)` or `fn(payload, context)`.
+            timeout: seconds after which an attempt is told to stop; `None` takes `job_timeout`.
+            retry_on: types of exceptions; others fail the job at once, as `RejectJobError` does.
+                `RetryJobError` always retries. `None` retries all.
+            backoff: a `Backoff`, or a function `(attempt, error)` that gives the seconds until the
+                next attempt, 0 being the first; `None` takes the one of `Config`.
+            replace: put it in the place of another function of this name. Queued jobs then run by
+                this one, and so do further attempts.
 
         Raises:
-            ValueError: another function has this name.
-            TypeError: the function has neither of the two forms.
+            ValueError: another function has this name; or an argument cannot work.
+            TypeError: the function has neither of the two forms; or an argument is no such thing.
         """
         self._enter()
         name = check_text("handler name", name)
-        handler = self._registry.make(fn)
-        self._changes.register(name, handler)
+        policy = checked_policy(timeout, retry_on, backoff)
+        handler = self._registry.make(fn).with_policy(policy)
+        self._changes.register(name, handler, replace=replace)
 
-    def handler(self, name: str) -> Callable[[HandlerFunction], HandlerFunction]:
-        """Decorator that registers a function under a name; see `register`."""
+    @overload
+    def handler(self, name: HandlerFunction, /) -> HandlerFunction: ...
+
+    @overload
+    def handler(
+        self,
+        name: str | None = None,
+        *,
+        timeout: Seconds | None = None,
+        retry_on: type[BaseException] | Iterable[type[BaseException]] | None = None,
+        backoff: Callable[[int, BaseException], Seconds] | None = None,
+        replace: bool = False,
+    ) -> Callable[[HandlerFunction], HandlerFunction]: ...
+
+    def handler(self, name: Any = None, **options: Any) -> Any:
+        """Decorator that registers a function, under its own name or the one that is given.
+
+        It works without parentheses too; the options are those of `register`.
+        """
+        if name is not None and not isinstance(name, str):
+            self.register(own_name(name), name)
+            return name
 
         def add(function: HandlerFunction) -> HandlerFunction:
-            self.register(name, function)
+            self.register(own_name(function) if name is None else name, function, **options)
             return function
 
         return add

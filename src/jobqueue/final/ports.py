@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .core.seats import Seat
+    from .exact import Seconds
     from .model.handle import JobHandle
     from .model.handlers import Handler
     from .model.job import Job, JobInfo
@@ -107,8 +108,17 @@ class Operator(Protocol):
 class Queue(Producer, Operator, Protocol):
     """A queue that also runs handlers in this process. Thread-safe."""
 
-    def register(self, name: str, fn: Callable[..., object]) -> None:
-        """Add a handler under a name."""
+    def register(
+        self,
+        name: str,
+        fn: Callable[..., object],
+        *,
+        timeout: Seconds | None = None,
+        retry_on: type[BaseException] | Iterable[type[BaseException]] | None = None,
+        backoff: Callable[[int, BaseException], Seconds] | None = None,
+        replace: bool = False,
+    ) -> None:
+        """Add a handler under a name, with its time and how it is retried."""
 
     def start(self) -> None:
         """Start to run jobs."""

@@ -388,7 +388,7 @@ def test_time_that_is_up_just_after_the_attempt_changes_nothing(
     handle = jq.enqueue(Job())
     assert handle.result(PATIENCE) == "done"
     [worker] = insides.pool(jq).workers
-    insides.pool(jq).overran(worker, handle, insides.stop_in(attempts.contexts[0]))
+    insides.pool(jq).overran(worker, handle, insides.stop_in(attempts.contexts[0]), 30.0)
     metrics = jq.metrics()
     assert (metrics.overrunning, metrics.workers.count, records.rest()) == (0, 1, [])
     assert not attempts.contexts[0].cancelled
@@ -407,7 +407,7 @@ def test_time_that_is_up_between_return_and_outcome_leaves_a_pool_of_its_size(
         monkeypatch.undo()
         stop = insides.stop_of(handle)
         assert stop is not None
-        finish = insides.pool(jq).overran(worker, handle, stop)
+        finish = insides.pool(jq).overran(worker, handle, stop, 30.0)
         assert finish is not None
         finish()
         returned(seat, handle, *outcome)

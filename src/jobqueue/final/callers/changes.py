@@ -81,12 +81,12 @@ class Changes:
             batch = self._placement.carry_out(_Discard(self._placement, letter))
         self._await(batch)
 
-    def register(self, name: str, handler: Handler) -> None:
+    def register(self, name: str, handler: Handler, *, replace: bool) -> None:
         """See `JobQueue.register`."""
         with self._mutex:
             self._mutex.settle()
-            self._placement.registry.check(name, handler)
-            self._placement.carry_out(_Register(self._placement, name, handler))
+            if self._placement.registry.check(name, handler, replace=replace):
+                self._placement.carry_out(_Register(self._placement, name, handler))
 
     def _await(self, batch: OpenBatch | None, number: int = 0) -> None:
         """Without the mutex: wait until that is done; `number` names a job that is to come back."""
@@ -190,10 +190,13 @@ class _Register:
         self._name = name
         self._handler = handler
         self._waiting = placement.registry.parked_under(name)
+        self._old = placement.registry.find(name)
 
     def finish(self) -> None:
         placement = self._placement
-        placement.registry.register(self._name, self._handler)
+        placement.registry.put(self._name, self._handler)
+        if self._old is not None:
+            placement.replace(self._old, self._handler)
         for handle in self._waiting:
             placement.registry.unpark(handle)
             if handle._since == NOT_ARRIVED:

@@ -8,19 +8,16 @@ user code and no logging under it.
 from __future__ import annotations
 
 import logging
-import random
 from contextvars import Context
 from typing import TYPE_CHECKING
 
-from ..errors import RejectJobError, RetryJobError
-from ..exact import check_seconds
 from ..model.context import StopRequest
 from ..model.transitions import FINAL
 from ..runtime.reporting import describe
-from ..timing.backoff import backoff_seconds
 from ..timing.timer import tick_after
 from .counters import BusyMeter
 from .queue_state import State
+from .retrying import Retrying
 
 if TYPE_CHECKING:
     from ..config import Config
@@ -41,7 +38,7 @@ class Outcomes:
     It calls `begin` once for a job that the scheduler gave it, then `returned` or `raised` once.
 
     Attributes:
-        job_timeout: seconds that an attempt may take on its seat; `None` for ever.
+        job_timeout: seconds that an attempt may take if its handler does not say; `None` for ever.
     """
 
     def __init__(
@@ -58,7 +55,7 @@ class Outcomes:
         self._watchers = placement.watchers
         self._endings = placement.endings
         self._scheduler = placement.scheduler
-        self._random = random.Random().random
+        self._retrying = Retrying(config, placement.reporter)
 
     def begin(self, seat: Seat, handle: JobHandle, now: float, wall: float) -> Handler:
         """The job just taken runs on this seat from now on. With the mutex.
@@ -78,6 +75,11 @@ class Outcomes:
         if handler.is_equipped or self.job_timeout is not None:
             handle._stop = StopRequest(placement.timer.sleep)
         return handler
+
+    def timeout_of(self, handler: Handler) -> float | None:
+        """Seconds that an attempt of this handler may take; `None` for ever. No mutex."""
+        timeout = handler.policy.timeout
+        return self.job_timeout if timeout is None else timeout
 
     def returned(
         self, seat: Seat, handle: JobHandle, result: object, now: float, wall: float
@@ -107,7 +109,7 @@ class Outcomes:
     def raised(self, seat: Seat, handle: JobHandle, error: BaseException) -> None:
         """The attempt failed. Without the mutex."""
         failure = describe(error)
-        delay = self._delay(handle, error)
+        delay = self._retrying.delay(handle, error)
         evicted: DeadLetter | None = None
         attempt = handle._job._retries
         reporter = self.placement.reporter
@@ -162,23 +164,6 @@ class Outcomes:
             seat.overrunning = False
             self._status.meters[handle._job._priority].overrunning -= 1
 
-    def _delay(self, handle: JobHandle, error: BaseException) -> float | None:
-        """Seconds until the next attempt; `None` if there is none."""
-        job, config = handle._job, self._config
-        retries_max = config.max_retries if job._max_retries is None else job._max_retries
-        if isinstance(error, RejectJobError) or job._retries >= retries_max:
-            return None
-        asked = _asked_delay(error)
-        if asked is not None:
-            return asked
-        return backoff_seconds(
-            job._retries,
-            base_delay=config.base_delay,
-            max_delay=config.max_delay,
-            jitter=config.jitter,
-            random=self._random,
-        )
-
     def _cancelled(self, handle: JobHandle, failure: Failure, now: float) -> None:
         wall = self._clock.time()
         handle._failure = failure
@@ -207,13 +192,3 @@ class Outcomes:
         if self.placement.journal is not None:
             wall = self._clock.time()
             self.placement.journal.retried(handle, failure, wall, wall + delay, delay)
-
-
-def _asked_delay(error: BaseException) -> float | None:
-    """The delay that a `RetryJobError` asks for; `None` if a subclass lacks or broke it."""
-    if not isinstance(error, RetryJobError):
-        return None
-    try:
-        return check_seconds("delay", error.delay)
-    except Exception:  # noqa: BLE001  # whatever a subclass made of it
-        return None

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ..errors import LogWriteError
+    from ..model.handlers import Handler
     from ..runtime.clock import Clock
     from ..runtime.mutex import Mutex
     from ..runtime.reporting import Reporter
@@ -193,6 +194,15 @@ class Placement:
         functions = [item for item in items if not isinstance(item, JobHandle)]
         wanted = [cast("Callable[[], Callable[[], object] | None]", each)() for each in functions]
         return [later for later in wanted if later is not None]
+
+    def replace(self, old: Handler, new: Handler) -> None:
+        """Jobs that the first handler was to run are run by the second from their next attempt."""
+        for handle in self.status.live.values():
+            if handle._call is old:
+                handle._call = new
+        for letter in self.status.dead.values():
+            if letter.call is old:
+                letter.call = new
 
     def take_out(self, handle: JobHandle) -> None:
         """Remove a cancelled job from wherever it waits. Again, it does what is left."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..model.handle import NOT_ARRIVED
 from ..model.handlers import Handler, name_of
+from ..model.policy import NO_POLICY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,18 +40,27 @@ class HandlerRegistry:
         """The handler of this name."""
         self._parked: dict[str | None, dict[JobHandle, None]] = {}
 
-    def check(self, name: str, handler: Handler) -> None:
-        """Raises `ValueError` if another function has this name."""
-        known = self._handlers.get(name)
-        if known is not None and known.function != handler.function:
-            raise ValueError(
-                f"handler name {name!r} is taken by {name_of(known.function)}; "
-                f"choose another name for {name_of(handler.function)}"
-            )
+    def check(self, name: str, handler: Handler, *, replace: bool = False) -> bool:
+        """Whether a handler is to be added; `False` if it is there as it is.
 
-    def register(self, name: str, handler: Handler) -> None:
-        """Add a handler. Raises as `check` does."""
-        self.check(name, handler)
+        Raises:
+            ValueError: another function has this name, and is not to be replaced.
+        """
+        known = self._handlers.get(name)
+        if known is None:
+            return True
+        if known.function is not handler.function and known.function != handler.function:
+            if not replace:
+                raise ValueError(
+                    f"handler name {name!r} is taken by {name_of(known.function)}; choose another "
+                    f"name for {name_of(handler.function)}, or let it take that one's place with "
+                    f"register(..., replace=True)"
+                )
+            handler.check_replaces(known)
+        return replace or handler.policy not in (NO_POLICY, known.policy)
+
+    def put(self, name: str, handler: Handler) -> None:
+        """Add a handler, or put it in the place of another."""
         self._handlers[name] = handler
 
     def parked_under(self, name: str) -> list[JobHandle]:

@@ -288,7 +288,7 @@ def make_registry(
         make = Handler
     registry = HandlerRegistry(default, make)
     for name, function in (handlers or {}).items():
-        registry.register(check_text("handler name", name), registry.make(function))
+        registry.put(check_text("handler name", name), registry.make(function))
     return registry
 
 

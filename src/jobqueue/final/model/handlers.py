@@ -6,6 +6,8 @@ import inspect
 import sys
 from typing import TYPE_CHECKING
 
+from .policy import NO_POLICY, Policy
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -26,12 +28,13 @@ class Handler:
         wants_context: whether the function takes the context.
         is_equipped: whether an attempt needs a context, so that `call` is what runs it. Otherwise
             `function(payload)` does.
+        policy: what it was registered with besides.
 
     Raises:
         TypeError: it cannot be called in either form.
     """
 
-    __slots__ = ("by_keyword", "function", "is_equipped", "wants_context")
+    __slots__ = ("by_keyword", "function", "is_equipped", "policy", "wants_context")
 
     def __init__(self, function: Callable[..., object]) -> None:
         if not callable(function):
@@ -39,6 +42,16 @@ class Handler:
         self.function = function
         self.wants_context, self.by_keyword = _form(function)
         self.is_equipped = self.wants_context
+        self.policy = NO_POLICY
+
+    def with_policy(self, policy: Policy) -> Handler:
+        """This handler, which nothing uses yet, from now on with a policy."""
+        self.policy = policy
+        self.is_equipped = self.is_equipped or policy.timeout is not None
+        return self
+
+    def check_replaces(self, old: Handler) -> None:
+        """Raises `ValueError` if this one cannot take the place of another."""
 
     def call(self, payload: bytes, context: JobContext) -> object:
         """Run an attempt that is equipped with a context."""
@@ -63,6 +76,7 @@ class HandlerWithin(Handler):
         self.function = inner.function
         self.wants_context, self.by_keyword = inner.wants_context, inner.by_keyword
         self.is_equipped = True
+        self.policy = inner.policy
         self._attempt = put_around(lambda context: inner.call(context.job._payload, context))
 
     def call(self, payload: bytes, context: JobContext) -> object:
@@ -120,6 +134,21 @@ def _wrong_shape(function: Callable[..., object]) -> TypeError:
 def name_of(function: Callable[..., object]) -> str:
     """What to call a function in messages."""
     return getattr(function, "__qualname__", None) or repr(function)
+
+
+def own_name(function: object) -> str:
+    """The name of a function that is registered under its own.
+
+    Raises:
+        TypeError: it has none.
+    """
+    name = getattr(function, "__name__", None)
+    if not callable(function) or not isinstance(name, str) or name == "<lambda>":
+        raise TypeError(
+            f"{function!r} is no function with a name of its own; give one: "
+            f'queue.register("name", function)'
+        )
+    return name
 
 
 def importable_name(function: Callable[..., object]) -> str:

@@ -44,7 +44,7 @@ class Attempts:
 
     def __init__(self, outcomes: Outcomes, processes: Processes) -> None:
         self._processes = processes
-        self._job_timeout = outcomes.job_timeout
+        self._outcomes = outcomes
         self._clock = outcomes.placement.clock
         self._timer = outcomes.placement.timer
 
@@ -99,8 +99,9 @@ class Attempts:
     ) -> tuple[int, bytes]:
         """Run the handler there; its time runs from here on."""
         limit, deadline, tick = None, None, 0
-        if self._job_timeout is not None:
-            deadline = self._clock.monotonic() + self._job_timeout
+        timeout = self._outcomes.timeout_of(handler)
+        if timeout is not None:
+            deadline = self._clock.monotonic() + timeout
             limit, tick = _Limit(process), tick_after(deadline)
             self._timer.schedule(limit, tick)
         try:
@@ -113,7 +114,7 @@ class Attempts:
                 self._timer.remove(limit, tick)
                 if limit.has_struck():
                     raise TimeoutError(
-                        f"the attempt took longer than {self._job_timeout:g} s (job_timeout) and "
+                        f"the attempt took longer than {timeout:g} s (job_timeout) and "
                         f"its process was killed"
                     ) from None
 

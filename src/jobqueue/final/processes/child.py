@@ -22,8 +22,8 @@ from functools import partial
 from multiprocessing import spawn
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..errors import RejectJobError, RetryJobError
 from ..middleware import Layers, wrapped
+from ..model.asked import asked_of
 from ..model.context import RUNNING, JobContext, StopRequest
 from ..model.frozen_dict import FrozenDict
 from ..model.handlers import Handler, HandlerWithin
@@ -294,17 +294,8 @@ def _pack(error: BaseException) -> bytes:
         pickled = pickle.dumps(error)
     except BaseException as inner:  # noqa: BLE001  # its __reduce__ is the user's code
         problem = describe(inner)[0]
-    rejects = issubclass(type(error), RejectJobError)
-    return pickle.dumps(RemoteError(summary, trace, pickled, problem, rejects, _delay(error)))
-
-
-def _delay(error: BaseException) -> float | None:
-    """The delay that a `RetryJobError` asks for; `None` if a subclass lacks or broke it."""
-    try:
-        asked = error.delay if isinstance(error, RetryJobError) else None
-        return None if asked is None else RetryJobError(delay=float(asked)).delay
-    except Exception:  # noqa: BLE001  # whatever a subclass made of it
-        return None
+    asked = asked_of(error)
+    return pickle.dumps(RemoteError(summary, trace, pickled, problem, asked.rejects, asked.delay))
 
 
 def _pack_unpicklable(result: object, error: BaseException) -> bytes:

@@ -41,6 +41,15 @@ class ImportableHandler(Handler):
         self.number = number(self.reference)
         self.is_equipped = self.wants_context or bool(middleware)
 
+    def check_replaces(self, old: Handler) -> None:
+        """Raises `ValueError` if a process would go on with the function that it has imported."""
+        if isinstance(old, ImportableHandler) and old.number == self.number:
+            raise ValueError(
+                f"handler {name_of(self.function)} cannot be replaced by another function of the "
+                f"same module and name: processes that have imported it go on with the old one; "
+                f"make a new queue"
+            )
+
 
 def reference_to(function: Callable[..., object], what: str = "handler") -> Reference:
     """The place at which another process finds a function.

@@ -37,7 +37,6 @@ class WorkerPool:
     """
 
     def __init__(self, outcomes: Outcomes, fail: Callable[[JobQueueError], None]) -> None:
-        self.job_timeout = outcomes.job_timeout
         self.seats = outcomes.seats
         self.workers: set[Worker] = set()
         self._outcomes = outcomes
@@ -78,7 +77,7 @@ class WorkerPool:
         self._fail(fault)
 
     def overran(
-        self, worker: Worker, handle: JobHandle, stop: StopRequest
+        self, worker: Worker, handle: JobHandle, stop: StopRequest, timeout: float
     ) -> Callable[[], None] | None:
         """An attempt's time is up: ask it to stop, and have another worker stand in.
 
@@ -97,7 +96,7 @@ class WorkerPool:
         def finish() -> None:
             if stand_in is not None:
                 self._start_stand_in(worker, stand_in)
-            self._report_overrun(worker, handle)
+            self._report_overrun(worker, handle, timeout)
 
         return finish
 
@@ -113,11 +112,11 @@ class WorkerPool:
                 logging.ERROR, "no worker could be started to stand in for a slow one", error
             )
 
-    def _report_overrun(self, worker: Worker, handle: JobHandle) -> None:
+    def _report_overrun(self, worker: Worker, handle: JobHandle, timeout: float) -> None:
         stack = _stack_of(worker.thread)
         self._reporter.report(
             logging.WARNING,
-            f"job {handle.id!r} runs longer than {self.job_timeout:g} s (job_timeout) and "
+            f"job {handle.id!r} runs longer than {timeout:g} s (job_timeout) and "
             f"was asked to stop; its handler is at:\n{stack}",
         )
 

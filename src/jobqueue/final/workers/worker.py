@@ -43,7 +43,7 @@ class Pool(Protocol):
         """Its thread ends because of an error that is not a handler's. Without the mutex."""
 
     def overran(
-        self, worker: Worker, handle: JobHandle, stop: StopRequest, /
+        self, worker: Worker, handle: JobHandle, stop: StopRequest, timeout: float, /
     ) -> Callable[[], None] | None:
         """Its attempt's time is up. On the timer's thread, with the timer's lock."""
 
@@ -56,7 +56,6 @@ class Worker:
         self._pool = pool
         self._outcomes = outcomes
         self._placement = outcomes.placement
-        self._job_timeout = outcomes.job_timeout
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def _run(self) -> None:
@@ -140,9 +139,10 @@ class Worker:
         """Call a handler that wants the context, or that has a deadline."""
         timer, deadline = self._placement.timer, None
         alarm: _Deadline | None = None
-        if self._job_timeout is not None:
-            deadline = handle._since + self._job_timeout
-            alarm = _Deadline(self._pool, self, handle, stop)
+        timeout = self._outcomes.timeout_of(handler)
+        if timeout is not None:
+            deadline = handle._since + timeout
+            alarm = _Deadline(self._pool, self, handle, stop, timeout)
             tick = tick_after(deadline)
             timer.schedule(alarm, tick)
         try:
@@ -153,9 +153,7 @@ class Worker:
             if alarm is not None:
                 timer.remove(alarm, tick)
         if stop.overran:
-            raise TimeoutError(
-                f"the attempt took longer than {self._job_timeout:g} s (job_timeout)"
-            )
+            raise TimeoutError(f"the attempt took longer than {timeout:g} s (job_timeout)")
         return result
 
     def _find_context(self) -> JobContext | None:
@@ -176,9 +174,11 @@ class _Deadline:
 
     __slots__ = ("_args", "_pool")
 
-    def __init__(self, pool: Pool, worker: Worker, handle: JobHandle, stop: StopRequest) -> None:
+    def __init__(
+        self, pool: Pool, worker: Worker, handle: JobHandle, stop: StopRequest, timeout: float
+    ) -> None:
         self._pool = pool
-        self._args = (worker, handle, stop)
+        self._args = (worker, handle, stop, timeout)
 
     def __call__(self) -> Callable[[], None] | None:
         return self._pool.overran(*self._args)

@@ -1,0 +1,77 @@
+"""What a handler is registered with besides its function: its time, and how it is retried.
+
+It belongs to the function, not to the job: it is read when an attempt runs or has failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..exact import check_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..exact import Seconds
+
+    Backing = Callable[[int, BaseException], Seconds]
+    """`(attempt, error) -> seconds`; the first attempt is 0."""
+
+
+class Policy(NamedTuple):
+    """How the attempts of a handler are timed and retried; `None` takes what `Config` says.
+
+    Attributes:
+        timeout: seconds that an attempt may take.
+        retry_on: the types of errors that are retried; others fail the job at once.
+        backoff: gives the seconds until the next attempt.
+    """
+
+    timeout: float | None = None
+    retry_on: tuple[type[BaseException], ...] | None = None
+    backoff: Backing | None = None
+
+
+NO_POLICY = Policy()
+
+
+def checked_policy(
+    timeout: Seconds | None,
+    retry_on: type[BaseException] | Iterable[type[BaseException]] | None,
+    backoff: Backing | None,
+) -> Policy:
+    """The policy of these arguments of `JobQueue.register`.
+
+    Raises:
+        TypeError, ValueError: one of them cannot work.
+    """
+    if timeout is None and retry_on is None and backoff is None:
+        return NO_POLICY
+    if backoff is not None and not callable(backoff):
+        raise TypeError(
+            f"backoff must be a Backoff, or a function of attempt and error that gives seconds, "
+            f"not {backoff!r}"
+        )
+    return Policy(
+        None if timeout is None else check_seconds("timeout", timeout, "or None"),
+        None if retry_on is None else _types(retry_on),
+        backoff,
+    )
+
+
+def _types(retry_on: object) -> tuple[type[BaseException], ...]:
+    types: tuple[Any, ...] | None = None
+    if isinstance(retry_on, type):
+        types = (retry_on,)
+    elif isinstance(retry_on, Iterable):
+        types = tuple(retry_on)
+    if types is None or not all(map(_is_type_of_error, types)):
+        raise TypeError(
+            f"retry_on must be types of exceptions, as in (OSError, TimeoutError), not {retry_on!r}"
+        )
+    return types
+
+
+def _is_type_of_error(what: object) -> bool:
+    return isinstance(what, type) and issubclass(what, BaseException)
