@@ -39,6 +39,8 @@ _GUARD = re.compile(r"# guard: (?P<name>.+)")
 _WITHOUT = re.compile(r"#   without: ?(?P<code>.*)")
 
 NOTICED_BY = {
+    "names beyond some records a minute are gathered": ("tests/final/core/test_registry.py",),
+    "names whose jobs have gone meanwhile are not told of": ("tests/final/core/test_registry.py",),
     "a worker does not wait for a log handler that is stuck": (
         "tests/final/runtime/test_reporter.py",
     ),

@@ -181,6 +181,11 @@ def parked_count(jq: JobQueue) -> int:
     return jq._registry.parked_count
 
 
+def parked_names(jq: JobQueue) -> list[str | None]:
+    """The names that jobs wait for, as far as anything is kept of them."""
+    return [*jq._registry._by_name, *jq._registry.untold]
+
+
 def suspects(jq: JobQueue) -> Collection[object]:
     """The jobs that run alone, since the process died under them."""
     return jq._placement.suspects
@@ -354,7 +359,11 @@ def check_places(jq: JobQueue) -> None:
         for handle in lane.queue
         if handle._status is Status.QUEUED
     ]
-    places = [*in_lanes, *scheduler.suspects, *placement.registry.parked()]
+    parked = [handle for jobs in placement.registry._by_lane for handle in jobs]
+    named = [handle for jobs in placement.registry._by_name.values() for handle in jobs]
+    assert sorted(map(id, parked)) == sorted(map(id, named))
+    assert all(placement.registry._by_name.values())
+    places = [*in_lanes, *scheduler.suspects, *parked]
     assert sorted(map(id, places)) == sorted(map(id, queued))
     for lane, priority in zip(scheduler.lanes, Priority, strict=True):
         taken = sum(handle._has_room and handle._job._priority is priority for handle in live)

@@ -68,7 +68,7 @@ class UnknownJobError(JobQueueError, KeyError):
 
 
 class UnknownHandlerError(JobQueueError, LookupError):
-    """The job names no handler and the queue has no default handler."""
+    """The job names no handler and there is no default one, or too many wait for unknown ones."""
 
 
 class JobCancelledError(JobQueueError):

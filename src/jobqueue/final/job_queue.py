@@ -73,7 +73,7 @@ class JobQueue(Steering):
         config = checked_config(config, clock)
         layers = Layers(middleware)
         processes = make_processes(config, layers)
-        registry = make_registry(handler, handlers, processes, layers)
+        registry = make_registry(config, handler, handlers, processes, layers)
         desk = Steering()  # not this object, which may be garbage while its jobs still run
         parts = assemble(desk, config, registry, clock, processes, layers)
         desk._adopt(parts, desk)
@@ -270,7 +270,8 @@ class JobQueue(Steering):
             EnqueueCancelledError: `cancel` was set while there was no room.
             QueueClosedError: the queue is closed, or closed while this waited.
             DuplicateJobError: the id is known.
-            UnknownHandlerError: the job names no handler and there is no default one.
+            UnknownHandlerError: the job names no handler and there is no default one; or its handler
+                is not registered, and `queue_size` jobs of its lane wait for such handlers already.
             ValueError: the payload is larger than `max_payload_bytes`.
             LogWriteError: the log could not take it.
             TypeError: `job` is no `Job`.

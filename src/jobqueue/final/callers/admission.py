@@ -20,7 +20,6 @@ from ..errors import (
     EnqueueCancelledError,
     EnqueueTimeoutError,
     JobQueueError,
-    UnknownHandlerError,
     again,
 )
 from ..exact import check_seconds
@@ -67,6 +66,7 @@ class Admission:
         self._seats = seats
         self._status = placement.status
         self._registry = placement.registry
+        self._find = placement.registry.find
         self._lanes = placement.scheduler.lanes
         self._payload_bytes_max = config.max_payload_bytes
         self._journal = placement.journal
@@ -101,7 +101,7 @@ class Admission:
                 if mutex.unfinished is not None:
                     mutex.settle()
                 self._refuse(job, call)
-                has_room = delay or lane.room > 0
+                has_room = delay or lane.room > 0 or self._is_parked(handle)
                 if has_room:
                     batch = self._accept(handle, lane, delay)
             finally:
@@ -113,8 +113,8 @@ class Admission:
             batch = self._enqueue_when_room(handle, lane, _Wait(timeout, cancel))
         if batch is not None and self._journal is not None:
             self._journal.writer.wait(batch, handle._number)
-        if self._placement._unannounced:
-            self._placement.warn_missing()
+        if self._registry.untold:
+            self._placement.missing.tell()
         return handle
 
     def check(self, job: Job) -> None:
@@ -137,13 +137,14 @@ class Admission:
         job_id, status = job._id, self._status
         if job_id in status.live or job_id in status.finished or job_id in status.dead:
             status.refuse_known(job_id)
-        if job._handler is None and call is None and self._registry.default is None:
-            raise UnknownHandlerError(
-                f"job {job._id!r} names no handler and the queue has no default handler; set "
-                f"Job(handler=...) or JobQueue(handler=...)"
-            )
+        if call is None and self._find(job._handler) is None:
+            self._registry.refuse_unknown(job)
         if self._journal is not None:
             self._journal.writer.check()
+
+    def _is_parked(self, handle: JobHandle) -> bool:
+        """Whether a job waits for its handler, and so needs no room."""
+        return handle._call is None and self._find(handle._job._handler) is None
 
     def _accept(self, handle: JobHandle, lane: Lane, delay: float) -> OpenBatch | None:
         """Let the job in; returns the batch that its call must wait for."""
@@ -160,8 +161,13 @@ class Admission:
         try:
             self._status.accept(handle)
             if not delay:
-                handle._has_room = True  # one step
-                lane.room -= 1  # guard: a place in the lane is taken
+                if handle._call is None:
+                    handle._call = self._find(job._handler)
+                if handle._call is None:
+                    self._registry.park(handle)
+                else:
+                    handle._has_room = True  # one step
+                    lane.room -= 1  # guard: a place in the lane is taken
             if self._journal is None:
                 self._placement.arrive(handle)
             else:
@@ -188,7 +194,7 @@ class Admission:
                 with mutex:
                     self._mutex.settle()
                     self._refuse(handle._job, handle._call)
-                    if lane.room > 0:
+                    if lane.room > 0 or self._is_parked(handle):
                         return self._accept(handle, lane, 0.0)
                     if seat is not None:  # each time: the others may all wait for room by now
                         # guard: a worker asks whether anybody is left to make room
@@ -235,8 +241,8 @@ class Admission:
         except JobQueueError as error:
             error.accepted = tuple(accepted)
             raise
-        if self._placement._unannounced:
-            self._placement.warn_missing()
+        if self._registry.untold:
+            self._placement.missing.tell()
         return accepted
 
     def _refuse_repeated(self, jobs: list[Job]) -> None:
@@ -260,7 +266,7 @@ class Admission:
             try:
                 for job in jobs[len(accepted) :]:
                     lane = self._lanes[job._priority]
-                    if lane.room <= 0:
+                    if lane.room <= 0 and self._find(job._handler) is not None:
                         break
                     try:
                         self._refuse(job, None)
@@ -301,8 +307,12 @@ class Admission:
         job._retries = 0
         self._mutex.unfinished = handle
         self._status.accept(handle)
-        handle._has_room = True  # one step
-        lane.room -= 1
+        handle._call = self._find(job._handler)
+        if handle._call is None:
+            self._registry.park(handle)
+        else:
+            handle._has_room = True  # one step
+            lane.room -= 1
         if self._journal is None:
             self._placement.arrive(handle)
         else:

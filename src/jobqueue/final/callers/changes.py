@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..core.queue_state import State
 from ..model.context import StopRequest
-from ..model.handle import NOT_ARRIVED, JobHandle
+from ..model.handle import ARRIVING, NOT_ARRIVED, JobHandle
 from ..model.transitions import Status
 from ..wal.format.record import Cancelled, Discarded, Requeued
 
@@ -69,7 +69,8 @@ class Changes:
             handle._call = letter.call
             batch = self._placement.carry_out(_Requeue(self._placement, letter, handle))
         self._await(batch, letter.number)
-        self._placement.warn_missing()
+        if self._placement.registry.untold:
+            self._placement.missing.tell()
         return handle
 
     def discard(self, job_id: str) -> None:
@@ -199,5 +200,5 @@ class _Register:
             placement.replace(self._old, self._handler)
         for handle in self._waiting:
             placement.registry.unpark(handle)
-            if handle._since == NOT_ARRIVED:
+            if handle._since == ARRIVING:  # others have not arrived: they find it when they do
                 placement.arrive(handle)

@@ -53,7 +53,8 @@ class Queries:
         lanes = self._placement.scheduler.lanes
         waits = dict.fromkeys(Priority, 0.0)
         heads = [handle for lane in lanes if (handle := lane.oldest())]
-        for handle in (*heads, *self._placement.registry.parked()):
+        parked = [self._placement.registry.oldest_parked(each) for each in Priority]
+        for handle in (*heads, *filter(None, parked)):
             if handle._since != NOT_ARRIVED:
                 priority = handle._job._priority
                 waits[priority] = max(waits[priority], now - handle._since)

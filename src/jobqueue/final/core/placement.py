@@ -2,17 +2,17 @@
 
 Guarantees: an accepted job arrives exactly once, when its record has reached the log's level of
 durability; a job whose record could not be written leaves no trace.
-Relies on: the queue's mutex, held by the caller of every method but `fire` and `warn_missing`.
+Relies on: the queue's mutex, held by the caller of every method but `fire`.
 """
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, cast
 
 from ..model.handle import ARRIVING, NOT_ARRIVED, JobHandle
 from ..model.transitions import Status
 from ..wal.format.record import Enqueued, Requeued
+from .missing_handlers import MissingHandlers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -69,7 +69,7 @@ class Placement:
         self.slots: Slots | None = None  # set by the queue, if there is a log
         self.suspects: set[JobHandle] = set()
         """Jobs that are one crash short of `max_crashes`, until they have run."""
-        self._unannounced: set[str | None] = set()  # names without handler, not yet warned of
+        self.missing = MissingHandlers(registry, reporter, clock, mutex)
         self._requeued: dict[int, tuple[DeadLetter, JobHandle]] = {}  # not yet durable
         self._monotonic = clock.monotonic
         self._find = registry.find
@@ -83,8 +83,8 @@ class Placement:
         if handle._call is None:
             handle._call = self._find(handle._job._handler)
         if handle._call is None:
-            if self.registry.park(handle, now):
-                self._unannounced.add(handle._job._handler)
+            self.registry.park(handle)
+            handle._since = now
         elif self.suspects and handle in self.suspects:
             self.scheduler.push_suspect(handle, now)
         else:
@@ -154,6 +154,7 @@ class Placement:
         if self.journal is not None and handle._number and is_live:
             self.journal.free(handle, len(handle._job._payload))
         self.status.forget(handle)
+        self.registry.unpark(handle)
         self.free_room(handle)
         self._owe(handle)
         if self.watchers.waiting:
@@ -278,18 +279,3 @@ class Placement:
             journal = self.journal
             if journal is None or not journal.writer.holds(handle._number):
                 self.forget(handle)
-
-    def warn_missing(self) -> None:
-        """Tell once of each handler that jobs wait for. Without the mutex."""
-        if not self._unannounced:
-            return
-        with self.mutex:
-            self.mutex.settle()
-            self._unannounced.clear()
-            missing = self.registry.missing()
-        if missing:
-            self.reporter.report(
-                logging.WARNING,
-                f"jobs wait for handlers that are not registered: {', '.join(missing)}; "
-                f"register them to run the jobs",
-            )

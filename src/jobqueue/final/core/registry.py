@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
-from ..model.handle import NOT_ARRIVED
+from ..errors import UnknownHandlerError
+from ..model.handle import ARRIVING, NOT_ARRIVED
 from ..model.handlers import Handler, name_of
+from ..model.job import Priority
 from ..model.policy import NO_POLICY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..model.handle import JobHandle
+    from ..model.job import Job
 
 
 class HandlerRegistry:
     """The handlers by name, and the queued jobs whose handler is not registered yet.
+
+    A job is parked from its acceptance on, and takes no place in its lane.
 
     Relies on: the queue's mutex, held by the caller of every method but `__init__`.
 
@@ -24,12 +30,17 @@ class HandlerRegistry:
         make: makes a handler of a function, for the place where handlers run (threads or
             processes). Raises as `Handler` does, and `ValueError` if a process could not import it
             by name.
+        parked_max: how many new jobs of each priority may be parked.
+
+    Attributes:
+        untold: names that jobs wait for, of which no thread has told yet.
     """
 
     def __init__(
         self,
         default: Callable[..., object] | None,
         make: Callable[[Callable[..., object]], Handler] = Handler,
+        parked_max: int = sys.maxsize,
     ) -> None:
         self.make = make
         self.default = None if default is None else self.make(default)
@@ -38,7 +49,10 @@ class HandlerRegistry:
             self._handlers[None] = self.default
         self.find: Callable[[str | None], Handler | None] = self._handlers.get
         """The handler of this name."""
-        self._parked: dict[str | None, dict[JobHandle, None]] = {}
+        self.untold: dict[str | None, None] = {}
+        self._parked_max = parked_max
+        self._by_name: dict[str | None, dict[JobHandle, None]] = {}  # none of them empty
+        self._by_lane: tuple[dict[JobHandle, None], ...] = tuple({} for _ in Priority)
 
     def check(self, name: str, handler: Handler, *, replace: bool = False) -> bool:
         """Whether a handler is to be added; `False` if it is there as it is.
@@ -65,36 +79,64 @@ class HandlerRegistry:
 
     def parked_under(self, name: str) -> list[JobHandle]:
         """The jobs that wait for this name."""
-        return list(self._parked.get(name, ()))
+        return list(self._by_name.get(name, ()))
 
-    def park(self, handle: JobHandle, now: float) -> bool:
-        """Keep a job until its handler is registered; `True` for the first of its name."""
-        name = handle._job._handler
-        is_first = name not in self._parked
-        jobs = self._parked.setdefault(name, {})
-        handle._since = now  # one step
+    def refuse_unknown(self, job: Job) -> None:
+        """A new job has no handler: raises `UnknownHandlerError` if it cannot wait for one."""
+        name = job._handler
+        if name is None:
+            raise UnknownHandlerError(
+                f"job {job._id!r} names no handler and the queue has no default handler; set "
+                f"Job(handler=...) or JobQueue(handler=...)"
+            )
+        waiting = len(self._by_lane[job._priority])
+        # guard: jobs that wait for a handler are bounded
+        if waiting >= self._parked_max:
+            raise UnknownHandlerError(
+                f"job {job._id!r} was not accepted: its handler {name!r} is not registered, and "
+                f"{waiting} jobs of the {job._priority.name} lane (queue_size) wait for such "
+                f"handlers already; register it, or cancel jobs that wait"
+            )
+
+    def park(self, handle: JobHandle) -> None:
+        """Keep a job until its handler is registered. Twice does no harm."""
+        job = handle._job
+        jobs = self._by_name.get(job._handler)
+        if jobs is None:
+            self.untold[job._handler] = None
+            jobs = self._by_name[job._handler] = {}
         jobs[handle] = None
-        return is_first
+        self._by_lane[job._priority][handle] = None
 
     def unpark(self, handle: JobHandle) -> bool:
-        """Take out a job, which then has not arrived any more; `False` if it was not parked."""
-        jobs = self._parked.get(handle._job._handler, {})
-        if handle not in jobs:
+        """Take a job out; `False` if it was not parked. It is on its way then if it had arrived.
+
+        It may be broken off, and is done again then: the second way of finding it goes last.
+        """
+        job = handle._job
+        jobs, parked = self._by_name.get(job._handler), self._by_lane[job._priority]
+        if jobs is not None:
+            jobs.pop(handle, None)
+            if not jobs:
+                # guard: a name whose jobs have gone is told of again
+                self._by_name.pop(job._handler, None)
+                self.untold.pop(job._handler, None)
+        if handle not in parked:
             return False
-        del jobs[handle]  # one step
-        handle._since = NOT_ARRIVED
+        del parked[handle]  # one step
+        if handle._since != NOT_ARRIVED:
+            handle._since = ARRIVING
         return True
 
     @property
     def parked_count(self) -> int:
         """How many jobs wait for a handler."""
-        return sum(len(jobs) for jobs in self._parked.values())
+        return sum(len(jobs) for jobs in self._by_lane)
 
-    def parked(self) -> list[JobHandle]:
-        """All parked jobs."""
-        return [handle for jobs in self._parked.values() for handle in jobs]
+    def oldest_parked(self, priority: Priority) -> JobHandle | None:
+        """The job of a lane that has waited longest for its handler."""
+        return next(iter(self._by_lane[priority]), None)
 
-    def missing(self) -> list[str]:
-        """The names that jobs wait for."""
-        names = (name for name, jobs in self._parked.items() if jobs)
-        return sorted("(default)" if name is None else name for name in names)
+    def is_missing(self, name: str | None) -> bool:
+        """Whether jobs wait for the handler of this name."""
+        return name in self._by_name

@@ -134,6 +134,7 @@ class Lifecycle:
         # Last, and by each caller: a log handler that closes the queue waits for the one before it.
         if self._report is not None:  # or another thread still closes
             seconds = deadline - SystemClock.monotonic()
+            self._placement.missing.tell_gathered()
             self._placement.reporter.close(max(seconds, REPORT_SECONDS_MIN))
         with self._mutex:
             if self._loss is not None:

@@ -101,6 +101,7 @@ def assemble(
         log = _open_log(config, placement, log_failed, log_ended)
     placement.timer = Timer(clock, placement.fire, lambda error: fail(_timer_died(error)))
     placement.reporter.open(placement.timer.call_soon)
+    placement.missing.timer = placement.timer
     if processes is not None:
         processes.reporter = placement.reporter
     life = Lifecycle(config, placement, state, pool, log, processes)
@@ -110,7 +111,8 @@ def assemble(
         placement.timer.start()
         if log is not None:
             _start_log(log, config, placement)
-        placement.warn_missing()
+        if registry.untold:
+            placement.missing.tell()
         placement.endings.tell_owed()
     return Parts(
         placement,
@@ -273,6 +275,7 @@ def checked_config(config: Config | None, clock: Clock) -> Config:
 
 
 def make_registry(
+    config: Config,
     default: Callable[..., object] | None,
     handlers: Mapping[str, Callable[..., object]] | None,
     processes: Processes | None,
@@ -286,7 +289,7 @@ def make_registry(
         make = partial(_handler_within, layers.attempt)
     else:
         make = Handler
-    registry = HandlerRegistry(default, make)
+    registry = HandlerRegistry(default, make, config.queue_size)
     for name, function in (handlers or {}).items():
         registry.put(check_text("handler name", name), registry.make(function))
     return registry
