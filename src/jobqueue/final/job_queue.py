@@ -270,8 +270,8 @@ class JobQueue(Steering):
             EnqueueCancelledError: `cancel` was set while there was no room.
             QueueClosedError: the queue is closed, or closed while this waited.
             DuplicateJobError: the id is known.
-            UnknownHandlerError: the job names no handler and there is no default one; or its handler
-                is not registered, and `queue_size` jobs of its lane wait for such handlers already.
+            UnknownHandlerError: the job names no handler and there is no default one; or its
+                handler is not registered, and `queue_size` jobs of its lane wait for such ones.
             ValueError: the payload is larger than `max_payload_bytes`.
             LogWriteError: the log could not take it.
             TypeError: `job` is no `Job`.
