@@ -290,3 +290,31 @@ def test_a_thread_that_went_for_want_of_records_is_there_again_for_the_next(
     assert eventually(nobody_reports)
 
     reporter.close(PATIENCE)
+
+
+def test_what_a_start_says_is_said_when_it_returns(log_store: Store, records: Records) -> None:
+    jq = log_store.open(fails, max_retries=0)
+    for _ in range(2):
+        jq.enqueue(Job(b"bad")).wait(PATIENCE)
+    jq.close()
+    records.rest()
+
+    log_store.open(fails, max_dead_letters=1)
+
+    (record,) = records.rest()
+    assert "1 dead letters were dropped" in record.getMessage()
+
+
+def test_a_log_handler_that_hangs_holds_up_no_start_for_long(
+    log_store: Store, gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jq = log_store.open(handlers={"later": len}, start=False)
+    jq.enqueue(Job(b"abc", id="a", handler="later"))
+    jq.close()
+    monkeypatch.setattr(reporting, "STUCK_SECONDS", 0.01)
+    with told(Rude(lambda: gate.wait(PATIENCE))):
+        jq = log_store.open()
+        jq.register("later", len)
+        assert jq.handle("a").result(PATIENCE) == 3
+        gate.set()
+        jq.close()

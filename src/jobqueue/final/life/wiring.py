@@ -113,6 +113,7 @@ def assemble(
             _start_log(log, config, placement)
         if registry.untold:
             placement.missing.tell()
+        placement.reporter.catch_up()  # so that what a start says is said when it returns
         placement.endings.tell_owed()
     return Parts(
         placement,

@@ -30,6 +30,7 @@ STUCK_SECONDS = 1.0
 """How long a worker waits at most until the record of its attempt is made."""
 IDLE_SECONDS = 0.1
 """How long the thread that makes records is kept for the next one."""
+_NO_RECORD = -1  # a level that no logger has
 _NEVER = float("inf")
 _OWN = "jobqueue.final."
 logger = logging.getLogger("jobqueue")
@@ -174,6 +175,14 @@ class Reporter:
         record.parker = Parker()
         if not (self._add(record) and record.parker.park(STUCK_SECONDS)):
             record.let_go()
+
+    def catch_up(self) -> None:
+        """Wait until what was reported so far is made; no longer than a second."""
+        if self._records or self._making_since != _NEVER:
+            end = _Record(_NO_RECORD, "", None)
+            end.parker = Parker()
+            if self._add(end):
+                end.parker.park(STUCK_SECONDS)
 
     def is_own_thread(self) -> bool:
         """Whether a log handler of the user's is calling."""
