@@ -21,7 +21,7 @@ from tests.support.guards import (
     guards_in,
 )
 
-GUARDS_MIN = 127
+GUARDS_MIN = 129
 
 
 def _name(guard: Guard) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jobqueue.final import Job, JobQueue, RejectJobError, Status
+from jobqueue.final.wal.maintenance.snapshot import Compaction, compact
+from jobqueue.final.wal.writing import compactor
 from tests.support.queues import Store
 from tests.support.waiting import eventually
 
@@ -101,6 +105,67 @@ def test_the_log_counts_what_a_snapshot_has_replaced(store: Store) -> None:
         return log is not None and log.bytes == log_bytes(store.path)
 
     assert eventually(is_exact)
+
+
+@pytest.fixture
+def compactions(monkeypatch: pytest.MonkeyPatch) -> list[Compaction]:
+    """What each compaction has done."""
+    done: list[Compaction] = []
+
+    def watched(*args: Any) -> Compaction:
+        done.append(compact(*args))
+        return done[-1]
+
+    monkeypatch.setattr(compactor, "compact", watched)
+    return done
+
+
+def is_idle() -> bool:
+    return not any(thread.name == "jobqueue-compact" for thread in threading.enumerate())
+
+
+@pytest.mark.slow
+def test_what_is_all_needed_is_not_written_again_to_free_nothing(
+    store: Store, compactions: list[Compaction]
+) -> None:
+    """Fault 81 of docs/reliability.md."""
+    jq = store.open(lambda _payload: None, segment_bytes=SEGMENT_BYTES, queue_size=10_000)
+    for _ in range(400):
+        jq.enqueue(Job(b"x" * 1000), delay=3600)
+    assert len(list(store.path.glob("*.jsonl"))) > 100
+    assert eventually(is_idle)
+    assert compactions == []
+
+
+@pytest.mark.slow
+def test_jobs_larger_than_they_look_are_written_again_when_the_log_has_doubled(
+    store: Store, compactions: list[Compaction]
+) -> None:
+    """Fault 81 of docs/reliability.md. Headers are not in the estimate of what is needed."""
+    jq = store.open(lambda _payload: None, segment_bytes=SEGMENT_BYTES, queue_size=10_000)
+    for _ in range(400):
+        jq.enqueue(Job(headers={"trace": "x" * 1000}), delay=3600)
+        assert eventually(is_idle)
+    assert 1 <= len(compactions) <= 7
+    assert sum(each.bytes_after for each in compactions) < 2 * log_bytes(store.path)
+
+
+@pytest.mark.slow
+def test_what_is_needed_no_more_is_freed_for_no_more_than_it_takes(
+    store: Store, compactions: list[Compaction]
+) -> None:
+    """Fault 81 of docs/reliability.md."""
+    jq = store.open(lambda _payload: None, segment_bytes=SEGMENT_BYTES, status_retention=20)
+    kept = [jq.enqueue(Job(b"x" * 1000), delay=3600) for _ in range(50)]
+    for _ in range(100):
+        finish(jq, 20)
+    for handle in kept:
+        handle.cancel()
+    finish(jq, 20)
+    assert eventually(lambda: log_bytes(store.path) < 5 * SEGMENT_BYTES), log_bytes(store.path)
+    written = sum(each.bytes_after for each in compactions)
+    freed = sum(each.bytes_before - each.bytes_after for each in compactions)
+    assert 0 < written < freed + SEGMENT_BYTES
 
 
 @pytest.mark.slow

@@ -1,7 +1,8 @@
 """Decides when to compact, and does it on a thread of its own.
 
 Guarantees: after any number of finished jobs the log holds at most about twice what is needed and
-three segments. Producers and the log's thread are never blocked by it. It stops when told to.
+three segments. What is written for that is at most about as much as what it frees. Producers and
+the log's thread are never blocked by it. It stops when told to.
 Relies on: `step` is called by the log's thread.
 """
 
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
     from .active_segment import ActiveSegment
     from .batch import LogOptions
 
-SEALED_FILES_MAX = 16
-"""More files than this are compacted whatever their size: each restart leaves one."""
+SMALL_FILES_MAX = 16
+"""More files than this that are not half full are compacted, if all is needed too.
+
+Each restart leaves one. A segment that was sealed because it was full is, with the next one, more
+than one segment's bytes. So `sealed_bytes` tells how many files may be there that are full.
+"""
 LOOK_SECONDS = 1.0
 _NEVER = float("inf")
 
@@ -52,8 +57,10 @@ class Compactor:
         self._report = report
         self._stopped = False  # no Event: its `set`, interrupted, leaves it locked
         self._thread: threading.Thread | None = None
-        # How far the estimate was off last time: it knows neither escapes nor tracebacks.
-        self._correction = 1.0
+        # By how much the estimate was too low last time: it knows neither escapes, nor headers,
+        # nor tracebacks. A sum and no ratio: if other jobs are needed now, it is off by no more
+        # than the last snapshot's size.
+        self._underestimate = 0
         self._segment_seen = 0
         self.due = 0.0
         """When `step` looks next whether it is worth while (monotonic seconds)."""
@@ -74,16 +81,27 @@ class Compactor:
             self.due = now + LOOK_SECONDS
 
     def _is_worth_while(self) -> bool:
-        """Whether less than half of what is sealed is still needed, a segment more or less."""
+        """Whether less than half of what is sealed is still needed, a segment more or less.
+
+        So what is written is no more than what it frees. If all is needed nothing is written,
+        however much it is. Files that restarts have left are an exception: their number is bound
+        by the size of the rest, which has been read once at each of these starts.
+        """
         active = self._active
         if active.sealed_files < 2 or self._stopped:
             return False
         if self._thread is not None and self._thread.is_alive():
             return False
-        needed = self._needed() * self._correction
+        # guard: a compaction that freed little is made again only when the log has doubled
+        #   without: needed = self._needed()
+        needed = self._needed() + self._underestimate
+        segment_bytes = self._options.segment_bytes
+        files_max = SMALL_FILES_MAX + 2 * active.sealed_bytes // segment_bytes
         return (
-            active.sealed_bytes > 2 * needed + self._options.segment_bytes
-            or active.sealed_files > SEALED_FILES_MAX
+            active.sealed_bytes > 2 * needed + segment_bytes
+            # guard: full segments that are needed are not rewritten for their number
+            #   without: or active.sealed_files > SMALL_FILES_MAX
+            or active.sealed_files > files_max
         )
 
     def _start(self) -> None:
@@ -99,7 +117,7 @@ class Compactor:
             self._thread = thread  # only now, since `stop` may join it from another thread
 
     def _compact(self, through: int) -> None:
-        needed = max(self._needed(), 1)
+        needed = self._needed()
         try:
             result = compact(
                 self._files,
@@ -113,7 +131,7 @@ class Compactor:
         except (OSError, LogCorruptError) as error:
             self._report(error)
             return
-        self._correction = max(1.0, result.bytes_after / needed)
+        self._underestimate = max(0, result.bytes_after - needed)
         self._active.compacted(result.files, result.bytes_before, result.bytes_after)
 
     def stop(self, timeout: float | None) -> bool:
