@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-from array import array
 from collections.abc import Iterator
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from jobqueue.final.wal.files import Files
 from jobqueue.final.wal.format.record import Cancelled, Enqueued, Failed, Record
 from jobqueue.final.wal.names import LOCK_NAME, segment_name
-from jobqueue.final.wal.slots import SLOTS_NAME
+from jobqueue.final.wal.slots import SLOTS_NAME, encode_slots
 from tests.support.commands import Command
 from tests.support.logs import Image, LogDirectory, done, job, nothing, segment, snapshot
 
@@ -45,7 +44,7 @@ def locked(eventful: LogDirectory) -> Iterator[LogDirectory]:
 
 def run_slots(log: LogDirectory, *jobs: int) -> None:
     """Say which jobs were running when the process died, or are."""
-    (log.path / SLOTS_NAME).write_bytes(array("Q", [2, *jobs]).tobytes())
+    (log.path / SLOTS_NAME).write_bytes(encode_slots(2, list(jobs)))
 
 
 def test_jobs_are_counted_by_status_and_priority(command: Command, eventful: LogDirectory) -> None:

@@ -593,7 +593,7 @@ def test_when_the_logs_thread_dies_those_who_wait_are_told(
     log: str, method: str, files: HeldFiles, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fault 20 of docs/reliability.md."""
-    files.fail("allocate", errno.EOPNOTSUPP)  # no map, so that no caller leads
+    files.maps = files.writes_now = False  # so that all wait for the log's thread
     jq = _open(log)
     jq.enqueue(Job(id="a"))
     files.hold(method)

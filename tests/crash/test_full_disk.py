@@ -216,6 +216,7 @@ def test_a_write_that_cannot_be_cut_off_breaks_the_log(
     jq.close(PATIENCE)
 
     assert files.calls.count("write") == before
+    files.heal()
     with _open(log) as jq:
         assert jq.status("a") is Status.QUEUED
 

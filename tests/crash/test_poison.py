@@ -19,6 +19,7 @@ from jobqueue.final.wal.files import Files
 from jobqueue.final.wal.slots import SLOTS_NAME, read_slots
 from tests.support import insides
 from tests.support.queues import Store
+from tests.support.records import Records
 from tests.support.waiting import PATIENCE, eventually
 
 
@@ -156,6 +157,28 @@ def test_a_job_that_has_ended_is_not_named_in_the_slots(store: Store) -> None:
 
     jq.enqueue(Job()).wait(PATIENCE)
 
+    jq.metrics()  # the worker tells of the end, and clears the slot, in one hold of the mutex
+    assert read_slots(Files(), str(store.path)).jobs == set()
+
+
+def test_a_job_that_has_ended_in_a_process_is_not_named_in_the_slots(store: Store) -> None:
+    jq = store.open(len, executor="process", num_workers=1)
+
+    jq.enqueue(Job()).wait(PATIENCE)
+
+    jq.metrics()
+    assert read_slots(Files(), str(store.path)).jobs == set()
+
+
+def test_a_job_that_failed_is_not_named_in_the_slots(store: Store) -> None:
+    def fail(_payload: bytes) -> None:
+        raise ValueError
+
+    jq = store.open(fail, max_retries=0)
+
+    jq.enqueue(Job()).wait(PATIENCE)
+
+    jq.metrics()
     assert read_slots(Files(), str(store.path)).jobs == set()
 
 
@@ -248,6 +271,32 @@ def test_slots_of_garbage_blame_nobody(store: Store, image: Store) -> None:
 
         assert crash_count(image, "job") == 0
         shutil.rmtree(image.path)
+
+
+@pytest.mark.parametrize("byte", [0, 3, 7])
+@pytest.mark.parametrize("which", ["run", "job"])
+def test_a_wrong_byte_in_the_slots_is_told_and_the_log_opens_as_often_as_one_likes(
+    store: Store, image: Store, records: Records, which: str, byte: int
+) -> None:
+    """Fault 30 of docs/reliability.md."""
+    interrupted_in(store)
+    take(image, store)
+    damaged = bytearray(slots_of(image))
+    words = [damaged[at : at + 8] for at in range(8, len(damaged), 8)]
+    at = 0 if which == "run" else 8 + 8 * next(n for n, word in enumerate(words) if any(word))
+    damaged[at + byte] ^= 0x80
+    (image.path / SLOTS_NAME).write_bytes(damaged)
+    records.rest()
+
+    for _ in range(3):
+        jq = image.open(start=False)
+        assert jq.status("job") is Status.QUEUED
+        jq.close()
+
+    assert crash_count(image, "job") == 0
+    told = [each.getMessage() for each in records.rest() if SLOTS_NAME in each.getMessage()]
+    assert len(told) == 1
+    assert "damaged" in told[0]
 
 
 def test_the_slots_are_for_their_owner_alone(store: Store) -> None:

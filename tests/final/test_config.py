@@ -33,6 +33,7 @@ DEFAULTS = {
     "executor": "thread",
     "max_crashes": 3,
     "allow_shared": False,
+    "map_log": None,
 }
 SMALLEST = {
     "num_workers": 1,
@@ -183,3 +184,13 @@ def test_a_payload_that_no_log_could_hold_is_refused_where_there_is_one() -> Non
     assert Config(max_payload_bytes=128 << 20, persist_path="jobs.db").max_payload_bytes
     with pytest.raises(ConfigError, match=r"max_payload_bytes .*134217728.*persist_path"):
         Config(max_payload_bytes=(128 << 20) + 1, persist_path="jobs.db")
+
+
+@pytest.mark.parametrize("value", [None, True, False])
+def test_a_log_is_mapped_or_not_or_that_is_left_open(value: object) -> None:
+    assert accepted("map_log", value)
+
+
+@pytest.mark.parametrize("value", [0, 1, "yes", "", []])
+def test_a_wish_to_map_that_is_no_yes_or_no_is_refused(value: object) -> None:
+    assert "map_log" in refused("map_log", value)

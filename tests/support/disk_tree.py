@@ -49,13 +49,6 @@ class Truncated(NamedTuple):
     length: int
 
 
-class Allocated(NamedTuple):
-    """Blocks were reserved, and the file is `end` bytes long by now, if it was not longer."""
-
-    inode: int
-    end: int
-
-
 class SyncBegan(NamedTuple):
     """An fsync was called: of a file, by its inode, or of a directory, by its path."""
 
@@ -84,7 +77,7 @@ class Evicted(NamedTuple):
 
 
 NameChange: TypeAlias = Made | Renamed | Unlinked
-ContentChange: TypeAlias = Written | Truncated | Allocated
+ContentChange: TypeAlias = Written | Truncated
 Change: TypeAlias = NameChange | ContentChange
 Event: TypeAlias = Change | SyncBegan | Synced | SyncFailed | Evicted
 
@@ -169,9 +162,6 @@ class Tree:
                 content[offset : offset + len(data)] = data
             case Truncated(inode, length):
                 _resize(self._of(inode), length)
-            case Allocated(inode, end):
-                content = self._of(inode)
-                _resize(content, max(len(content), end))
             case Made(path, inode, directory):
                 self.names[path] = inode
                 self._frozen.setdefault(inode, b"")

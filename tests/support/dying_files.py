@@ -6,7 +6,16 @@ from typing import Any
 
 from jobqueue.final.wal.files import Files
 
-CHANGING = ("create", "write", "truncate", "sync", "sync_directory", "rename", "unlink")
+CHANGING = (
+    "create",
+    "write",
+    "write_now",
+    "truncate",
+    "sync",
+    "sync_directory",
+    "rename",
+    "unlink",
+)
 """The calls that change what is on the disk, or wait for it."""
 
 

@@ -28,10 +28,17 @@ class Fault:
 
 @dataclass
 class FaultyFiles(Files):
-    """Real files, apart from the faults that are planned. Not thread-safe."""
+    """Real files, apart from the faults that are planned. Not thread-safe.
+
+    Attributes:
+        maps: whether they may be mapped, wherever they are.
+        writes_now: whether a caller's thread can write by itself; if not, the log's thread does.
+    """
 
     faults: list[Fault] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
+    maps: bool = True
+    writes_now: bool = True
 
     def fail(
         self, method: str, errno: int, *, skip: int = 0, for_ever: bool = False, partial: int = 0
@@ -64,6 +71,17 @@ class FaultyFiles(Files):
             super().write(fd, data[: fault.partial], offset)
         super().write(fd, data, offset)
 
+    def write_now(self, fd: int, data: bytes, offset: int) -> int:
+        """One write for two calls: if a fault hits it, it is left for the `write` that follows."""
+        if not self.writes_now:
+            return -1
+        fault = next((f for f in self.faults if f.method == "write"), None)
+        if fault is not None and not fault.skip:
+            super().write(fd, data[: fault.partial], offset)
+            return fault.partial or -1
+        self._call("write")
+        return super().write_now(fd, data, offset)
+
     def create(self, path: str) -> int:
         self._call("create")
         return super().create(path)
@@ -72,6 +90,9 @@ class FaultyFiles(Files):
         self._call("truncate")
         super().truncate(fd, length)
 
+    def can_map(self, fd: int) -> bool:
+        return self.maps
+
     def allocate(self, fd: int, offset: int, length: int) -> None:
         self._call("allocate")
         super().allocate(fd, offset, length)
@@ -79,6 +100,10 @@ class FaultyFiles(Files):
     def map(self, fd: int, length: int, offset: int) -> Memory:
         self._call("map")
         return _ToldMemory(super().map(fd, length, offset), self.calls)
+
+    def map_words(self, fd: int, count: int) -> memoryview:
+        self._call("map_words")
+        return super().map_words(fd, count)
 
     def sync(self, fd: int) -> int:
         for fault in self._due("sync"):

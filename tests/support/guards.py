@@ -98,6 +98,7 @@ NOTICED_BY = {
     "setting of a job's slot": ("tests/crash/test_poison.py",),
     "clearing of a job's slot": ("tests/crash/test_poison.py",),
     "a handler that close gave up is not blamed": ("tests/crash/test_poison.py",),
+    "a large offset is passed as one": ("tests/final/wal/test_files.py",),
     "a death is counted once": ("tests/crash/test_poison.py",),
     "a failed log takes nothing more": ("tests/crash/test_failed_fsync.py",),
     "a failed log shuts the queue": ("tests/crash/test_failed_fsync.py",),

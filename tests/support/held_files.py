@@ -43,6 +43,12 @@ class HeldFiles(FaultyFiles):
         self._wait("sync")
         return super().sync(fd)
 
+    def write_now(self, fd: int, data: bytes, offset: int) -> int:
+        """If writes are held this one fails, for no lock must be held with it; `write` follows."""
+        if "write" in self._gates:
+            return -1
+        return super().write_now(fd, data, offset)
+
     def write(self, fd: int, data: bytes, offset: int) -> None:
         self._wait("write")
         super().write(fd, data, offset)

@@ -548,6 +548,20 @@ def fdatasync() -> Seam:
     return files, "_FDATASYNC"
 
 
+def ext4_options() -> Seam:
+    """Where the options of an ext4 are told."""
+    from jobqueue.final.wal import mappable
+
+    return mappable, "_EXT4_OPTIONS"
+
+
+def kind_of_file_system() -> Seam:
+    """The step that asks which file system a file is on."""
+    from jobqueue.final.wal import mappable
+
+    return mappable, "_kind_of"
+
+
 def load_libc() -> object:
     """The C library's functions that Python lacks, if this system has them."""
     from jobqueue.final.wal import libc

@@ -25,7 +25,6 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from tests.support.disk_tree import (
-    Allocated,
     Change,
     Event,
     Evicted,
@@ -194,8 +193,6 @@ def _what_is_left(change: Change, fate: Fate, rng: Random) -> Sequence[Change]:
         return [change]
     if fate is Fate.LOST or isinstance(change, (Made, Renamed, Unlinked, Truncated)):
         return []
-    if isinstance(change, Allocated):
-        return [change._replace(end=rng.randrange(change.end + 1))]
     if _is_word(change):
         return []
     return [_at(change, offset, data) for offset, data in _parts(change, fate, rng)]
@@ -206,10 +203,10 @@ def _at(write: Written, offset: int, data: bytes) -> Written:
 
 
 def _is_word(change: Change) -> bool:
-    """Whether it is one aligned word in a map, which is there or is not."""
+    """Whether it is one aligned word (a slot), which is there or is not."""
     if not isinstance(change, Written):
         return False
-    return change.mapped and change.offset % 8 == 0 and len(change.data) == 8
+    return change.offset % 8 == 0 and len(change.data) == 8
 
 
 def _parts(write: Written, fate: Fate, rng: Random) -> Iterator[tuple[int, bytes]]:
@@ -248,7 +245,7 @@ def power_cuts(disk: Disk, rng: Random, *, all_up_to: int, samples: int) -> Iter
 
     Args:
         all_up_to: if there are no more combinations of kept and lost than this, all of them are
-            tried. Words in maps (the slots) do not count and are left to chance.
+            tried. Words (the slots) do not count and are left to chance.
         samples: how many random ones, if there are any.
     """
     matters = [not _is_word(each.change) for each in disk.pending]

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, cast
 from jobqueue.final.errors import LogLockedError
 from jobqueue.final.wal.files import Files, Memory, Owner
 from tests.support.disk_tree import (
-    Allocated,
     Change,
     Event,
     Evicted,
@@ -52,7 +51,7 @@ class RecordingFiles(Files):
     Args:
         base: what is on the disk already, and stays there.
         unsynced: what was done to it and may still be lost: the recording begins with it.
-        maps: whether blocks can be reserved, so that a log can be written through a map.
+        maps: whether no store into a map can fail, so that a log is written through one.
         sync_seconds: how long an fsync takes, in which others may write; `None`: they may not.
 
     Attributes:
@@ -129,17 +128,28 @@ class RecordingFiles(Files):
         with self._lock:
             self._do(Written(inode, offset, data, mapped))
 
+    def write_now(self, fd: int, data: bytes, offset: int) -> int:
+        with self._lock:
+            if self._due("write"):
+                data = data[: len(data) // 2]
+            self._store(self._inode(fd), offset, bytes(data), mapped=False)
+            return len(data)
+
     def truncate(self, fd: int, length: int) -> None:
         with self._lock:
             self._fail_if_due("truncate")
             self._do(Truncated(self._inode(fd), length))
 
+    def can_map(self, fd: int) -> bool:
+        return self._maps
+
     def allocate(self, fd: int, offset: int, length: int) -> None:
         with self._lock:
-            if not self._maps:
-                raise OSError(errno.EOPNOTSUPP, "no blocks are reserved here")
-            self._fail_if_due("allocate")
-            self._do(Allocated(self._inode(fd), offset + length))
+            number = self._due("allocate")
+            if number:
+                length //= 2
+            self._store(self._inode(fd), offset, bytes(length), mapped=False)
+            self._fail(number)
 
     def map(self, fd: int, length: int, offset: int) -> Memory:
         with self._lock:

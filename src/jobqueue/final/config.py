@@ -61,6 +61,9 @@ class Config:
         max_payload_bytes: largest payload that is accepted; with a log 128 MiB at most.
         executor: "thread" runs handlers in the worker threads; "process" runs those that can be
             imported by name in as many processes, for work that computes.
+        map_log: how a log's bytes reach the kernel under "write" and "fsync". `True` copies them
+            into a shared memory map, faster than a system call, and a store that the file system
+            cannot take kills the process. `False` never does. `None` maps where no store can fail.
         max_crashes: a job that was running at this many process deaths in a row is failed.
         allow_shared: whether the log's directory and files may belong to other users and be
             written to by others, as by a group; new ones are made for the group too then. Whoever
@@ -89,6 +92,7 @@ class Config:
     executor: Executor = "thread"
     max_crashes: int = 3
     allow_shared: bool = False
+    map_log: bool | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -111,6 +115,8 @@ def _exact(name: str, value: object) -> object:
         return _exact_choice(name, value, _CHOICES[name])
     if name in _SWITCHES:
         return _exact_switch(name, value)
+    if name == "map_log":
+        return None if value is None else _exact_switch(name, value, " or None")
     if name == "jitter":
         return _exact_fraction(name, value)
     if name == "job_timeout":
@@ -139,9 +145,9 @@ def _exact_fraction(name: str, value: object) -> float:
     return number
 
 
-def _exact_switch(name: str, value: object) -> bool:
+def _exact_switch(name: str, value: object, alternative: str = "") -> bool:
     if not isinstance(value, bool):
-        raise ConfigError(f"{name} must be True or False, not {value!r}")
+        raise ConfigError(f"{name} must be True or False{alternative}, not {value!r}")
     return value
 
 

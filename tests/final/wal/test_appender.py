@@ -100,7 +100,7 @@ def test_a_missing_segment_is_named(tmp_path: Path, present: list[str], missing:
 
 
 def open_segment(files: Files, tmp_path: Path, mapped: bool) -> Appender:
-    return open_appender(files, str(tmp_path / segment_name(1)), HEADER, mapped)
+    return open_appender(files, str(tmp_path / segment_name(1)), HEADER, mapped=mapped)
 
 
 def open_mapped(files: Files, tmp_path: Path) -> Appender:
@@ -130,7 +130,8 @@ def test_a_new_segment_is_durable_with_its_header_before_it_is_used(
     files: FaultyFiles, tmp_path: Path, mapped: bool
 ) -> None:
     appender = open_segment(files, tmp_path, mapped)
-    assert files.calls[-2:] == ["sync", "sync_directory"]
+    calls = [call for call in files.calls if call not in ("allocate", "map")]
+    assert calls[-2:] == ["sync", "sync_directory"]
     assert appender.position == len(HEADER)
     appender.finish()
     assert content(appender) == HEADER
@@ -226,6 +227,41 @@ def test_a_plain_append_never_fits_without_a_system_call(tmp_path: Path) -> None
     assert not appender.window.is_memory
     assert appender.window.place(appender.position, 0) is None
     appender.finish()
+
+
+def test_a_store_at_once_that_fails_is_cut_off_before_the_next_append(
+    files: FaultyFiles, tmp_path: Path
+) -> None:
+    appender = open_segment(files, tmp_path, mapped=False)
+    append(appender, b"first\n")
+    files.fail("write", errno.ENOSPC, partial=20)
+    appender.is_torn = True
+    assert not appender.window.store_now(appender.position, b"a batch that is torn\n")
+    assert content(appender) == HEADER + b"first\n" + b"a batch that is torn"
+    files.heal()
+    append(appender, b"next\n")
+    assert not appender.is_torn
+    assert content(appender) == HEADER + b"first\n" + b"next\n"
+    assert appender.window.store_now(appender.position, b"last\n")
+    appender.position += 5
+    appender.finish()
+    assert content(appender) == HEADER + b"first\n" + b"next\n" + b"last\n"
+
+
+def test_what_is_left_of_a_store_at_once_and_cannot_be_cut_off_is_the_end_of_the_segment(
+    files: FaultyFiles, tmp_path: Path
+) -> None:
+    appender = open_segment(files, tmp_path, mapped=False)
+    files.fail("write", errno.ENOSPC, partial=3)
+    appender.is_torn = True
+    assert not appender.window.store_now(appender.position, b"batch\n")
+    files.heal()
+    files.fail("truncate", errno.EIO)
+    with pytest.raises(LogWriteError, match="cut off") as caught:
+        append(appender, b"next\n")
+    assert caught.value.errno == errno.EIO
+    assert content(appender) == HEADER + b"bat"
+    appender.abandon()
 
 
 @pytest.mark.parametrize("partial", [0, 1, 5])
@@ -337,6 +373,62 @@ def test_a_file_that_cannot_be_mapped_is_written_plainly_from_its_end(
     append(appender, b"batch\n")
     appender.finish()
     assert content(appender) == HEADER + b"batch\n"
+
+
+@pytest.mark.parametrize("code", [errno.ENOMEM, errno.EAGAIN, errno.EPERM])
+def test_where_no_more_memory_may_be_locked_the_segment_is_written_from_there_on(
+    files: FaultyFiles, tmp_path: Path, code: int
+) -> None:
+    appender = open_mapped(files, tmp_path)
+    append(appender, b"first\n")
+    files.fail("map", code)
+    appender.reserve(2 * WINDOW_BYTES)
+    assert isinstance(appender.window, PlainWindow)
+    assert "unmap" in files.calls
+    append(appender, b"second\n")
+    assert appender.window.store_now(appender.position, b"third\n")
+    appender.position += 6
+    appender.finish()
+    assert content(appender) == HEADER + b"first\nsecond\nthird\n"
+
+
+def test_a_reservation_that_fails_gives_back_what_it_took(tmp_path: Path) -> None:
+    class Filling(FaultyFiles):
+        def allocate(self, fd: int, offset: int, length: int) -> None:
+            super().write(fd, bytes(length // 2), offset)
+            super().allocate(fd, offset, length)
+
+    filling = Filling()
+    appender = open_mapped(filling, tmp_path)
+    size = len(content(appender))
+    filling.fail("allocate", errno.ENOSPC)
+    with pytest.raises(OSError, match="No space"):
+        appender.reserve(2 * WINDOW_BYTES)
+    assert len(content(appender)) == size
+    appender.finish()
+
+
+@pytest.mark.parametrize(
+    ("maps", "map_log", "is_mapped"),
+    [
+        (True, None, True),
+        (False, None, False),
+        (True, False, False),
+        (False, True, True),
+    ],
+)
+def test_a_segment_is_mapped_where_no_store_can_fail_or_as_it_is_wished(
+    files: FaultyFiles, tmp_path: Path, maps: bool, map_log: bool | None, is_mapped: bool
+) -> None:
+    files.maps = maps
+    path = str(tmp_path / segment_name(1))
+    appender = open_appender(files, path, HEADER, mapped=True, map_log=map_log)
+    assert appender.window.is_memory == is_mapped
+    appender.finish()
+    path = str(tmp_path / segment_name(2))
+    appender = open_appender(files, path, HEADER, mapped=False, map_log=map_log)
+    assert not appender.window.is_memory
+    appender.finish()
 
 
 def test_a_full_disk_at_the_first_reservation_is_an_error(

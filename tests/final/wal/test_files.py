@@ -7,21 +7,23 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from functools import partial
 from operator import call
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from jobqueue.final.errors import LogLockedError
+from jobqueue.final.runtime.mutex import has_gil
 from jobqueue.final.wal.files import PAGE_BYTES, Files
 from tests.support import insides
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="fallocate(2) is Linux's")
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="it is Linux's")
 needs_permissions = pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 
 
@@ -281,99 +283,110 @@ def test_what_is_copied_into_a_map_is_in_the_file(files: Files, tmp_path: Path) 
     files.close(fd)
 
 
-@linux_only
-def test_allocated_blocks_are_really_there_or_the_call_says_so(
-    files: Files, tmp_path: Path
-) -> None:
+def test_allocated_blocks_are_really_there(files: Files, tmp_path: Path) -> None:
     path = tmp_path / "file"
     fd = files.create(str(path))
-    try:
-        files.allocate(fd, 0, 1 << 20)
-    except OSError as error:
-        if error.errno != errno.EOPNOTSUPP:
-            raise
-        pytest.skip("this file system does not reserve blocks")
-    finally:
-        files.close(fd)
+    files.write(fd, b"head", 0)
+    files.allocate(fd, 4, (1 << 20) - 4)
+    files.sync_or_raise(fd)
+    files.close(fd)
     assert path.stat().st_blocks * 512 >= 1 << 20
-    assert path.stat().st_size == 1 << 20
+    assert path.read_bytes() == b"head".ljust(1 << 20, b"\0")
 
 
-@linux_only
-def test_blocks_are_not_reserved_where_the_file_system_only_pretends(files: Files) -> None:
-    fd = os.open("/proc/self/comm", os.O_RDWR)
+def test_a_map_that_cannot_be_locked_in_memory_is_refused(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refusing:
+        def mlock(self, *_arguments: object) -> int:
+            ctypes.set_errno(errno.ENOMEM)
+            return -1
+
+    fd = files.create(str(tmp_path / "file"))
+    files.allocate(fd, 0, PAGE_BYTES)
+    monkeypatch.setattr(*insides.libc(), Refusing())
     with pytest.raises(OSError) as caught:
-        files.allocate(fd, 0, 4096)
-    assert caught.value.errno == errno.EOPNOTSUPP
-    os.close(fd)
-
-
-@linux_only
-def test_a_closed_descriptor_cannot_be_allocated(files: Files) -> None:
+        files.map(fd, PAGE_BYTES, 0)
+    assert caught.value.errno == errno.ENOMEM
     with pytest.raises(OSError):
-        files.allocate(-1, 0, 4096)
-
-
-class FakeLibc:
-    """Answers `fallocate` with the errors given, then with success, on a disk of some type."""
-
-    def __init__(self, *errors: int, disk: int = 0xEF53) -> None:
-        self.errors = list(errors)
-        self.disk = disk
-
-    def fstatfs(self, _fd: Any, buffer: Any) -> int:
-        ctypes.c_long.from_buffer(buffer).value = self.disk
-        return 0
-
-    def fallocate64(self, *_arguments: Any) -> int:
-        if not self.errors:
-            return 0
-        ctypes.set_errno(self.errors.pop(0))
-        return -1
+        files.map_words(fd, 1)
+    files.close(fd)
 
 
 @linux_only
-@pytest.mark.parametrize(
-    ("disk", "reserves"),
-    [
-        pytest.param(0xEF53, True, id="ext4"),
-        pytest.param(0x58465342, True, id="XFS"),
-        pytest.param(0x01021994, True, id="tmpfs"),
-        pytest.param(0x9123683E, False, id="Btrfs"),
-        pytest.param(0x2FC12FC1, False, id="ZFS"),
-        pytest.param(0x6969, False, id="NFS"),
-    ],
-)
-def test_only_file_systems_that_keep_the_promise_are_trusted_with_it(
-    files: Files, monkeypatch: pytest.MonkeyPatch, disk: int, reserves: bool
+def test_the_pages_of_a_map_are_locked_in_memory(files: Files, tmp_path: Path) -> None:
+    def locked() -> int:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmLck"))
+
+    before = locked()
+    fd = files.create(str(tmp_path / "file"))
+    files.allocate(fd, 0, 4 * PAGE_BYTES)
+    window = files.map(fd, 4 * PAGE_BYTES, 0)
+    assert locked() - before == 4 * PAGE_BYTES // 1024
+    window.close()
+    assert locked() == before
+    files.close(fd)
+
+
+# Writing at once
+
+
+@pytest.mark.parametrize("offset", [0, 1, 4097, (1 << 31) - 4, (1 << 31) - 3, (1 << 32) + 7])
+def test_a_write_at_once_is_where_and_what_it_should_be(
+    files: Files, tmp_path: Path, offset: int
 ) -> None:
-    monkeypatch.setattr(*insides.libc(), FakeLibc(disk=disk))
-    if reserves:
-        files.allocate(-1, 0, 4096)
-    else:
-        with pytest.raises(OSError) as caught:
-            files.allocate(-1, 0, 4096)
-        assert caught.value.errno == errno.EOPNOTSUPP
+    fd = files.create(str(tmp_path / "file"))
+    assert files.write_now(fd, b"a\0b", offset) == 3
+    assert files.size(fd) == offset + 3
+    assert files.read(fd, 3, offset) == b"a\0b"
+    files.close(fd)
 
 
-@linux_only
-def test_an_interrupted_allocation_is_tried_again(
-    files: Files, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    libc = FakeLibc(errno.EINTR, errno.EINTR)
-    monkeypatch.setattr(*insides.libc(), libc)
-    files.allocate(-1, 0, 4096)
-    assert libc.errors == []
+@pytest.mark.parametrize("offset", [0, 1 << 33])
+def test_a_write_at_once_that_fails_raises_nothing(files: Files, offset: int) -> None:
+    assert files.write_now(-1, b"abc", offset) == -1
 
 
-@linux_only
-def test_a_full_disk_shows_when_blocks_are_allocated(
-    files: Files, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(*insides.libc(), FakeLibc(errno.ENOSPC))
-    with pytest.raises(OSError) as caught:
-        files.allocate(-1, 0, 4096)
-    assert caught.value.errno == errno.ENOSPC
+def test_a_write_at_once_tells_of_a_part(files: Files, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    fd = files.create(str(tmp_path / "file"))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        written = files.write_now(fd, b"x" * 30, 90)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert written == 10
+    files.close(fd)
+
+
+@pytest.mark.skipif(not has_gil(), reason="there is no GIL to keep")
+def test_no_other_thread_runs_during_a_write_at_once(files: Files) -> None:
+    # 1. A thread is let go of, and waits for the GIL, which it does not take away. 2. Many writes,
+    # of nothing to nowhere. 3. Had one let go of the GIL, the thread would have run.
+    ran = threading.Event()
+    go = threading.Lock()
+    go.acquire()
+
+    def run() -> None:
+        with go:
+            ran.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1000)
+    try:
+        go.release()
+        for _ in range(10_000):
+            files.write_now(-1, b"", 0)
+        assert not ran.is_set()
+    finally:
+        sys.setswitchinterval(before)
+        thread.join()
 
 
 def test_rename_replaces_and_unlink_removes(files: Files, tmp_path: Path) -> None:
@@ -526,21 +539,21 @@ def test_without_fdatasync_a_sync_is_an_fsync(
     assert synced == [7]
 
 
-def test_without_fallocate_no_blocks_are_reserved(
-    files: Files, monkeypatch: pytest.MonkeyPatch
+def test_on_windows_there_is_no_libc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert insides.load_libc() is None
+
+
+def test_without_libc_no_map_is_locked(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    fd = files.create(str(tmp_path / "file"))
+    files.allocate(fd, 0, PAGE_BYTES)
     monkeypatch.setattr(*insides.libc(), None)
     with pytest.raises(OSError) as caught:
-        files.allocate(-1, 0, 4096)
+        files.map(fd, PAGE_BYTES, 0)
     assert caught.value.errno == errno.EOPNOTSUPP
-
-
-@pytest.mark.parametrize("platform", ["darwin", "win32"])
-def test_fallocate_is_looked_for_on_linux_alone(
-    platform: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "platform", platform)
-    assert insides.load_libc() is None
+    files.close(fd)
 
 
 def test_windows_is_refused_with_the_reason(

@@ -36,6 +36,7 @@ class Outcomes:
     """The attempt port: what runs attempts, a worker thread or not, tells it of each of them.
 
     It calls `begin` once for a job that the scheduler gave it, then `returned` or `raised` once.
+    After `returned` comes `begin` or `rest`, under the same hold of the mutex.
 
     Attributes:
         job_timeout: seconds that an attempt may take if its handler does not say; `None` for ever.
@@ -86,7 +87,8 @@ class Outcomes:
     ) -> None:
         """The handler returned. With the mutex.
 
-        All may be at rest now: the worker thread looks at that if it finds nothing more to take.
+        If no attempt begins on the seat before the mutex is let go of, `rest` is to be called.
+        All may be at rest then: the worker thread looks at that if it finds nothing more to take.
         If the handle has callbacks now, it then calls `tell`, without the mutex.
         """
         if self.state.now >= _ENDED:  # guard: fencing of a late result
@@ -120,6 +122,7 @@ class Outcomes:
                 return
             now = self._clock.monotonic()
             self._end_attempt(seat, handle, now)
+            self.rest(seat)
             if handle._stop is not None and handle._stop.cancelled:
                 verdict = "it was cancelled"
                 self._cancelled(handle, failure, now)
@@ -148,10 +151,17 @@ class Outcomes:
         if has_ended and handle._callbacks is not None:
             self.tell(handle)
 
+    def rest(self, seat: Seat) -> None:
+        """No attempt runs on this seat. With the mutex.
+
+        The end of one attempt and the begin of the next are one store in the slot, for each may be
+        a system call.
+        """
+        if self.placement.slots is not None and self.state.now < _ENDED:
+            self.placement.slots.clear(seat.slot)  # guard: clearing of a job's slot
+
     def _end_attempt(self, seat: Seat, handle: JobHandle, now: float) -> None:
         seat.handle = None
-        if self.placement.slots is not None:
-            self.placement.slots.clear(seat.slot)  # guard: clearing of a job's slot
         if handle is self._scheduler.isolated_job:
             self.placement.suspects.discard(handle)
             self._scheduler.isolated_job_ended()

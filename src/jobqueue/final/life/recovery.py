@@ -29,7 +29,7 @@ from ..wal.names import LOCK_NAME, list_log
 from ..wal.reading.cut import distrust_memory, recover
 from ..wal.reading.fold import CANCELLED, COMPLETED, FAILED, QUEUED, JobState, LogState
 from ..wal.reading.replay import replay
-from ..wal.slots import Interrupted, read_slots
+from ..wal.slots import SLOTS_NAME, Interrupted, read_slots
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,6 +118,13 @@ def _read(files: Files, directory: str, lock: int, retention: int, reporter: Rep
             logging.WARNING,
             f"the log {directory} ended in a torn batch ({torn.problem}), as after a power cut; it "
             f"was cut off and kept in {', '.join(copies)}. No acknowledged job is lost",
+        )
+    if interrupted.damaged:
+        reporter.report(
+            logging.WARNING,
+            f"{os.path.join(directory, SLOTS_NAME)} is damaged: of {interrupted.damaged} of the "
+            f"jobs that were running when the process ended it cannot be told which they were; "
+            f"that is not counted as a crash of theirs. No job is lost",
         )
     log_files = list_log(files, directory).files
     return LockedLog(

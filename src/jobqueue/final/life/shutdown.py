@@ -334,6 +334,8 @@ class Lifecycle:
         seconds = _left(deadline, 0.1)
         self._runners.join(seconds)
         self._placement.timer.join(seconds)
+        if self._placement.slots is not None:
+            self._placement.slots.close()
 
     def unlock(self) -> None:
         """Nothing touches the log any more; called by its thread, which no signal interrupts."""

@@ -206,6 +206,7 @@ def _open_log(
         bytes_before=log.bytes,
         files_before=log.file_count,
         status_retention=config.status_retention,
+        map_log=config.map_log,
     )
     try:
         writer = LogWriter(
@@ -247,7 +248,9 @@ def _start_log(log: LockedLog, config: Config, placement: Placement) -> None:
     placement.journal.writer.start()
     if log.interrupted.jobs:
         placement.journal.writer.flush()
-    placement.slots = Slots(log.files, log.directory, log.next_segment, 2 * config.num_workers)
+    placement.slots = Slots(
+        log.files, log.directory, log.next_segment, 2 * config.num_workers, config.map_log
+    )
 
 
 def _timer_died(error: BaseException) -> JobQueueError:

@@ -149,9 +149,11 @@ class Runner:
             following = None if is_told else placement.scheduler.take_ready()
             if following is not None:
                 begun = self._begin(following, now, wall)
-            # guard: a runner that finds nothing more tells the threads that wait for that
-            elif placement.watchers.waiting:
-                placement.watchers.look()
+            else:
+                self._outcomes.rest(self.seat)
+                # guard: a runner that finds nothing more tells the threads that wait for that
+                if placement.watchers.waiting:
+                    placement.watchers.look()
         finally:
             release_if_owned(mutex)
         if is_told:

@@ -2,6 +2,9 @@
 
 A window decides how bytes reach the kernel: by a copy into memory that is mapped, or by a system
 call for each append. The appender knows how far the segment goes, and brings it to the disk.
+
+A map is faster, but it has no way to tell that the file system could not take a store: the kernel
+then kills the process (SIGBUS). So there is one only where no store can fail.
 """
 
 from __future__ import annotations
@@ -29,6 +32,13 @@ WINDOW_BYTES = 1 << 20
 """How far ahead of the last batch a mapped segment is allocated and mapped, about."""
 
 
+# A file that cannot be mapped, or is more than the process may lock in memory.
+_NO_MAP = (
+    *(errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV, errno.EINVAL),
+    *(errno.ENOMEM, errno.EAGAIN, errno.EPERM),
+)
+
+
 class Window(Protocol):
     """How bytes reach the kernel. Offsets are those of the file.
 
@@ -50,6 +60,13 @@ class Window(Protocol):
         """
         ...
 
+    def store_now(self, position: int, data: bytes) -> bool:
+        """Store `data` without giving another thread a turn; `False` if not all of it was stored.
+
+        Then some of it may be left in the file.
+        """
+        ...
+
     def reserve(self, position: int, size: int) -> None:
         """Make room so that `size` bytes fit at `position`, if the window has room to make.
 
@@ -67,13 +84,26 @@ class Window(Protocol):
         """
         ...
 
+    def cut_off(self, position: int) -> None:
+        """Leave nothing in the file from `position` on, after a `store_now` that failed.
+
+        Raises:
+            LogWriteError: that could not be done.
+        """
+        ...
+
     def close(self) -> None:
         """Let go of memory. Nothing else may follow. The file stays open."""
         ...
 
 
 class PlainWindow:
-    """Stores with a system call each, and cuts off what is left of one that failed."""
+    """Stores with a system call each, and cuts off what is left of one that failed.
+
+    `store` lets go of the GIL, which suits the log's thread and large batches. `store_now` keeps
+    it: a caller's thread that lets go of it has to wait for its turn, ten times as long as the
+    call takes, with the queue's mutex in its hands.
+    """
 
     is_memory = False
 
@@ -94,16 +124,22 @@ class PlainWindow:
         try:
             self._files.write(self._fd, data, position)
         except OSError as error:
-            self._cut_off(position, error)
+            self.cut_off(position, error)
             raise
 
-    def _cut_off(self, position: int, cause: OSError) -> None:
+    def store_now(self, position: int, data: bytes) -> bool:
+        """Write `data` by one call that keeps the GIL; see `Window`."""
+        return self._files.write_now(self._fd, data, position) == len(data)
+
+    def cut_off(self, position: int, cause: OSError | None = None) -> None:
+        """Cut the file, after a write that failed with `cause`, if that is known; see `Window`."""
         try:
             self._files.truncate(self._fd, position)  # guard: truncation of a write that broke off
         except OSError as error:
             raise LogWriteError(
                 error.errno,
-                f"part of a batch could not be cut off after a failed write ({cause})",
+                "part of a batch could not be cut off after a failed write"
+                + ("" if cause is None else f" ({cause})"),
                 self._path,
             ) from error
 
@@ -114,8 +150,8 @@ class PlainWindow:
 class MappedWindow:
     """Copies into a shared map of blocks that are reserved ahead; see `Window`.
 
-    Relies on: `Files.allocate` really reserves, or a full disk would be a SIGBUS; the file is
-    never cut while it is mapped.
+    Relies on: a store into what `Files.allocate` has reserved cannot fail, or it would be a SIGBUS;
+    the file is never cut where it is mapped.
 
     What `reserve` maps anew begins before the end of what is appended, covers all that the old
     map did from there on, and takes its place in one assignment: so another thread may copy
@@ -129,13 +165,20 @@ class MappedWindow:
         self._files = files
         self._fd = fd
         # Where the map begins and ends in the file, and the map: replaced together.
-        self._view: tuple[int, int, Memory] = self._map(position, WINDOW_BYTES)
+        self._view: tuple[int, int, Memory] = self._map(position, WINDOW_BYTES, position)
 
-    def _map(self, position: int, size: int) -> tuple[int, int, Memory]:
+    def _map(self, position: int, size: int, reserved: int) -> tuple[int, int, Memory]:
+        """Map what is behind `position`, of which what is behind `reserved` is new."""
         base = position - position % PAGE_BYTES
         length = -(-(position + max(size, WINDOW_BYTES) - base) // PAGE_BYTES) * PAGE_BYTES
-        self._files.allocate(self._fd, base, length)
-        return base, base + length, self._files.map(self._fd, length, base)
+        end = base + length
+        try:
+            self._files.allocate(self._fd, reserved, end - reserved)
+        except OSError:
+            with contextlib.suppress(OSError):  # the failure that led here is the one to tell of
+                self._files.truncate(self._fd, reserved)  # it took the last blocks that are free
+            raise
+        return base, end, self._files.map(self._fd, length, base)
 
     def place(self, position: int, size: int) -> tuple[Memory, int] | None:
         """Return the map and where in it the next `size` bytes go, if they fit."""
@@ -146,7 +189,7 @@ class MappedWindow:
 
     def reserve(self, position: int, size: int) -> None:
         """Allocate and map the next part, of `size` bytes or more; see the class."""
-        self._view = self._map(position, size)
+        self._view = self._map(position, size, self._view[1])
 
     def store(self, position: int, data: bytes) -> None:
         """Copy `data`, which must fit."""
@@ -155,6 +198,14 @@ class MappedWindow:
             raise ValueError(f"{len(data)} bytes do not fit; reserve them first")
         memory, start = place
         memory[start : start + len(data)] = data
+
+    def store_now(self, position: int, data: bytes) -> bool:
+        """Copy `data`, which must fit."""
+        self.store(position, data)
+        return True
+
+    def cut_off(self, position: int) -> None:
+        """Do nothing: what lies behind the end is taken for nothing, as reserved blocks are."""
 
     def close(self) -> None:
         """Unmap the file."""
@@ -169,12 +220,15 @@ class Appender:
         position: length in bytes of what has been appended, header line included. A thread that
             copies into the window without `append` moves it on.
         window: how bytes get into the file.
+        is_torn: whether something may be left behind `position`, of a `store_now` that failed or
+            was interrupted.
     """
 
     def __init__(self, files: Files, path: str, fd: int, position: int, window: Window) -> None:
         self.path = path
         self.position = position
         self.window = window
+        self.is_torn = False
         self._files = files
         self._fd = fd
 
@@ -185,13 +239,25 @@ class Appender:
     def reserve(self, size: int) -> None:
         """Make room so that `size` bytes fit, if the window has room to make.
 
+        A segment that cannot be mapped any more is written from here on.
+
         Raises:
             OSError: as `ENOSPC`; all is as it was.
         """
-        self.window.reserve(self.position, size)
+        try:
+            self.window.reserve(self.position, size)
+        except OSError as error:
+            if error.errno not in _NO_MAP:
+                raise
+            self.window.close()
+            self.window = PlainWindow(self._files, self.path, self._fd)
 
     def append(self, data: bytes) -> None:
         """Append a batch; see `Window.store`, also for what it raises."""
+        if self.is_torn:
+            # guard: what is left of a store that failed is cut off
+            self.window.cut_off(self.position)
+            self.is_torn = False
         self.window.store(self.position, data)
         self.position += len(data)
 
@@ -224,14 +290,17 @@ class Appender:
         self._files.close(self._fd)
 
 
-def open_appender(files: Files, path: str, header: bytes, mapped: bool) -> Appender:
+def open_appender(
+    files: Files, path: str, header: bytes, *, mapped: bool, map_log: bool | None = None
+) -> Appender:
     """Create a segment whose header line is on the disk, and so is its name.
 
     Args:
         files: the file system.
         path: must not exist.
         header: its header line.
-        mapped: append through a map of the file if the file system allows that.
+        mapped: whether a map of the file is of use at all.
+        map_log: whether to append through one then; `None`: if no store into it can fail.
 
     Raises:
         OSError: nothing is left of the file, as far as it can be removed.
@@ -239,22 +308,27 @@ def open_appender(files: Files, path: str, header: bytes, mapped: bool) -> Appen
     fd = files.create(path)
     try:
         files.write(fd, header, 0)
-        window = _open_window(files, path, fd, len(header), mapped)
         files.sync_or_raise(fd)  # guard: fsync of a new segment's header
         # guard: directory fsync after a segment was created
         files.sync_directory(directory_of(path))
+        # Last, so that the fsync above has no window of NULs to write.
+        window = _open_window(files, path, fd, len(header), mapped, map_log)
     except BaseException:
         _abandon(files, path, fd)
         raise
     return Appender(files, path, fd, len(header), window)
 
 
-def _open_window(files: Files, path: str, fd: int, position: int, mapped: bool) -> Window:
-    if mapped:
+def _open_window(
+    files: Files, path: str, fd: int, position: int, mapped: bool, map_log: bool | None
+) -> Window:
+    # guard: a map only where no store can fail
+    #   without: if mapped and map_log is not False:
+    if mapped and (files.can_map(fd) if map_log is None else map_log):
         try:
             return MappedWindow(files, fd, position)
         except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV, errno.EINVAL):
+            if error.errno not in _NO_MAP:
                 raise
             files.truncate(fd, position)  # of blocks that could be reserved but not mapped
     return PlainWindow(files, path, fd)

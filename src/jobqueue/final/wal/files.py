@@ -16,7 +16,8 @@ from operator import call
 from typing import TYPE_CHECKING, Protocol
 
 from .libc import FDATASYNC as _FDATASYNC
-from .libc import error_of, reserve, sync_portably
+from .libc import error_of, lock_in_memory, pwrite, sync_portably
+from .mappable import no_store_can_fail
 from .opening import FULL, Opener, Owner, Problem
 from .place import DIRECTORY
 
@@ -112,29 +113,66 @@ class Files(Opener):
             view = view[written:]
             offset += written
 
+    def write_now(self, fd: int, data: bytes, offset: int) -> int:
+        """Write by one call that keeps the GIL: no other thread runs before it has returned.
+
+        A call that lets go of it hands over to another thread, and has to wait for its turn. So
+        this is for few bytes that go to the kernel's memory.
+
+        Returns:
+            How many bytes were written; another number than that of `data` if it failed. It is
+            not told why: a `write` that is tried after it will tell.
+        """
+        return pwrite(fd, data, offset)
+
     def truncate(self, fd: int, length: int) -> None:
         """Cut the file to `length` bytes."""
         os.ftruncate(fd, length)
 
-    def allocate(self, fd: int, offset: int, length: int) -> None:
-        """Reserve blocks for a part of the file, which grows to hold it, filled with NULs.
+    def can_map(self, fd: int) -> bool:
+        """Tell whether no store into a map of the file can fail, which would kill the process.
 
-        fallocate(2) itself: `posix_fallocate` pretends if the file system cannot.
+        It is asked of a file whose mapped part was written before, as `allocate` does.
+        """
+        return no_store_can_fail(fd)
+
+    def allocate(self, fd: int, offset: int, length: int) -> None:
+        """Reserve blocks for a part of the file, which grows to hold it, by filling it with NULs.
+
+        fallocate(2) would take less time, and leave pages for whose first store the file system
+        has something to do that may fail. Page by page, for what is written at once the kernel may
+        keep as one large page, and write as a whole at each fsync of a record in it. By calls that
+        keep the GIL: this thread would have to wait for it after each.
 
         Raises:
-            OSError: `EOPNOTSUPP` if the file system does not promise the blocks; `ENOSPC`.
+            OSError: as `ENOSPC`; some of it may be there.
         """
-        reserve(fd, offset, length)
+        end = offset + length
+        while offset < end:
+            page = bytes(min(PAGE_BYTES - offset % PAGE_BYTES, end - offset))
+            if pwrite(fd, page, offset) != len(page):
+                Files.write(self, fd, page, offset)  # or it tells why not
+            offset += len(page)
 
     def map(self, fd: int, length: int, offset: int) -> Memory:
-        """Map a part of the file, shared; `offset` is a multiple of `PAGE_BYTES`."""
-        return mmap.mmap(
+        """Map a part of the file, shared and locked; `offset` is a multiple of `PAGE_BYTES`.
+
+        A page that had to be read again before a store could not be, if the disk fails.
+
+        Raises:
+            OSError: as `ENOMEM` if that is more memory than the process may lock.
+        """
+        memory = mmap.mmap(
             fd, length, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ | mmap.PROT_WRITE, offset=offset
         )
+        lock_in_memory(memory)  # guard: pages of a map stay in memory
+        return memory
 
     def map_words(self, fd: int, count: int) -> memoryview:
-        """Map the file's first 8-byte words, shared, in the machine's own order."""
-        return memoryview(mmap.mmap(fd, count * 8, flags=mmap.MAP_SHARED)).cast("Q")
+        """Map the file's first 8-byte words, as `map` does, in the machine's own order."""
+        memory = mmap.mmap(fd, count * 8, flags=mmap.MAP_SHARED)
+        lock_in_memory(memory)
+        return memoryview(memory).cast("Q")
 
     def size_of(self, path: str) -> int:
         """Return the length of a file in bytes."""

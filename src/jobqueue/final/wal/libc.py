@@ -9,19 +9,16 @@ import ctypes
 import errno
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if sys.platform != "win32":
     import fcntl
 
 if TYPE_CHECKING:
+    import mmap
     from collections.abc import Callable
 
-__all__ = ["FDATASYNC", "error_of", "reserve", "sync_portably"]
-
-# Magic numbers of statfs(2): file systems whose fallocate(2) keeps blocks for all later writes.
-# Btrfs and ZFS copy on write, and network file systems promise nothing.
-_RESERVING = {0xEF53: "ext4", 0x58465342: "XFS", 0x01021994: "tmpfs"}
+__all__ = ["FDATASYNC", "error_of", "lock_in_memory", "pwrite", "sync_portably"]
 
 
 def error_of(number: int) -> OSError:
@@ -30,10 +27,7 @@ def error_of(number: int) -> OSError:
 
 
 def _load_libc() -> ctypes.CDLL | None:
-    if sys.platform != "linux":
-        return None
-    libc = ctypes.CDLL(None, use_errno=True)
-    return libc if hasattr(libc, "fallocate") and hasattr(libc, "fstatfs") else None
+    return None if sys.platform == "win32" else ctypes.CDLL(None, use_errno=True)
 
 
 _LIBC = _load_libc()
@@ -41,13 +35,49 @@ _LIBC = _load_libc()
 
 def _find_fdatasync(libc: ctypes.CDLL | None) -> Callable[[int], int] | None:
     """The call itself, which lets go of the GIL; `None` if the platform's own way must do."""
-    if libc is None or not hasattr(libc, "fdatasync"):
-        return None
+    if sys.platform != "linux" or libc is None or not hasattr(libc, "fdatasync"):
+        return None  # on macOS it stops at the drive's cache
     libc.fdatasync.argtypes = (ctypes.c_int,)
     return libc.fdatasync
 
 
 FDATASYNC = _find_fdatasync(_LIBC)
+
+
+class _Pwrite(Protocol):
+    def __call__(self, fd: int, data: bytes, size: int, offset: int, /) -> int: ...
+
+
+def _no_pwrite(_fd: int, _data: bytes, _size: int, _offset: int, /) -> int:
+    return -1
+
+
+def _find_pwrite(*, typed: bool) -> _Pwrite:
+    """The call itself, which keeps the GIL; one that always fails if there is none (Windows)."""
+    if sys.platform == "win32":
+        return _no_pwrite
+    libc = ctypes.PyDLL(None)  # a CDLL lets go of the GIL; if there is no GIL they are the same
+    function = libc["pwrite64" if hasattr(libc, "pwrite64") else "pwrite"]  # offsets of 64 bits
+    if typed:
+        function.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int64)
+        function.restype = ctypes.c_ssize_t
+    return function
+
+
+_TYPED_PWRITE = _find_pwrite(typed=True)
+_PWRITE = _find_pwrite(typed=False)
+# Up to here an argument may be passed as a C int: a register has 64 bits, which libffi fills.
+_INT_MAX = (1 << 31) - 1 if ctypes.sizeof(ctypes.c_void_p) == 8 else -1
+
+
+def pwrite(fd: int, data: bytes, offset: int) -> int:
+    """Write by one call that keeps the GIL; see `Files.write_now`."""
+    size = len(data)
+    if offset + size <= _INT_MAX:  # to convert to declared types takes as long as the call itself
+        return _PWRITE(fd, data, size, offset)
+    # guard: a large offset is passed as one
+    #   without: return _PWRITE(fd, data, size, offset)
+    return _TYPED_PWRITE(fd, data, size, offset)
 
 
 def sync_portably(fd: int) -> int:
@@ -70,22 +100,14 @@ def sync_portably(fd: int) -> int:
     return 0
 
 
-def _reserves_blocks(libc: ctypes.CDLL, fd: int) -> bool:
-    """Tell whether the file lies on a file system on which `fallocate` keeps its promise."""
-    buffer = ctypes.create_string_buffer(512)  # struct statfs takes 120 bytes at most
-    if libc.fstatfs(ctypes.c_int(fd), buffer) != 0:
-        return False
-    # f_type comes first, a long; if it is not, nothing matches and the log is written plainly.
-    return ctypes.c_long.from_buffer(buffer).value in _RESERVING
+def lock_in_memory(memory: mmap.mmap) -> None:
+    """Have the pages of a map stay in memory for as long as it is mapped.
 
-
-def reserve(fd: int, offset: int, length: int) -> None:
-    """Reserve blocks for a part of a file; see `Files.allocate`."""
-    if _LIBC is None or not _reserves_blocks(_LIBC, fd):
-        raise OSError(errno.EOPNOTSUPP, "the file system does not reserve blocks")
-    function = getattr(_LIBC, "fallocate64", None) or _LIBC.fallocate
-    start, count = ctypes.c_int64(offset), ctypes.c_int64(length)
-    while function(ctypes.c_int(fd), ctypes.c_int(0), start, count) != 0:
-        number = ctypes.get_errno()
-        if number != errno.EINTR:
-            raise error_of(number)
+    Raises:
+        OSError: as `ENOMEM` if that is more than the process may lock (RLIMIT_MEMLOCK).
+    """
+    if _LIBC is None:
+        raise OSError(errno.EOPNOTSUPP, "the system does not lock pages in memory")
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    if _LIBC.mlock(ctypes.c_void_p(address), ctypes.c_size_t(len(memory))) != 0:
+        raise error_of(ctypes.get_errno())

@@ -92,9 +92,8 @@ class Worker:
                 handle = None if is_spare or is_told else scheduler.take_ready()
                 if handle is not None:
                     handler = outcomes.begin(seat, handle, now, wall)
-                # guard: a worker that finds nothing more tells who waits for that
-                elif placement.watchers.waiting:
-                    placement.watchers.look()
+                else:
+                    self._rest(done is not None)
             finally:
                 release_if_owned(mutex)
             if is_told and done is not None:
@@ -117,6 +116,14 @@ class Worker:
             # guard: what an attempt leaves in its context is not seen by the next
             if context:
                 context = Context()
+
+    def _rest(self, has_returned: bool) -> None:
+        """With the mutex: there is nothing to take, maybe after an attempt that returned."""
+        if has_returned:
+            self._outcomes.rest(self.seat)
+        # guard: a worker that finds nothing more tells who waits for that
+        if self._placement.watchers.waiting:
+            self._placement.watchers.look()
 
     def _await_job(self) -> JobHandle | None:
         """Sleep until there is a job, and start it; `None` when the thread is to end."""

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import os
-from array import array
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +14,7 @@ from jobqueue.final.wal.names import segment_name, snapshot_name
 from jobqueue.final.wal.reading.closed import CLOSED_NAME
 from jobqueue.final.wal.reading.damage_scan import Lost
 from jobqueue.final.wal.reading.fold import LogState
-from jobqueue.final.wal.slots import SLOTS_NAME, Interrupted, read_slots
+from jobqueue.final.wal.slots import SLOTS_NAME, Interrupted, encode_slots, read_slots
 from tests.support.dying_files import DiedError, DyingFiles
 from tests.support.faulty_files import FaultyFiles
 from tests.support.logs import HastyFiles, Image, LogDirectory, done, job, segment
@@ -149,8 +148,7 @@ def test_a_crash_is_not_counted_as_one_of_the_old_runs(patient: Patient) -> None
 
 def test_who_was_running_is_taken_over(patient: Patient) -> None:
     patient.damage()
-    words = array("Q", [1, 3, 0, 1]).tobytes()
-    (patient.old.path / SLOTS_NAME).write_bytes(words)
+    (patient.old.path / SLOTS_NAME).write_bytes(encode_slots(1, [3, 0, 1]))
     patient.repair()
     taken = read_slots(HastyFiles(), str(patient.new.path))
     assert taken == Interrupted(1, frozenset({1, 3}))
@@ -210,7 +208,7 @@ def test_a_file_that_the_disk_cannot_read_is_named_and_must_be_copied_first(
 
 def test_slots_that_the_disk_cannot_read_blame_nobody(patient: Patient) -> None:
     patient.damage()
-    (patient.old.path / SLOTS_NAME).write_bytes(array("Q", [1, 3]).tobytes())
+    (patient.old.path / SLOTS_NAME).write_bytes(encode_slots(1, [3]))
     patient.repair(FailingDisk(SLOTS_NAME, 0))
     assert read_slots(HastyFiles(), str(patient.new.path)).jobs == frozenset()
 

@@ -87,6 +87,72 @@ def test_records_go_on_in_the_next_segment_where_one_is_full(
     assert log.segment == reading.next_segment - 1 > 1
 
 
+def test_a_caller_writes_a_batch_by_one_call_if_there_is_no_map(
+    files: FaultyFiles, tmp_path: Path
+) -> None:
+    files.maps = False
+    log = active_segment(files, tmp_path, "write", segment_bytes=1 << 24)
+    batch = OpenBatch()
+    files.calls.clear()
+    for number in (1, 2):
+        batch.records = [job(number)]
+        assert log.copy(batch)
+        assert (batch.records, list(log.copied)) == ([], [job(number)])
+    assert files.calls == ["write", "write"]
+    assert (log.number, log.batches, log.unsynced_records) == (2, 2, 2)
+    log.abandon()  # as kill -9 leaves it
+    assert LogDirectory(tmp_path).read().records == [job(1), job(2)]
+
+
+@pytest.mark.parametrize("partial", [0, 1, 60])
+def test_a_batch_that_a_caller_cannot_write_is_the_logs_threads(
+    files: FaultyFiles, tmp_path: Path, partial: int
+) -> None:
+    files.maps = False
+    log = active_segment(files, tmp_path, "write", segment_bytes=1 << 24)
+    batch = OpenBatch()
+    batch.records = [job(1), job(2)]
+    files.fail("write", errno.ENOSPC, partial=partial)
+    assert not log.copy(batch)
+    assert (batch.records, log.number) == ([job(1), job(2)], 0)
+    assert not log.copy(batch)  # nor once more, before what is left has been cut off
+    with pytest.raises(OSError, match="No space"):
+        log.write([job(1)])  # shorter than what is left
+    files.heal()
+    log.write([job(1)])
+    batch.records = [job(3)]
+    assert log.copy(batch)
+    log.abandon()
+    reading = LogDirectory(tmp_path).read()
+    assert (reading.records, reading.torn) == ([job(1), job(3)], None)
+
+
+def test_what_an_interrupted_caller_has_written_is_there_once(
+    files: FaultyFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 1. The batch is written. 2. An exception comes, from a signal's handler, before the caller
+    # has noted that. 3. The batch is still open, and the log's thread writes it, with more.
+    files.maps = False
+    log = active_segment(files, tmp_path, "write", segment_bytes=1 << 24)
+    batch = OpenBatch()
+    batch.records = [job(1)]
+    write_now = files.write_now
+
+    def interrupted(fd: int, data: bytes, offset: int) -> int:
+        write_now(fd, data, offset)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "write_now", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            log.copy(batch)
+    assert (batch.records, log.number) == ([job(1)], 0)
+    assert not log.copy(batch)
+    log.write([job(1), job(2)])
+    log.abandon()
+    assert LogDirectory(tmp_path).read().records == [job(1), job(2)]
+
+
 def test_a_caller_does_not_copy_a_batch_that_takes_long_to_encode(
     files: FaultyFiles, tmp_path: Path
 ) -> None:

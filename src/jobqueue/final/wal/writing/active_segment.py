@@ -57,6 +57,7 @@ class ActiveSegment:
         self._monotonic = monotonic
         self._segment_bytes = options.segment_bytes
         self._mapped = options.durability != "async"  # which has large batches, and no hurry
+        self._map_log = options.map_log
         self.segment = options.segment
         """Number of the active segment."""
         self.sealed_bytes = options.bytes_before
@@ -87,13 +88,15 @@ class ActiveSegment:
         )
 
     def copy(self, batch: OpenBatch) -> bool:
-        """With the lock: copy the batch into the segment's map, if that needs no system call.
+        """With the lock: store the batch in the segment, if that hands over to no other thread.
 
-        Then the batch is empty again, and its records are in `copied`.
+        That is a copy into the segment's map, or one call that keeps the GIL. Then the batch is
+        empty again, and its records are in `copied`. If the call fails the batch is the log's
+        thread's, which cuts off what is left of it, tries again, and tells why it cannot.
         """
         appender = self._appender
         window = appender.window
-        if self._is_sealed or not window.is_memory or len(batch.records) > INLINE_RECORDS_MAX:
+        if self._is_sealed or appender.is_torn or len(batch.records) > INLINE_RECORDS_MAX:
             return False
         number = self.number + 1
         try:
@@ -102,16 +105,25 @@ class ActiveSegment:
             return False  # the log's thread sorts it out
         size = len(data)
         end = appender.position + size
-        place = window.place(appender.position, size)
-        if place is None or size > INLINE_BYTES_MAX or end > self._segment_bytes:
+        if size > INLINE_BYTES_MAX or end > self._segment_bytes:
             return False
-        memory, start = place
-        stop = start + size
         count = len(batch.records)
         empty: list[Record] = []
-        # No call from here on. So an asynchronous exception finds the batch in the log, with all
-        # that tells of it, or not there, and nothing between.
-        memory[start:stop] = data
+        if window.is_memory:
+            place = window.place(appender.position, size)
+            if place is None:
+                return False
+            memory, start = place
+            stop = start + size
+            # No call from here on. So an asynchronous exception finds the batch in the log, with
+            # all that tells of it, or not there, and nothing between.
+            memory[start:stop] = data
+        else:
+            appender.is_torn = True  # until it is known that all of the batch is there
+            if not window.store_now(appender.position, data):
+                return False
+            # No call from here on, likewise.
+            appender.is_torn = False
         appender.position = end
         self.number = number
         self.batches += 1
@@ -209,7 +221,13 @@ class ActiveSegment:
 
     def _start(self, segment: int) -> Appender:
         header = encode_header(segment, self.number + 1)
-        return open_appender(self._files, self._path_of(segment), header, self._mapped)
+        return open_appender(
+            self._files,
+            self._path_of(segment),
+            header,
+            mapped=self._mapped,
+            map_log=self._map_log,
+        )
 
     def _path_of(self, segment: int) -> str:
         return path_in(self._directory, segment_name(segment))

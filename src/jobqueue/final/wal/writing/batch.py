@@ -132,6 +132,7 @@ class LogOptions:
         bytes_before: size of the files that are there already.
         files_before: how many they are.
         status_retention: how many finished jobs compaction keeps.
+        map_log: as in `Config`.
     """
 
     durability: Literal["async", "write", "fsync"]
@@ -142,6 +143,7 @@ class LogOptions:
     bytes_before: int
     files_before: int
     status_retention: int
+    map_log: bool | None = None
 
 
 def _unencodable(error: Exception) -> LogWriteError:

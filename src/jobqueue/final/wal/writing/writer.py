@@ -1,11 +1,12 @@
 """Group commit: records gather in the open batch, and one write carries them all.
 
 A record is added under the same lock that guards the change it tells of. So the log's order is the
-order of the changes. If the segment is a shared map, a caller's thread then copies the batch into
-it by itself: no system call, so nothing to wait for. Under "fsync" a caller leads if no other
-thread is at it: it copies the open batch and fsyncs it on its own thread. That saves two hand-overs
-between threads. Everything else (writes, most fsyncs, sealing, reserving room) is done by one
-thread, which never sees a signal.
+order of the changes. A caller's thread then stores the batch in the segment by itself: by a copy
+into a map, or by one call that keeps the GIL, so that no other thread is handed over to and there
+is nothing to wait for. If that fails the log's thread tries again. Under "fsync" a caller leads if
+no other thread is at it: it stores the open batch and fsyncs it on its own thread. That saves two
+hand-overs between threads. Everything else (writes of large batches, most fsyncs, sealing,
+reserving room) is done by one thread, which never sees a signal.
 
 Guarantees: the owner is told of records once they have reached the level of durability. A caller
 that is interrupted anywhere loses nothing: what it left in the open batch, or did not tell of, is
