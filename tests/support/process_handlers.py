@@ -423,3 +423,7 @@ def terminate_own_child(payload: bytes) -> int:
 
 def wait_for_ever(payload: bytes) -> None:
     threading.Event().wait()
+
+
+def return_generator(payload: bytes) -> object:
+    return (byte for byte in payload)

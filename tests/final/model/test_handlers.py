@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
+import gc
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
 
-from jobqueue.final import Job, JobContext, Priority, Status, UnknownHandlerError
+from jobqueue.final import Job, JobContext, JobHandle, Priority, Status, UnknownHandlerError
 from jobqueue.final.testing import ManualClock
 from tests.support.handlers import in_thread
+from tests.support.process_handlers import return_generator
 from tests.support.queues import Store, every_store
 from tests.support.records import Records
 from tests.support.waiting import PATIENCE
@@ -127,12 +131,124 @@ def test_handler_of_any_other_form_is_refused_by_the_constructor(memory: Store, 
         memory.open().enqueue_with_handler(Job(), WRONG[form])
 
 
-def test_coroutine_function_is_refused(memory: Store) -> None:
-    async def handle(payload: bytes) -> None:
-        pass
+# ── functions whose call does nothing ────────────────────────────────────────────────────────
 
-    with pytest.raises(TypeError, match="coroutine"):
-        memory.open(handle)
+
+async def fetch(payload: bytes) -> None:
+    raise AssertionError("it is never run")
+
+
+def steps(payload: bytes) -> Iterator[None]:
+    raise AssertionError("it is never run")
+    yield
+
+
+async def astream(payload: bytes) -> AsyncIterator[None]:
+    raise AssertionError("it is never run")
+    yield
+
+
+class Fetcher:
+    async def __call__(self, payload: bytes) -> None:
+        raise AssertionError("it is never run")
+
+    async def fetch(self, payload: bytes) -> None:
+        raise AssertionError("it is never run")
+
+    def plain(self, payload: bytes) -> str:
+        return "done"
+
+
+@functools.wraps(fetch)
+def traced(payload: bytes) -> object:
+    return fetch(payload)
+
+
+@contextlib.contextmanager
+def managed(payload: bytes) -> Iterator[None]:
+    raise AssertionError("it is never run")
+    yield
+
+
+UNDONE: dict[str, Callable[..., object]] = {
+    "coroutine function": fetch,
+    "generator function": steps,
+    "async generator function": astream,
+    "object": Fetcher(),
+    "bound method": Fetcher().fetch,
+    "partial": functools.partial(fetch),
+    "partial of an object": functools.partial(functools.partial(Fetcher())),
+    "decorated": traced,
+    "context manager": managed,
+}
+
+
+@pytest.mark.parametrize("form", UNDONE)
+def test_a_function_whose_call_does_nothing_is_refused(memory: Store, form: str) -> None:
+    """Fault 62 of docs/reliability.md."""
+    jq = memory.open()
+    with pytest.raises(TypeError, match=r"is a (coroutine|generator) function"):
+        jq.register("name", UNDONE[form])
+    with pytest.raises(TypeError):
+        memory.open(UNDONE[form])
+
+
+def test_a_plain_function_around_a_coroutine_function_that_runs_it_is_right(
+    memory: Store,
+) -> None:
+    async def answer(payload: bytes) -> str:
+        return payload.decode()
+
+    @functools.wraps(answer)
+    def run(payload: bytes) -> str:
+        return asyncio.run(answer(payload))
+
+    assert memory.open(run).enqueue(Job(b"abc")).result(PATIENCE) == "abc"
+
+
+@pytest.mark.filterwarnings("error")  # a coroutine that was never awaited
+@pytest.mark.parametrize("call", [fetch, steps, astream], ids=lambda call: call.__name__)
+def test_a_handler_that_returns_what_would_do_the_work_has_failed(
+    memory: Store, call: Callable[[bytes], object]
+) -> None:
+    """Fault 62 of docs/reliability.md."""
+    jq = memory.open(lambda payload: call(payload + b"y"), max_retries=0)
+    handle = jq.enqueue(Job(b"x"))
+    with pytest.raises(TypeError, match=r"returned a \w+, so its work was not done"):
+        handle.result(PATIENCE)
+    gc.collect()
+
+
+def test_a_handler_that_returns_any_other_awaitable_has_failed(memory: Store) -> None:
+    class Later:
+        def __await__(self) -> Iterator[None]:
+            yield
+
+    jq = memory.open(lambda payload: Later(), max_retries=0)
+    with pytest.raises(TypeError, match="Later"):
+        jq.enqueue(Job()).result(PATIENCE)
+
+
+def test_a_handler_may_return_the_handle_of_another_job(memory: Store) -> None:
+    jq = memory.open(handlers={"a": lambda payload: jq.enqueue(Job(handler="b")), "b": len})
+    other = jq.enqueue(Job(handler="a")).result(PATIENCE)
+    assert isinstance(other, JobHandle)
+    assert other.result(PATIENCE) == 0
+
+
+@pytest.mark.slow
+def test_a_handler_in_a_process_that_returns_a_generator_has_failed(memory: Store) -> None:
+    jq = memory.open(return_generator, executor="process", num_workers=1, max_retries=0)
+    with pytest.raises(TypeError, match="returned a generator"):
+        jq.enqueue(Job()).result(PATIENCE)
+
+
+def test_a_method_in_the_body_of_a_class_is_refused_with_what_to_write(memory: Store) -> None:
+    jq = memory.open()
+    with pytest.raises(TypeError, match=r"Fetcher\(\)\.plain"):
+        jq.register("name", Fetcher.plain)
+    jq.register("name", Fetcher().plain)
+    assert jq.enqueue(Job(handler="name")).result(PATIENCE) == "done"
 
 
 @pytest.mark.parametrize("what", ["send", 3, b"", ()])

@@ -6,6 +6,7 @@ import inspect
 import sys
 from typing import TYPE_CHECKING
 
+from .callables import refuse_undone_function
 from .policy import NO_POLICY, Policy
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ class Handler:
 
     Args:
         function: `fn(payload)` or `fn(payload, context)`.
+        coroutines: whether what runs its attempts awaits what a coroutine function returns.
 
     Attributes:
         wants_context: whether the function takes the context.
@@ -31,14 +33,15 @@ class Handler:
         policy: what it was registered with besides.
 
     Raises:
-        TypeError: it cannot be called in either form.
+        TypeError: it cannot be called in either form, or a call of it would not do its work.
     """
 
     __slots__ = ("by_keyword", "function", "is_equipped", "policy", "wants_context")
 
-    def __init__(self, function: Callable[..., object]) -> None:
+    def __init__(self, function: Callable[..., object], *, coroutines: bool = False) -> None:
         if not callable(function):
             raise TypeError(f"a handler must be callable, not {function!r}")
+        refuse_undone_function(function, name_of(function), coroutines=coroutines)
         self.function = function
         self.wants_context, self.by_keyword = _form(function)
         self.is_equipped = self.wants_context
@@ -86,11 +89,6 @@ class HandlerWithin(Handler):
 
 def _form(function: Callable[..., object]) -> tuple[bool, bool]:
     """Whether the function takes the context, and whether by keyword."""
-    if inspect.iscoroutinefunction(function):
-        raise TypeError(
-            f"handler {name_of(function)} is a coroutine function, which a worker thread does not "
-            f"await; register a plain function, for example one that calls asyncio.run"
-        )
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (ValueError, TypeError):  # a built-in without a readable signature

@@ -26,8 +26,9 @@ from ..middleware import Layers, wrapped
 from ..model.asked import asked_of
 from ..model.context import RUNNING, JobContext, StopRequest
 from ..model.frozen_dict import FrozenDict
-from ..model.handlers import Handler, HandlerWithin
+from ..model.handlers import Handler, HandlerWithin, name_of
 from ..model.job import Job
+from ..model.undone import DONE, refuse_undone
 from ..runtime.parking import Parker
 from ..runtime.reporting import begun_in_handler, describe
 from . import wire
@@ -166,6 +167,8 @@ class _Server:
             else:
                 assignment = pickle.loads(body)
                 result = Context().run(self._run_with_context, self._handlers[number], assignment)
+            if type(result) not in DONE:
+                refuse_undone(result, name_of(self._handlers[number].function))
         except BaseException as error:  # noqa: BLE001  # whatever a handler may raise
             return wire.RAISED, _pack(error)
         if result is None:

@@ -20,6 +20,8 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Protocol, cast
 
 from ..model.context import RUNNING, JobContext, StopRequest, runs_attempts
+from ..model.handlers import name_of
+from ..model.undone import DONE, refuse_undone
 from ..runtime.mutex import WORKER, acquire_in_turn, release_if_owned
 from ..runtime.reporting import begun_in_handler
 from ..timing.timer import tick_after
@@ -109,6 +111,8 @@ class Worker:
                     result = context.run(handler.function, handle._job._payload)
                 else:
                     result = context.run(self._call_equipped, handle, handle._stop, handler)
+                if type(result) not in DONE:
+                    refuse_undone(result, name_of(handler.function))
                 done = handle
             except BaseException as error:  # noqa: BLE001  # whatever a handler may raise
                 outcomes.raised(seat, handle, begun_in_handler(error))

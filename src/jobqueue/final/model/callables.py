@@ -1,0 +1,79 @@
+"""Functions whose call does not do their work: they are refused as handlers.
+
+A coroutine function, a generator function and the like only return something that would do the
+work. As handlers they would complete each job and do nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from types import FunctionType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_RUNS = frozenset({"run", "run_until_complete", "run_coroutine_threadsafe", "create_task", "send"})
+"""What a function names that runs a coroutine by itself, or goes through a generator."""
+
+
+def refuse_undone_function(
+    function: Callable[..., object], name: str, *, coroutines: bool = False
+) -> None:
+    """Raises `TypeError` if a call of this function would not do its work.
+
+    Args:
+        name: what to call it.
+        coroutines: whether what calls it awaits coroutines, so that coroutine functions are right.
+    """
+    for each in _within(function):
+        if inspect.iscoroutinefunction(each):
+            if not coroutines:
+                raise TypeError(
+                    f"handler {name} is a coroutine function, which neither a worker thread nor a "
+                    f"process awaits; use Config(executor='asyncio'), or register a plain "
+                    f"function, for example one that calls asyncio.run"
+                )
+        elif inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each):
+            raise TypeError(
+                f"handler {name} is a generator function, of which a call does nothing; register a "
+                f"plain function, without yield. (If it is one that goes through a generator: "
+                f"delete its __wrapped__)"
+            )
+    if _is_method_of_class(function):
+        kind, _, method = name.rpartition(".")
+        raise TypeError(
+            f"handler {name} is a method in a class, and there is no object to call it on; "
+            f"register that of an object, as {kind}().{method}, or a function"
+        )
+
+
+def _within(function: object) -> list[object]:
+    """The function, and what it calls: within a `partial`, an object, a decorator's function."""
+    found: list[object] = []
+    while function is not None and not any(each is function for each in found):
+        found.append(function)
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif inspect.ismethod(function):
+            function = function.__func__
+        elif isinstance(function, FunctionType):
+            runs = _RUNS.intersection(function.__code__.co_names)
+            function = None if runs else getattr(function, "__wrapped__", None)
+        elif isinstance(function, type) or inspect.isbuiltin(function):
+            function = None
+        else:
+            function = getattr(type(function), "__call__", None)  # noqa: B004  # what it is, not if
+            if not isinstance(function, FunctionType):
+                function = None
+    return found
+
+
+def _is_method_of_class(function: object) -> bool:
+    """Whether it is a plain function that stands in the body of a class and takes its object."""
+    if not isinstance(function, FunctionType):
+        return False
+    holder = function.__qualname__.rpartition(".")[0]
+    names = function.__code__.co_varnames[: function.__code__.co_argcount]
+    return bool(holder) and not holder.endswith("<locals>") and names[:1] == ("self",)
