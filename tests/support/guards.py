@@ -74,6 +74,7 @@ NOTICED_BY = {
     "a compaction that freed little is made again only when the log has doubled": (
         "tests/final/life/test_compaction.py",
     ),
+    "a start that fails leaves no segment": ("tests/final/life/test_refusals.py",),
     "a later format is no damage": ("tests/final/life/test_refusals.py",),
     "a directory is refused before anything is changed": ("tests/final/life/test_refusals.py",),
     "a forked child lets go of the lock": ("tests/crash/test_fork.py",),

@@ -5,6 +5,8 @@ Fault 36 of docs/reliability.md.
 
 from __future__ import annotations
 
+import errno
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from zlib import crc32
@@ -12,6 +14,8 @@ from zlib import crc32
 import pytest
 
 from jobqueue.final import Config, Job, JobQueue, LogCorruptError, LogVersionError
+from jobqueue.final.life import wiring
+from jobqueue.final.timing.timer import Timer
 from jobqueue.final.wal.format.codec import encode_batch, encode_header
 from jobqueue.final.wal.format.record import NUMBER_MAX, Crashed
 from jobqueue.final.wal.names import (
@@ -21,6 +25,8 @@ from jobqueue.final.wal.names import (
     snapshot_name,
 )
 from jobqueue.final.wal.slots import SLOTS_NAME
+from jobqueue.final.wal.writing.writer import LogWriter
+from jobqueue.final.workers.pool import WorkerPool
 from tests.support.commands import Command
 from tests.support.logs import Image, LogDirectory, done, job, segment, snapshot
 
@@ -288,3 +294,58 @@ def test_a_last_segment_of_nothing_but_nuls_was_never_begun(
     assert command("verify", "--json").object["verdict"] == "sound"
     with JobQueue(Config(persist_path=log.path), handler=len, start=False) as jq:
         assert jq.metrics().queued == 4
+
+
+# ── starts that fail after the log was read ──────────────────────────────────────────────────
+
+
+def no_thread(_thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def full(*_arguments: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "failing"),
+    [
+        (wiring, "Slots", full),
+        (Timer, "start", no_thread),
+        (LogWriter, "start", no_thread),
+        (WorkerPool, "start", no_thread),
+    ],
+    ids=["slots", "timer", "log", "workers"],
+)
+def test_starts_that_fail_leave_no_segment_each(
+    log: LogDirectory,
+    monkeypatch: pytest.MonkeyPatch,
+    owner: object,
+    name: str,
+    failing: Callable[..., None],
+) -> None:
+    """Fault 36 of docs/reliability.md."""
+    before = sorted(path.name for path in log.path.glob("*.jsonl"))
+    for _ in range(3):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, failing)
+            with pytest.raises((OSError, RuntimeError)):
+                JobQueue(Config(persist_path=log.path), handlers={"none": len})
+        assert sorted(path.name for path in log.path.glob("*.jsonl")) == before
+
+    with JobQueue(Config(persist_path=log.path), handler=len, start=False) as jq:
+        jq.enqueue(Job(id="new"))
+        assert jq.metrics().queued == 5
+    with JobQueue(Config(persist_path=log.path), handler=len, start=False) as jq:
+        assert jq.metrics().queued == 5
+
+
+def test_the_first_start_of_all_that_fails_leaves_no_segment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(wiring, "Slots", full)
+        with pytest.raises(OSError, match="No space"):
+            JobQueue(Config(persist_path=tmp_path / "new"), handler=len)
+    assert not list((tmp_path / "new").glob("*.jsonl"))
+    JobQueue(Config(persist_path=tmp_path / "new"), handler=len).close()

@@ -141,6 +141,11 @@ class Lifecycle:
                 raise again(self._loss)
             return self._report or self._provisional_report()
 
+    def undo_start(self) -> None:
+        """Have the log left as it was, if nothing has been written; before `close_aside`."""
+        if self._placement.journal is not None:
+            self._placement.journal.writer.is_start_undone = True
+
     def close_aside(self, timeout: float | None, *, drain: bool | None) -> None:
         """Close as `close` does, if no caller is there to be told of a loss; a log record has."""
         with suppress(LogWriteError):

@@ -166,6 +166,8 @@ def closed_on_error(life: Lifecycle) -> Iterator[None]:
     try:
         yield
     except BaseException:
+        # guard: a start that fails leaves no segment
+        life.undo_start()
         life.close_aside(0.0, drain=False)
         raise
 

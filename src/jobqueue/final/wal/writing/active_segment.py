@@ -261,6 +261,13 @@ class ActiveSegment:
         """Write down how far the log goes; after `finish`."""
         write_closed(self._files, self._directory, self.segment, self.number)
 
+    def discard(self) -> None:
+        """Close the active segment, in which there are no batches, and remove it."""
+        self._appender.abandon()
+        with contextlib.suppress(OSError):  # then it stays, and does no harm
+            self._files.unlink(self._path_of(self.segment))
+            self._files.sync_directory(self._directory)
+
     def abandon(self) -> None:
         """Close the active segment as it is. Nothing may follow."""
         self._appender.abandon()

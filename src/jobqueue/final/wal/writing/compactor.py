@@ -134,6 +134,11 @@ class Compactor:
         self._underestimate = max(0, result.bytes_after - needed)
         self._active.compacted(result.files, result.bytes_before, result.bytes_after)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a compaction was ever begun."""
+        return self._thread is not None
+
     def stop(self, timeout: float | None) -> bool:
         """Have it stop, without a change; returns whether it has."""
         self._stopped = True

@@ -106,6 +106,8 @@ class LogThread:
         self.refusal: LogWriteError | None = None
         """Why the last batch could not be written; the next one that can be clears it."""
         self._active = ActiveSegment(files, directory, options, lock, monotonic)
+        self.is_start_undone = False
+        """Set by a start that fails, before it closes the log: its segment need not stay."""
         self._compactor = Compactor(
             files, directory, options, self._active, needed=needed, report=report
         )
@@ -312,6 +314,17 @@ class LogThread:
             self._await_leader()
         if self.failure is None:
             self._look(self._monotonic())
+        untouched = not (self._active.batches or self._compactor.has_begun or self.failure)
+        if self.is_start_undone and untouched:
+            self._active.discard()
+        else:
+            self._close_segment()
+        self._compactor.stop(None)
+        self._on_ended()
+        with self._lock:
+            self._finish(self._end_of_all, None)
+
+    def _close_segment(self) -> None:
         try:
             if self.failure is None:
                 self._active.seal()
@@ -325,10 +338,6 @@ class LogThread:
             self._break(as_write_error(error, self._directory), None)
         if self.failure is None:
             self._active.write_closed()
-        self._compactor.stop(None)
-        self._on_ended()
-        with self._lock:
-            self._finish(self._end_of_all, None)
 
     def _await_leader(self) -> None:
         """With the lock: wait for a caller that leads, if the thread dies beside it."""
