@@ -385,9 +385,16 @@ def wheel_of(timer: Timer) -> TimerWheel[object]:
     return timer._wheel
 
 
-def changes_of(timer: Timer) -> deque[tuple[int, object, bool]]:
+def changes_of(timer: Timer) -> deque[tuple[int, object, bool, float | None]]:
     """What is to be sorted in or taken out."""
     return timer._changes
+
+
+def boot_seconds() -> Seam:
+    """The clock that goes on while the system sleeps."""
+    from jobqueue.final.runtime import clock
+
+    return clock, "_boot_seconds"
 
 
 def held(timer: Timer) -> AbstractContextManager[Any]:

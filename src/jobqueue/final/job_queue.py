@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from .errors import LogWriteError
 from .exact import check_seconds
 from .life.process_hooks import watch
-from .life.wiring import assemble, checked_config, closed_on_error, make_processes, make_registry
+from .life.wiring import (
+    assemble,
+    checked_clock,
+    checked_config,
+    closed_on_error,
+    make_processes,
+    make_registry,
+)
 from .middleware import Layers
 from .model.checks import check_text
 from .model.handle import JobHandle
 from .model.handlers import importable_name, own_name
 from .model.policy import checked_policy
-from .runtime.clock import SystemClock
 from .steering import Steering
 
 if TYPE_CHECKING:
@@ -69,7 +75,7 @@ class JobQueue(Steering):
         clock: Clock | None = None,
         middleware: Iterable[Middleware | Callable[[], Middleware]] = (),
     ) -> None:
-        clock = SystemClock() if clock is None else clock
+        clock = checked_clock(clock)
         config = checked_config(config, clock)
         layers = Layers(middleware)
         processes = make_processes(config, layers)
@@ -262,7 +268,8 @@ class JobQueue(Steering):
         Args:
             job: the job; its id must be new to the queue.
             timeout: seconds to wait for room; `None` waits for ever.
-            delay: run it no earlier than so many seconds from now. A delayed job takes no room.
+            delay: run it no earlier than so many seconds from now. A delayed job takes no room. If
+                it is more than a minute, time that the system sleeps counts too.
             cancel: gives up waiting for room when set, within 50 ms.
 
         Raises:

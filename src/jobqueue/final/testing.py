@@ -11,10 +11,11 @@ with JobQueue(Config(base_delay=30, jitter=0), handler=flaky, clock=clock) as jq
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import TYPE_CHECKING
 
-from .exact import check_seconds
+from .exact import check_seconds, real_number
 from .runtime.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class ManualClock:
         self._lock = threading.Lock()  # guards the two below; held for no call
         self._elapsed_seconds = 0.0
         self._subscribers: list[Callable[[], None]] = []
-        self._start = SystemClock.time() if start is None else float(start)
+        self._start = SystemClock.time() if start is None else _finite(start)
 
     def monotonic(self) -> float:
         """Seconds by which the clock has been advanced."""
@@ -79,3 +80,10 @@ class ManualClock:
                     self._subscribers.remove(on_advance)
 
         return unsubscribe
+
+
+def _finite(start: float) -> float:
+    seconds = real_number(start)
+    if seconds is None or not math.isfinite(seconds):
+        raise ValueError(f"start must be a finite Unix time, not {start!r}")
+    return seconds

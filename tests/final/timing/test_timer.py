@@ -407,3 +407,98 @@ def test_sums_of_whole_ticks_are_whole_ticks(parts: list[int]) -> None:
 @pytest.mark.parametrize("seconds", [1e300, math.inf, 2.0**60])
 def test_a_time_beyond_all_clocks_is_some_tick(seconds: float) -> None:
     assert tick_before(seconds) == tick_after(seconds) == 2**52 * TICKS_PER_SECOND
+
+
+# ── long delays, and systems that sleep ──────────────────────────────────────────────────────
+
+
+class WallClock(ManualClock):
+    """A clock whose wall time is also moved by itself, as by a sleep or by hand."""
+
+    def __init__(self) -> None:
+        super().__init__(start=1e9)
+        self.offset = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.offset
+
+
+@pytest.fixture
+def walled() -> Iterator[Rig]:
+    rig = Rig(WallClock())
+    rig.timer.start()
+    yield rig
+    rig.stop()
+
+
+def _step(rig: Rig, wall: float, monotonic: float = 0.0) -> list[object]:
+    assert isinstance(rig.clock, WallClock)
+    rig.clock.offset += wall
+    rig.clock.advance(monotonic)
+    return rig.so_far()
+
+
+def _long(rig: Rig, item: object, seconds: float, *, by_wall: bool = True) -> int:
+    tick = tick_after(rig.clock.monotonic() + seconds)
+    rig.timer.schedule_through_sleep(item, tick, by_wall=by_wall)
+    return tick
+
+
+def test_a_long_delay_is_not_late_by_the_time_that_the_system_slept(walled: Rig) -> None:
+    _long(walled, "job", 2 * HOUR)
+    assert _step(walled, wall=HOUR) == []
+    assert _step(walled, wall=HOUR - 1) == []
+    assert _step(walled, wall=0, monotonic=1) == ["job"]
+
+
+def test_a_long_delay_is_due_at_once_after_a_longer_sleep(walled: Rig) -> None:
+    _long(walled, "job", HOUR)
+    assert _step(walled, wall=8 * HOUR) == ["job"]
+    assert _step(walled, wall=0, monotonic=2 * HOUR) == []
+
+
+def test_a_step_back_makes_a_long_delay_neither_early_nor_late(walled: Rig) -> None:
+    _long(walled, "before", HOUR)
+    assert _step(walled, wall=-24 * HOUR) == []
+    _long(walled, "after", HOUR)
+    assert _step(walled, wall=0, monotonic=HOUR - 1) == []
+    assert _step(walled, wall=0, monotonic=1) == ["before", "after"]
+
+
+def test_a_step_forward_and_back_leaves_a_long_delay_as_it_was(walled: Rig) -> None:
+    _long(walled, "job", 2 * HOUR)
+    assert _step(walled, wall=HOUR) == []
+    assert _step(walled, wall=-HOUR, monotonic=HOUR) == []
+    assert _step(walled, wall=0, monotonic=HOUR) == ["job"]
+
+
+def test_a_long_delay_that_was_moved_can_be_removed(walled: Rig) -> None:
+    tick = _long(walled, "job", 2 * HOUR)
+    assert _step(walled, wall=HOUR) == []
+    walled.timer.remove("job", tick)
+    assert _step(walled, wall=HOUR, monotonic=2 * HOUR) == []
+    assert len(insides.wheel_of(walled.timer)) == 0
+
+
+@pytest.mark.parametrize("wall", [-24 * HOUR, 24 * HOUR])
+def test_what_does_not_go_by_the_wall_clock_is_not_disturbed_by_it(
+    walled: Rig, wall: float
+) -> None:
+    walled.schedule("timeout", HOUR)
+    _long(walled, "retry", HOUR, by_wall=False)
+    assert _step(walled, wall=wall) == []
+    assert _step(walled, wall=0, monotonic=HOUR) == ["timeout", "retry"]
+
+
+def test_on_the_systems_clock_that_of_its_boot_tells_how_long_it_slept(
+    real: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobqueue.final.timing.timer.LOOK_SECONDS", 0.01)
+    slept = [0.0]
+    monkeypatch.setattr(*insides.boot_seconds(), lambda: time.monotonic() + slept[0])
+    _long(real, "retry", HOUR, by_wall=False)
+    _long(real, "job", 2 * HOUR)
+    slept[0] = HOUR
+    assert real.next() == "retry"
+    slept[0] = 2 * HOUR
+    assert real.next() == "job"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from ..model.context import StopRequest
 from ..model.transitions import FINAL
 from ..runtime.reporting import describe
-from ..timing.timer import tick_after
+from ..timing.timer import LONG_SECONDS, tick_after
 from .counters import BusyMeter
 from .queue_state import State
 from .retrying import Retrying
@@ -198,7 +198,11 @@ class Outcomes:
         handle._stop = None
         handle._since = now
         handle._due_tick = tick_after(now + delay)
-        self.placement.timer.schedule(handle, handle._due_tick)
+        timer = self.placement.timer
+        if delay > LONG_SECONDS:
+            timer.schedule_through_sleep(handle, handle._due_tick, by_wall=False)
+        else:
+            timer.schedule(handle, handle._due_tick)
         if self.placement.journal is not None:
             wall = self._clock.time()
             self.placement.journal.retried(handle, failure, wall, wall + delay, delay)

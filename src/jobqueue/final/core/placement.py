@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from ..model.handle import ARRIVING, NOT_ARRIVED, JobHandle
 from ..model.transitions import Status
+from ..timing.timer import LONG_SECONDS, TICKS_PER_SECOND
 from ..wal.format.record import Enqueued, Requeued
 from .missing_handlers import MissingHandlers
 
@@ -95,7 +96,10 @@ class Placement:
         if handle._since == ARRIVING:  # it was broken off; the timer holds a job at most once
             self.timer.remove(handle, tick)
         handle._since = ARRIVING
-        self.timer.schedule(handle, tick)
+        if tick - now * TICKS_PER_SECOND > LONG_SECONDS * TICKS_PER_SECOND:
+            self.timer.schedule_through_sleep(handle, tick, by_wall=True)
+        else:
+            self.timer.schedule(handle, tick)
         handle._since = now
 
     def on_durable(

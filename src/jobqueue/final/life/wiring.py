@@ -31,7 +31,7 @@ from ..errors import ConfigError, JobQueueError, LogLockedError, LogWriteError
 from ..middleware import wrapped
 from ..model.checks import check_text
 from ..model.handlers import Handler, HandlerWithin
-from ..runtime.clock import Clock, SystemClock
+from ..runtime.clock import CheckedClock, Clock, SystemClock
 from ..runtime.mutex import make_mutex, rlock_of
 from ..runtime.parking import Parker
 from ..runtime.reporting import Reporter
@@ -259,6 +259,17 @@ def _timer_died(error: BaseException) -> JobQueueError:
     fault = JobQueueError(f"the timer thread died: {type(error).__name__}: {error}")
     fault.__cause__ = error
     return fault
+
+
+def checked_clock(clock: Clock | None) -> Clock:
+    """The clock to use: the system's, or one whose readings are finite numbers.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if clock is None:
+        return SystemClock()
+    return clock if type(clock) is SystemClock else CheckedClock(clock)
 
 
 def checked_config(config: Config | None, clock: Clock) -> Config:

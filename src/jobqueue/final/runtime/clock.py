@@ -1,13 +1,20 @@
 """The one place that reads time: monotonic for waiting, wall for records.
 
 Monotonic time drives delays, backoff and timeouts, so that a wall clock that jumps disturbs
-none of them. Wall time is only written down: in the log and in what `info` shows.
+none of them. Wall time is written down: in the log and in what `info` shows.
+
+While the system sleeps (suspend), monotonic time stands still. A long delay is not to be late by
+that, so it also goes by a clock that does not stand still; see `sleep_meter`.
 """
 
 from __future__ import annotations
 
+import math
+import sys
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from ..exact import real_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +58,79 @@ class SystemClock:
         """Nothing to subscribe to: this clock moves by itself."""
         del on_advance
         return _nothing
+
+
+class CheckedClock:
+    """A clock of the user's, each reading of which is checked. Thread-safe if that one is.
+
+    Raises:
+        ValueError: a reading is no finite number; at its first use already, which is in here.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.manual = bool(clock.manual)
+        self.subscribe = clock.subscribe
+        self.monotonic()
+        self.time()
+
+    def monotonic(self) -> float:
+        """See `Clock`."""
+        return _checked("monotonic", self._clock.monotonic())
+
+    def time(self) -> float:
+        """See `Clock`."""
+        return _checked("time", self._clock.time())
+
+
+def _checked(name: str, reading: object) -> float:
+    seconds = real_number(reading)
+    # guard: a clock's reading is a finite number
+    #   without: if seconds is None:
+    if seconds is None or not math.isfinite(seconds):
+        raise ValueError(
+            f"the clock that the queue was given cannot be used: {name}() returned {reading!r}, "
+            f"not a finite number of seconds"
+        )
+    return seconds
+
+
+class SleepMeter(NamedTuple):
+    """How far a clock is ahead of monotonic time that goes on while the system sleeps.
+
+    Attributes:
+        ahead: in seconds; it grows by the time that the system sleeps.
+        is_exact: whether nothing else changes it. If not, it is the wall clock: a step forward
+            looks like a sleep.
+    """
+
+    ahead: Callable[[], float]
+    is_exact: bool
+
+
+def sleep_meter(clock: Clock) -> SleepMeter:
+    """The meter that goes with a clock: the system's clock of its boot, if there is one."""
+    if type(clock) is SystemClock and _BOOT_CLOCK is not None:
+        return SleepMeter(lambda: _boot_seconds() - time.monotonic(), is_exact=True)
+    return SleepMeter(lambda: clock.time() - clock.monotonic(), is_exact=False)
+
+
+def _find_boot_clock() -> int | None:
+    # On macOS `time.monotonic` stands still in a sleep, and CLOCK_MONOTONIC does not.
+    name = "CLOCK_MONOTONIC" if sys.platform == "darwin" else "CLOCK_BOOTTIME"
+    number: int | None = getattr(time, name, None)
+    try:
+        return None if number is None or time.clock_gettime(number) < 0 else number
+    except OSError:  # the C library knows it, and this kernel does not
+        return None
+
+
+_BOOT_CLOCK = _find_boot_clock()
+
+
+def _boot_seconds() -> float:
+    assert _BOOT_CLOCK is not None  # its caller looks
+    return time.clock_gettime(_BOOT_CLOCK)
 
 
 def give_way() -> None:

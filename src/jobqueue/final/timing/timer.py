@@ -2,6 +2,12 @@
 
 Guarantees: nothing fires early, or later than the next tick (1 ms) plus what the machine needs to
 run a thread. `advance` of a manual clock returns when all that came due has been dealt with.
+
+A long delay also counts the time that the system sleeps, for which monotonic time stands still. So
+while such a delay is there, the thread looks every `LOOK_SECONDS` how far the clock that does not
+stand still is ahead of monotonic time. If that has grown since a job was scheduled, the job is due
+so much earlier. If it has shrunk, as by a step back of the wall clock, nothing is due earlier.
+
 Relies on: `fire`, which takes the queue's mutex; the lock order is timer, then mutex. Only the
 threads that run `expire` take the timer's lock, so a caller that is interrupted cannot harm the
 wheel. Callers only append to `_changes`, a deque, whose `append` and `popleft` are atomic.
@@ -15,6 +21,7 @@ from collections import deque
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+from ..runtime.clock import sleep_meter
 from ..runtime.parking import Parker
 from .timer_wheel import TimerWheel
 
@@ -26,6 +33,11 @@ if TYPE_CHECKING:
 TICKS_PER_SECOND = 1000
 CHANGES_MAX = 1024
 """How many changes pile up, about, before the thread is woken to apply them: they hold jobs."""
+LONG_SECONDS = 60.0
+"""What is longer than this is a long delay."""
+LOOK_SECONDS = 2.0
+"""How often the thread looks whether the system has slept, while there are long delays."""
+_SLEEP_SECONDS_MIN = 0.5  # what is less is not looked into
 _NEVER = float("inf")
 _ROUNDED_DIGITS = 6  # of a tick: sums of floats that should be whole ticks are
 _SECONDS_MAX = 2.0**52  # a hundred million years; a longer delay is this one
@@ -51,9 +63,17 @@ class Timer:
         self._clock = clock
         self._fire = fire
         self._failed = failed
-        self._lock = threading.Lock()  # guards the wheel; taken by the two threads of `fire` only
+        self._lock = (
+            threading.Lock()
+        )  # guards the wheel and `_long`; taken by the two threads of `fire` only
         self._wheel: TimerWheel[object] = TimerWheel(tick_before(clock.monotonic()))
-        self._changes: deque[tuple[int, object, bool]] = deque()  # to insert (True) or to remove
+        # To insert (True) or to remove. With what the meter showed, if it is a long delay.
+        self._changes: deque[tuple[int, object, bool, float | None]] = deque()
+        self._meter = sleep_meter(clock)
+        self._ahead = self._meter.ahead()  # what the long delays have been moved by
+        self._long: dict[
+            object, tuple[int, float, int]
+        ] = {}  # tick, ahead then; place in the wheel
         self._mailbox: SimpleQueue[Callable[[], object]] = SimpleQueue()
         # `put` of a SimpleQueue may interrupt itself, so a signal handler can use it too. No thread
         # waits in its `get`: before Python 3.13 a short timeout may be taken for none.
@@ -71,8 +91,20 @@ class Timer:
 
     def schedule(self, item: object, tick: int) -> None:
         """Have `item` fired at a tick, see `tick_after`."""
+        self._insert(tick, item, None)
+
+    def schedule_through_sleep(self, item: object, tick: int, *, by_wall: bool) -> None:
+        """Have `item` fired at a tick, or as much earlier as the system sleeps until then.
+
+        Args:
+            by_wall: whether the wall clock may tell of that, if nothing else does.
+        """
+        usable = by_wall or self._meter.is_exact
+        self._insert(tick, item, self._meter.ahead() if usable else None)
+
+    def _insert(self, tick: int, item: object, ahead: float | None) -> None:
         try:
-            self._changes.append((tick, item, True))
+            self._changes.append((tick, item, True, ahead))
         finally:
             if tick < self._asleep_until or len(self._changes) % CHANGES_MAX == 0:
                 try:
@@ -82,7 +114,7 @@ class Timer:
 
     def remove(self, item: object, tick: int) -> None:
         """Have `item` not fired, if it has not been yet."""
-        self._changes.append((tick, item, False))
+        self._changes.append((tick, item, False, None))
         if len(self._changes) % CHANGES_MAX == 0:
             self._parker.unpark()
 
@@ -119,7 +151,12 @@ class Timer:
         """Fire what is due."""
         with self._lock:
             self._apply_changes()
+            if self._long:
+                self._look_for_sleep()
             due = self._wheel.advance(tick_before(self._clock.monotonic()))
+            if self._long:
+                for item in due:
+                    self._long.pop(item, None)
             later = self._fire(due) if due and not self._stopped else None
         for function in later or ():
             function()
@@ -127,11 +164,30 @@ class Timer:
     def _apply_changes(self) -> None:
         changes = self._changes
         while changes:
-            tick, item, is_insertion = changes.popleft()
+            tick, item, is_insertion, ahead = changes.popleft()
             if is_insertion:
                 self._wheel.insert(tick, item)
+                if ahead is not None:
+                    self._long[item] = (tick, ahead, tick)
             else:
+                if item in self._long:
+                    _, _, tick = self._long.pop(item)
                 self._wheel.remove(tick, item)
+
+    def _look_for_sleep(self) -> None:
+        """If the system has slept, move the long delays by as much as they have slept through."""
+        ahead = self._meter.ahead()
+        if abs(ahead - self._ahead) < _SLEEP_SECONDS_MIN:
+            return
+        self._ahead = ahead
+        for item, (tick, then, place) in self._long.items():
+            # guard: a step back of the wall clock makes nothing due
+            #   without: slept = math.floor(abs(ahead - then) * TICKS_PER_SECOND)
+            slept = math.floor(max(0.0, ahead - then) * TICKS_PER_SECOND)
+            if tick - slept != place:
+                self._wheel.remove(place, item)
+                self._wheel.insert(tick - slept, item)
+                self._long[item] = (tick, then, tick - slept)
 
     def _run(self) -> None:
         try:
@@ -160,7 +216,8 @@ class Timer:
         if self._clock.manual:  # what is due already came while the thread was awake
             return 0.0 if tick <= tick_before(self._clock.monotonic()) else None
         self._asleep_until = tick
-        return tick / TICKS_PER_SECOND - self._clock.monotonic()
+        seconds = tick / TICKS_PER_SECOND - self._clock.monotonic()
+        return min(seconds, LOOK_SECONDS) if self._long else seconds
 
 
 def tick_after(seconds: float) -> int:
