@@ -113,6 +113,7 @@ def test_no_disk_kills_the_process(disk: Disk, faults: str, level: str) -> None:
     if "cannot" in lines:
         pytest.skip("this file system cannot be broken in this way")
     assert lines[-1] == "ends"
+    assert ("goes on" in lines) == faults.endswith("full")
 
 
 @pytest.mark.parametrize("map_log", [False, True])

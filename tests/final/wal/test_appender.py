@@ -211,6 +211,7 @@ def test_a_failure_to_finish_is_told_and_leaves_nothing_open(
     files: FaultyFiles, tmp_path: Path, mapped: bool
 ) -> None:
     appender = open_segment(files, tmp_path, mapped)
+    appender.window.store_now(appender.position, b"never acknowledged")
     files.fail("truncate", errno.EIO)
     with pytest.raises(OSError, match="Input/output"):
         appender.finish()
@@ -275,6 +276,42 @@ def test_a_full_disk_leaves_no_glue(files: FaultyFiles, tmp_path: Path, partial:
     append(appender, b"third\n")
     appender.finish()
     assert content(appender) == HEADER + b"first\nthird\n"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_part_that_a_full_disk_does_not_let_be_cut_off_is_cut_off_later(
+    files: FaultyFiles, tmp_path: Path, code: int
+) -> None:
+    appender = open_segment(files, tmp_path, mapped=False)
+    append(appender, b"first\n")
+    files.fail("write", errno.ENOSPC, partial=3)
+    files.fail("truncate", code, for_ever=True)
+    for _ in range(2):
+        with pytest.raises(OSError) as caught:
+            append(appender, b"second\n")
+        assert not isinstance(caught.value, LogWriteError)
+        assert appender.is_torn
+    files.heal()
+    append(appender, b"3\n")
+    appender.finish()
+    assert content(appender) == HEADER + b"first\n3\n"
+
+
+@pytest.mark.parametrize("now", [False, True])
+def test_a_write_that_left_nothing_needs_no_cut(
+    files: FaultyFiles, tmp_path: Path, now: bool
+) -> None:
+    appender = open_segment(files, tmp_path, mapped=False)
+    files.fail("truncate", errno.EIO, for_ever=True)
+    files.fail("write", errno.ENOSPC)
+    if now:
+        appender.is_torn = True
+        assert not appender.window.store_now(appender.position, b"batch\n")
+    with pytest.raises(OSError, match="No space"):
+        append(appender, b"batch\n")
+    append(appender, b"next\n")
+    appender.finish()
+    assert content(appender) == HEADER + b"next\n"
 
 
 def test_a_part_that_cannot_be_cut_off_is_the_end_of_the_segment(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from jobqueue.final import Config, Job, JobQueue, JobQueueError, LogWriteError
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from jobqueue.final.config import Durability
@@ -56,12 +57,25 @@ def main(mount: str, image: str, durability: str, faults: str, map_log: str = ""
             print("told", flush=True)
         except JobQueueError:
             break
+    if faults.endswith("full"):
+        os.unlink(Path(mount, "other"))
+        eventually(lambda: _goes_on(jq))
+        print("goes on", flush=True)
     try:
         jq.close(1)
     except LogWriteError:
         print("told by close", flush=True)
     print("ends", flush=True)
     os._exit(0)
+
+
+def _goes_on(jq: JobQueue) -> bool:
+    try:
+        jq.enqueue(Job(b"after"))
+        jq.flush()
+    except LogWriteError:
+        return False
+    return True
 
 
 def _break(fault: str, mount: Path, image: Path, log: Path) -> None:

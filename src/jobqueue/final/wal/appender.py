@@ -14,7 +14,7 @@ import errno
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import LogWriteError
-from .files import PAGE_BYTES, directory_of
+from .files import FULL, PAGE_BYTES, directory_of
 
 if TYPE_CHECKING:
     from .files import Files, Memory, Problem
@@ -79,7 +79,8 @@ class Window(Protocol):
         """Store `data`; if `place` has room for it, that is a copy in memory that cannot fail.
 
         Raises:
-            OSError: as `ENOSPC`; nothing of `data` is left in the file.
+            OSError: as `ENOSPC`; if something of `data` is left in the file, `cut_off` is to be
+                called before the next store.
             LogWriteError: some of `data` may be left and could not be cut off.
         """
         ...
@@ -88,7 +89,8 @@ class Window(Protocol):
         """Leave nothing in the file from `position` on, after a `store_now` that failed.
 
         Raises:
-            LogWriteError: that could not be done.
+            OSError: the disk is so full that it cannot be done now.
+            LogWriteError: it cannot be done.
         """
         ...
 
@@ -133,9 +135,15 @@ class PlainWindow:
 
     def cut_off(self, position: int, cause: OSError | None = None) -> None:
         """Cut the file, after a write that failed with `cause`, if that is known; see `Window`."""
+        # guard: nothing is cut off if nothing is left
+        if self._files.size(self._fd) <= position:
+            return  # full, XFS and btrfs refuse to cut even there
         try:
             self._files.truncate(self._fd, position)  # guard: truncation of a write that broke off
         except OSError as error:
+            # guard: a cut that a full disk refuses is made later
+            if error.errno in FULL:
+                raise
             raise LogWriteError(
                 error.errno,
                 "part of a batch could not be cut off after a failed write"
@@ -220,8 +228,8 @@ class Appender:
         position: length in bytes of what has been appended, header line included. A thread that
             copies into the window without `append` moves it on.
         window: how bytes get into the file.
-        is_torn: whether something may be left behind `position`, of a `store_now` that failed or
-            was interrupted.
+        is_torn: whether something may be left behind `position`, of a store that failed or was
+            interrupted.
     """
 
     def __init__(self, files: Files, path: str, fd: int, position: int, window: Window) -> None:
@@ -257,8 +265,9 @@ class Appender:
         if self.is_torn:
             # guard: what is left of a store that failed is cut off
             self.window.cut_off(self.position)
-            self.is_torn = False
+        self.is_torn = True
         self.window.store(self.position, data)
+        self.is_torn = False
         self.position += len(data)
 
     def sync(self) -> int:
@@ -279,7 +288,8 @@ class Appender:
         """Unmap the file, cut it to its length, fsync and close it. Nothing else may follow."""
         self.window.close()
         try:
-            self._files.truncate(self._fd, self.position)
+            if self._files.size(self._fd) > self.position:
+                self._files.truncate(self._fd, self.position)
             self._files.sync_or_raise(self._fd)
         finally:
             self._files.close(self._fd)
