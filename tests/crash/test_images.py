@@ -20,6 +20,8 @@ from unittest.mock import patch
 
 import pytest
 
+from jobqueue.final import Config, LogCorruptError
+from jobqueue.final.life.recovery import open_log
 from jobqueue.final.wal.format.codec import decode_crcs, encode_batch
 from jobqueue.final.wal.format.record import Record
 from jobqueue.final.wal.maintenance import snapshot as compact
@@ -33,7 +35,7 @@ from tests.support import insides
 from tests.support.crash_check import Revival
 from tests.support.crash_points import Point, points
 from tests.support.crash_runs import WAYS, CrashRun, Way, small_windows
-from tests.support.disk_tree import Event, Made, Renamed, Unlinked, Written
+from tests.support.disk_tree import Event, Made, Renamed, Tree, Unlinked, Written
 from tests.support.ledger import NOT_THERE
 from tests.support.recording_files import CHANGES, LOG, SYNCS, RandomFaults, RecordingFiles
 
@@ -194,6 +196,23 @@ def test_a_queue_that_is_opened_after_a_crash_runs_what_is_there_and_nothing_els
         assert not found.problems
         revival = Revival(point.remains, found, way.durability, maps=way.mapped)
         assert not revival.run(), f"{point.crash} after {point.at} events"
+
+
+@each_way
+@pytest.mark.parametrize("left", [None, b"", bytes(700)], ids=["nothing", "empty", "NULs"])
+def test_a_log_whose_end_is_lost_after_it_was_closed_is_refused(
+    way: Way, left: bytes | None
+) -> None:
+    """Fault 36 of docs/reliability.md: what a close leaves is enough to tell."""
+    whole = a_life(way).files.image()
+    last = max(path for path in whole if path.endswith(".jsonl"))
+    image = {path: data for path, data in whole.items() if path != last}
+    files = RecordingFiles(Tree(image if left is None else image | {last: left}), maps=False)
+    before = files.image()
+    with pytest.raises(LogCorruptError):
+        open_log(LOG, Config(), files)
+    unchanged = {path: data for path, data in files.image().items() if path != f"{LOG}/LOCK"}
+    assert unchanged == {path: data for path, data in before.items() if path != f"{LOG}/LOCK"}
 
 
 # ── faults of the disk, then crashes ─────────────────────────────────────────────────────────

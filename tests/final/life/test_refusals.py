@@ -13,22 +13,30 @@ from zlib import crc32
 
 import pytest
 
-from jobqueue.final import Config, Job, JobQueue, LogCorruptError, LogVersionError
+from jobqueue.final import Config, Job, JobQueue, LogCorruptError, LogVersionError, Status
 from jobqueue.final.life import wiring
 from jobqueue.final.timing.timer import Timer
 from jobqueue.final.wal.format.codec import encode_batch, encode_header
-from jobqueue.final.wal.format.record import NUMBER_MAX, Crashed
+from jobqueue.final.wal.format.record import (
+    COUNT_MAX,
+    NUMBER_MAX,
+    Crashed,
+    Enqueued,
+    Record,
+    Retried,
+)
 from jobqueue.final.wal.names import (
     FILE_NUMBER_MAX,
     LOCK_NAME,
     segment_name,
     snapshot_name,
 )
-from jobqueue.final.wal.slots import SLOTS_NAME
+from jobqueue.final.wal.slots import SLOTS_NAME, encode_slots
 from jobqueue.final.wal.writing.writer import LogWriter
 from jobqueue.final.workers.pool import WorkerPool
 from tests.support.commands import Command
 from tests.support.logs import Image, LogDirectory, done, job, segment, snapshot
+from tests.support.waiting import PATIENCE
 
 NULS = bytes(4096)
 FIRST = segment(3, 4, [[job(3)], [done(1)], []])
@@ -294,6 +302,40 @@ def test_a_last_segment_of_nothing_but_nuls_was_never_begun(
     assert command("verify", "--json").object["verdict"] == "sound"
     with JobQueue(Config(persist_path=log.path), handler=len, start=False) as jq:
         assert jq.metrics().queued == 4
+
+
+# ── counts at their bound ────────────────────────────────────────────────────────────────────
+
+AT_THE_BOUND: dict[str, list[Record]] = {
+    "crashes": [Enqueued(1, "old", 1, 1.0), Crashed(1, COUNT_MAX, COUNT_MAX)],
+    "retries": [
+        Enqueued(1, "old", 1, 1.0, max_retries=COUNT_MAX),
+        Retried(1, 1.0, 1.0, COUNT_MAX, 1.0, 0.0, "ValueError: no", ""),
+    ],
+    "retries but one": [
+        Enqueued(1, "old", 1, 1.0, max_retries=COUNT_MAX),
+        Retried(1, 1.0, 1.0, COUNT_MAX - 1, 1.0, 0.0, "ValueError: no", ""),
+    ],
+}
+
+
+@pytest.mark.parametrize("records", AT_THE_BOUND.values(), ids=AT_THE_BOUND)
+def test_what_is_counted_on_from_the_bound_can_be_read_again(
+    tmp_path: Path, records: list[Record]
+) -> None:
+    """Fault 36 of docs/reliability.md."""
+    log = LogDirectory(tmp_path)
+    log.put(segment(1, 1, [records]))
+    (tmp_path / SLOTS_NAME).write_bytes(encode_slots(1, [1]))
+
+    def fail(_payload: bytes) -> None:
+        raise ValueError("no")
+
+    config = Config(persist_path=tmp_path, base_delay=0, jitter=0)
+    for _ in range(3):
+        with JobQueue(config, handler=fail) as jq:
+            assert jq.join(PATIENCE)
+            assert jq.status("old") is Status.FAILED
 
 
 # ── starts that fail after the log was read ──────────────────────────────────────────────────
