@@ -139,7 +139,7 @@ def test_a_change_is_on_the_disk_before_it_is_said_to_be(
     assert segment_calls == [
         *("write", "sync", "sync_directory"),  # the header
         *("write", "sync"),  # the change
-        *("write", "truncate", "sync", "close"),  # that it is on the disk
+        *("write", "sync", "close"),  # that it is on the disk
         *("create", "write", "sync", "close", "sync_directory"),  # how far the log goes
     ]
 
