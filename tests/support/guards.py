@@ -134,6 +134,10 @@ NOTICED_BY = {
     "no job is begun before the callbacks of the one before have been called": (
         "tests/final/core/test_endings.py",
     ),
+    "an error is raised with the traceback that it had": (
+        "tests/final/core/test_hostile_errors.py",
+    ),
+    "a kept error holds nothing of its frames": ("tests/final/core/test_hostile_errors.py",),
     "a callback is kept only if there is an end to come": ("tests/final/core/test_endings.py",),
     "busy processes are killed by close": ("tests/final/processes/test_owner.py",),
     "no process is started after close": ("tests/final/processes/test_owner.py",),

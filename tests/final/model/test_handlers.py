@@ -185,7 +185,7 @@ UNDONE: dict[str, Callable[..., object]] = {
 
 @pytest.mark.parametrize("form", UNDONE)
 def test_a_function_whose_call_does_nothing_is_refused(memory: Store, form: str) -> None:
-    """Fault 62 of docs/reliability.md."""
+    """Fault 66 of docs/reliability.md."""
     jq = memory.open()
     with pytest.raises(TypeError, match=r"is a (coroutine|generator) function"):
         jq.register("name", UNDONE[form])
@@ -211,7 +211,7 @@ def test_a_plain_function_around_a_coroutine_function_that_runs_it_is_right(
 def test_a_handler_that_returns_what_would_do_the_work_has_failed(
     memory: Store, call: Callable[[bytes], object]
 ) -> None:
-    """Fault 62 of docs/reliability.md."""
+    """Fault 66 of docs/reliability.md."""
     jq = memory.open(lambda payload: call(payload + b"y"), max_retries=0)
     handle = jq.enqueue(Job(b"x"))
     with pytest.raises(TypeError, match=r"returned a \w+, so its work was not done"):

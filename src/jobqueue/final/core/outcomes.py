@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..model.context import StopRequest
 from ..model.transitions import FINAL
-from ..runtime.reporting import describe
+from ..runtime.reporting import clear_frames, describe
 from ..timing.timer import LONG_SECONDS, tick_after
 from .counters import BusyMeter
 from .queue_state import State
@@ -148,8 +148,18 @@ class Outcomes:
                 f"dead letter {evicted.job.id!r} was dropped: there are more than "
                 f"{self._config.max_dead_letters} (max_dead_letters)",
             )
-        if has_ended and handle._callbacks is not None:
-            self.tell(handle)
+        if has_ended:
+            self._let_go_of(error)
+            if handle._callbacks is not None:
+                self.tell(handle)
+
+    def _let_go_of(self, error: BaseException) -> None:
+        """A kept handle keeps the error, but not all that its frames hold, now that it is told."""
+        try:
+            clear_frames(error)  # guard: a kept error holds nothing of its frames
+        except BaseException as inner:  # noqa: BLE001  # a generator's, that was closed by it
+            message = "what the frames of an error held could not be let go of"
+            self.placement.reporter.report(logging.WARNING, message, inner)
 
     def rest(self, seat: Seat) -> None:
         """No attempt runs on this seat. With the mutex.

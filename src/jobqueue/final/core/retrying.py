@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..exact import check_seconds
 from ..model.asked import asked_of, leaves
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from ..model.handle import JobHandle
     from ..model.policy import Backing
     from ..runtime.reporting import Reporter
+
+
+_bases: Any = vars(type)["__mro__"]  # what C defines: a class of users may override the attribute
 
 
 class Retrying:
@@ -80,4 +83,5 @@ def _is(error: BaseException, types: tuple[type[BaseException], ...]) -> bool:
     try:
         return isinstance(error, types)
     except BaseException:  # noqa: BLE001  # its class, or theirs, answers with an error
-        return issubclass(type(error), types)
+        bases = _bases.__get__(type(error))
+        return any(base is each for base in bases for each in types)

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import DuplicateJobError, UnknownJobError
-from ..model.handle import NO_RESULT, JobHandle
+from ..model.handle import NO_RESULT, JobHandle, Raised
 from ..model.job import Job, JobInfo, Priority, info_of
 from ..model.progress import Told, progress_of
 from ..model.transitions import Event, Status, after
+from ..runtime.reporting import trace_of
 from ..wal.format.base import Struct
 from .counters import LaneMeter
 
@@ -177,7 +178,7 @@ class StatusMap:
         meter.failed += 1
         handle._failure = failure
         handle._status = _FAILED
-        handle._outcome = error
+        handle._outcome = Raised(error, trace_of(error))
         del self.live[handle._job._id]
         job = handle._job
         self.bury(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, Protocol, cast
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, cast
 
 from ..errors import JobCancelledError, JobQueueError
 from .progress import progress_of
@@ -10,6 +10,7 @@ from .transitions import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
 
     from typing_extensions import TypeVar
 
@@ -26,6 +27,13 @@ else:  # the default is for type checkers only
     from typing import TypeVar
 
     R_co = TypeVar("R_co", covariant=True)
+
+
+class Raised(NamedTuple):
+    """What a handler raised last, and its traceback then: each `raise` adds to an error's own."""
+
+    error: BaseException
+    trace: TracebackType | None
 
 
 class HandleOwner(Protocol):
@@ -103,7 +111,7 @@ class JobHandle(Generic[R_co]):
         self._callbacks: list[Callable[[JobHandle], object]] | None = None
         """What is to be called, without the mutex, when it has ended, or the queue has."""
         self._outcome: object = None
-        """What the handler returned, or the exception that it raised last."""
+        """What the handler returned, or what it `Raised` last."""
 
     @property
     def id(self) -> str:
@@ -160,8 +168,10 @@ class JobHandle(Generic[R_co]):
         status, outcome = finished._status, finished._outcome
         if status is Status.CANCELLED:
             raise JobCancelledError(f"job {self.id!r} was cancelled")
-        if status is Status.FAILED and isinstance(outcome, BaseException):
-            raise outcome
+        if status is Status.FAILED and type(outcome) is Raised:
+            # guard: an error is raised with the traceback that it had
+            #   without: raise outcome.error
+            raise BaseException.with_traceback(outcome.error, outcome.trace)
         if status is Status.COMPLETED and outcome is not NO_RESULT:
             return cast("R_co", outcome)
         raise self._owner._missing_result(finished)

@@ -13,14 +13,15 @@ import sys
 import threading
 import traceback
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ..exact import exact_str
 from .clock import SystemClock
 from .parking import Parker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
+    from types import FrameType, TracebackType
 
 ERROR_CHARACTERS_MAX = 2 * 1024
 TRACEBACK_BYTES_MAX = 8 * 1024
@@ -33,6 +34,12 @@ IDLE_SECONDS = 0.1
 _NO_RECORD = -1  # a level that no logger has
 _NEVER = float("inf")
 _OWN = "jobqueue.final."
+# What C defines, for classes of users may override the attributes.
+_trace: Any = vars(BaseException)["__traceback__"]
+_cause: Any = vars(BaseException)["__cause__"]
+_context: Any = vars(BaseException)["__context__"]
+_members: Any = vars(BaseExceptionGroup)["exceptions"]
+_name: Any = vars(type)["__name__"]
 logger = logging.getLogger("jobqueue")
 handlers_logger = logging.getLogger("jobqueue.job")
 """What handlers make records with, not the queue."""
@@ -47,10 +54,31 @@ def begun_in_handler(error: BaseException) -> BaseException:
     Frame and error are the handler's, so neither the name of its module nor a method of the
     error's class is relied on.
     """
-    trace = error.__traceback__
+    trace = trace_of(error)
     while trace is not None and _is_own(trace.tb_frame):
         trace = trace.tb_next
     return error if trace is None else BaseException.with_traceback(error, trace)
+
+
+def trace_of(error: BaseException) -> TracebackType | None:
+    """An error's traceback, whatever its class makes of that."""
+    trace: TracebackType | None = _trace.__get__(error)
+    return trace
+
+
+def clear_frames(error: BaseException) -> None:
+    """Let go of all that the frames hold in which an error and what led to it were raised."""
+    left: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while left:
+        each = left.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        traceback.clear_frames(trace_of(each))
+        left += [_cause.__get__(each), _context.__get__(each)]
+        if issubclass(type(each), BaseExceptionGroup):
+            left += _members.__get__(each)
 
 
 def _is_own(frame: FrameType) -> bool:
@@ -63,18 +91,24 @@ def describe(error: BaseException) -> Failure:
 
     The text comes from the handler's world, so its own `str` may fail, or hold what UTF-8 cannot.
     """
-    name = type(error).__name__
+    name = _name_of(type(error))
     try:
-        text = str(error)
+        text = exact_str(str(error))
     except BaseException as inner:  # noqa: BLE001  # the error's own __str__ is broken; say so in its place
-        text = f"<its text cannot be had: {type(inner).__name__}>"
+        text = f"<its text cannot be had: {_name_of(type(inner))}>"
     try:
         trace = "".join(traceback.format_exception(error))
     except BaseException as inner:  # noqa: BLE001  # as above: one of its causes' __str__ is broken
-        trace = f"<no traceback: {type(inner).__name__}>"
+        trace = f"<no traceback: {_name_of(type(inner))}>"
     summary = (f"{name}: {text}" if text else name)[:ERROR_CHARACTERS_MAX]
     end = trace.encode("utf-8", "backslashreplace")[-TRACEBACK_BYTES_MAX:]
     return _encodable(summary), end.decode(errors="ignore")  # it may begin within a character
+
+
+def _name_of(kind: type) -> str:
+    """The name of a class, whatever its metaclass makes of that."""
+    name: str = _name.__get__(kind)
+    return name
 
 
 def _encodable(text: str) -> str:
