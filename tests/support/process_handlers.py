@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from jobqueue.final import RejectJobError, RetryJobError
+from jobqueue.final import RejectJobError, RetryJobError, current_job
 from tests.support.waiting import PATIENCE, eventually
 
 if TYPE_CHECKING:
@@ -195,8 +195,7 @@ class NamelessError(Exception, metaclass=_Nameless):
     """Cannot even be named."""
 
 
-def raise_nameless_and_leave_thread(payload: bytes) -> NoReturn:
-    leave_thread(payload)
+def raise_nameless(payload: bytes) -> NoReturn:
     raise NamelessError
 
 
@@ -427,3 +426,28 @@ def wait_for_ever(payload: bytes) -> None:
 
 def return_generator(payload: bytes) -> object:
     return (byte for byte in payload)
+
+
+def tell_current(payload: bytes) -> tuple[object, ...]:
+    """A plain handler that asks for its context."""
+    context = current_job()
+    assert context is not None
+    job = context.job
+    return job.id, job.payload, job.priority, dict(job.headers), context.attempt, job.handler
+
+
+def progress_and_wait(payload: bytes) -> None:
+    context = current_job()
+    assert context is not None
+    for done in range(1000):
+        context.progress(done, 1000, "counting")
+    say(payload, "told")
+    await_go(payload)
+    context.progress(1000, 1000, "done")
+
+
+def await_cancel(payload: bytes) -> bool:
+    context = current_job()
+    assert context is not None
+    say(payload, "waits")
+    return context.wait(30)

@@ -529,7 +529,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     ("handler", "text"),
     [
         (handlers.lose_main_thread, "lost its main thread, which ended while others went on, and"),
-        (handlers.raise_nameless_and_leave_thread, "gave up: ValueError: no name"),
         (handlers.write_garbage, "wrote to its connection with the queue"),
         (handlers.close_all, "gave up: something closed its connection to the queue"),
     ],
@@ -548,6 +547,17 @@ def test_process_that_cannot_answer_is_replaced_and_its_attempt_fails_with_the_r
             handle.result(PATIENCE)
         until_gone(pid)
         assert jq.enqueue_with_handler(Job(), handlers.pid).result(PATIENCE) != pid
+
+
+@pytest.mark.slow
+def test_an_error_whose_class_refuses_to_be_named_fails_its_attempt_and_no_process(
+    jq: JobQueue,
+) -> None:
+    """Fault 68 of docs/reliability.md."""
+    pid = jq.enqueue_with_handler(Job(), handlers.pid).result(PATIENCE)
+    with pytest.raises(WorkerProcessError, match="NamelessError"):
+        jq.enqueue_with_handler(Job(), handlers.raise_nameless).result(PATIENCE)
+    assert jq.enqueue_with_handler(Job(), handlers.pid).result(PATIENCE) == pid
 
 
 @pytest.mark.slow

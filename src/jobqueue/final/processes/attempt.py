@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from ..errors import WorkerProcessError
 from ..model.handlers import name_of
 from ..model.job import Job
+from ..model.progress import told
 from ..runtime.clock import SystemClock
 from ..timing.timer import tick_after
 from . import wire
@@ -105,10 +106,8 @@ class Attempts:
             limit, tick = _Limit(process), tick_after(deadline)
             self._timer.schedule(limit, tick)
         try:
-            if handler.is_equipped:
-                assert handle._stop is not None  # `begin` makes one for such a handler
-                return self._run_with_context(process, handle, handler, handle._stop, deadline)
-            return process.call(wire.RUN, handler.number, handle._job._payload)
+            assert handle._stop is not None  # `begin` makes one for all of these handlers
+            return self._run_timed(process, handle, handler, handle._stop, deadline)
         finally:
             if limit is not None:
                 self._timer.remove(limit, tick)
@@ -118,7 +117,7 @@ class Attempts:
                         f"its process was killed"
                     ) from None
 
-    def _run_with_context(
+    def _run_timed(
         self,
         process: WorkerProcess,
         handle: JobHandle,
@@ -126,18 +125,28 @@ class Attempts:
         stop: StopRequest,
         deadline: float | None,
     ) -> tuple[int, bytes]:
-        """As `_run`, for an attempt that can be told to stop."""
+        """Run it there while its time is looked at; it can be told to stop, and tells progress."""
         process.attempts += 1
-        job = handle._job
-        slots = {slot: getattr(job, slot) for slot in Job.__slots__}
-        slots["_headers"] = dict(job.headers)
-        assignment = wire.Assignment(process.attempts, slots, job._retries, deadline)
+        assignment = wire.Assignment(
+            process.attempts, _packable(handle._job), handle._job._retries, deadline
+        )
+
+        def progressed(body: bytes) -> None:
+            handle._progress = told(*wire.unpacked(body))
+
         forward = _Forward(process, process.attempts, self._timer)
         stop.listen(forward)
         try:
-            return process.call(wire.RUN_WITH_CONTEXT, handler.number, pickle.dumps(assignment))
+            body = wire.packed(assignment)
+            return process.call(wire.RUN, handler.number, body, on_progress=progressed)
         finally:
             stop.forget(forward)
+
+
+def _packable(job: Job) -> tuple[object, ...]:
+    values = {slot: getattr(job, slot) for slot in Job.__slots__}
+    values["_headers"], values["_priority"] = dict(job._headers), job._priority._value_
+    return tuple(values.values())
 
 
 # ── what comes while it runs ─────────────────────────────────────────────────────────────────────

@@ -27,18 +27,18 @@ from ..model.asked import asked_of
 from ..model.context import RUNNING, JobContext, StopRequest
 from ..model.frozen_dict import FrozenDict
 from ..model.handlers import Handler, HandlerWithin, name_of
-from ..model.job import Job
+from ..model.job import Job, Priority
 from ..model.undone import DONE, refuse_undone
 from ..runtime.parking import Parker
 from ..runtime.reporting import begun_in_handler, describe
 from . import wire
+from .progress import ProgressTeller
 from .wire import Assignment, Reference, RemoteError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType, ModuleType
 
-    from ..model.progress import Told
 
 _F_SETSIG = 10  # Linux: fcntl has no name for it
 _mask = threading.local()
@@ -116,6 +116,9 @@ def _let_go(sockets: tuple[socket.socket, ...], lifeline: int) -> None:
     os.close(lifeline)
 
 
+_HEADERS, _PRIORITY = Job.__slots__.index("_headers"), Job.__slots__.index("_priority")
+
+
 class _Server:
     """Loads handlers and runs attempts, as the owner tells it."""
 
@@ -124,6 +127,7 @@ class _Server:
         self._orders = orders
         self._handlers: dict[int, Handler] = {}
         self._importer = _Importer()
+        self._progress = ProgressTeller(self._work)
         self._lock = threading.Lock()  # guards the three below
         self._number = 0
         self._stop: StopRequest | None = None
@@ -162,11 +166,8 @@ class _Server:
             if kind == wire.LOAD:
                 self._handlers[number] = self._importer.load(pickle.loads(body))
                 return wire.LOADED, b""
-            if kind == wire.RUN:
-                result = Context().run(self._handlers[number].function, body)
-            else:
-                assignment = pickle.loads(body)
-                result = Context().run(self._run_with_context, self._handlers[number], assignment)
+            assignment = Assignment(*wire.unpacked(body))
+            result = Context().run(self._run, self._handlers[number], assignment)
             if type(result) not in DONE:
                 refuse_undone(result, name_of(self._handlers[number].function))
         except BaseException as error:  # noqa: BLE001  # whatever a handler may raise
@@ -178,7 +179,7 @@ class _Server:
         except BaseException as error:  # noqa: BLE001  # its __reduce__ is the user's code
             return wire.RAISED, _pack_unpicklable(result, error)
 
-    def _run_with_context(self, handler: Handler, assignment: Assignment) -> object:
+    def _run(self, handler: Handler, assignment: Assignment) -> object:
         job = _made(assignment.job)
         stop = StopRequest(_sleep)
         with self._lock:
@@ -186,11 +187,13 @@ class _Server:
             # guard: look for a stop that came before its attempt
             if self._stopped >= assignment.number:
                 stop.cancel()
+        board = self._progress.begin()
         try:
-            context = JobContext(job, assignment.attempt, assignment.deadline, stop, _Board())
+            context = JobContext(job, assignment.attempt, assignment.deadline, stop, board)
             RUNNING.set(context)
             return handler.call(job.payload, context)
         finally:
+            self._progress.end()
             with self._lock:
                 self._stop = None
 
@@ -215,17 +218,12 @@ def _sleep(parker: Parker, seconds: float) -> None:
     parker.park(seconds)
 
 
-def _made(slots: dict[str, object]) -> Job:
+def _made(values: tuple[Any, ...]) -> Job:
     job = Job.__new__(Job)
-    for slot, value in slots.items():
-        setattr(job, slot, FrozenDict(value) if isinstance(value, dict) else value)
+    for slot, value in zip(Job.__slots__, values, strict=True):
+        setattr(job, slot, value)
+    job._headers, job._priority = FrozenDict(values[_HEADERS]), Priority(values[_PRIORITY])
     return job
-
-
-class _Board:
-    """Holds the last progress of an attempt here."""
-
-    _progress: Told | None = None
 
 
 class _Importer:

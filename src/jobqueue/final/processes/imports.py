@@ -39,7 +39,7 @@ class ImportableHandler(Handler):
         super().__init__(function)
         self.reference = reference_to(function)._replace(middleware=middleware)
         self.number = number(self.reference)
-        self.is_equipped = self.wants_context or bool(middleware)
+        self.is_equipped = True  # any code of an attempt may ask for its context
 
     def check_replaces(self, old: Handler) -> None:
         """Raises `ValueError` if a process would go on with the function that it has imported."""

@@ -86,12 +86,18 @@ class WorkerProcess:
         return self._channel.is_quiet()
 
     def call(
-        self, kind: int, number: int, body: bytes, on_wait: Callable[[], None] | None = None
+        self,
+        kind: int,
+        number: int,
+        body: bytes,
+        on_wait: Callable[[], None] | None = None,
+        on_progress: Callable[[bytes], None] | None = None,
     ) -> tuple[int, bytes]:
         """Send a frame and wait for its answer: kind and body.
 
         Args:
             on_wait: called each second of a long wait.
+            on_progress: called with the body of each `PROGRESS` that comes before the answer.
 
         Raises:
             Ended: it is gone.
@@ -103,10 +109,13 @@ class WorkerProcess:
         except OSError:
             pass  # what the process sent before it died can still be received
         try:
-            kind, _, body = self._channel.receive()
+            while True:
+                kind, _, body = self._channel.receive()
+                if kind != wire.PROGRESS or on_progress is None:
+                    return kind, body
+                on_progress(body)
         except EOFError:
             raise Ended from None
-        return kind, body
 
     def _is_gone(self) -> bool:
         """Whether nothing will come from it any more. Asked each second of a long wait."""
