@@ -13,6 +13,7 @@ from jobqueue.final.wal.format.record import (
     Record,
     Requeued,
     Retried,
+    Revoked,
 )
 from jobqueue.final.wal.names import LOCK_NAME
 from tests.support.commands import Command
@@ -32,7 +33,11 @@ EVENTS: list[list[Record]] = [
         Enqueued(7, "requeued", 1, 106.0),
     ],
     [done(3), Failed(4, 110.0, 109.0, 3, "E: four", "line 1\nline 2\n"), Cancelled(5, 111.0)],
-    [Retried(6, 112.0, 111.5, 2, FAR, 1.0, "E: six", "trace"), Crashed(1, 2, 1)],
+    [
+        Retried(6, 112.0, 111.5, 2, FAR, 1.0, "E: six", "trace"),
+        Crashed(1, 2, 1),
+        Revoked(6, 112.5),
+    ],
     [Failed(7, 113.0, 112.0, 1, "E: seven", ""), Requeued(7, 114.0)],
 ]
 

@@ -118,6 +118,7 @@ NOTICED_BY = {
     "fencing of a late result": ("tests/final/life/test_shutdown.py",),
     "fencing of a late error": ("tests/final/life/test_shutdown.py",),
     "a change is told of before it is made": ("tests/final/core/test_unfinished.py",),
+    "a running job that was cancelled is not run again": ("tests/final/callers/test_cancel.py",),
     "a repair that is broken off is taken up": ("tests/final/core/test_unfinished.py",),
     "a change that was broken off leaves no producer asleep": (
         "tests/final/core/test_unfinished.py",

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import shutil
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -8,7 +10,7 @@ from jobqueue.final import Job, JobCancelledError, JobContext, RejectJobError, R
 from jobqueue.final.testing import ManualClock
 from tests.support import insides
 from tests.support.handlers import Recorder, in_thread
-from tests.support.queues import Attempts, Store, every_store, until
+from tests.support.queues import Attempts, Store, every_log, every_store, until
 from tests.support.waiting import PATIENCE
 
 
@@ -156,6 +158,56 @@ def test_running_handler_that_raises_when_asked_to_stop_is_cancelled_without_ret
     metrics = jq.metrics()
     assert (metrics.cancelled, metrics.retried, metrics.failed) == (1, 0, 0)
     assert jq.dead_letters() == []
+
+
+@every_log
+def test_running_job_that_was_cancelled_as_the_process_died_is_not_run_again(
+    log_store: Store, tmp_path: Path
+) -> None:
+    jq = log_store.open(log_store.blocker(), num_workers=1)
+    until(jq.enqueue(Job(id="a")), Status.PROCESSING)
+    jq.enqueue(Job(id="b"))
+    assert jq.cancel("a") is True
+    jq.flush()
+    died = Store(log_store.kind, tmp_path / "died")
+    shutil.copytree(log_store.path, died.path)
+    recorder = Recorder()
+    for _ in range(2):  # the second start finds it in the log
+        again = died.open(recorder)
+        assert again.join(PATIENCE)
+        assert again.status("a") is Status.CANCELLED
+        assert again.metrics().queued == 0
+        again.close()
+    assert recorder.ids() == ["b"]
+
+
+def test_running_job_that_was_cancelled_and_given_up_by_close_is_not_run_again(
+    log_store: Store,
+) -> None:
+    blocker = log_store.blocker()
+    jq = log_store.open(blocker, num_workers=1)
+    until(jq.enqueue(Job(id="a")), Status.PROCESSING)
+    jq.cancel("a")
+    assert jq.close(0.0).unfinished == ("a",)
+    blocker.gate.set()
+    recorder = Recorder()
+    again = log_store.open(recorder)
+    assert again.join(PATIENCE)
+    assert again.status("a") is Status.CANCELLED
+    assert recorder.ids() == []
+
+
+def test_what_a_handler_returned_when_it_was_asked_to_stop_counts_after_a_restart_too(
+    log_store: Store,
+) -> None:
+    obedient = Obedient()
+    jq = log_store.open(obedient)
+    jq.enqueue(Job(id="a"))
+    assert obedient.begun.wait(PATIENCE)
+    jq.cancel("a")
+    jq.handle("a").wait(PATIENCE)
+    jq.close()
+    assert log_store.open(len, start=False).status("a") is Status.COMPLETED
 
 
 @pytest.mark.parametrize(

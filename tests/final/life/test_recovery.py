@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import gc
+from typing import Any
 
 import pytest
 
-from jobqueue.final import Job, Priority, Status
+from jobqueue.final import Job, Priority, Status, UnknownJobError
 from jobqueue.final.testing import ManualClock
 from tests.support.queues import Attempts, Store
 from tests.support.waiting import PATIENCE
+
+
+def fails(_payload: bytes) -> None:
+    raise ValueError
 
 
 def test_an_id_that_was_forgotten_and_used_again_stands_for_its_last_job(
@@ -39,6 +44,30 @@ def test_of_two_finished_jobs_with_one_id_the_last_is_remembered(log_store: Stor
     assert jq.info("job").headers == {"run": "second"}
     jq.enqueue(Job(id="third")).wait(PATIENCE)
     assert jq.status("job") is Status.COMPLETED  # it is the younger of two, and still remembered
+
+
+def test_what_ended_last_is_forgotten_last_though_the_wall_clock_was_set_back(
+    log_store: Store,
+) -> None:
+    settings: dict[str, Any] = {"status_retention": 3, "max_dead_letters": 2, "max_retries": 0}
+    for start, ids in ((2_000_000_000.0, "ab"), (1_000_000_000.0, "cd")):
+        clock = ManualClock(start=start)
+        jq = log_store.open(len, handlers={"fails": fails}, clock=clock, **settings)
+        jq.enqueue(Job(id=ids[0])).wait(PATIENCE)
+        jq.enqueue(Job(id=ids[1])).wait(PATIENCE)
+        jq.enqueue(Job(id=f"dead {ids[0]}", handler="fails")).wait(PATIENCE)
+        jq.close()
+
+    settings["max_dead_letters"] = 1
+    jq = log_store.open(len, start=False, **settings)
+
+    assert [info.id for info in jq.dead_letters()] == ["dead c"]
+    assert [jq.status(job_id) for job_id in "bcd"] == [Status.COMPLETED] * 3
+    jq.start()
+    jq.enqueue(Job(id="e")).wait(PATIENCE)
+    with pytest.raises(UnknownJobError):
+        jq.status("b")
+    assert jq.status("c") is Status.COMPLETED
 
 
 def test_jobs_of_all_lanes_come_back_in_their_order_and_are_counted(log_store: Store) -> None:

@@ -15,7 +15,7 @@ from ..core.queue_state import State
 from ..model.context import StopRequest
 from ..model.handle import ARRIVING, NOT_ARRIVED, JobHandle
 from ..model.transitions import Status
-from ..wal.format.record import Cancelled, Discarded, Requeued
+from ..wal.format.record import Cancelled, Discarded, Requeued, Revoked
 
 if TYPE_CHECKING:
     from ..core.placement import Placement
@@ -121,15 +121,18 @@ class _Cancel:
 
 
 class _Stop:
-    """Ask the handler of a running job to stop."""
+    """Ask the handler of a running job to stop.
 
-    record: Record | None = None
+    If the process ends first, the job is cancelled at the next start, and not run again.
+    """
+
     freed_bytes = 0
     ended: JobHandle | None = None
 
     def __init__(self, placement: Placement, handle: JobHandle) -> None:
         self._placement = placement
         self._handle = handle
+        self.record: Record | None = Revoked(handle._number, placement.clock.time())
 
     def finish(self) -> None:
         handle = self._handle

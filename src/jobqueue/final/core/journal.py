@@ -147,9 +147,19 @@ class Journal:
         """The process died while it ran."""
         self.writer.add(Crashed(number, crashes, run))
 
-    def poisoned(self, number: int, error: str, wall: float, retries: int) -> None:
-        """It is given up because the process keeps dying while it runs."""
-        self.writer.add(Failed(number, wall, None, retries, error, ""))
+    def poisoned(
+        self, number: int, error: str, wall: float, started: float | None, retries: int
+    ) -> Failed:
+        """It is given up because the process keeps dying while it runs; returns the record."""
+        record = Failed(number, wall, started, retries, error, "")
+        self.writer.add(record)
+        return record
+
+    def stopped(self, number: int, wall: float, started: float | None, retries: int) -> Cancelled:
+        """The process ended before its handler did, which was asked to; returns the record."""
+        record = Cancelled(number, wall, started, retries)
+        self.writer.add(record)
+        return record
 
     def discarded(self, letter: DeadLetter) -> None:
         """A dead letter was dropped."""

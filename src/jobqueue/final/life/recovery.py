@@ -27,7 +27,7 @@ from ..wal.files import Files
 from ..wal.format.record import COUNT_MAX
 from ..wal.names import LOCK_NAME, list_log
 from ..wal.reading.cut import distrust_memory, recover
-from ..wal.reading.fold import CANCELLED, COMPLETED, FAILED, QUEUED, JobState, LogState
+from ..wal.reading.fold import COMPLETED, QUEUED, JobState, LogState
 from ..wal.reading.replay import replay
 from ..wal.slots import SLOTS_NAME, Interrupted, read_slots
 
@@ -144,15 +144,16 @@ def restore(log: LockedLog, config: Config, owner: HandleOwner, placement: Place
     """Put the jobs of a log into the queue: unfinished ones are queued or scheduled again."""
     journal = placement.journal
     assert journal is not None  # there is a log
-    given_up = _count_crashes(log, config.max_crashes, journal, placement)
+    ended = _cancel_revoked(log, journal, placement)
+    ended += _count_crashes(log, config.max_crashes, journal, placement)
     unfinished, finished, failed = _by_status(log.state)
     with _collector_at_rest():
         _queue_again(unfinished, owner, placement, crashes_max=config.max_crashes)
         _remember_all(finished, placement.status)
         _bury(failed, config.max_dead_letters, placement, journal)
-    live, dead = placement.status.live, placement.status.dead
+    status, live, dead = placement.status, placement.status.live, placement.status.dead
     if placement.endings.finished:
-        for handle in (placement.status.handle(owner, each) for each in given_up if each in dead):
+        for handle in (status.handle(owner, each) for each in ended if each in status):
             placement.endings.note(handle)
             placement.endings.owe(handle)
     journal.payload_bytes = sum(map(len, map(attrgetter("_job._payload"), live.values())))
@@ -175,21 +176,30 @@ def _collector_at_rest() -> Iterator[None]:
 
 
 def _by_status(state: LogState) -> tuple[list[JobState], list[JobState], list[JobState]]:
-    """Jobs that are unfinished, finished or failed; the last two sorted by their end."""
-    unfinished: list[JobState] = []
-    finished: list[JobState] = []
-    failed: list[JobState] = []
-    lists = {QUEUED: unfinished, COMPLETED: finished, CANCELLED: finished, FAILED: failed}
-    for each in state.jobs.values():
-        lists[each.status].append(each)
+    """Jobs that are unfinished, finished or failed; the last two by their end, oldest first.
+
+    That is their order in the log: the wall clock may have been set back meanwhile.
+    """
+    unfinished = [each for each in state.jobs.values() if each.status == QUEUED]
+    finished, failed = state.finished(), state.failed()
     state.jobs.clear()
-    finished.sort(key=_end)
-    failed.sort(key=_end)
     return unfinished, finished, failed
 
 
-def _end(each: JobState) -> float:
-    return each.finished or 0.0
+def _cancel_revoked(log: LockedLog, journal: Journal, placement: Placement) -> list[str]:
+    """Cancel the jobs whose handlers had been asked to stop when the process ended.
+
+    Returns:
+        Their ids.
+    """
+    cancelled, wall = [], placement.clock.time()
+    for number in sorted(log.state.revoked):
+        each = log.state.jobs.get(number)
+        if each is not None and each.status == QUEUED:
+            # guard: a running job that was cancelled is not run again
+            log.state.apply(journal.stopped(number, wall, each.started, each.retries))
+            cancelled.append(each.enqueued.id)
+    return cancelled
 
 
 def _count_crashes(
@@ -210,19 +220,18 @@ def _count_crashes(
         each.crashes = min(each.crashes + 1, COUNT_MAX)
         journal.crashed(number, each.crashes, log.interrupted.run)
         if each.crashes >= crashes_max:
-            _fail_poisonous(each, journal, placement)
+            _fail_poisonous(log, each, journal, placement)
             given_up.append(each.enqueued.id)
     return given_up
 
 
-def _fail_poisonous(each: JobState, journal: Journal, placement: Placement) -> None:
+def _fail_poisonous(log: LockedLog, each: JobState, journal: Journal, placement: Placement) -> None:
     wall = placement.clock.time()
     error = (
         f"the process died {each.crashes} times in a row while this job was running "
         f"(max_crashes); it is not run again by itself"
     )
-    journal.poisoned(each.enqueued.job, error, wall, each.retries)
-    each.status, each.error, each.traceback, each.finished = FAILED, error, "", wall
+    log.state.apply(journal.poisoned(each.enqueued.job, error, wall, each.started, each.retries))
     placement.reporter.report(logging.ERROR, f"job {each.enqueued.id!r} failed: {error}")
 
 

@@ -32,6 +32,7 @@ from jobqueue.final.wal.format.record import (
     Record,
     Requeued,
     Retried,
+    Revoked,
     payload_bytes,
     payload_fields,
 )
@@ -81,6 +82,7 @@ records: st.SearchStrategy[Record] = st.one_of(
     st.builds(Requeued, numbers, times),
     st.builds(Discarded, numbers),
     st.builds(Crashed, numbers, counts),
+    st.builds(Revoked, numbers, times),
 )
 
 

@@ -16,6 +16,7 @@ from jobqueue.final.wal.format.record import (
     Record,
     Requeued,
     Retried,
+    Revoked,
 )
 from jobqueue.final.wal.maintenance.snapshot import (
     PAYLOAD_BYTES_PER_BATCH,
@@ -33,7 +34,12 @@ RETENTION = 100
 EVENTFUL: list[list[list[Record]]] = [
     [[job(1), job(2)], [done(1)], [job(3)], [Retried(3, 5.0, 4.0, 1, 6.0, 1.0, "E: x", "trace")]],
     [[job(4)], [Failed(4, 7.0, 6.5, 3, "E: y", "trace")], [job(5)], [Cancelled(5, 8.0)]],
-    [[job(6), job(7)], [Crashed(6, 2, 3)], [Failed(7, 9.0, 8.5, 0, "E: z", "")], [Discarded(7)]],
+    [
+        [job(6), job(7)],
+        [Crashed(6, 2, 3), Revoked(6, 8.5)],
+        [Failed(7, 9.0, 8.5, 0, "E: z", "")],
+        [Discarded(7)],
+    ],
 ]
 ACTIVE: list[list[Record]] = [[job(8)], [Requeued(4, 10.0)], [done(2)]]
 

@@ -17,6 +17,7 @@ from jobqueue.final.wal.format.record import (
     Record,
     Requeued,
     Retried,
+    Revoked,
 )
 from jobqueue.final.wal.reading.fold import CANCELLED, COMPLETED, FAILED, QUEUED, JobState, LogState
 
@@ -123,6 +124,7 @@ ANY: list[Record] = [
     Requeued(1, 70.0),
     Discarded(1),
     Crashed(1, 1),
+    Revoked(1, 80.0),  # whether that follows is tested below
 ]
 FOLLOWS = {
     (QUEUED, Retried),
@@ -215,9 +217,35 @@ events = st.lists(
         st.builds(Requeued, st.integers(1, 5), st.just(70.0)),
         st.builds(Discarded, st.integers(1, 5)),
         st.builds(Crashed, st.integers(1, 5), st.integers(1, 3)),
+        st.builds(Revoked, st.integers(1, 5), st.just(80.0)),
     ),
     max_size=30,
 )
+
+
+def unfinished_revoked(state: LogState) -> dict[int, float]:
+    """The unfinished jobs that were asked to stop, and when."""
+    return {
+        number: at
+        for number, at in state.revoked.items()
+        if number in state.jobs and state.jobs[number].status == QUEUED
+    }
+
+
+def test_only_an_unfinished_job_is_asked_to_stop_and_a_requeued_one_is_not() -> None:
+    asked = Revoked(1, 80.0)
+    assert unfinished_revoked(folded([enqueued(), asked])) == {1: 80.0}
+    assert unfinished_revoked(folded([enqueued(), failed(), asked, Requeued(1, 70.0)])) == {}
+    assert unfinished_revoked(folded([enqueued(), asked, failed(), Requeued(1, 70.0)])) == {}
+
+
+def test_what_has_ended_is_in_the_order_of_the_log_whatever_the_clock_said() -> None:
+    story: list[Record] = [enqueued(1), enqueued(2), enqueued(3), enqueued(4)]
+    story += [Completed(2, 90.0, 1.0, 0), Completed(1, 10.0, 1.0, 0)]
+    story += [Failed(4, 90.0, 1.0, 0, "", ""), Failed(3, 10.0, 1.0, 0, "", "")]
+    state = folded(story)
+    assert [each.enqueued.job for each in state.finished()] == [2, 1]
+    assert [each.enqueued.job for each in state.failed()] == [4, 3]
 
 
 @settings(max_examples=50)
@@ -227,6 +255,9 @@ def test_a_snapshots_records_rebuild_the_state(story: list[Record], retention: i
     again = folded(state.records(), retention)
     assert again.jobs == state.jobs
     assert list(again.jobs) == list(state.jobs)
+    assert again.finished() == state.finished()
+    assert again.failed() == state.failed()
+    assert unfinished_revoked(again) == unfinished_revoked(state)
     for number in range(6, 10):  # and it forgets in the same order
         for record in (enqueued(number), completed(number)):
             state.apply(copy.copy(record))

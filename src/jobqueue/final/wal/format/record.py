@@ -28,6 +28,7 @@ __all__ = [
     "Record",
     "Requeued",
     "Retried",
+    "Revoked",
     "made_plain",
     "payload_bytes",
     "payload_fields",
@@ -135,6 +136,16 @@ class Discarded(_Record, tag="discarded"):
     job: JobNumber
 
 
+class Revoked(_Record, tag="revoked"):
+    """The job was running when it was cancelled: its handler was asked to stop.
+
+    If the process ends before the handler does, the job is cancelled at the next start.
+    """
+
+    job: JobNumber
+    at: Time
+
+
 class Crashed(_Record, tag="crashed"):
     """The process died while the job was running, `crashes` times in a row by now.
 
@@ -147,7 +158,7 @@ class Crashed(_Record, tag="crashed"):
 
 
 Record: TypeAlias = (
-    Enqueued | Retried | Completed | Failed | Cancelled | Requeued | Discarded | Crashed
+    Enqueued | Retried | Completed | Failed | Cancelled | Revoked | Requeued | Discarded | Crashed
 )
 
 

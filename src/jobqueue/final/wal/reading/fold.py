@@ -23,6 +23,7 @@ from ..format.record import (
     Record,
     Requeued,
     Retried,
+    Revoked,
 )
 
 if TYPE_CHECKING:
@@ -74,12 +75,15 @@ class LogState:
     Attributes:
         jobs: all jobs that are not forgotten, by number.
         next_number: above all numbers seen; the number of the next new job.
+        revoked: the jobs whose handlers were asked to stop, and when; some may have ended.
     """
 
     def __init__(self, status_retention: int) -> None:
         self.jobs: dict[int, JobState] = {}
         self._retention = status_retention
         self._finished: deque[int] = deque()  # completed and cancelled jobs, oldest first
+        self._failed: dict[int, None] = {}  # failed jobs, oldest first
+        self.revoked: dict[int, float] = {}
         self.next_number = 1
         # Numbers below that were not seen, as ranges: where each begins and ends. What is neither
         # there nor in `jobs` is forgotten. Jobs come in order, so there are few.
@@ -161,8 +165,10 @@ class LogState:
             state.started = record.started
             state.crashes = state.crashed_run = 0
 
-    def _failed(self, state: JobState, record: Failed) -> None:
+    def _fail(self, state: JobState, record: Failed) -> None:
         if state.status == QUEUED:
+            self._failed[record.job] = None
+            self.revoked.pop(record.job, None)
             state.status = FAILED
             state.retries = record.retries
             state.due = None
@@ -175,35 +181,52 @@ class LogState:
 
     def _requeued(self, state: JobState, record: Requeued) -> None:
         if state.status == FAILED:
+            del self._failed[record.job]
             enqueued = state.enqueued
             enqueued.due = enqueued.delay = None
             self.jobs[record.job] = JobState(enqueued)
 
     def _discarded(self, state: JobState, record: Discarded) -> None:
         if state.status == FAILED:
+            del self._failed[record.job]
             del self.jobs[record.job]
+
+    def _revoked(self, state: JobState, record: Revoked) -> None:
+        if state.status == QUEUED:
+            self.revoked[record.job] = record.at
 
     def _crashed(self, state: JobState, record: Crashed) -> None:
         if state.status == QUEUED:
             state.crashes = record.crashes
             state.crashed_run = record.run
 
+    def finished(self) -> list[JobState]:
+        """The completed and cancelled jobs, oldest first, whatever the clock said at their end."""
+        return [self.jobs[number] for number in self._finished]
+
+    def failed(self) -> list[JobState]:
+        """The failed jobs, oldest first."""
+        return [self.jobs[number] for number in self._failed]
+
     def records(self) -> Iterator[Record]:
         """Yield records that would rebuild this state; those of type `Enqueued` are its own.
 
         Jobs come in their order, and what ended in the order in which it did.
         """
-        for state in self.jobs.values():
+        for number, state in self.jobs.items():
             yield from _rebuild(state)
-        for number in self._finished:
-            yield _end(self.jobs[number])
+            if number in self.revoked and state.status == QUEUED:
+                yield Revoked(number, self.revoked[number])
+        for state in (*self.failed(), *self.finished()):
+            yield _end(state)
 
 
 _APPLY: Final[dict[type[Any], Callable[[LogState, JobState, Any], None]]] = {
     Retried: LogState._retried,
     Completed: LogState._finish,
-    Failed: LogState._failed,
+    Failed: LogState._fail,
     Cancelled: LogState._finish,
+    Revoked: LogState._revoked,
     Requeued: LogState._requeued,
     Discarded: LogState._discarded,
     Crashed: LogState._crashed,
@@ -213,11 +236,9 @@ _APPLY: Final[dict[type[Any], Callable[[LogState, JobState, Any], None]]] = {
 def _rebuild(state: JobState) -> Iterator[Record]:
     """Yield the records from which `LogState` makes an equal state, but for a job's end."""
     yield state.enqueued
-    error, trace = state.error or "", state.traceback or ""
     job, retries, started = state.enqueued.job, state.retries, state.started
-    if state.status == FAILED:
-        yield Failed(job, state.finished or 0.0, started, retries, error, trace)
-    elif state.error is not None:
+    if state.error is not None and state.status != FAILED:
+        error, trace = state.error, state.traceback or ""
         began = started or 0.0
         due = began if state.due is None else state.due
         yield Retried(job, began, began, retries, due, state.delay, error, trace)
@@ -226,8 +247,10 @@ def _rebuild(state: JobState) -> Iterator[Record]:
 
 
 def _end(state: JobState) -> Record:
-    """Return the record that ended a completed or cancelled job."""
+    """Return the record that ended a job."""
     job, at, retries = state.enqueued.job, state.finished or 0.0, state.retries
+    if state.status == FAILED:
+        return Failed(job, at, state.started, retries, state.error or "", state.traceback or "")
     if state.status == COMPLETED:
         return Completed(job, at, state.started or 0.0, retries)
     return Cancelled(job, at, state.started, retries)
