@@ -9,7 +9,6 @@ import pytest
 
 from jobqueue.final import (
     Config,
-    EnqueueTimeoutError,
     Job,
     JobContext,
     JobQueue,
@@ -92,48 +91,18 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path | None:
     return tmp_path if request.param == "log" else None
 
 
-def test_a_handler_that_enqueues_on_its_own_full_queue_is_refused_at_once(
+def test_handlers_that_enqueue_on_their_own_full_queue_are_never_held_up(
     path: Path | None,
 ) -> None:
     """Fault 20 of docs/reliability.md."""
-    errors: list[Exception] = []
-    filled = threading.Event()
-
-    def handler(payload: bytes) -> None:
-        if payload == b"enqueues":
-            assert filled.wait(PATIENCE)
-            try:
-                jq.enqueue(Job(id="inner"))
-            except EnqueueTimeoutError as error:
-                errors.append(error)
-
-    config = Config(num_workers=1, queue_size=1, persist_path=path)
-    with JobQueue(config, handler=handler) as jq:
-        outer = jq.enqueue(Job(b"enqueues"))
-        eventually(lambda: outer.status is Status.PROCESSING)
-        jq.enqueue(Job(id="fills the lane"))
-        filled.set()
-
-        assert outer.wait(PATIENCE) is Status.COMPLETED
-        assert len(errors) == 1
-        assert jq.join(PATIENCE)
-        assert jq.enqueue(Job(id="inner")).wait(PATIENCE) is Status.COMPLETED
-
-
-def test_of_several_handlers_that_enqueue_on_a_full_queue_the_last_is_refused(
-    path: Path | None,
-) -> None:
     inside = threading.Barrier(3)
-    outcomes: list[type] = []
 
     def handler(payload: bytes) -> None:
         if payload == b"enqueues":
             inside.wait(PATIENCE)
             inside.wait(PATIENCE)
-            try:
-                outcomes.append(type(jq.enqueue(Job())))
-            except EnqueueTimeoutError as error:
-                outcomes.append(type(error))
+            for _ in range(3):
+                jq.enqueue(Job())
 
     config = Config(num_workers=2, queue_size=1, persist_path=path)
     with JobQueue(config, handler=handler) as jq:
@@ -145,32 +114,7 @@ def test_of_several_handlers_that_enqueue_on_a_full_queue_the_last_is_refused(
         inside.wait(PATIENCE)
 
         assert jq.join(PATIENCE)
-        assert EnqueueTimeoutError in outcomes
-        assert jq.metrics().failed == 0
-
-
-def test_a_handler_may_wait_for_room_while_another_worker_can_make_it(path: Path | None) -> None:
-    held, enqueues = Blocker(), Blocker()
-
-    def handler(payload: bytes, context: JobContext) -> None:
-        enqueues(payload, context)
-        jq.enqueue(Job())
-
-    config = Config(num_workers=2, queue_size=1, persist_path=path, max_retries=0)
-    with JobQueue(config, handler=len, handlers={"held": held, "enqueues": handler}) as jq:
-        jq.enqueue(Job(handler="held"))
-        held.await_entered()
-        outer = jq.enqueue(Job(handler="enqueues"))
-        enqueues.await_entered()
-        jq.enqueue(Job(id="fills the lane"))
-
-        enqueues.gate.set()
-        eventually(lambda: insides.producers(jq))
-        held.gate.set()
-
-        assert outer.wait(PATIENCE) is Status.COMPLETED
-        assert jq.join(PATIENCE)
-        assert jq.metrics().completed == 4
+        assert jq.metrics().completed == 9
 
 
 @pytest.mark.parametrize("call", ["close", "join"])
@@ -191,35 +135,25 @@ def test_a_handler_that_would_wait_for_itself_is_told_so_and_its_queue_lives_on(
         assert jq.enqueue(Job(b"abc")).result(PATIENCE) == 3
 
 
-def test_a_handler_that_waits_for_room_when_the_queue_closes_is_refused(
-    path: Path | None,
-) -> None:
-    refused: list[Exception] = []
+def test_a_handler_that_enqueues_when_the_queue_closes_is_refused(path: Path | None) -> None:
     blocker = Blocker()
 
-    def handler(payload: bytes, context: JobContext) -> object:
-        if payload != b"enqueues":
-            return blocker(payload, context)
-        for _ in range(2):
-            try:
-                jq.enqueue(Job())
-            except QueueClosedError as error:
-                refused.append(error)
-        return None
+    def handler(payload: bytes, context: JobContext) -> None:
+        blocker(payload, context)
+        with pytest.raises(QueueClosedError):
+            jq.enqueue(Job())
 
-    config = Config(num_workers=2, queue_size=1, persist_path=path)
+    config = Config(num_workers=1, queue_size=1, persist_path=path, max_retries=0)
     jq = JobQueue(config, handler=handler)
-    jq.enqueue(Job(id="held"))
+    handle = jq.enqueue(Job())
     blocker.await_entered()
-    jq.enqueue(Job(b"enqueues", id="enqueues"))
-    eventually(lambda: insides.producers(jq))
     closing = in_thread(jq.close, PATIENCE, drain=True)
-
-    eventually(lambda: refused)
+    assert eventually(lambda: insides.waiting_for_rest(jq))
     blocker.gate.set()
 
     report = closing.result(PATIENCE)
     assert (report.unfinished, report.remaining) == ((), 0)
+    assert handle.status is Status.COMPLETED
     assert jq.status("enqueues") is Status.COMPLETED
 
 

@@ -507,55 +507,109 @@ def test_a_lone_job_waits_for_no_worker_that_has_gone_home(
     assert jq.handle("suspect").wait(PATIENCE) is Status.COMPLETED
 
 
-def test_a_lone_job_is_not_blocked_on_a_lane_that_nobody_may_empty(image: Store) -> None:
+def test_a_lone_job_may_enqueue_on_a_lane_that_nobody_may_empty(image: Store) -> None:
     jq = image.open(nothing, num_workers=2, max_crashes=2, queue_size=1)
-    errors: list[Exception] = []
-
-    def fill_up(_payload: bytes) -> None:
-        jq.enqueue(Job(id="first"))
-        try:
-            jq.enqueue(Job(id="second"))
-        except EnqueueTimeoutError as error:
-            errors.append(error)
-
-    jq.register("late", fill_up)
+    jq.register("late", lambda _: len([jq.enqueue(Job()), jq.enqueue(Job())]))
 
     assert jq.handle("suspect").wait(PATIENCE) is Status.COMPLETED
     assert jq.join(PATIENCE)
-    assert len(errors) == 1
 
 
 @pytest.mark.parametrize("suspect_comes_first", [True, False])
-def test_a_lone_job_does_not_wait_for_a_handler_that_waits_for_room(
+def test_a_lone_job_does_not_wait_for_a_handler_that_waits_for_a_job(
     image: Store, suspect_comes_first: bool
 ) -> None:
-    # A handler waits for room, which nobody makes before the suspect has run. So that one must
-    # not wait for the handler to end.
+    # A handler waits for a job, which nobody runs before the suspect has run. So that one must not
+    # wait for the handler to end.
     go_on, entered = threading.Event(), threading.Event()
 
-    def enqueues(_payload: bytes) -> None:
+    def waits(_payload: bytes) -> Status:
+        child = jq.enqueue(Job(handler="plain"))
         entered.set()
         assert go_on.wait(PATIENCE)
-        jq.enqueue(Job(handler="plain"))
+        return child.wait()
 
-    settings: dict[str, Any] = {"num_workers": 2, "max_crashes": 2, "queue_size": 1}
-    jq = image.open(enqueues, handlers={"plain": nothing}, **settings)
-    blocked = jq.enqueue(Job())
+    settings: dict[str, Any] = {"num_workers": 1, "max_crashes": 2}
+    jq = image.open(waits, handlers={"plain": nothing}, **settings)
+    parent = jq.enqueue(Job())
     assert entered.wait(PATIENCE)
-    jq.pause()
-    jq.enqueue(Job(handler="plain"))
     if suspect_comes_first:
         jq.register("late", nothing)
-        jq.resume()
-        until_idle(jq)
+    else:
+        jq.pause()
     go_on.set()
     if not suspect_comes_first:
-        until_blocked(jq)
+        assert eventually(lambda: len(insides.seats(jq)) == 2)
         jq.register("late", nothing)
         jq.resume()
 
     assert jq.handle("suspect").wait(PATIENCE) is Status.COMPLETED
-    assert blocked.wait(PATIENCE) is Status.COMPLETED
+    assert parent.result(PATIENCE) is Status.COMPLETED
+
+
+def test_a_lone_job_lets_others_in_when_it_waits_for_one(image: Store) -> None:
+    jq = image.open(nothing, num_workers=1, max_crashes=2)
+    jq.register("late", lambda _: jq.enqueue(Job()).wait())
+
+    assert jq.handle("suspect").result(PATIENCE) is Status.COMPLETED
+    assert not insides.suspects(jq)
+
+
+@pytest.mark.parametrize(("job_timeout", "seconds"), [(None, 60), (5.0, 5)])
+def test_a_lone_job_that_hangs_keeps_others_out_only_so_long(
+    image: Store, job_timeout: float | None, seconds: float
+) -> None:
+    """Fault 66 of docs/reliability.md."""
+    clock, hang = ManualClock(), image.blocker()
+    settings: dict[str, Any] = {"num_workers": 2, "max_crashes": 2, "job_timeout": job_timeout}
+    jq = image.open(nothing, clock=clock, **settings)
+    jq.register("late", hang)
+    hang.await_entered()
+    other = jq.enqueue(Job(priority=Priority.HIGH))
+    clock.advance(seconds - 0.001)
+    assert other.status is Status.QUEUED
+
+    clock.advance(0.001)
+
+    assert other.wait(PATIENCE) is Status.COMPLETED
+    assert jq.status("suspect") is Status.PROCESSING
+    assert jq.enqueue(Job()).wait(PATIENCE) is Status.COMPLETED
+
+
+@pytest.mark.parametrize(("job_timeout", "seconds"), [(None, 60), (5.0, 5)])
+def test_an_attempt_that_hangs_keeps_a_lone_job_out_only_so_long(
+    image: Store, job_timeout: float | None, seconds: float
+) -> None:
+    """Fault 66 of docs/reliability.md."""
+    clock, hang = ManualClock(), image.blocker()
+    settings: dict[str, Any] = {"num_workers": 2, "max_crashes": 2, "job_timeout": job_timeout}
+    jq = image.open(nothing, handlers={"hangs": hang}, clock=clock, **settings)
+    jq.enqueue(Job(handler="hangs"))
+    hang.await_entered()
+    jq.register("late", nothing)
+    other = jq.enqueue(Job())
+    until_idle(jq)
+    assert eventually(lambda: not insides.is_waking(insides.scheduler(jq)))
+    clock.advance(seconds - 0.001)
+    assert other.status is Status.QUEUED
+
+    clock.advance(0.001)
+
+    assert jq.handle("suspect").wait(PATIENCE) is Status.COMPLETED
+    assert other.wait(PATIENCE) is Status.COMPLETED
+
+
+def test_the_time_of_one_lone_job_is_not_that_of_the_next(image: Store) -> None:
+    clock = ManualClock()
+    jq = image.open(nothing, clock=clock, num_workers=1, max_crashes=2)
+    jq.register("late", nothing)
+    assert jq.handle("suspect").wait(PATIENCE) is Status.COMPLETED
+    hang = image.blocker()
+    jq.register("hangs", hang)
+    jq.enqueue(Job(handler="hangs"))
+    hang.await_entered()
+    clock.advance(60)
+    assert insides.scheduler(jq).isolated_job is None
 
 
 def test_a_lone_job_that_is_cancelled_holds_up_nobody_any_more(image: Store) -> None:

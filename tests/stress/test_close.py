@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from jobqueue.final import JobQueue, QueueClosedError, Status
+from jobqueue.final.runtime.reporting import Reporter
 from tests.stress.crowd import (
     LONG,
     Tally,
@@ -130,7 +131,7 @@ def test_close_among_producers_with_a_log_leaves_there_what_it_did_not_run(
 def test_producers_retries_and_close_at_once_lose_nothing(
     store: Store, rng: random.Random, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("jobqueue.final.core.outcomes.report", lambda *_args: None)
+    monkeypatch.setattr(Reporter, "report_and_wait", lambda *_args: None)
     settings: dict[str, Any] = {"queue_size": 20, "base_delay": 0.001, "jitter": 1.0}
 
     class Flaky(Tally):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from jobqueue.final import Status
+from jobqueue.final.runtime.reporting import Reporter
 from tests.stress.crowd import (
     LONG,
     Tally,
@@ -46,7 +47,7 @@ def expected_attempts(failures: dict[str, int]) -> Counter[str]:
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty thousand records with tracebacks would be most of the work."""
-    monkeypatch.setattr("jobqueue.final.core.outcomes.report", lambda *_args: None)
+    monkeypatch.setattr(Reporter, "report_and_wait", lambda *_args: None)
 
 
 def test_20_000_jobs_are_each_tried_until_they_succeed_or_have_failed_for_good(

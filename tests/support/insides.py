@@ -359,7 +359,7 @@ def check_places(jq: JobQueue) -> None:
         for handle in lane.queue
         if handle._status is Status.QUEUED
     ]
-    parked = [handle for jobs in placement.registry._by_lane for handle in jobs]
+    parked = list(placement.registry._parked)
     named = [handle for jobs in placement.registry._by_name.values() for handle in jobs]
     assert sorted(map(id, parked)) == sorted(map(id, named))
     assert all(placement.registry._by_name.values())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import math
 import threading
 import time
@@ -663,121 +664,69 @@ def test_handler_may_enqueue(store: Store) -> None:
 
 
 @pytest.mark.parametrize("many", [False, True], ids=["enqueue", "enqueue_many"])
-def test_last_free_worker_is_not_blocked_on_a_full_lane(store: Store, many: bool) -> None:
-    started = threading.Event()
-
-    def handle(payload: bytes) -> object:
-        if payload:
-            return None
-        assert started.wait(PATIENCE)
-        return jq.enqueue_many(jobs("x")) if many else jq.enqueue(Job(id="x"))
-
-    jq = store.open(handle, num_workers=1, queue_size=1, max_retries=0)
-    outer = jq.enqueue(Job())
-    until(outer, Status.PROCESSING)
-    jq.enqueue(Job(b"fills the lane"))
-    started.set()
-    with pytest.raises(EnqueueTimeoutError, match="last worker"):
-        outer.result(PATIENCE)
-    with pytest.raises(UnknownJobError):
-        jq.status("x")
-    assert jq.join(PATIENCE)
-
-
-def test_last_free_worker_may_enqueue_where_there_is_room(store: Store) -> None:
-    jq = store.open(
-        handlers={"outer": lambda p: jq.enqueue(Job(handler="inner")).id, "inner": len},
-        num_workers=1,
-        queue_size=1,
-    )
-    inner = jq.enqueue(Job(handler="outer")).result(PATIENCE)
-    assert jq.handle(str(inner)).wait(PATIENCE) is Status.COMPLETED
-
-
-def test_handler_may_wait_for_room_while_another_worker_can_make_it(store: Store) -> None:
-    blocker = store.blocker()
-    go = threading.Event()
-
-    def outer(payload: bytes) -> str:
-        assert go.wait(PATIENCE)
-        return jq.enqueue(Job(handler="small")).id
-
-    jq = store.open(
-        handlers={"outer": outer, "held": blocker, "small": len}, num_workers=2, queue_size=1
-    )
-    handle = until(jq.enqueue(Job(handler="outer")), Status.PROCESSING)
-    jq.enqueue(Job(handler="held"), timeout=PATIENCE)
-    blocker.await_entered()
-    jq.enqueue(Job(handler="small"))
-    go.set()
-    until_blocked(jq)
-    blocker.gate.set()
-    assert jq.handle(str(handle.result(PATIENCE))).wait(PATIENCE) is Status.COMPLETED
-    assert jq.join(PATIENCE)
-
-
-def test_second_of_two_workers_is_refused_while_the_first_waits_for_room(store: Store) -> None:
-    gates = {b"1": threading.Event(), b"2": threading.Event()}
-
-    def outer(payload: bytes) -> str:
-        if payload in gates:
-            assert gates[payload].wait(PATIENCE)
-            return jq.enqueue(Job(b"small")).id
-        return ""
-
-    jq = store.open(outer, num_workers=2, queue_size=1, max_retries=0)
-    first = until(jq.enqueue(Job(b"1")), Status.PROCESSING)
-    second = until(jq.enqueue(Job(b"2"), timeout=PATIENCE), Status.PROCESSING)
-    jq.enqueue(Job(b"fills the lane"))
-    gates[b"1"].set()
-    until_blocked(jq)
-    gates[b"2"].set()
-    with pytest.raises(EnqueueTimeoutError, match="last worker"):
-        second.result(PATIENCE)
-    assert first.result(PATIENCE)  # the second worker made room for it
-    assert jq.join(PATIENCE)
-
-
-def test_last_worker_does_not_wait_for_a_place_that_another_took_before_it_slept(
-    memory: Store, monkeypatch: pytest.MonkeyPatch
+@every_store
+def test_on_a_full_lane_a_job_of_a_handler_is_accepted_without_a_place(
+    store: Store, many: bool
 ) -> None:
-    # 1. A handler on the last worker finds the lane full. 2. A place becomes free. 3. A producer
-    # takes it. 4. The handler looks again: nobody is left to make room.
-    class Taken:
-        """The mutex, before which a producer takes the last place."""
-
-        unfinished = None
-
-        def __enter__(self) -> None:
-            lane.room = 0
-            mutex.__enter__()
-
-        def __exit__(self, *error: Any) -> None:
-            mutex.__exit__(*error)
-
-    def free_a_place() -> object:
-        lane.room = 1
-        return current()
+    """Fault 65 of docs/reliability.md."""
+    filled = threading.Event()
 
     def handle(payload: bytes) -> None:
         if payload == b"outer":
-            jq.enqueue(Job(b"fills the lane"))
-            with monkeypatch.context() as patch:  # not for what the worker does next
-                patch.setattr(insides.seats(jq), "current", free_a_place)
-                patch.setattr(insides.placement(jq), "mutex", Taken())
-                jq.enqueue(Job(id="x"), timeout=1.0)
+            assert filled.wait(PATIENCE)
+            assert jq.enqueue_many(jobs("x", "y", "z")) if many else [jq.enqueue(Job(id="x"))]
+            assert len(insides.producers(jq)) == 0
 
-    jq = memory.open(handle, num_workers=1, queue_size=1, max_retries=0, start=False)
-    lane, mutex, current = insides.lane(jq, MEDIUM), insides.mutex(jq), insides.seats(jq).current
-    outer = jq.enqueue(Job(b"outer"))
-    jq.start()
-    with pytest.raises(EnqueueTimeoutError, match="last worker"):
-        outer.result(PATIENCE)
+    jq = store.open(handle, num_workers=1, queue_size=1, max_retries=0)
+    outer = until(jq.enqueue(Job(b"outer")), Status.PROCESSING)
+    jq.enqueue(Job())
+    filled.set()
+
+    assert outer.wait(PATIENCE) is Status.COMPLETED
+    assert jq.handle("x").wait(PATIENCE) is Status.COMPLETED
     assert jq.join(PATIENCE)
+    assert insides.lane(jq, MEDIUM).room == 1  # given back once
+
+
+def test_a_handlers_job_takes_a_place_if_there_is_one(memory: Store) -> None:
+    def outer(payload: bytes) -> int:
+        jq.enqueue(Job(handler="held"))
+        return insides.lane(jq, MEDIUM).room
+
+    blocker = memory.blocker()
+    jq = memory.open(handlers={"held": blocker, "outer": outer}, num_workers=1, queue_size=1)
+
+    assert jq.enqueue(Job(handler="outer")).result(PATIENCE) == 0
+
+
+def test_a_log_handler_that_enqueues_is_refused_no_room(memory: Store) -> None:
+    """Fault 65 of docs/reliability.md."""
+    accepted: list[JobHandle] = []
+
+    class Mail(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            accepted.append(jq.enqueue(Job(id="mail", handler="mail")))
+
+    def fail(payload: bytes) -> None:
+        raise ValueError
+
+    logger, mail = logging.getLogger("jobqueue"), Mail()
+    logger.addHandler(mail)
+    try:
+        jq = memory.open(
+            handlers={"fails": fail, "mail": len}, num_workers=1, queue_size=1, max_retries=0
+        )
+        jq.pause()
+        jq.enqueue(Job(handler="fails"))
+        jq.resume()
+        assert eventually(lambda: accepted)
+        assert jq.handle("mail").wait(PATIENCE) is Status.COMPLETED
+        jq.close()
+    finally:
+        logger.removeHandler(mail)
 
 
 def test_handler_in_a_thread_of_its_own_waits_as_any_producer(store: Store) -> None:
-    """Only the workers' own threads are told that they would wait for themselves."""
     jq = full(store)
     futures = in_thread(jq.enqueue, Job(), timeout=0.01)
     assert isinstance(futures.exception(PATIENCE), EnqueueTimeoutError)

@@ -101,7 +101,7 @@ class Admission:
                 if mutex.unfinished is not None:
                     mutex.settle()
                 self._refuse(job, call)
-                has_room = delay or lane.room > 0 or self._is_parked(handle)
+                has_room = delay or lane.room > 0 or self._needs_no_room(handle)
                 if has_room:
                     batch = self._accept(handle, lane, delay)
             finally:
@@ -142,9 +142,12 @@ class Admission:
         if self._journal is not None:
             self._journal.writer.check()
 
-    def _is_parked(self, handle: JobHandle) -> bool:
-        """Whether a job waits for its handler, and so needs no room."""
-        return handle._call is None and self._find(handle._job._handler) is None
+    def _needs_no_room(self, handle: JobHandle) -> bool:
+        """Whether a job waits for its handler, or comes from a thread that is to make room."""
+        if handle._call is None and self._find(handle._job._handler) is None:
+            return True
+        # guard: a handler that enqueues never waits for room
+        return self._seats.current() is not None or self._placement.reporter.is_own_thread()
 
     def _accept(self, handle: JobHandle, lane: Lane, delay: float) -> OpenBatch | None:
         """Let the job in; returns the batch that its call must wait for."""
@@ -164,8 +167,8 @@ class Admission:
                 if handle._call is None:
                     handle._call = self._find(job._handler)
                 if handle._call is None:
-                    self._registry.park(handle)
-                else:
+                    self._registry.expect(handle)
+                elif lane.room > 0:
                     handle._has_room = True  # one step
                     lane.room -= 1  # guard: a place in the lane is taken
             if self._journal is None:
@@ -186,7 +189,6 @@ class Admission:
 
     def _enqueue_when_room(self, handle: JobHandle, lane: Lane, wait: _Wait) -> OpenBatch | None:
         mutex = self._placement.mutex
-        seat = self._seats.current()
         parker = Parker()
         line_up = lane.producers.append
         try:
@@ -194,11 +196,8 @@ class Admission:
                 with mutex:
                     self._mutex.settle()
                     self._refuse(handle._job, handle._call)
-                    if lane.room > 0 or self._is_parked(handle):
+                    if lane.room > 0 or self._needs_no_room(handle):
                         return self._accept(handle, lane, 0.0)
-                    if seat is not None:  # each time: the others may all wait for room by now
-                        # guard: a worker asks whether anybody is left to make room
-                        self._seats.enter_wait(seat, handle._job)
                     wait.check(handle._job, lane)
                     if parker not in lane.producers:
                         parker.rearm()
@@ -215,8 +214,6 @@ class Admission:
                     lane.producers.remove(parker)
                 # guard: who leaves a wait for room passes his turn on
                 lane.wake_producer()  # in case it was this one's turn, and it left
-                if seat is not None:
-                    seat.waiting = False
 
     def enqueue_many(self, jobs: Iterable[Job], timeout: float | None) -> list[JobHandle]:
         """See `JobQueue.enqueue_many`."""
@@ -266,7 +263,8 @@ class Admission:
             try:
                 for job in jobs[len(accepted) :]:
                     lane = self._lanes[job._priority]
-                    if lane.room <= 0 and self._find(job._handler) is not None:
+                    handle = JobHandle(self._owner, job, Status.QUEUED)
+                    if lane.room <= 0 and not self._needs_no_room(handle):
                         break
                     try:
                         self._refuse(job, None)
@@ -274,7 +272,8 @@ class Admission:
                         if handles:
                             break  # accept the handles first; the next round refuses this job
                         raise
-                    handles.append(self._add(job, lane))
+                    self._add(handle, lane)
+                    handles.append(handle)
                 if self._journal is not None and handles:
                     batch = self._journal.writer.commit(
                         inline=sum(len(handle._job._payload) for handle in handles) < 1 << 15
@@ -298,26 +297,25 @@ class Admission:
                 self._journal.writer.wait(batch, handle._number)
             accepted.append(handle)
 
-    def _add(self, job: Job, lane: Lane) -> JobHandle:
+    def _add(self, handle: JobHandle, lane: Lane) -> None:
         """With the mutex: let in one job of many; the caller commits all their records at once.
 
         If it is broken off, those that were added before are committed as well.
         """
-        handle = JobHandle(self._owner, job, Status.QUEUED)
+        job = handle._job
         job._retries = 0
         self._mutex.unfinished = handle
         self._status.accept(handle)
         handle._call = self._find(job._handler)
         if handle._call is None:
-            self._registry.park(handle)
-        else:
+            self._registry.expect(handle)
+        elif lane.room > 0:
             handle._has_room = True  # one step
             lane.room -= 1
         if self._journal is None:
             self._placement.arrive(handle)
         else:
             self._journal.enqueued(handle)
-        return handle
 
 
 class _Wait:

@@ -203,5 +203,5 @@ class _Register:
             placement.replace(self._old, self._handler)
         for handle in self._waiting:
             placement.registry.unpark(handle)
-            if handle._since == ARRIVING:  # others have not arrived: they find it when they do
+            if handle._since == ARRIVING:
                 placement.arrive(handle)

@@ -120,9 +120,12 @@ class Queries:
     def wait_for(self, handle: JobHandle, timeout: float | None) -> JobHandle:
         """Wait for the end of a job, or of the queue; returns the handle that stands for the job.
 
-        The caller sleeps in a parker of its own, not on a `Condition`: it may be interrupted.
+        The caller sleeps in a parker of its own, not on a `Condition`: it may be interrupted. If it
+        is a handler, another worker stands in for its own.
         """
         deadline = None if timeout is None else SystemClock.monotonic() + timeout
+        seat = self._seats.current()
+        start: Callable[[], None] | None = None
         while True:
             parker = Parker()
             with self._mutex:
@@ -132,17 +135,23 @@ class Queries:
                     return self._unless_failed(current)
                 if deadline is not None and SystemClock.monotonic() >= deadline:
                     return current
+                if seat is not None:
+                    start = self._seats.begin_wait(seat, current)
                 waiters = current._waiters or []
                 waiters.append(parker)
                 current._waiters = waiters
             seconds = None if deadline is None else deadline - SystemClock.monotonic()
             try:
+                if start is not None:
+                    start()
                 # guard: loop around the wait for a job's end
                 #   without: parker.park(seconds)
                 #   without: return current
                 parker.park(seconds)
             finally:
                 with self._mutex:
+                    if seat is not None:
+                        seat.waits_for = None
                     if parker in (current._waiters or ()):
                         waiters.remove(parker)
 

@@ -173,7 +173,6 @@ class Outcomes:
     def _end_attempt(self, seat: Seat, handle: JobHandle, now: float) -> None:
         seat.handle = None
         if handle is self._scheduler.isolated_job:
-            self.placement.suspects.discard(handle)
             self._scheduler.isolated_job_ended()
         busy, since = self.busy, handle._since
         if busy.second <= since and now < busy.next_second:

@@ -83,6 +83,8 @@ class Placement:
             return
         if handle._call is None:
             handle._call = self._find(handle._job._handler)
+            if handle._call is not None:  # it was registered since the job was accepted
+                self.registry.unpark(handle)
         if handle._call is None:
             self.registry.park(handle)
             handle._since = now

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ..errors import UnknownHandlerError
-from ..model.handle import ARRIVING, NOT_ARRIVED
+from ..model.handle import ARRIVING
 from ..model.handlers import Handler, name_of
 from ..model.job import Priority
 from ..model.policy import NO_POLICY
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class HandlerRegistry:
     """The handlers by name, and the queued jobs whose handler is not registered yet.
 
-    A job is parked from its acceptance on, and takes no place in its lane.
+    Such a job takes no place in its lane from its acceptance on.
 
     Relies on: the queue's mutex, held by the caller of every method but `__init__`.
 
@@ -52,6 +52,8 @@ class HandlerRegistry:
         self.untold: dict[str | None, None] = {}
         self._parked_max = parked_max
         self._by_name: dict[str | None, dict[JobHandle, None]] = {}  # none of them empty
+        self._parked: dict[JobHandle, None] = {}  # the same jobs
+        # These, and those whose record is on its way.
         self._by_lane: tuple[dict[JobHandle, None], ...] = tuple({} for _ in Priority)
 
     def check(self, name: str, handler: Handler, *, replace: bool = False) -> bool:
@@ -98,8 +100,15 @@ class HandlerRegistry:
                 f"handlers already; register it, or cancel jobs that wait"
             )
 
+    def expect(self, handle: JobHandle) -> None:
+        """A job is accepted whose handler is not registered; it is parked if it still is not then.
+
+        Twice does no harm, nor of the other methods.
+        """
+        self._by_lane[handle._job._priority][handle] = None
+
     def park(self, handle: JobHandle) -> None:
-        """Keep a job until its handler is registered. Twice does no harm."""
+        """Keep a job until its handler is registered."""
         job = handle._job
         jobs = self._by_name.get(job._handler)
         if jobs is None:
@@ -107,31 +116,32 @@ class HandlerRegistry:
             jobs = self._by_name[job._handler] = {}
         jobs[handle] = None
         self._by_lane[job._priority][handle] = None
+        self._parked[handle] = None
 
     def unpark(self, handle: JobHandle) -> bool:
-        """Take a job out; `False` if it was not parked. It is on its way then if it had arrived.
+        """Take a job out; `False` if it was not parked. Otherwise it is on its way from now on.
 
         It may be broken off, and is done again then: the second way of finding it goes last.
         """
         job = handle._job
-        jobs, parked = self._by_name.get(job._handler), self._by_lane[job._priority]
+        jobs = self._by_name.get(job._handler)
         if jobs is not None:
             jobs.pop(handle, None)
             if not jobs:
                 # guard: a name whose jobs have gone is told of again
                 self._by_name.pop(job._handler, None)
                 self.untold.pop(job._handler, None)
-        if handle not in parked:
+        self._by_lane[job._priority].pop(handle, None)
+        if handle not in self._parked:
             return False
-        del parked[handle]  # one step
-        if handle._since != NOT_ARRIVED:
-            handle._since = ARRIVING
+        del self._parked[handle]  # one step
+        handle._since = ARRIVING
         return True
 
     @property
     def parked_count(self) -> int:
         """How many jobs wait for a handler."""
-        return sum(len(jobs) for jobs in self._by_lane)
+        return len(self._parked)
 
     def oldest_parked(self, priority: Priority) -> JobHandle | None:
         """The job of a lane that has waited longest for its handler."""

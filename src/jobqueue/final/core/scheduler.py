@@ -102,6 +102,10 @@ class Lane(queue.Queue["JobHandle"]):
         return self.queue[0] if self.has_work() else None
 
 
+def _ignore(handle: JobHandle) -> None:
+    del handle
+
+
 class FairScheduler:
     """The lanes and the choice between them.
 
@@ -128,6 +132,10 @@ class FairScheduler:
         """The one of them that runs now."""
         self.count_running: Callable[[], int] = int
         """How many attempts go on, except those that wait for room; set by `Seats`."""
+        self.on_isolated: Callable[[JobHandle], None] = _ignore
+        """Told of each job that is about to run alone; set by `Isolation`, as is the next."""
+        self.on_held_up: Callable[[JobHandle], None] = _ignore
+        """Told of a job that is to run alone while others run still."""
         self.paused = False
         self.stopped = False
         self._idle = 0  # workers that wait
@@ -228,7 +236,10 @@ class FairScheduler:
         #   without: if self.isolated_job is None:
         if self.isolated_job is None and self.count_running() == 0:
             self.isolated_job = self.suspects.popleft()
+            self.on_isolated(self.isolated_job)
             return self.isolated_job
+        if self.isolated_job is None:
+            self.on_held_up(self.suspects[0])  # guard: attempts that hang keep no suspect out
         return None
 
     def _serve(self, lane: Lane, overtaken: Lane | None) -> JobHandle:

@@ -2,10 +2,10 @@
 
 A worker thread has one seat for as long as it lives. An event loop has one for each attempt that
 it may run at a time. The queue looks at seats only, never at threads. They tell how many attempts
-go on, whether one is left that can make room in a lane, and which attempt is past its time.
+go on, which is past its time, and which waits for another job.
 
-Guarantees: an attempt that is past its time, and is stood in for, is not counted among those that
-can make room. At most `size` seats are stood in for at a time.
+Guarantees: for each of the last two reasons at most `size` seats are stood in for at a time. No job
+waits for itself, nor do jobs for each other.
 Relies on: the queue's mutex, held by the caller of every method but `current`.
 """
 
@@ -14,14 +14,16 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from ..errors import EnqueueTimeoutError
-
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..model.context import StopRequest
     from ..model.handle import JobHandle
-    from ..model.job import Job
     from .scheduler import FairScheduler
     from .status_map import StatusMap
+
+SEATS_PER_WORKER = 3
+"""As many seats may there be: workers, and those that stand in for two reasons."""
 
 
 class Seat:
@@ -32,31 +34,40 @@ class Seat:
         handle: the job that runs here, or `None`.
         overrunning: whether that attempt is past its time.
         replaced: whether another seat stands in for this one, which then ends with its attempt.
-        waiting: whether the handler waits for room in a lane.
+        waits_for: the job whose end the handler waits for, if it does.
     """
 
-    __slots__ = ("handle", "overrunning", "replaced", "slot", "waiting")
+    __slots__ = ("handle", "overrunning", "replaced", "slot", "waits_for")
 
     def __init__(self, slot: int) -> None:
         self.slot = slot
         self.handle: JobHandle | None = None
         self.overrunning = False
         self.replaced = False
-        self.waiting = False
+        self.waits_for: JobHandle | None = None
 
 
 class Seats:
     """All seats of one queue.
 
     Args:
-        size: how many attempts run at a time; as many seats more can stand in.
+        size: how many attempts run at a time. As many seats more can stand in for attempts that
+            are past their time, and as many for those that wait for jobs.
+
+    Attributes:
+        make_stand_in: makes what runs the attempts of a new seat that stands in for the given one;
+            called with the mutex, returns what starts it, without. `None` if no handler runs on a
+            thread that sits here.
     """
 
     def __init__(self, size: int, scheduler: FairScheduler, status: StatusMap) -> None:
         self.size = size
         self._scheduler = scheduler
         self._status = status
+        self.make_stand_in: Callable[[Seat], Callable[[], None]] | None = None
         self._all: set[Seat] = set()
+        # The attempts, by handle and beginning, that a job which runs alone does not wait for.
+        self._passed_over: set[tuple[JobHandle, float]] = set()
         self._local = threading.local()  # `seat`: the seat of the thread that asks
         scheduler.count_running = self._count_running
 
@@ -78,7 +89,8 @@ class Seats:
 
     def add(self) -> Seat:
         """A new seat, with a slot that no other has."""
-        seat = Seat(min(set(range(2 * self.size)) - {each.slot for each in self._all}))
+        slots = set(range(SEATS_PER_WORKER * self.size))
+        seat = Seat(min(slots - {each.slot for each in self._all}))
         self._all.add(seat)
         return seat
 
@@ -89,7 +101,7 @@ class Seats:
 
     def replace(self, seat: Seat) -> Seat | None:
         """A seat to stand in for one whose attempt is past its time; `None`: there are enough."""
-        if sum(each.replaced for each in self._all) >= self.size:
+        if not self._may_replace(overrunning=True):
             return None
         seat.replaced = True
         return self.add()
@@ -115,33 +127,71 @@ class Seats:
         stop.overrun()
         return True
 
-    def enter_wait(self, seat: Seat, job: Job) -> None:
-        """The handler that runs here is about to sleep, for the job's lane is full.
+    def begin_wait(self, seat: Seat, handle: JobHandle) -> Callable[[], None] | None:
+        """The handler that runs here is about to wait for the end of a job.
+
+        Returns:
+            What starts the seat that stands in meanwhile, if there is to be one; without the mutex.
 
         Raises:
-            EnqueueTimeoutError: no other attempt could make room while it sleeps.
+            RuntimeError: the job would wait for itself, or no more seats can stand in.
         """
-        if seat.replaced:
-            return
-        is_alone = seat.handle is self._scheduler.isolated_job
-        others = not is_alone and any(
-            not (each.waiting or each.replaced) for each in self._all if each is not seat
-        )
-        if not others:
-            raise EnqueueTimeoutError(
-                f"job {job.id!r} was not accepted: the {job.priority.name} lane is full, and "
-                f"this handler holds the last worker that could make room in it"
-            )
-        seat.waiting = True
+        self._refuse_circle(seat, handle)
+        start = None
+        if not (seat.replaced or self.make_stand_in is None or self._scheduler.stopped):
+            # guard: those that stand in for handlers that wait are bounded
+            if not self._may_replace(overrunning=False):
+                raise RuntimeError(
+                    f"a handler cannot wait for job {handle.id!r}: {self.size} workers "
+                    f"(num_workers) stand in for handlers that wait already; have fewer jobs wait "
+                    f"at a time, raise num_workers, or make the rest of the work a job of its own"
+                )
+            start = self.make_stand_in(seat)
+            seat.replaced = True
+        seat.waits_for = handle
+        # guard: a job that runs alone lets others in when it waits for one
+        if seat.handle is not None and seat.handle is self._scheduler.isolated_job:
+            self._scheduler.isolated_job_ended()
         self._tell_of_suspects()
+        return start
+
+    def _refuse_circle(self, seat: Seat, handle: JobHandle) -> None:
+        """Raises if the job waits, by others or not, for the one that runs here."""
+        at = {each.handle: each for each in self._all if each.handle is not None}
+        next_one: JobHandle | None = handle
+        while next_one is not None:  # it ends: no wait that closed a circle was begun
+            # guard: a job that waits for itself is told
+            if next_one is seat.handle:
+                how = "itself" if next_one is handle else f"job {handle.id!r}, which waits for it"
+                raise RuntimeError(
+                    f"job {next_one.id!r} cannot wait for {how}: it would never end; have it "
+                    f"return, and enqueue what is to come after it"
+                )
+            runs_at = at.get(next_one)
+            next_one = None if runs_at is None else runs_at.waits_for
+
+    def _may_replace(self, *, overrunning: bool) -> bool:
+        count = sum(each.replaced and each.overrunning is overrunning for each in self._all)
+        return count < self.size and len(self._all) < SEATS_PER_WORKER * self.size
 
     def busy(self) -> list[JobHandle]:
         """The jobs that run now."""
         return [seat.handle for seat in tuple(self._all) if seat.handle is not None]
 
+    def pass_over_running(self) -> list[JobHandle]:
+        """The attempts that go on are not waited for any more; returns their jobs."""
+        busy = self.busy()
+        self._passed_over = {(handle, handle._since) for handle in busy}
+        return busy
+
     def _count_running(self) -> int:
-        """Attempts that go on. One that waits for room cannot be waited for."""
-        return sum(seat.handle is not None and not seat.waiting for seat in self._all)
+        """Attempts that go on. One that waits for a job, or hangs, cannot be waited for."""
+        return sum(
+            seat.handle is not None
+            and seat.waits_for is None
+            and (seat.handle, seat.handle._since) not in self._passed_over
+            for seat in self._all
+        )
 
     def _tell_of_suspects(self) -> None:
         """The next job that runs alone has one attempt less to wait for."""

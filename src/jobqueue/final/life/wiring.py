@@ -18,13 +18,14 @@ from ..callers.queries import Queries
 from ..callers.through_middleware import AdmissionThroughMiddleware
 from ..config import Config
 from ..core.endings import Endings
+from ..core.isolation import Isolation
 from ..core.journal import Journal
 from ..core.outcomes import Outcomes
 from ..core.placement import Placement
 from ..core.queue_state import QueueState
 from ..core.registry import HandlerRegistry
 from ..core.scheduler import FairScheduler
-from ..core.seats import Seats
+from ..core.seats import SEATS_PER_WORKER, Seats
 from ..core.status_map import StatusMap
 from ..core.watchers import Watchers
 from ..errors import ConfigError, JobQueueError, LogLockedError, LogWriteError
@@ -83,6 +84,7 @@ def assemble(
     state = QueueState()
     seats = Seats(config.num_workers, placement.scheduler, placement.status)
     outcomes = Outcomes(config, placement, state, seats)
+    Isolation(placement, seats, config.job_timeout)
 
     def fail(fault: JobQueueError) -> None:
         life.fail(fault)  # `life` is made before anything runs that could fail
@@ -250,9 +252,8 @@ def _start_log(log: LockedLog, config: Config, placement: Placement) -> None:
     placement.journal.writer.start()
     if log.interrupted.jobs:
         placement.journal.writer.flush()
-    placement.slots = Slots(
-        log.files, log.directory, log.next_segment, 2 * config.num_workers, config.map_log
-    )
+    slots = SEATS_PER_WORKER * config.num_workers
+    placement.slots = Slots(log.files, log.directory, log.next_segment, slots, config.map_log)
 
 
 def _timer_died(error: BaseException) -> JobQueueError:

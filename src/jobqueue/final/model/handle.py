@@ -144,6 +144,8 @@ class JobHandle(Generic[R_co]):
 
         Raises:
             LogWriteError: the log failed, so that nothing will run any more.
+            RuntimeError: a handler of the queue's called this, and the job would wait for itself,
+                or `num_workers` workers stand in for handlers that wait already.
         """
         return self._owner._wait_for(self, timeout)._status  # by now it may be requeued
 

@@ -12,6 +12,7 @@ import logging
 import sys
 import threading
 import traceback
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..core.queue_state import State
@@ -38,6 +39,7 @@ class WorkerPool:
 
     def __init__(self, outcomes: Outcomes, fail: Callable[[JobQueueError], None]) -> None:
         self.seats = outcomes.seats
+        self.seats.make_stand_in = self._make_stand_in
         self.workers: set[Worker] = set()
         self._outcomes = outcomes
         self._mutex = outcomes.placement.mutex
@@ -95,22 +97,29 @@ class WorkerPool:
 
         def finish() -> None:
             if stand_in is not None:
-                self._start_stand_in(worker, stand_in)
+                try:
+                    self._start_stand_in(worker.seat, stand_in)
+                except RuntimeError as error:
+                    what = "no worker could be started to stand in for a slow one"
+                    self._reporter.report(logging.ERROR, what, error)
             self._report_overrun(worker, handle, timeout)
 
         return finish
 
-    def _start_stand_in(self, worker: Worker, stand_in: Worker) -> None:
+    def _make_stand_in(self, seat: Seat) -> Callable[[], None]:
+        """With the mutex: see `Seats.make_stand_in`."""
+        return partial(self._start_stand_in, seat, self._make(self.seats.add()))
+
+    def _start_stand_in(self, seat: Seat, stand_in: Worker) -> None:
+        """Raises `RuntimeError` if the system gives no more threads."""
         try:
             stand_in.thread.start()
-        except RuntimeError as error:  # the system gives no more threads
+        except RuntimeError:
             with self._mutex:
-                worker.seat.replaced = False
+                seat.replaced = False
                 self.workers.discard(stand_in)
                 self.seats.remove(stand_in.seat)
-            self._reporter.report(
-                logging.ERROR, "no worker could be started to stand in for a slow one", error
-            )
+            raise
 
     def _report_overrun(self, worker: Worker, handle: JobHandle, timeout: float) -> None:
         stack = _stack_of(worker.thread)
