@@ -595,21 +595,8 @@ def test_an_attempt_that_hangs_keeps_a_lone_job_out_only_so_long(
 
     clock.advance(0.001)
 
-    assert jq.handle("suspect").wait(PATIENCE) is Status.COMPLETED
+    assert jq.handle("suspect").wait(PATIENCE / 2) is Status.COMPLETED  # the other hangs longer
     assert other.wait(PATIENCE) is Status.COMPLETED
-
-
-def test_the_time_of_one_lone_job_is_not_that_of_the_next(image: Store) -> None:
-    clock = ManualClock()
-    jq = image.open(nothing, clock=clock, num_workers=1, max_crashes=2)
-    jq.register("late", nothing)
-    assert jq.handle("suspect").wait(PATIENCE) is Status.COMPLETED
-    hang = image.blocker()
-    jq.register("hangs", hang)
-    jq.enqueue(Job(handler="hangs"))
-    hang.await_entered()
-    clock.advance(60)
-    assert insides.scheduler(jq).isolated_job is None
 
 
 def test_a_lone_job_that_is_cancelled_holds_up_nobody_any_more(image: Store) -> None:

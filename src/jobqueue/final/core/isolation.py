@@ -60,8 +60,6 @@ class Isolation:
     def _let_others_in(self, handle: JobHandle, seconds: float) -> Callable[[], None] | None:
         with self._placement.mutex:
             self._placement.mutex.settle()
-            # guard: only the job that still runs alone lets others in
-            #   without: if False:
             if self._scheduler.isolated_job is not handle:
                 return None
             self._seats.pass_over_running()
