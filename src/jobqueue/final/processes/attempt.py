@@ -11,6 +11,7 @@ import logging
 import pickle
 import threading
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from ..errors import WorkerProcessError
@@ -143,10 +144,14 @@ class Attempts:
             stop.forget(forward)
 
 
+_values = attrgetter(*Job.__slots__)
+_HEADERS, _PRIORITY = map(Job.__slots__.index, ("_headers", "_priority"))
+
+
 def _packable(job: Job) -> tuple[object, ...]:
-    values = {slot: getattr(job, slot) for slot in Job.__slots__}
-    values["_headers"], values["_priority"] = dict(job._headers), job._priority._value_
-    return tuple(values.values())
+    values = list(_values(job))
+    values[_HEADERS], values[_PRIORITY] = dict(job._headers), job._priority._value_
+    return tuple(values)
 
 
 # ── what comes while it runs ─────────────────────────────────────────────────────────────────────

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..middleware import Layers, wrapped
 from ..model.asked import asked_of
-from ..model.context import RUNNING, JobContext, StopRequest
+from ..model.context import RUNNING, JobContext, StopRequest, runs_attempts
 from ..model.frozen_dict import FrozenDict
 from ..model.handlers import Handler, HandlerWithin, name_of
 from ..model.job import Job, Priority
@@ -116,7 +116,7 @@ def _let_go(sockets: tuple[socket.socket, ...], lifeline: int) -> None:
     os.close(lifeline)
 
 
-_HEADERS, _PRIORITY = Job.__slots__.index("_headers"), Job.__slots__.index("_priority")
+_PAYLOAD, _HEADERS, _PRIORITY = map(Job.__slots__.index, ("_payload", "_headers", "_priority"))
 
 
 class _Server:
@@ -128,6 +128,7 @@ class _Server:
         self._handlers: dict[int, Handler] = {}
         self._importer = _Importer()
         self._progress = ProgressTeller(self._work)
+        self._assignment: Assignment | None = None  # of an attempt whose context was not made
         self._lock = threading.Lock()  # guards the three below
         self._number = 0
         self._stop: StopRequest | None = None
@@ -137,6 +138,7 @@ class _Server:
 
     def serve(self) -> None:
         """Do what the owner's frames say, until one says to exit."""
+        runs_attempts(self._find_context)
         while True:
             try:
                 kind, number, body = self._work.receive()
@@ -166,8 +168,8 @@ class _Server:
             if kind == wire.LOAD:
                 self._handlers[number] = self._importer.load(pickle.loads(body))
                 return wire.LOADED, b""
-            assignment = Assignment(*wire.unpacked(body))
-            result = Context().run(self._run, self._handlers[number], assignment)
+            self._assignment = Assignment(*wire.unpacked(body))
+            result = Context().run(self._run, self._handlers[number], self._assignment)
             if type(result) not in DONE:
                 refuse_undone(result, name_of(self._handlers[number].function))
         except BaseException as error:  # noqa: BLE001  # whatever a handler may raise
@@ -180,6 +182,22 @@ class _Server:
             return wire.RAISED, _pack_unpicklable(result, error)
 
     def _run(self, handler: Handler, assignment: Assignment) -> object:
+        try:
+            if not handler.is_equipped:  # its context is made if something asks for it
+                return handler.function(assignment.job[_PAYLOAD])
+            self._assignment = None
+            context = self._begin(assignment)
+            RUNNING.set(context)
+            return handler.call(context.job.payload, context)
+        finally:
+            self._assignment = None
+            if self._stop is not None:
+                self._progress.end()
+                with self._lock:
+                    self._stop = None
+
+    def _begin(self, assignment: Assignment) -> JobContext:
+        """Make the context of an attempt, which can be told to stop from here on."""
         job = _made(assignment.job)
         stop = StopRequest(_sleep)
         with self._lock:
@@ -187,15 +205,14 @@ class _Server:
             # guard: look for a stop that came before its attempt
             if self._stopped >= assignment.number:
                 stop.cancel()
-        board = self._progress.begin()
-        try:
-            context = JobContext(job, assignment.attempt, assignment.deadline, stop, board)
-            RUNNING.set(context)
-            return handler.call(job.payload, context)
-        finally:
-            self._progress.end()
-            with self._lock:
-                self._stop = None
+        return JobContext(
+            job, assignment.attempt, assignment.deadline, stop, self._progress.begin()
+        )
+
+    def _find_context(self) -> JobContext | None:
+        """The context of the attempt that runs on the main thread, which calls this."""
+        assignment, self._assignment = self._assignment, None
+        return None if assignment is None else self._begin(assignment)
 
     # ── the thread that takes orders ─────────────────────────────────────────────────────────
 
