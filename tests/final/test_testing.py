@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from jobqueue.final import Job, JobContext, JobQueue, Status
-from jobqueue.final.testing import ManualClock
+from jobqueue.final import Job, JobContext, JobQueue, RetryJobError, Status
+from jobqueue.final.testing import ManualClock, run_all
 from jobqueue.final.timing import timer
 from jobqueue.final.timing.timer import CHANGES_MAX, Timer
 from tests.support import insides
@@ -345,3 +345,38 @@ def test_timers_that_were_set_and_taken_back_do_not_pile_up(memory: Store) -> No
             handle.wait(PATIENCE)
 
     assert eventually(lambda: len(insides.changes_of(insides.timer(jq))) < 2 * CHANGES_MAX)
+
+
+def test_run_all_runs_what_is_due_on_the_calling_thread_and_what_comes_of_it(
+    memory: Store, clock: ManualClock
+) -> None:
+    ran: list[tuple[str, int]] = []
+
+    def handler(payload: bytes, context: JobContext) -> None:
+        ran.append((payload.decode(), threading.get_ident()))
+        if payload == b"parent":
+            jq.enqueue(Job(b"child"))
+        if payload == b"flaky" and context.attempt == 0:
+            raise RetryJobError(delay=5)
+
+    jq = memory.open(handler, start=False, clock=clock)
+    jq.enqueue(Job(b"parent"))
+    jq.enqueue(Job(b"flaky"))
+    jq.enqueue(Job(b"later"), delay=10)
+    run_all(jq)
+    assert [payload for payload, _ in ran] == ["parent", "flaky", "child"]
+    clock.advance(5)
+    run_all(jq)
+    assert [payload for payload, _ in ran[3:]] == ["flaky"]
+    assert {thread for _, thread in ran} == {threading.get_ident()}
+    assert jq.metrics().scheduled == 1
+
+
+def test_run_all_is_refused_beside_workers_and_within_handlers(memory: Store) -> None:
+    jq = memory.open(lambda payload: run_all(jq), max_retries=0, start=False)
+    handle = jq.enqueue(Job())
+    run_all(jq)
+    with pytest.raises(RuntimeError, match="not started"):
+        handle.result(0)
+    with pytest.raises(RuntimeError, match="not started"):
+        run_all(memory.open(len))

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from jobqueue.final.processes.owner import WorkerProcess
     from jobqueue.final.processes.stock import Processes
     from jobqueue.final.runtime.mutex import Mutex, WorkerCondition
-    from jobqueue.final.runtime.parking import Parker
+    from jobqueue.final.runtime.parking import Parker, Wakeable
     from jobqueue.final.testing import ManualClock
     from jobqueue.final.timing.timer import Timer
     from jobqueue.final.timing.timer_wheel import TimerWheel
@@ -338,9 +338,9 @@ def is_owned(mutex: Mutex) -> bool:
     return mutex._is_owned()
 
 
-def asleep_on(condition: WorkerCondition) -> Sequence[Parker]:
+def asleep_on(condition: WorkerCondition) -> Sequence[Wakeable]:
     """What the workers sleep in, first come first."""
-    return condition._sleepers
+    return condition.sleepers
 
 
 def check_lanes(scheduler: FairScheduler) -> None:
@@ -434,9 +434,9 @@ def past_seconds(meter: BusyMeter) -> Mapping[int, float]:
 
 def sleeping_for_room() -> Seam:
     """A producer's sleep until it is woken, may have been cancelled, or its time is up."""
-    from jobqueue.final.callers import admission
+    from jobqueue.final.callers.room_wait import RoomWait
 
-    return admission._Wait, "sleep"
+    return RoomWait, "sleep"
 
 
 def has_timeout(wait: Any) -> bool:

@@ -10,7 +10,7 @@ from .errors import ConfigError
 from .exact import check_seconds, exact_str, real_number, whole_number
 
 Durability = Literal["async", "write", "fsync"]
-Executor = Literal["thread", "process"]
+Executor = Literal["thread", "process", "asyncio"]
 
 _KIB = 1024
 _MIB = 1024 * _KIB
@@ -31,7 +31,7 @@ _WHOLE_NUMBERS = {  # field: smallest value that works
 }
 _SWITCHES = ("allow_shared",)
 _SECONDS = ("base_delay", "max_delay", "fsync_interval", "shutdown_timeout")
-_CHOICES = {"durability": ("async", "write", "fsync"), "executor": ("thread", "process")}
+_CHOICES = {"durability": ("async", "write", "fsync"), "executor": ("thread", "process", "asyncio")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,8 @@ class Config:
         max_dead_letters: how many failed jobs are kept, with payload.
         max_payload_bytes: largest payload that is accepted; with a log 128 MiB at most.
         executor: "thread" runs handlers in the worker threads; "process" runs those that can be
-            imported by name in as many processes, for work that computes.
+            imported by name in as many processes, for work that computes; "asyncio" runs so many
+            attempts at once on one event loop, coroutine functions there and others in threads.
         map_log: how a log's bytes reach the kernel under "write" and "fsync". `True` copies them
             into a shared memory map, faster than a system call, and a store that the file system
             cannot take kills the process. `False` never does. `None` maps where no store can fail.

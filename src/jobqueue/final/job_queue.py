@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from .core.queue_state import State
 from .errors import LogWriteError
 from .exact import check_seconds
 from .life.process_hooks import watch
@@ -25,6 +26,7 @@ from .steering import Steering
 
 if TYPE_CHECKING:
     import threading
+    from asyncio import AbstractEventLoop
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
@@ -84,14 +86,32 @@ class JobQueue(Steering):
         parts = assemble(desk, config, registry, clock, processes, layers)
         desk._adopt(parts, desk)
         self._adopt(parts, desk)
+        self._config = config
         self._registry = registry
         self._seats = parts.seats
         self._admission = parts.admission
         self._life = parts.life
         watch(self._life)
-        if start:
+        # With an event loop, attempts start on entering: only then is it known on which loop.
+        self._starts_on_entry = start and config.executor == "asyncio"
+        if start and not self._starts_on_entry:
             with closed_on_error(self._life):
                 self._life.start()
+
+    @property
+    def config(self) -> Config:
+        """The settings, with all defaults filled in."""
+        return self._config
+
+    @property
+    def clock(self) -> Clock:
+        """The time that delays and timeouts go by."""
+        return self._placement.clock
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more jobs: `close` has begun, or this is a forked child's copy."""
+        return self._state.now >= State.CLOSING
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────
 
@@ -125,7 +145,17 @@ class JobQueue(Steering):
             timeout = check_seconds("timeout", timeout)
         return self._life.close(timeout, drain=drain)
 
+    def _use(self, loop: AbstractEventLoop) -> None:
+        self._life.use(loop)
+
+    def _run_all(self) -> None:
+        """Run what is due on this thread; see `testing.run_all`."""
+        self._enter(waits=True)
+        self._life.run_all()
+
     def __enter__(self) -> JobQueue:
+        if self._starts_on_entry:
+            self.start()
         return self
 
     def __exit__(

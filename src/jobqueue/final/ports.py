@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from .middleware import Middleware
+from .runtime.clock import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from .model.shutdown_report import ShutdownReport
     from .model.transitions import Status
 
-__all__ = ["Executor", "Handle", "Middleware", "Operator", "Producer", "Queue"]
+__all__ = ["Clock", "Executor", "Handle", "Middleware", "Operator", "Producer", "Queue"]
 
 R_co = TypeVar("R_co", covariant=True)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .aio.door import AsyncDoor
 from .core.queue_state import State
 from .exact import check_seconds
 from .model.checks import check_id
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from .runtime.mutex import Mutex
 
 
-class Steering:
+class Steering(AsyncDoor):
     """Looks at accepted jobs and changes them. All methods are thread-safe.
 
     Handles ask one that is not the `JobQueue` itself. So no thread of the queue, for all the jobs

@@ -22,8 +22,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .exact import Seconds
+    from .job_queue import JobQueue
 
-__all__ = ["ManualClock"]
+__all__ = ["ManualClock", "run_all"]
+
+
+def run_all(queue: JobQueue) -> None:
+    """Run everything that is due, on this thread, until nothing is left that is.
+
+    Jobs that the handlers enqueue run too, and retries that are due at once. Nothing is waited
+    for: with a `ManualClock`, advance it and call this again.
+
+    Args:
+        queue: one that was made with `start=False`, and not started. Its handlers run in threads:
+            not with `executor="process"` or `"asyncio"`.
+
+    Raises:
+        RuntimeError: the queue has been started, or runs its handlers elsewhere.
+        QueueClosedError: the queue is closed.
+    """
+    queue._run_all()
 
 
 class ManualClock:

@@ -344,14 +344,17 @@ def test_a_waiting_producer_finds_the_room_that_a_change_left(memory: Store) -> 
 # Where the mutex is taken and nothing is looked at that a change leaves: the reason.
 LOOKS_AT_NO_JOB = {
     "queries.py: status_of": "a signal's handler may ask, so the change may be its own thread's",
+    "queries.py: awaiting": "the second time: a seat waits for nothing more",
     "queries.py: wait_for": "the second time: takes a parker off its list",
     "admission.py: _enqueue_when_room": "the second time: takes a parker off its list",
     "steering.py: _progress_of": "what a handler has told of itself",
     "worker.py: _find_context": "looks at its own seat",
-    "watchers.py: wait": "the second time: takes a parker off its list",
+    "admission.py: leave_line": "takes a waiter off its list",
+    "watchers.py: remove": "takes a waiter off its list",
     "scheduler.py: put": "no thread calls it",
     "scheduler.py: get": "no thread calls it",
     "pool.py: start": "makes workers",
+    "pool.py: run_here": "makes a seat, and takes it off its list",
     "pool.py: died": "takes a worker off its list",
     "pool.py: _start_stand_in": "takes a worker off its list",
     "pool.py: join": "looks which seats are taken",

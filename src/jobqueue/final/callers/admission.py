@@ -10,15 +10,12 @@ outside of the mutex: an exception during `Condition.wait` could come out withou
 
 from __future__ import annotations
 
-import math
 import threading
 from typing import TYPE_CHECKING
 
 from ..core.queue_state import State
 from ..errors import (
     DuplicateJobError,
-    EnqueueCancelledError,
-    EnqueueTimeoutError,
     JobQueueError,
     again,
 )
@@ -26,10 +23,10 @@ from ..exact import check_seconds
 from ..model.handle import HandleOwner, JobHandle
 from ..model.job import Job
 from ..model.transitions import Status
-from ..runtime.clock import SystemClock
 from ..runtime.mutex import await_turn, check_reentry
-from ..runtime.parking import Parker
+from ..runtime.parking import Parker, Wakeable
 from ..timing.timer import tick_after
+from .room_wait import RoomWait
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,13 +40,18 @@ if TYPE_CHECKING:
     from ..model.handlers import Handler
     from ..wal.writing.batch import OpenBatch
 
-CANCEL_POLL_SECONDS = 0.02
 _QUEUED, _SCHEDULED = Status.QUEUED, Status.SCHEDULED  # a look into an enumeration is slow
 _OPEN = State.OPEN
 
 
 class Admission:
-    """Accepts jobs. All methods are called by producers, without the mutex."""
+    """Accepts jobs. All methods are called by producers, without the mutex.
+
+    Attributes:
+        is_wrapped: whether `enqueue` runs code of the user's around the acceptance.
+    """
+
+    is_wrapped = False
 
     def __init__(
         self,
@@ -110,7 +112,7 @@ class Admission:
                 if mutex.claimant is claim:
                     mutex.claimant = None
         if not has_room:
-            batch = self._enqueue_when_room(handle, lane, _Wait(timeout, cancel))
+            batch = self._enqueue_when_room(handle, lane, RoomWait(timeout, cancel))
         if batch is not None and self._journal is not None:
             self._journal.writer.wait(batch, handle._number)
         if self._registry.untold:
@@ -187,7 +189,7 @@ class Admission:
 
     # ── without the mutex ────────────────────────────────────────────────────────────────────
 
-    def _enqueue_when_room(self, handle: JobHandle, lane: Lane, wait: _Wait) -> OpenBatch | None:
+    def _enqueue_when_room(self, handle: JobHandle, lane: Lane, wait: RoomWait) -> OpenBatch | None:
         mutex = self._placement.mutex
         parker = Parker()
         line_up = lane.producers.append
@@ -203,6 +205,7 @@ class Admission:
                         parker.rearm()
                         line_up(parker)
                         line_up = lane.producers.appendleft  # woken for nothing: it keeps its place
+                self._seats.refuse_sleep("await queue.aenqueue(job)")
                 # guard: loop around the wait for room
                 #   without: wait.sleep(parker)
                 #   without: with mutex:
@@ -231,7 +234,7 @@ class Admission:
     def accept_all(self, jobs: list[Job], timeout: float | None) -> list[JobHandle]:
         """Accept jobs that were checked; blocks while lanes are full."""
         accepted: list[JobHandle] = []
-        wait = _Wait(timeout, None)
+        wait = RoomWait(timeout, None)
         try:
             while len(accepted) < len(jobs):
                 self._enqueue_some(jobs, accepted, wait)
@@ -253,15 +256,18 @@ class Admission:
             for job in jobs:
                 self._refuse(job, None)
 
-    def _enqueue_some(self, jobs: list[Job], accepted: list[JobHandle], wait: _Wait) -> None:
-        """Accept as many of the jobs that are left as there is room for, in one log batch."""
-        mutex = self._placement.mutex
+    def accept_some(self, jobs: list[Job]) -> tuple[list[JobHandle], OpenBatch | None]:
+        """Accept as many of the jobs, from the first on, as there is room for.
+
+        Returns:
+            Their handles, and the one batch that the call must wait for.
+        """
         handles: list[JobHandle] = []
         batch = None
-        with mutex:
-            mutex.settle()
+        with self._mutex:
+            self._mutex.settle()
             try:
-                for job in jobs[len(accepted) :]:
+                for job in jobs:
                     lane = self._lanes[job._priority]
                     handle = JobHandle(self._owner, job, Status.QUEUED)
                     if lane.room <= 0 and not self._needs_no_room(handle):
@@ -275,13 +281,17 @@ class Admission:
                     self._add(handle, lane)
                     handles.append(handle)
                 if self._journal is not None and handles:
-                    batch = self._journal.writer.commit(
-                        inline=sum(len(handle._job._payload) for handle in handles) < 1 << 15
-                    )
-                mutex.unfinished = None
+                    size = sum(len(handle._job._payload) for handle in handles)
+                    batch = self._journal.writer.commit(inline=size < 1 << 15)
+                self._mutex.unfinished = None
             except BaseException:
                 self._placement.broken_off()
                 raise
+        return handles, batch
+
+    def _enqueue_some(self, jobs: list[Job], accepted: list[JobHandle], wait: RoomWait) -> None:
+        """Accept some more of the jobs: those that there is room for, or else the next one."""
+        handles, batch = self.accept_some(jobs[len(accepted) :])
         if batch is not None and self._journal is not None:
             self._journal.writer.wait(batch)
             if batch.refused:
@@ -296,6 +306,42 @@ class Admission:
             if batch is not None and self._journal is not None:
                 self._journal.writer.wait(batch, handle._number)
             accepted.append(handle)
+
+    # ── for callers that must not sleep ──────────────────────────────────────────────────────
+
+    def prepare(self, job: Job, delay: float) -> tuple[JobHandle, Lane]:
+        """The handle of a job that is to be let in, and its lane. Raises as `enqueue` does."""
+        self.check(job)
+        check_reentry(self._mutex)
+        handle = JobHandle(self._owner, job, _SCHEDULED if delay else _QUEUED)
+        return handle, self._lanes[job._priority]
+
+    def admit(
+        self, handle: JobHandle, lane: Lane, delay: float, waiter: Wakeable, *, was_woken: bool
+    ) -> tuple[bool, OpenBatch | None]:
+        """Let a job in if there is room; if not, put `waiter` in the lane's line.
+
+        Args:
+            was_woken: whether the waiter was in line and was woken: then it keeps its place.
+
+        Returns:
+            Whether it is in, and the batch that its call must wait for.
+        """
+        with self._mutex:
+            self._mutex.settle()
+            self._refuse(handle._job, None)
+            if delay or lane.room > 0 or self._needs_no_room(handle):
+                return True, self._accept(handle, lane, delay)
+            if waiter not in lane.producers:
+                (lane.producers.appendleft if was_woken else lane.producers.append)(waiter)
+            return False, None
+
+    def leave_line(self, lane: Lane, waiter: Wakeable) -> None:
+        """Wait for room no more; if it was this one's turn, it is the next one's now."""
+        with self._mutex:
+            if waiter in lane.producers:
+                lane.producers.remove(waiter)
+            lane.wake_producer()
 
     def _add(self, handle: JobHandle, lane: Lane) -> None:
         """With the mutex: let in one job of many; the caller commits all their records at once.
@@ -316,35 +362,3 @@ class Admission:
             self._placement.arrive(handle)
         else:
             self._journal.enqueued(handle)
-
-
-class _Wait:
-    """How long one call waits for room, in real time."""
-
-    __slots__ = ("_cancel", "_deadline", "_timeout")
-
-    def __init__(self, timeout: float | None, cancel: threading.Event | None) -> None:
-        self._timeout = timeout
-        self._deadline = None if timeout is None else SystemClock.monotonic() + timeout
-        self._cancel = cancel
-
-    def check(self, job: Job, lane: Lane) -> None:
-        """Raises if the wait is over."""
-        if self._cancel is not None and self._cancel.is_set():
-            raise EnqueueCancelledError(
-                f"job {job._id!r} was not accepted: the wait for room was cancelled"
-            )
-        if self._deadline is not None and SystemClock.monotonic() >= self._deadline:
-            raise EnqueueTimeoutError(
-                f"job {job._id!r} was not accepted: the {job._priority.name} lane ({lane.maxsize} "
-                f"jobs) stayed full for {self._timeout:g} s; try again later, or raise queue_size"
-            )
-
-    def sleep(self, parker: Parker) -> None:
-        """Wait until woken, or until it is worth a look."""
-        seconds = None
-        if self._deadline is not None:
-            seconds = self._deadline - SystemClock.monotonic()
-        if self._cancel is not None:
-            seconds = min(CANCEL_POLL_SECONDS, math.inf if seconds is None else seconds)
-        parker.park(seconds)

@@ -5,6 +5,7 @@ Relies on: the queue's mutex, taken here.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..core.counters import snapshot
@@ -19,7 +20,7 @@ from ..runtime.clock import SystemClock
 from ..runtime.parking import Parker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ..core.outcomes import Outcomes
     from ..core.placement import Placement
@@ -93,6 +94,8 @@ class Queries:
             was_idle = self._is_idle()
             return was_idle or self._is_over()
 
+        if timeout != 0:
+            self._seats.refuse_sleep("await queue.ajoin()")
         self._placement.watchers.wait(is_done, timeout)
         with self._mutex:
             self._mutex.settle()
@@ -101,6 +104,10 @@ class Queries:
             if self._state.fault is not None:
                 raise self._state.fault_error()
             return False
+
+    def is_at_rest(self) -> bool:
+        """With the mutex: there is nothing that `join` would wait for."""
+        return self._is_idle() or self._is_over()
 
     def _is_idle(self) -> bool:
         """With the mutex: nothing is left that could run by itself."""
@@ -135,6 +142,7 @@ class Queries:
                     return self._unless_failed(current)
                 if deadline is not None and SystemClock.monotonic() >= deadline:
                     return current
+                self._seats.refuse_sleep("await handle")
                 if seat is not None:
                     start = self._seats.begin_wait(seat, current)
                 waiters = current._waiters or []
@@ -154,6 +162,31 @@ class Queries:
                         seat.waits_for = None
                     if parker in (current._waiters or ()):
                         waiters.remove(parker)
+
+    @contextmanager
+    def awaiting(self, handle: JobHandle) -> Iterator[None]:
+        """While a coroutine waits for a job: if it is a handler's, another seat stands in for its.
+
+        Raises:
+            RuntimeError: the job would wait for itself, or no more seats can stand in.
+        """
+        seat = self._seats.current()
+        if seat is None:
+            yield
+            return
+        start = None
+        with self._mutex:
+            self._mutex.settle()
+            current = self._status.current(handle)
+            if not (current._status in FINAL or self._is_over() or self._is_gone(current)):
+                start = self._seats.begin_wait(seat, current)
+        try:
+            if start is not None:
+                start()
+            yield
+        finally:
+            with self._mutex:
+                seat.waits_for = None
 
     def add_done_callback(self, handle: JobHandle, fn: Callable[[JobHandle], object]) -> None:
         """See `JobHandle.add_done_callback`."""

@@ -34,6 +34,8 @@ class AdmissionThroughMiddleware(Admission):
             those of `Admission`.
     """
 
+    is_wrapped = True
+
     def __init__(self, layers: tuple[Layer, ...], *args: Any) -> None:
         super().__init__(*args)
         self._layers = layers

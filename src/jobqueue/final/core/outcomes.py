@@ -108,8 +108,14 @@ class Outcomes:
             message = f"a callback of job {handle.id!r} was interrupted"
             self.placement.reporter.report(logging.ERROR, message, error)
 
-    def raised(self, seat: Seat, handle: JobHandle, error: BaseException) -> None:
-        """The attempt failed. Without the mutex."""
+    def raised(
+        self, seat: Seat, handle: JobHandle, error: BaseException, *, may_wait: bool = True
+    ) -> None:
+        """The attempt failed. Without the mutex.
+
+        Args:
+            may_wait: whether the calling thread may wait until the log record of it is made.
+        """
         failure = describe(error)
         delay = self._retrying.delay(handle, error)
         evicted: DeadLetter | None = None
@@ -137,7 +143,8 @@ class Outcomes:
                 self._endings.note(handle)
             if self._watchers.waiting:
                 self._watchers.look()
-        reporter.report_and_wait(
+        report = reporter.report_and_wait if may_wait else reporter.report
+        report(
             logging.WARNING if delay is not None else logging.ERROR,
             f"job {handle.id!r}, attempt {attempt + 1}, failed: {failure[0]}; {verdict}",
             error,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ..model.handle import JobHandle
     from ..runtime.mutex import Mutex
-    from ..runtime.parking import Parker
+    from ..runtime.parking import Wakeable
 
 _QUEUED = Status.QUEUED  # a look into an enumeration is slow
 
@@ -46,7 +46,7 @@ class Lane(queue.Queue["JobHandle"]):
         """How many more jobs of higher lanes may overtake this one."""
         self._stale = 0
         """How many of its entries have been cancelled, at most; those are only passed over."""
-        self.producers: deque[Parker] = deque()
+        self.producers: deque[Wakeable] = deque()
         """The parkers of the producers that wait for room, in order."""
 
     def put(self, item: JobHandle, block: bool = True, timeout: float | None = None) -> None:
@@ -196,6 +196,18 @@ class FairScheduler:
             #   without: return self.take_ready()
             self._waking = False
         return None
+
+    def lie_down(self, sleeper: Wakeable) -> None:
+        """For what cannot wait in `take`, as an event loop: have it woken when there is work."""
+        self._idle += 1
+        self.not_empty.sleepers.append(sleeper)
+
+    def rise(self, sleeper: Wakeable) -> None:
+        """It looks for work again: it was woken, or something else brought it here."""
+        self._idle -= 1
+        self._waking = False
+        if sleeper in self.not_empty.sleepers:
+            self.not_empty.sleepers.remove(sleeper)
 
     def take_ready(self) -> JobHandle | None:
         """The next job that may run now, if there is one; does not wait."""

@@ -12,6 +12,8 @@ Relies on: the queue's mutex, held by the caller of every method but `current`.
 from __future__ import annotations
 
 import threading
+from contextvars import ContextVar
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -47,8 +49,18 @@ class Seat:
         self.waits_for: JobHandle | None = None
 
 
+SITTING: ContextVar[tuple[Seats | None, Seat | None]] = ContextVar(
+    "jobqueue_sitting", default=(None, None)
+)
+"""The seat of the attempt that code belongs to, if that runs on an event loop."""
+
+
 class Seats:
     """All seats of one queue.
+
+    Attributes:
+        refuse_sleep: called by a caller's thread that is about to sleep, with what to write
+            instead; raises if the thread is that of the event loop that runs the attempts.
 
     Args:
         size: how many attempts run at a time. As many seats more can stand in for attempts that
@@ -68,8 +80,10 @@ class Seats:
         self._all: set[Seat] = set()
         # The attempts, by handle and beginning, that a job which runs alone does not wait for.
         self._passed_over: set[tuple[JobHandle, float]] = set()
+        self._free_slots: list[int] = []  # of seats that went; a heap
         self._local = threading.local()  # `seat`: the seat of the thread that asks
         scheduler.count_running = self._count_running
+        self.refuse_sleep: Callable[[str], None] = _sleep_well
 
     def __len__(self) -> int:
         return len(self._all)
@@ -79,24 +93,29 @@ class Seats:
     def current(self) -> Seat | None:
         """The seat on whose thread this is called, if it is one of this queue's. No mutex."""
         seat: Seat | None = getattr(self._local, "seat", None)
+        if seat is None:
+            seats, seat = SITTING.get()
+            return seat if seats is self else None
         return seat
 
-    def sit(self, seat: Seat) -> None:
-        """The calling thread runs the attempts of this seat from now on. No mutex."""
+    def sit(self, seat: Seat | None) -> None:
+        """The calling thread runs the attempts of this seat from now on, or none. No mutex."""
         self._local.seat = seat
 
     # ── seats that come and go ───────────────────────────────────────────────────────────────
 
     def add(self) -> Seat:
         """A new seat, with a slot that no other has."""
-        slots = set(range(SEATS_PER_WORKER * self.size))
-        seat = Seat(min(slots - {each.slot for each in self._all}))
+        slot = heappop(self._free_slots) if self._free_slots else len(self._all)
+        seat = Seat(slot)
         self._all.add(seat)
         return seat
 
     def remove(self, seat: Seat) -> None:
         """No attempt runs here any more."""
-        self._all.discard(seat)
+        if seat in self._all:
+            self._all.discard(seat)
+            heappush(self._free_slots, seat.slot)
         self._tell_of_suspects()
 
     def replace(self, seat: Seat) -> Seat | None:
@@ -197,3 +216,7 @@ class Seats:
         """The next job that runs alone has one attempt less to wait for."""
         if self._scheduler.suspects:
             self._scheduler.look_at_suspects()
+
+
+def _sleep_well(instead: str) -> None:
+    """No thread has to stay awake."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..runtime.parking import Parker
+from ..runtime.parking import Parker, Wakeable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..runtime.mutex import Mutex
+
+    Watcher = tuple[Callable[[], bool], Wakeable]
 
 
 class Watchers:
@@ -21,7 +23,7 @@ class Watchers:
 
     def __init__(self, mutex: Mutex) -> None:
         self._mutex = mutex
-        self.waiting: list[tuple[Callable[[], bool], Parker]] = []
+        self.waiting: list[Watcher] = []
         """Looked at before `look` is called at all, in the hot path."""
 
     def look(self) -> None:
@@ -30,6 +32,21 @@ class Watchers:
             condition, parker = watcher
             if condition():
                 parker.unpark()
+                self.waiting.remove(watcher)
+
+    def add(self, condition: Callable[[], bool], waiter: Wakeable) -> Watcher:
+        """Have `waiter` woken once `condition`, which is called with the mutex, holds. No mutex."""
+        watcher = (condition, waiter)
+        with self._mutex:
+            self._mutex.settle()
+            self.waiting.append(watcher)
+            self.look()
+        return watcher
+
+    def remove(self, watcher: Watcher) -> None:
+        """Have it not woken any more. No mutex."""
+        with self._mutex:
+            if watcher in self.waiting:
                 self.waiting.remove(watcher)
 
     def wait(self, condition: Callable[[], bool], timeout: float | None) -> bool:
@@ -48,6 +65,4 @@ class Watchers:
                 self.waiting.append(watcher)
             return parker.park(timeout)
         finally:
-            with self._mutex:
-                if watcher in self.waiting:
-                    self.waiting.remove(watcher)
+            self.remove(watcher)

@@ -13,7 +13,7 @@ import os
 import threading
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ..core.queue_state import State
 from ..core.status_map import wake_waiters
@@ -26,34 +26,20 @@ from ..runtime.parking import Parker
 from ..timing.timer import tick_before
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from ..config import Config
     from ..core.placement import Placement
     from ..core.queue_state import QueueState
-    from ..core.seats import Seats
     from ..errors import JobQueueError
     from ..processes.stock import Processes
     from .recovery import LockedLog
+    from .runners import Runners
 
 REPORT_SECONDS_MIN = 0.1
 """What log handlers get for the last records if the deadline has passed."""
 LOG_SECONDS_MIN = 2.0
 """What the log gets for its last write if the deadline has passed."""
-
-
-class Runners(Protocol):
-    """What runs the attempts of a queue: its worker threads, or those that wait for processes.
-
-    Attributes:
-        seats: the seats on which they run.
-    """
-
-    seats: Seats
-
-    def start(self) -> None:
-        """Start their threads. Called once."""
-
-    def join(self, timeout: float) -> None:
-        """Wait at most so many seconds of real time for the threads that have nothing to do."""
 
 
 class Lifecycle:
@@ -107,6 +93,23 @@ class Lifecycle:
             self._started = True
         self._runners.start()
 
+    def use(self, loop: AbstractEventLoop) -> None:
+        """Have coroutine functions run on this loop, if there are any and nothing has started."""
+        self._runners.use(loop)
+
+    def run_all(self) -> None:
+        """Run what is due on the calling thread; see `testing.run_all`.
+
+        Raises:
+            RuntimeError: the workers were started, or a handler calls this.
+        """
+        if self._started or self._seats.current() is not None:
+            raise RuntimeError(
+                "run_all is for a queue that was made with start=False and not started, and not "
+                "for its handlers; with workers, wait by join()"
+            )
+        self._runners.run_here()
+
     # ── close ────────────────────────────────────────────────────────────────────────────────
 
     def close(self, timeout: float | None, *, drain: bool | None) -> ShutdownReport:
@@ -115,6 +118,7 @@ class Lifecycle:
             return ShutdownReport(0, (), 0)
         if self._seats.current() is not None:
             raise RuntimeError("a handler cannot close its own queue: it would wait for itself")
+        self._seats.refuse_sleep("await queue.aclose()")
         journal = self._placement.journal
         leads = journal is not None and journal.writer.leads()
         if leads or self._mutex._is_owned():  # a signal handler interrupted the queue's own code

@@ -43,7 +43,8 @@ from ..wal.writing.writer import LogWriter
 from ..workers.pool import WorkerPool
 from .process_hooks import is_own_log
 from .recovery import LockedLog, open_log, restore
-from .shutdown import REPORT_SECONDS_MIN, Lifecycle, Runners
+from .runners import Runners
+from .shutdown import REPORT_SECONDS_MIN, Lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -98,7 +99,7 @@ def assemble(
         if placement.journal is not None and placement.journal.writer.failure is not None:
             _report_failure(placement.reporter, placement.journal.writer.failure)
 
-    pool = _make_pool(outcomes, processes, fail)
+    pool = _make_pool(config, outcomes, processes, fail)
     with _path_in_errors(config):
         log = _open_log(config, placement, log_failed, log_ended)
     placement.timer = Timer(clock, placement.fire, lambda error: fail(_timer_died(error)))
@@ -135,9 +136,16 @@ def _make_admission(layers: Layers, *args: Any) -> Admission:
 
 
 def _make_pool(
-    outcomes: Outcomes, processes: Processes | None, fail: Callable[[JobQueueError], None]
+    config: Config,
+    outcomes: Outcomes,
+    processes: Processes | None,
+    fail: Callable[[JobQueueError], None],
 ) -> Runners:
     """What runs the attempts, by the port that `outcomes` is; starts no thread."""
+    if config.executor == "asyncio":
+        from ..aio.runners import LoopRunners  # imported here: most queues do without asyncio
+
+        return LoopRunners(outcomes, fail)
     if processes is None:
         return WorkerPool(outcomes, fail)
     from ..processes.executor import ProcessRunners  # imported here: most queues do without it
@@ -303,6 +311,10 @@ def make_registry(
     make: Callable[[Callable[..., object]], Handler]
     if processes is not None:
         make = processes.handler  # what is around its attempts is made in the processes
+    elif config.executor == "asyncio":
+        from ..aio.handlers import loop_handler
+
+        make = partial(loop_handler, layers)
     elif layers.attempt:
         make = partial(_handler_within, layers.attempt)
     else:
@@ -319,7 +331,7 @@ def _handler_within(layers: tuple[Layer, ...], function: Callable[..., object]) 
 
 def make_processes(config: Config, layers: Layers) -> Processes | None:
     """The processes that run the handlers, if worker threads do not; starts none yet."""
-    if config.executor == "thread":
+    if config.executor != "process":
         return None
     from ..processes.stock import Processes  # imported here: most queues do without it
 

@@ -49,6 +49,11 @@ def refuse_undone_function(
         )
 
 
+def is_coroutine_function(function: Callable[..., object]) -> bool:
+    """Whether what a call of it returns has to be awaited."""
+    return any(inspect.iscoroutinefunction(each) for each in _within(function))
+
+
 def _within(function: object) -> list[object]:
     """The function, and what it calls: within a `partial`, an object, a decorator's function."""
     found: list[object] = []

@@ -81,12 +81,15 @@ class StopRequest:
         return self.requested
 
     def listen(self, waiter: Wakeable) -> None:
-        """Have `waiter` told when the attempt is asked to stop; at once if it was asked already."""
-        with self._lock:
-            if self.requested:
-                waiter.unpark()
-            else:
-                self._waiters.append(waiter)
+        """Have `waiter` told when the attempt is asked to stop; at once if it was asked already.
+
+        It may be told twice.
+        """
+        self._waiters.append(
+            waiter
+        )  # an atomic operation; the thread that asks sets its flag first
+        if self.cancelled or self.overran:
+            waiter.unpark()
 
     def forget(self, waiter: Wakeable) -> None:
         """Have `waiter` not told any more."""

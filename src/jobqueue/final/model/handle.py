@@ -9,8 +9,9 @@ from .progress import progress_of
 from .transitions import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine, Generator
     from types import TracebackType
+    from typing import Any
 
     from typing_extensions import TypeVar
 
@@ -53,6 +54,9 @@ class HandleOwner(Protocol):
 
     def _add_done_callback(self, handle: JobHandle, fn: Callable[[JobHandle], object]) -> None:
         """Has `fn` called when the job is finished or the queue closed."""
+
+    def _result_of(self, handle: JobHandle, /) -> Coroutine[Any, Any, object]:
+        """Waits in a coroutine for the job's end; gives or raises what `result` does."""
 
     def _missing_result(self, handle: JobHandle) -> JobQueueError | TimeoutError:
         """Why an unfinished or earlier finished job has no result to give."""
@@ -177,6 +181,13 @@ class JobHandle(Generic[R_co]):
         if status is Status.COMPLETED and outcome is not NO_RESULT:
             return cast("R_co", outcome)
         raise self._owner._missing_result(finished)
+
+    def __await__(self) -> Generator[Any, None, R_co]:
+        """Wait in a coroutine, on any running loop: gives or raises what `result` does.
+
+        A coroutine that is cancelled meanwhile leaves the job alone.
+        """
+        return cast("Generator[Any, None, R_co]", self._owner._result_of(self).__await__())
 
     def add_done_callback(self, fn: Callable[[JobHandle[R_co]], object]) -> None:
         """Have a function called when the job is completed, failed or cancelled.

@@ -6,7 +6,7 @@ import inspect
 import sys
 from typing import TYPE_CHECKING
 
-from .callables import refuse_undone_function
+from .callables import is_coroutine_function, refuse_undone_function
 from .policy import NO_POLICY, Policy
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class Handler:
 
     Attributes:
         wants_context: whether the function takes the context.
+        is_async: whether what a call returns is awaited.
         is_equipped: whether an attempt needs a context, so that `call` is what runs it. Otherwise
             `function(payload)` does.
         policy: what it was registered with besides.
@@ -36,15 +37,23 @@ class Handler:
         TypeError: it cannot be called in either form, or a call of it would not do its work.
     """
 
-    __slots__ = ("by_keyword", "function", "is_equipped", "policy", "wants_context")
+    __slots__ = (
+        "by_keyword",
+        "function",
+        "is_async",
+        "is_equipped",
+        "policy",
+        "wants_context",
+    )
 
     def __init__(self, function: Callable[..., object], *, coroutines: bool = False) -> None:
         if not callable(function):
             raise TypeError(f"a handler must be callable, not {function!r}")
         refuse_undone_function(function, name_of(function), coroutines=coroutines)
         self.function = function
+        self.is_async = coroutines and is_coroutine_function(function)
         self.wants_context, self.by_keyword = _form(function)
-        self.is_equipped = self.wants_context
+        self.is_equipped = self.wants_context or coroutines
         self.policy = NO_POLICY
 
     def with_policy(self, policy: Policy) -> Handler:
@@ -77,6 +86,7 @@ class HandlerWithin(Handler):
 
     def __init__(self, inner: Handler, put_around: Callable[[Attempt], Attempt]) -> None:
         self.function = inner.function
+        self.is_async = inner.is_async
         self.wants_context, self.by_keyword = inner.wants_context, inner.by_keyword
         self.is_equipped = True
         self.policy = inner.policy

@@ -10,6 +10,15 @@ DONE = frozenset({type(None), bool, int, float, str, bytes, list, tuple, dict, s
 """The types of most results; they need no look."""
 
 
+def undone(result: object, name: str) -> TypeError | None:
+    """What `refuse_undone` raises, or `None`."""
+    try:
+        refuse_undone(result, name)
+    except TypeError as error:
+        return error
+    return None
+
+
 def refuse_undone(result: object, name: str) -> None:
     """Raises `TypeError` if a handler returned what would do the work only if it were awaited.
 

@@ -60,6 +60,16 @@ class ProcessRunners:
         for runner in self._runners:
             runner.thread.start()
 
+    def use(self, loop: object) -> None:
+        """Processes need no loop."""
+
+    def run_here(self) -> None:
+        """Refused: handlers that run in processes do not run on the calling thread."""
+        raise RuntimeError(
+            "run_all runs handlers on the calling thread, and this queue's run in processes; use "
+            "Config(executor='thread') in such tests"
+        )
+
     def died(self, runner: Runner, error: BaseException) -> None:
         """A runner's thread ends because of an error that is not an attempt's."""
         with self._mutex:

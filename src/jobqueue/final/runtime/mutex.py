@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from ..errors import reentered
 from .clock import SystemClock, give_way
-from .parking import Parker
+from .parking import Parker, Wakeable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -156,30 +156,30 @@ class WorkerCondition:
 
     def __init__(self, mutex: Mutex) -> None:
         self._mutex = mutex
-        # The parkers of the workers that sleep, in the order in which they fell asleep. Guarded by
-        # the mutex.
-        self._sleepers: list[Parker] = []
+        self.sleepers: list[Wakeable] = []
+        """The parkers of the workers that sleep, in the order in which they fell asleep. An event
+        loop stands here as itself. Guarded by the mutex."""
 
     def wait(self) -> None:
         """Sleep until woken; the mutex, held once, is free meanwhile. Worker threads only."""
         parker = Parker()
-        self._sleepers.append(parker)
+        self.sleepers.append(parker)
         release_if_owned(self._mutex)
         parker.park()
         acquire_in_turn(self._mutex)
-        if parker in self._sleepers:  # the thread that woke this one was interrupted
+        if parker in self.sleepers:  # the thread that woke this one was interrupted
             # guard: a wake-up that was interrupted leaves no alarm behind
-            self._sleepers.remove(parker)
+            self.sleepers.remove(parker)
 
     def notify(self) -> None:
         """Wake one of the workers that sleep, if any does. Any thread."""
-        if self._sleepers:
-            self._sleepers[-1].unpark()  # first: an interrupt between leaves no sleeper out
-            self._sleepers.pop()
+        if self.sleepers:
+            self.sleepers[-1].unpark()  # first: an interrupt between leaves no sleeper out
+            self.sleepers.pop()
 
     def notify_all(self) -> None:
         """Wake all workers that sleep. Any thread."""
-        while self._sleepers:
+        while self.sleepers:
             self.notify()
 
 

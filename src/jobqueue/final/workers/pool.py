@@ -19,6 +19,7 @@ from ..core.queue_state import State
 from ..errors import JobQueueError
 from ..runtime.clock import SystemClock
 from ..runtime.mutex import has_gil
+from .in_this_thread import BorrowedThread
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -54,6 +55,19 @@ class WorkerPool:
             new = [self._make(self.seats.add()) for _ in range(self.seats.size)]
         for worker in new:
             worker.thread.start()
+
+    def use(self, loop: object) -> None:
+        """Threads need no loop."""
+
+    def run_here(self) -> None:
+        """Run attempts on the calling thread until nothing is due; no worker was started."""
+        with self._mutex:
+            seat = self.seats.add()
+        try:
+            BorrowedThread(self._outcomes, seat).work()
+        finally:
+            with self._mutex:
+                self.seats.remove(seat)
 
     def _make(self, seat: Seat) -> Worker:
         """With the mutex."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..format.record import Record
-    from .callbacks import Parker
+    from .callbacks import Parker, Waiter
 
 _CALLS = (Enqueued, Requeued)
 """Records of calls that are undone when their batch cannot be written."""
@@ -33,7 +33,7 @@ class OpenBatch:
         """Whether a call waits for its fsync (under "fsync")."""
         self.urgent = False
         """Whether it is the thread's to write, at once."""
-        self.waiters: list[Parker] = []
+        self.waiters: list[Waiter] = []
         self.done = False
         self.error: LogWriteError | None = None
         self.refused: dict[int, LogWriteError] = {}

@@ -10,10 +10,17 @@ if TYPE_CHECKING:
     from ...errors import LogWriteError
     from ..format.record import Record
 
-__all__ = ["OnDurable", "OnEnded", "OnFailed", "Parker"]
+__all__ = ["OnDurable", "OnEnded", "OnFailed", "Parker", "Waiter"]
 
 
-class Parker(Protocol):
+class Waiter(Protocol):
+    """What is told when a batch is done: a parker, or what passes it on to a coroutine."""
+
+    def unpark(self) -> None:
+        """Tell it. With the lock, so it must not wait."""
+
+
+class Parker(Waiter, Protocol):
     """Where a caller sleeps until its batch is done; the owner's, which makes one for each wait."""
 
     def park(self, seconds: float | None = None) -> bool:

@@ -29,6 +29,7 @@ from .log_thread import NEVER, LogThread
 
 if TYPE_CHECKING:
     from ..format.record import Record
+    from .callbacks import Waiter
 
 
 class LogWriter(LogThread):
@@ -123,6 +124,19 @@ class LogWriter(LogThread):
         """Wait until the batch is done; see `OpenBatch.wait`."""
         if not (self._is_fsync and self._lead(batch)):
             batch.wait(self._lock, self._new_parker(), number=number)
+
+    def hand_over(self, batch: OpenBatch, waiter: Waiter) -> bool:
+        """Have the log's thread see to a batch and wake `waiter` then; `False`: it is done.
+
+        For callers that must not sleep, nor make a system call that takes its time.
+        """
+        with self._lock:
+            if batch.done:
+                return False
+            batch.waiters.append(waiter)
+            batch.urgent = True
+            self._work.notify()
+            return True
 
     def _lead(self, batch: OpenBatch) -> bool:
         """Bring the batch to the disk on its caller's thread, if no other thread is at it.

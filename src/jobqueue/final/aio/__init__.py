@@ -1,0 +1,1 @@
+"""Coroutines: the calls that are awaited, and coroutine functions as handlers."""
