@@ -109,12 +109,14 @@ def test_a_full_disk_ends_in_5_and_leaves_a_sound_log(
 ) -> None:
     log.put(segment(1, 1, [[job(1)], [job(2)]]))
     files = FaultyFiles()
-    files.fail("write", errno.ENOSPC, skip=skip)
+    files.fail("write", errno.ENOSPC, skip=skip, for_ever=True)
     monkeypatch.setattr("jobqueue.cli.access.Files", lambda: files)
     outcome = command("compact")
     assert (outcome.code, outcome.out) == (5, "")
     assert outcome.err.startswith(f"jobqueue: {log.path}")
-    assert outcome.err.endswith(": No space left on device\n")
+    assert ": No space left on device: " in outcome.err
+    assert outcome.err.endswith(" are free on its file system\n")
+    files.heal()
     assert command("verify").code == 0
     assert len(command("cat", "--json").objects) == 2
     assert command("compact").code == 0

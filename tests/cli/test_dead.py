@@ -165,7 +165,7 @@ def test_a_disk_that_fails_ends_in_5_and_leaves_a_log_that_opens(
     skip: int,
 ) -> None:
     files = FaultyFiles()
-    files.fail(method, errno.ENOSPC, skip=skip)
+    files.fail(method, errno.ENOSPC, skip=skip, for_ever=True)
     monkeypatch.setattr("jobqueue.cli.access.Files", lambda: files)
     descriptors = len(os.listdir("/dev/fd"))
     outcome = command("dead", "--discard", "job-1")

@@ -76,7 +76,8 @@ def _open(
 
 def _fill(jq: JobQueue, files: HeldFiles, way: str) -> str:
     """Have the disk full until `files.heal()`; returns the id of a job that was refused."""
-    files.fail("allocate" if "mapped" in way else "write", errno.ENOSPC, for_ever=True, partial=40)
+    for method in ("allocate", "write"):
+        files.fail(method, errno.ENOSPC, for_ever=True, partial=40)
     n = -1
     with pytest.raises(LogWriteError) as caught:
         while n < 100:
@@ -343,11 +344,12 @@ def test_a_cancellation_that_could_not_be_recorded_raises_and_is_recorded_later(
 ) -> None:
     jq = _open_by(way, log, files)
     jq.enqueue(Job(id="a"))
-    files.fail("write", errno.ENOSPC)
+    files.fail("write", errno.ENOSPC, for_ever=True)
 
     with pytest.raises(LogWriteError):
         jq.cancel("a")
 
+    files.heal()
     assert jq.status("a") is Status.CANCELLED
     jq.close()
     assert _reopened(log, records).status("a") is Status.CANCELLED
@@ -408,11 +410,12 @@ def test_a_discard_that_could_not_be_recorded_raises_and_is_recorded_later(
     jq.start()
     jq.enqueue(Job(id="a", handler="bad")).wait(PATIENCE)
     jq.flush()
-    files.fail("write", errno.ENOSPC)
+    files.fail("write", errno.ENOSPC, for_ever=True)
 
     with pytest.raises(LogWriteError):
         jq.discard("a")
 
+    files.heal()
     jq.close()
     with pytest.raises(UnknownJobError):
         _reopened(log, records).status("a")
@@ -433,6 +436,29 @@ def test_flush_raises_while_the_disk_is_full_and_works_again_afterwards(
 
     files.heal()
     jq.flush()
+    jq.close()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_job_is_written_into_what_was_given_up_for_outcomes(
+    log: str, way: str, files: HeldFiles
+) -> None:
+    jq = _open_by(way, log, files)
+    failures = [OSError(errno.ENOSPC, "full")]
+
+    def record_outcomes() -> None:
+        if failures:
+            raise failures.pop()
+
+    insides.log_room(jq).provide(record_outcomes)
+    files.fail("create", errno.ENOSPC, for_ever=True)  # so the reserve cannot be taken again
+
+    with pytest.raises(LogWriteError) as caught:
+        jq.enqueue(Job(id="a"))
+
+    assert caught.value.errno == errno.ENOSPC
+    files.heal()
+    assert jq.enqueue(Job(id="a")).status is Status.QUEUED
     jq.close()
 
 

@@ -33,7 +33,7 @@ def log(tmp_path: Path) -> Path:
 @pytest.fixture
 def look_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is looked every few milliseconds whether the log is still there."""
-    monkeypatch.setattr("jobqueue.final.wal.writing.log_thread.LOOK_SECONDS", 0.005)
+    monkeypatch.setattr("jobqueue.final.wal.writing.upkeep.LOOK_SECONDS", 0.005)
 
 
 def _open(log: Path, level: str = "write", segment_bytes: int = 1 << 26) -> JobQueue:
@@ -128,8 +128,9 @@ def test_it_is_looked_every_half_second_by_the_clock_that_the_log_is_given(log: 
     with _open(log) as jq:
         writer = insides.writer(jq)
         first = insides.next_look(writer)
-        insides.look(writer, first + 7.0)
 
+        assert not insides.looks(writer, first - 0.01)
+        assert insides.looks(writer, first + 7.0)
         assert insides.next_look(writer) == first + 7.5
 
 

@@ -6,10 +6,13 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from jobqueue.final.wal.files import Files, Memory
+from jobqueue.final.wal.files import FULL, Files, Memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_ROOM_TAKING = ("write", "allocate", "create")
 
 
 @dataclass
@@ -81,6 +84,12 @@ class FaultyFiles(Files):
             return fault.partial or -1
         self._call("write")
         return super().write_now(fd, data, offset)
+
+    def fill(self, path: str, size: int) -> None:
+        for fault in self.faults:  # a disk that is full for others is so for a reserve
+            if fault.for_ever and fault.errno in FULL and fault.method in _ROOM_TAKING:
+                raise OSError(fault.errno, os.strerror(fault.errno), path)
+        super().fill(path, size)
 
     def create(self, path: str) -> int:
         self._call("create")

@@ -118,6 +118,7 @@ NOTICED_BY = {
     "a lock with another name is refused": ("tests/final/life/test_trust.py",),
     "what belongs to another user is refused": ("tests/final/life/test_trust.py",),
     "what others may write to is refused": ("tests/final/life/test_trust.py",),
+    "no job is written into the reserve": ("tests/crash/test_full_disk.py",),
     "what close loses is told": ("tests/crash/test_lost_at_close.py",),
     "outcomes move on from a batch that failed": ("tests/crash/test_full_disk.py",),
     "close waits for space for accepted jobs": ("tests/crash/test_full_disk.py",),

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from jobqueue.final.testing import ManualClock
     from jobqueue.final.timing.timer import Timer
     from jobqueue.final.timing.timer_wheel import TimerWheel
+    from jobqueue.final.wal.room import Room
     from jobqueue.final.wal.writing.active_segment import ActiveSegment
     from jobqueue.final.wal.writing.batch import OpenBatch
     from jobqueue.final.wal.writing.writer import LogWriter
@@ -489,12 +490,17 @@ def leave_to_callers(writer: LogWriter) -> None:
 
 def next_look(writer: LogWriter) -> float:
     """When it is looked whether the log is still there."""
-    return writer._look_due
+    return writer._upkeep.look_due
 
 
-def look(writer: LogWriter, now: float) -> None:
-    """Look whether the log is still there, as the log's thread does."""
-    writer._look(now)
+def looks(writer: LogWriter, now: float) -> bool:
+    """Whether the log's thread would look whether the log is still there; then it has."""
+    return writer._upkeep.looks(now)
+
+
+def log_room(jq: JobQueue) -> Room:
+    """What is held of the disk for the log."""
+    return writer(jq)._active.room
 
 
 def log_thread(jq: JobQueue) -> threading.Thread:

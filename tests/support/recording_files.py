@@ -151,6 +151,22 @@ class RecordingFiles(Files):
             self._store(self._inode(fd), offset, bytes(length), mapped=False)
             self._fail(number)
 
+    def fill(self, path: str, size: int) -> None:
+        with self._lock:
+            inode = self._tree.names.get(path)
+            if inode is None:
+                inode = self._make(path, directory=False)
+            self._do(Truncated(inode, size))
+
+    def free(self, directory: str) -> tuple[int, int]:
+        return 1 << 40, 1 << 41
+
+    def has_inodes(self, directory: str) -> bool:
+        return True
+
+    def lack(self, directory: str) -> str:
+        return "nothing is lacking but for an injected error"
+
     def map(self, fd: int, length: int, offset: int) -> Memory:
         with self._lock:
             return _Memory(self, self._inode(fd), offset, length)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
 from ..final.errors import LogCorruptError, LogLockedError, LogVersionError
@@ -12,6 +13,7 @@ from ..final.wal.files import Files, Owner, path_in
 from ..final.wal.names import LOCK_NAME, list_present
 from ..final.wal.reading.closed import read_closed
 from ..final.wal.reading.version import refuse_later_version
+from ..final.wal.room import Room
 from .exits import CommandError, Exit
 from .live import LiveFiles
 
@@ -27,7 +29,7 @@ _TRIES = 5
 """How often a log is read anew if its files went away while it was read."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Log:
     """A log that is being looked into.
 
@@ -40,6 +42,11 @@ class Log:
     directory: str
     files: Files
     owner: Owner | None
+
+    @cached_property
+    def room(self) -> Room:
+        """What is held of the disk for it; only if the command has it locked."""
+        return Room(self.files, self.directory)
 
 
 def find_log(path: str) -> str:

@@ -28,7 +28,7 @@ def make_ready(log: Log, reading: Replay) -> None:
         reading: of the whole log, at its end.
     """
     torn = torn_note(log, reading)
-    copies = recover(log.files, log.directory, reading.torn)
+    copies = log.room.provide(lambda: recover(log.files, log.directory, reading.torn))
     if torn is not None and copies:
         complain(f"note: {torn}; it was cut off and kept in {', '.join(copies)}")
 
@@ -37,7 +37,8 @@ def start_segment(log: Log, reading: Replay) -> Appender:
     """Start the next segment of a log that is ready; all before it is on the disk."""
     number = reading.next_segment
     path = path_in(log.directory, segment_name(number))
-    return open_appender(log.files, path, encode_header(number, reading.last + 1), mapped=False)
+    header = encode_header(number, reading.last + 1)
+    return log.room.provide(lambda: open_appender(log.files, path, header, mapped=False))
 
 
 def append(log: Log, reading: Replay, records: Sequence[Record]) -> None:
@@ -45,9 +46,11 @@ def append(log: Log, reading: Replay, records: Sequence[Record]) -> None:
     number = reading.last + 1
     appender = start_segment(log, reading)
     try:
-        appender.append(encode_batch(records, number, reading.last))
+        batch = encode_batch(records, number, reading.last)
+        log.room.provide(lambda: appender.append(batch))
         appender.sync_or_raise()
-        appender.append(encode_batch([], number + 1, number))
+        end = encode_batch([], number + 1, number)
+        log.room.provide(lambda: appender.append(end))
     except BaseException:
         appender.abandon()
         raise

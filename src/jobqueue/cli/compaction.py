@@ -54,7 +54,11 @@ def _compact(log: Log, status_retention: int) -> None:
     # A snapshot is always followed by a segment: what it replaces is sealed, and one is active.
     start_segment(log, reading).finish()
     write_closed(log.files, log.directory, reading.next_segment, reading.last)
-    replace_by_snapshot(log.files, log.directory, reading.next_segment - 1, status_retention)
+    log.room.provide(
+        lambda: replace_by_snapshot(
+            log.files, log.directory, reading.next_segment - 1, status_retention
+        )
+    )
 
 
 def _size(log: Log) -> tuple[int, int]:

@@ -149,10 +149,20 @@ class Placement:
         """About what the log needs for what is unfinished, failed or retained. No mutex."""
         with self.mutex:
             self.mutex.settle()
-            status = self.status
-            jobs = len(status.live) + len(status.dead)
-            payload = 0 if self.journal is None else self.journal.payload_bytes
-            return payload + jobs * RECORD_BYTES + len(status.finished) * 2 * RECORD_BYTES
+            return self._snapshot_bytes()
+
+    def reserve_bytes(self) -> int:
+        """About what a snapshot and the ends of all unfinished jobs would take. No mutex."""
+        with self.mutex:
+            self.mutex.settle()
+            bytes_then = self._snapshot_bytes() + len(self.status.live) * 2 * RECORD_BYTES
+        return bytes_then + bytes_then // 4
+
+    def _snapshot_bytes(self) -> int:
+        status = self.status
+        jobs = len(status.live) + len(status.dead)
+        payload = 0 if self.journal is None else self.journal.payload_bytes
+        return payload + jobs * RECORD_BYTES + len(status.finished) * 2 * RECORD_BYTES
 
     def forget(self, handle: JobHandle) -> None:
         """Undo the acceptance of a job that has not arrived. Again, it does what is left."""

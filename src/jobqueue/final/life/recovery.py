@@ -29,6 +29,7 @@ from ..wal.names import LOCK_NAME, list_log
 from ..wal.reading.cut import distrust_memory, recover
 from ..wal.reading.fold import COMPLETED, QUEUED, JobState, LogState
 from ..wal.reading.replay import replay
+from ..wal.room import Room
 from ..wal.slots import SLOTS_NAME, Interrupted, read_slots
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class LockedLog:
         bytes: size of its files.
         file_count: how many they are.
         interrupted: the jobs that were running when the last process died.
+        room: what is held of the disk for it.
     """
 
     files: Files
@@ -69,6 +71,7 @@ class LockedLog:
     bytes: int
     file_count: int
     interrupted: Interrupted
+    room: Room
 
 
 def open_log(
@@ -112,7 +115,8 @@ def _read(files: Files, directory: str, lock: int, retention: int, reporter: Rep
         state.apply_all(records)
     interrupted = read_slots(files, directory)  # it may refuse, so before anything is changed
     torn = reading.torn
-    copies = recover(files, directory, torn)
+    room = Room(files, directory)
+    copies = room.provide(lambda: recover(files, directory, torn))
     if copies and torn is not None:
         reporter.report(
             logging.WARNING,
@@ -137,6 +141,7 @@ def _read(files: Files, directory: str, lock: int, retention: int, reporter: Rep
         bytes=sum(files.size_of(file.path) for file in log_files),
         file_count=len(log_files),
         interrupted=interrupted,
+        room=room,
     )
 
 

@@ -220,8 +220,9 @@ def _open_log(
         status_retention=config.status_retention,
         map_log=config.map_log,
     )
-    try:
-        writer = LogWriter(
+
+    def make_writer() -> LogWriter:
+        return LogWriter(
             log.files,
             log.directory,
             options,
@@ -230,10 +231,15 @@ def _open_log(
             on_failed=on_failed,
             on_ended=on_ended,
             needed=placement.needed_bytes,
+            wanted=placement.reserve_bytes,
+            room=log.room,
             report=partial(_report_compaction, placement.reporter),
             monotonic=SystemClock.monotonic,
             new_parker=Parker,
         )
+
+    try:
+        writer = log.room.provide(make_writer)
     except BaseException:
         log.files.unlock(log.lock)
         raise
@@ -257,11 +263,14 @@ def _report_compaction(reporter: Reporter, error: BaseException) -> None:
 def _start_log(log: LockedLog, config: Config, placement: Placement) -> None:
     """Start the log's thread; then slots of this run, once the last run's are accounted for."""
     assert placement.journal is not None  # `_open_log` made it
+    placement.journal.writer.take_reserve()
     placement.journal.writer.start()
     if log.interrupted.jobs:
         placement.journal.writer.flush()
     slots = SEATS_PER_WORKER * config.num_workers
-    placement.slots = Slots(log.files, log.directory, log.next_segment, slots, config.map_log)
+    placement.slots = log.room.provide(
+        lambda: Slots(log.files, log.directory, log.next_segment, slots, config.map_log)
+    )
 
 
 def _timer_died(error: BaseException) -> JobQueueError:

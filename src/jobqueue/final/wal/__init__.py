@@ -16,8 +16,8 @@ corrupt. `docs/wal_format.md` tells the format in full.
 This package knows nothing of the queue but its errors. `files` is the only module that touches the
 disk, with `libc` below it for calls that Python lacks, and `opening` and `place`: how files are
 found and opened, and how a directory is held and locked. `names` tells its files apart, `appender`
-adds to the active one, `slots` notes running jobs. `format` says what is written. `writing` gathers
-records into batches and brings them to the disk. `reading` walks through a log, judges what is
-damaged, and folds records into jobs. `maintenance` writes what is still needed into a snapshot, and
-salvages what is whole in a damaged log.
+adds to the active one, `slots` notes running jobs, `room` holds disk space in reserve. `format`
+says what is written. `writing` gathers records into batches and brings them to the disk. `reading`
+walks through a log, judges what is damaged, and folds records into jobs. `maintenance` writes what
+is still needed into a snapshot, and salvages what is whole in a damaged log.
 """

@@ -32,11 +32,12 @@ WINDOW_BYTES = 1 << 20
 """How far ahead of the last batch a mapped segment is allocated and mapped, about."""
 
 
-# A file that cannot be mapped, or is more than the process may lock in memory.
-_NO_MAP = (
+# A file that cannot be mapped, or is more than the process may lock in memory, or for a part of
+# which there is no room: a batch may be smaller.
+_NO_MAP = FULL | {
     *(errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV, errno.EINVAL),
     *(errno.ENOMEM, errno.EAGAIN, errno.EPERM),
-)
+}
 
 
 class Window(Protocol):
@@ -247,10 +248,11 @@ class Appender:
     def reserve(self, size: int) -> None:
         """Make room so that `size` bytes fit, if the window has room to make.
 
-        A segment that cannot be mapped any more is written from here on.
+        A segment that cannot be mapped any more is written from here on. So is one on a
+        disk that is nearly full.
 
         Raises:
-            OSError: as `ENOSPC`; all is as it was.
+            OSError: as `EIO`; all is as it was.
         """
         try:
             self.window.reserve(self.position, size)
@@ -285,11 +287,18 @@ class Appender:
         return self._files.astray(self.path, self._fd)
 
     def finish(self) -> None:
-        """Unmap the file, cut it to its length, fsync and close it. Nothing else may follow."""
+        """Unmap the file, cut it to its length, fsync and close it. Nothing else may follow.
+
+        If there is no room to cut it (btrfs), what is behind its end stays. The next start cuts it.
+        """
         self.window.close()
         try:
-            if self._files.size(self._fd) > self.position:
-                self._files.truncate(self._fd, self.position)
+            try:
+                if self._files.size(self._fd) > self.position:
+                    self._files.truncate(self._fd, self.position)
+            except OSError as error:
+                if error.errno not in FULL:
+                    raise
             self._files.sync_or_raise(self._fd)
         finally:
             self._files.close(self._fd)

@@ -16,7 +16,7 @@ from operator import call
 from typing import TYPE_CHECKING, Protocol
 
 from .libc import FDATASYNC as _FDATASYNC
-from .libc import error_of, lock_in_memory, pwrite, sync_portably
+from .libc import allocate_portably, error_of, lock_in_memory, pwrite, sync_portably
 from .mappable import no_store_can_fail
 from .opening import FULL, Opener, Owner, Problem
 from .place import DIRECTORY
@@ -173,6 +173,49 @@ class Files(Opener):
         memory = mmap.mmap(fd, count * 8, flags=mmap.MAP_SHARED)
         lock_in_memory(memory)
         return memoryview(memory).cast("Q")
+
+    def fill(self, path: str, size: int) -> None:
+        """Have a file take up so much of the disk, with no content; it is made if it is not there.
+
+        Raises:
+            OSError: as `ENOSPC`; it is not larger than it was.
+        """
+        fd = self._open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            os.fchmod(fd, self._file_mode)
+            before = os.fstat(fd).st_size
+            if size < before:
+                os.ftruncate(fd, size)
+                return
+            try:
+                allocate_portably(fd, size)
+            except OSError:
+                os.ftruncate(fd, before)
+                raise
+        finally:
+            os.close(fd)
+
+    def free(self, directory: str) -> tuple[int, int]:
+        """Return how many bytes are free for this user where a directory is, and of how many."""
+        status = self._statvfs(directory)
+        return status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize
+
+    def has_inodes(self, directory: str) -> bool:
+        """Tell whether another file could be made where a directory is, if inodes are counted."""
+        status = self._statvfs(directory)
+        return not status.f_files or status.f_favail > 0
+
+    def lack(self, directory: str) -> str:
+        """Say in words what there is none of where a directory is, after an error of `FULL`."""
+        status = self._statvfs(directory)
+        free = status.f_bavail * status.f_frsize
+        if not self.has_inodes(directory):
+            return f"its file system has no inode left (df -i), though {free} bytes are free"
+        return f"{free} bytes and {status.f_favail} inodes are free on its file system"
+
+    def _statvfs(self, directory: str) -> os.statvfs_result:
+        place = self._places.get(directory)
+        return os.statvfs(directory if place is None else place.fd)
 
     def size_of(self, path: str) -> int:
         """Return the length of a file in bytes."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import sys
 from array import array
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -106,6 +107,8 @@ class Slots:
         self._words = memoryview(bytearray(content)).cast("Q")
         self._is_behind = False
         self._released: int | None = None
+        with suppress(FileNotFoundError):
+            files.unlink(temporary)  # of an attempt that found the disk full
         fd = files.create(temporary)
         self._fd: int | None = fd  # if stores are calls
         try:

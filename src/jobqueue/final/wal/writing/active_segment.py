@@ -20,6 +20,7 @@ from ..format.codec import BATCH_BYTES_MAX, UnencodableError, encode_batch, enco
 from ..libc import error_of
 from ..names import segment_name
 from ..reading.closed import write_closed
+from ..room import Room
 from .batch import LogStats
 
 if TYPE_CHECKING:
@@ -50,7 +51,9 @@ class ActiveSegment:
         options: LogOptions,
         lock: RLock,
         monotonic: Callable[[], float],
+        room: Room | None = None,
     ) -> None:
+        self.room = Room(files, directory) if room is None else room
         self._files = files
         self._directory = directory
         self._lock = lock
@@ -79,7 +82,7 @@ class ActiveSegment:
     def stats(self, waiting_records: int, error: LogWriteError | None) -> LogStats:
         """Figures for the metrics; `waiting_records` have not been written yet."""
         return LogStats(
-            bytes=self.sealed_bytes + self._appender.position,
+            bytes=self.bytes,
             batches=self.batches,
             fsyncs=self.fsyncs,
             last_fsync_seconds=self.last_fsync_seconds,
@@ -96,7 +99,9 @@ class ActiveSegment:
         """
         appender = self._appender
         window = appender.window
-        if self._is_sealed or appender.is_torn or len(batch.records) > INLINE_RECORDS_MAX:
+        if self._is_sealed or self.room.is_short or appender.is_torn:
+            return False
+        if len(batch.records) > INLINE_RECORDS_MAX:
             return False
         number = self.number + 1
         try:
@@ -200,6 +205,19 @@ class ActiveSegment:
             self.unsynced_records -= records
             self.fsyncs += 1
             self.last_fsync_seconds = seconds
+
+    @property
+    def bytes(self) -> int:
+        """Size of all files of the log, as far as they are written."""
+        return self.sealed_bytes + self._appender.position
+
+    def rotate(self) -> None:
+        """Start the next segment if there is a batch in this one, for a compaction; see `write`.
+
+        Relies on: the log is short, so that no caller copies meanwhile.
+        """
+        if self._appender.position > self._header_bytes or self._is_sealed:
+            self._next_segment()
 
     def _next_segment(self) -> None:
         """Seal the active segment and start another.

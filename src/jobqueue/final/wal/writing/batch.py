@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ...errors import LogWriteError, again
-from ..format.record import Enqueued, Requeued, made_plain
+from ..format.record import Cancelled, Completed, Enqueued, Requeued, made_plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,6 +73,34 @@ class OpenBatch:
                 kept.append(made_plain(record))
         self.records = kept
         return failed
+
+    def thin(self) -> None:
+        """With the lock: drop the payloads of jobs of which all is in this batch, end included.
+
+        The log has no use for them. There is no end to what "async" may accept and run while its
+        batch finds no room.
+        """
+        ended = {each.job for each in self.records if isinstance(each, (Completed, Cancelled))}
+        for place, each in enumerate(self.records):
+            if isinstance(each, Enqueued) and each.job in ended and (each.payload or each.binary):
+                self.records[place] = Enqueued(
+                    each.job,
+                    each.id,
+                    each.priority,
+                    each.created,
+                    each.handler,
+                    each.max_retries,
+                    each.headers,
+                    due=each.due,
+                    delay=each.delay,
+                )
+
+    def take_early(self) -> list[Record]:
+        """Take out the records that do not depend on a call's being carried out by this batch."""
+        calls = {record.job for record in self.records if isinstance(record, _CALLS)}
+        early = [record for record in self.records if record.job not in calls]
+        self.records = [record for record in self.records if record.job in calls]
+        return early
 
     def end(self, error: LogWriteError | None) -> None:
         """With the lock: wake the threads that wait. Twice does no harm."""

@@ -27,6 +27,8 @@ SMALL_FILES_MAX = 16
 Each restart leaves one. A segment that was sealed because it was full is, with the next one, more
 than one segment's bytes. So `sealed_bytes` tells how many files may be there that are full.
 """
+GAIN_BYTES_MIN = 8 << 10
+"""A log that lacks room is compacted for as much as this."""
 LOOK_SECONDS = 1.0
 _NEVER = float("inf")
 
@@ -61,6 +63,7 @@ class Compactor:
         # nor tracebacks. A sum and no ratio: if other jobs are needed now, it is off by no more
         # than the last snapshot's size.
         self._underestimate = 0
+        self._failed_needed = _NEVER  # what was needed when there was no room to compact
         self._segment_seen = 0
         self.due = 0.0
         """When `step` looks next whether it is worth while (monotonic seconds)."""
@@ -71,7 +74,7 @@ class Compactor:
             self.due = _NEVER
             self._segment_seen = self._active.segment
             if self._is_worth_while():
-                self._start()
+                self.start()
         if wrote:
             self.wrote(now)
 
@@ -88,9 +91,8 @@ class Compactor:
         by the size of the rest, which has been read once at each of these starts.
         """
         active = self._active
-        if active.sealed_files < 2 or self._stopped:
-            return False
-        if self._thread is not None and self._thread.is_alive():
+        # A log that lacks room has its last segment sealed first; see `gains_by_rotation`.
+        if active.sealed_files < 2 or active.room.is_short or self._cannot_start():
             return False
         # guard: a compaction that freed little is made again only when the log has doubled
         #   without: needed = self._needed()
@@ -104,7 +106,25 @@ class Compactor:
             or active.sealed_files > files_max
         )
 
-    def _start(self) -> None:
+    def _cannot_start(self) -> bool:
+        return self._stopped or (self._thread is not None and self._thread.is_alive())
+
+    def gains_by_rotation(self) -> bool:
+        """Whether something would be freed if the active segment were sealed, and compacted too.
+
+        Only there is told what has become of the jobs that fill the others.
+        """
+        if self._cannot_start():
+            return False
+        needed = self._needed() + self._underestimate
+        if needed > 0.9 * self._failed_needed:
+            return False  # it was tried, and there was no room even for that
+        if self._active.room.lacks_inodes and self._active.sealed_files > 1:
+            return True
+        return self._active.bytes > needed + max(GAIN_BYTES_MIN, needed / 8)
+
+    def start(self) -> None:
+        """Start a compaction of all that is sealed."""
         through = self._active.segment - 1
         thread = threading.Thread(
             target=self._compact, args=(through,), name="jobqueue-compact", daemon=True
@@ -119,18 +139,22 @@ class Compactor:
     def _compact(self, through: int) -> None:
         needed = self._needed()
         try:
-            result = compact(
-                self._files,
-                self._directory,
-                through,
-                self._options.status_retention,
-                lambda: self._stopped,
+            result = self._active.room.provide(
+                lambda: compact(
+                    self._files,
+                    self._directory,
+                    through,
+                    self._options.status_retention,
+                    lambda: self._stopped,
+                )
             )
         except CompactionStoppedError:
             return
         except (OSError, LogCorruptError) as error:
+            self._failed_needed = needed + self._underestimate
             self._report(error)
             return
+        self._failed_needed = _NEVER
         self._underestimate = max(0, result.bytes_after - needed)
         self._active.compacted(result.files, result.bytes_before, result.bytes_after)
 

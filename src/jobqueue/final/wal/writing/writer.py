@@ -28,12 +28,22 @@ from .batch import LogStats, OpenBatch
 from .log_thread import NEVER, LogThread
 
 if TYPE_CHECKING:
+    from ..files import Problem
     from ..format.record import Record
     from .callbacks import Waiter
 
 
 class LogWriter(LogThread):
     """What callers do with the log: add records, bring them to their level, wait for that."""
+
+    @property
+    def problem(self) -> Problem | None:
+        """What became of a log that was taken away."""
+        return self._upkeep.problem
+
+    def take_reserve(self) -> None:
+        """Have the reserve be as large as is needed now. Before `start`, without the lock."""
+        self._upkeep.take()
 
     # ── callers' threads, with the lock ──────────────────────────────────────────────────────
 
@@ -218,7 +228,7 @@ class LogWriter(LogThread):
             self._closing = True
             self._give_up_at = self._monotonic() + timeout / 2
             self._work.notify()
-        self._compactor.stop(0.0)
+        self._upkeep.compactor.stop(0.0)
         if self._thread.ident is None:  # it was never started
             self._end()
         self._end_of_all.wait(self._lock, self._new_parker(), timeout)

@@ -1,0 +1,103 @@
+"""What the log's thread does now and then, whatever is written.
+
+It looks whether the log still is where its path leads, keeps the reserve of disk space as large as
+is needed, and has the log compacted.
+
+Relies on: the log's thread calls all methods, without the lock unless they say otherwise.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from ...errors import LogWriteError
+from .compactor import Compactor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..files import Files, Problem
+    from .active_segment import ActiveSegment
+    from .batch import LogOptions
+
+LOOK_SECONDS = 0.5
+"""How often it is looked whether the log is still there: what was taken away shows within 1 s."""
+_GROWTH_BYTES_MIN = 64 << 10
+
+
+class Upkeep:
+    """Upkeep of one log.
+
+    Args:
+        needed: estimates the bytes of what is unfinished, failed and retained.
+        wanted: estimates the bytes of the reserve.
+        report: called if a compaction failed; the log goes on without.
+        now: monotonic seconds.
+
+    Attributes:
+        problem: what became of a log that was taken away.
+        look_due: when `look` is to be called next (monotonic seconds).
+    """
+
+    def __init__(
+        self,
+        files: Files,
+        directory: str,
+        options: LogOptions,
+        active: ActiveSegment,
+        *,
+        needed: Callable[[], int],
+        wanted: Callable[[], int],
+        report: Callable[[BaseException], None],
+        now: float,
+    ) -> None:
+        self.problem: Problem | None = None
+        self.look_due = now + LOOK_SECONDS
+        self._directory = directory
+        self._active = active
+        self._wanted = wanted
+        self._bytes_seen = 0  # size of the log when the reserve was adjusted
+        self.compactor = Compactor(files, directory, options, active, needed=needed, report=report)
+
+    @property
+    def due(self) -> float:
+        """When there is something to do next (monotonic seconds). With or without the lock."""
+        return min(self.compactor.due, self.look_due)
+
+    def looks(self, now: float) -> bool:
+        """Whether `look` is due; then it is not for a while."""
+        if now < self.look_due:
+            return False
+        self.look_due = now + LOOK_SECONDS
+        return True
+
+    def look(self) -> LogWriteError | None:
+        """Look whether the log still is where its path leads; returns why it has failed if not."""
+        self.problem = self._active.astray()
+        # guard: a log that was taken away has failed
+        #   without: if True:
+        if self.problem is None:
+            return None
+        text = f"the log was taken away while the queue had it open: {self.problem.text}"
+        return LogWriteError(errno.ESTALE, text, self._directory)
+
+    def step(self, now: float, *, looked: bool, wrote: bool) -> None:
+        """The log's thread has done something, and looked where the log is if that was due."""
+        has_changed = looked or self._active.bytes - self._bytes_seen > _GROWTH_BYTES_MIN
+        if has_changed and not self._active.room.is_short:
+            self.take()
+        self.compactor.step(now, wrote=wrote)
+
+    def take(self) -> None:
+        """Have the reserve be as large as is needed now."""
+        self._bytes_seen = self._active.bytes
+        self._active.room.take(self._wanted())
+
+    def take_again(self) -> None:
+        """Have the reserve back after it was given up.
+
+        Raises:
+            OSError: there is no room for it.
+        """
+        self._active.room.take_again(self._wanted())

@@ -1,0 +1,198 @@
+"""A log that fills its own disk gets room again: once its jobs are done, it does all it did before.
+
+For real, on small file systems in memory.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from jobqueue.cli import main
+from jobqueue.final import Config, Job, JobQueue, LogWriteError
+from jobqueue.final.wal.room import RESERVE_BYTES_MIN, RESERVE_NAMES
+from tests.support.waiting import PATIENCE, eventually
+
+Disk = Callable[[str], Path]
+
+
+@pytest.fixture
+def disk() -> Iterator[Disk]:
+    """Mounts a file system in memory with these options.
+
+    Not below `tmp_path`: a run that is killed would leave it mounted where pytest cleans up.
+    """
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a file system")
+    with ExitStack() as stack:
+
+        def mount(options: str) -> Path:
+            path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jobqueue-disk-")))
+            command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                pytest.skip(f"no file system could be mounted: {done.stderr.strip()}")
+            stack.callback(subprocess.run, ["umount", str(path)], check=True)
+            return path
+
+        yield mount
+
+
+def _config(disk: Path, level: str = "write", segment_bytes: int = 1 << 20) -> Config:
+    return Config(
+        persist_path=disk / "jobs.db",
+        durability=level,  # type: ignore[arg-type]  # one of the three
+        segment_bytes=segment_bytes,
+        queue_size=10**6,
+        status_retention=100,
+    )
+
+
+def _fill(jq: JobQueue, payload: bytes) -> str:
+    """Enqueue until the log refuses; returns what it said."""
+    with pytest.raises(LogWriteError) as caught:
+        while True:
+            jq.enqueue(Job(payload))
+    return str(caught.value)
+
+
+def _takes_a_job(jq: JobQueue, payload: bytes = b"") -> bool:
+    try:
+        jq.enqueue(Job(payload))
+    except LogWriteError:
+        return False
+    return True
+
+
+def _fill_to_the_brim(disk: Path) -> Path:
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            return ballast
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", ["async", "write", "fsync"])
+@pytest.mark.parametrize(
+    ("options", "segment_bytes", "payload"),
+    [
+        ("size=8m", 1 << 20, b"x" * 4000),
+        ("size=8m", 1 << 26, b"x" * 4000),  # all is in the active segment
+        ("size=4m", 1 << 20, b"{}"),
+        ("size=2m", 1 << 16, b"x" * 100),
+        ("size=64m,nr_inodes=20", 1 << 15, b"x" * 1000),
+    ],
+)
+def test_once_the_jobs_are_done_all_works_again(
+    disk: Disk, level: str, options: str, segment_bytes: int, payload: bytes
+) -> None:
+    """Fault 32 of docs/reliability.md."""
+    config = _config(disk(options), level, segment_bytes)
+    jq = JobQueue(config, handler=len)
+    jq.pause()
+
+    refusal = _fill(jq, payload)
+    jq.resume()
+
+    assert ("has no inode left" in refusal) == ("nr_inodes" in options)
+    assert jq.join(PATIENCE)
+    assert eventually(lambda: _takes_a_job(jq))
+    jq.flush()
+    jq.close()
+    with JobQueue(config, handler=len) as jq:
+        assert jq.join(PATIENCE)
+        assert jq.enqueue(Job(b"abc")).result(PATIENCE) == 3
+    retention = ["--status-retention", "100"]
+    assert main(["log", "compact", *retention, str(config.persist_path)]) == 0
+
+
+@pytest.mark.slow
+def test_with_no_byte_free_a_queue_starts_and_drains_and_its_outcomes_are_there(
+    disk: Disk,
+) -> None:
+    """Fault 32 of docs/reliability.md."""
+    config = _config(small := disk("size=6m"))
+    with JobQueue(config, handler=len, start=False) as jq:
+        jq.enqueue_many([Job(b"x" * 1000, id=str(n)) for n in range(500)])
+    _fill_to_the_brim(small)
+
+    with JobQueue(config, handler=len) as jq:
+        assert jq.join(PATIENCE)
+        jq.flush()
+
+    (small / "ballast").unlink()
+    with JobQueue(config, handler=len, start=False) as jq:
+        assert jq.metrics().queued == 0
+        assert _takes_a_job(jq)
+
+
+@pytest.mark.slow
+def test_what_the_disk_has_not_is_not_taken_from_the_reserve_for_new_jobs(disk: Disk) -> None:
+    config = _config(small := disk("size=6m"))
+    with JobQueue(config, handler=len, start=False) as jq:
+        _fill(jq, b"x" * 1000)
+        _fill_to_the_brim(small)
+        reserve = (small / "jobs.db" / RESERVE_NAMES[0]).stat().st_size
+
+        for _ in range(5):
+            assert not _takes_a_job(jq, b"x" * 100_000)
+
+        assert (small / "jobs.db" / RESERVE_NAMES[0]).stat().st_size == reserve
+
+
+@pytest.mark.slow
+def test_the_command_compacts_a_log_on_a_full_disk(disk: Disk) -> None:
+    config = _config(small := disk("size=6m"))
+    with JobQueue(config, handler=len) as jq:
+        jq.enqueue_many([Job(b"x" * 1000) for _ in range(500)])
+        assert jq.join(PATIENCE)
+    _fill_to_the_brim(small)
+
+    assert main(["log", "compact", str(config.persist_path)]) == 0
+
+
+def test_the_reserve_is_there_for_its_owner_alone_and_really_takes_up_the_disk(
+    tmp_path: Path,
+) -> None:
+    with JobQueue(_config(tmp_path), handler=len):
+        found = {name: (tmp_path / "jobs.db" / name).stat() for name in RESERVE_NAMES}
+
+    assert {stat.S_IMODE(each.st_mode) for each in found.values()} == {0o600}
+    assert found["RESERVE"].st_blocks * 512 >= RESERVE_BYTES_MIN
+
+
+def test_a_log_of_which_the_reserve_is_gone_or_cut_opens_and_has_it_again(tmp_path: Path) -> None:
+    config = _config(tmp_path)
+    JobQueue(config, handler=len).close()
+    for name in RESERVE_NAMES[1:]:
+        (tmp_path / "jobs.db" / name).unlink()
+    os.truncate(tmp_path / "jobs.db" / "RESERVE", 5)
+
+    JobQueue(config, handler=len).close()
+
+    assert (tmp_path / "jobs.db" / "RESERVE").stat().st_size == RESERVE_BYTES_MIN
+    assert all((tmp_path / "jobs.db" / name).exists() for name in RESERVE_NAMES)
+
+
+@pytest.mark.parametrize("command", ["verify", "cat", "inspect", "repair"])
+def test_the_command_takes_no_notice_of_the_reserve(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = _config(tmp_path)
+    with JobQueue(config, handler=len, start=False) as jq:
+        jq.enqueue(Job(id="a"))
+
+    assert main(["log", command, str(config.persist_path)]) == 0
+
+    assert "RESERVE" not in capsys.readouterr().out
+    assert not list(tmp_path.glob("*.repaired/RESERVE*"))
