@@ -97,6 +97,8 @@ def test_once_the_jobs_are_done_all_works_again(
     disk: Disk, level: str, options: str, segment_bytes: int, payload: bytes
 ) -> None:
     """Fault 32 of docs/reliability.md."""
+    if level == "async" and "nr_inodes" in options:
+        pytest.skip("its batches are as large as segments, and fill the disk before its inodes")
     config = _config(disk(options), level, segment_bytes)
     jq = JobQueue(config, handler=len)
     jq.pause()
