@@ -21,7 +21,7 @@ from tests.support.guards import (
     guards_in,
 )
 
-GUARDS_MIN = 148
+GUARDS_MIN = 149
 
 
 def _name(guard: Guard) -> str:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from jobqueue.final.processes.stock import Processes
     from jobqueue.final.runtime.mutex import Mutex, WorkerCondition
     from jobqueue.final.runtime.parking import Parker, Wakeable
+    from jobqueue.final.runtime.reporting import Reporter
     from jobqueue.final.testing import ManualClock
     from jobqueue.final.timing.timer import Timer
     from jobqueue.final.timing.timer_wheel import TimerWheel
@@ -594,6 +595,11 @@ def looking_at_log() -> Seam:
     from jobqueue.cli import access
 
     return access, "_look"
+
+
+def set_waiting_records(reporter: Reporter, records: deque[Any]) -> None:
+    """Have this hold the records that wait to be made."""
+    reporter._records = records
 
 
 # --- the two earlier tiers ------------------------------------------------------------------

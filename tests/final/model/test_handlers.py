@@ -366,13 +366,15 @@ def test_parked_job_can_be_cancelled_and_stays_so(store: Store) -> None:
     assert first.status is Status.CANCELLED
 
 
-def test_parked_job_takes_a_place_in_its_lane_until_it_starts(store: Store) -> None:
-    jq = store.open(len, queue_size=1)
+def test_parked_job_takes_no_place_in_its_lane_when_its_handler_comes_either(store: Store) -> None:
+    jq = store.open(len, queue_size=1, start=False)
     parked = jq.enqueue(Job(handler="late"))
+    jq.register("late", len)
+    waiting = jq.enqueue(Job(), timeout=0)
     with pytest.raises(TimeoutError):
         jq.enqueue(Job(), timeout=0)
-    jq.register("late", len)
-    assert parked.wait(PATIENCE) is Status.COMPLETED
+    jq.start()
+    assert parked.wait(PATIENCE) is waiting.wait(PATIENCE) is Status.COMPLETED
     assert jq.enqueue(Job(), timeout=PATIENCE).result(PATIENCE) == 0
 
 

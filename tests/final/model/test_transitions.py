@@ -152,7 +152,11 @@ CHANGES: dict[Event, Callable[[StatusMap, JobHandle], object]] = {
 
 @pytest.mark.parametrize(
     ("status", "event"),
-    [pair for pair in itertools.product(Status, CHANGES) if pair not in TABLE],
+    [
+        pair
+        for pair in itertools.product(Status, CHANGES)
+        if pair not in TABLE and pair != (X, Event.CANCEL)  # see the next test
+    ],
     ids=str,
 )
 def test_what_the_table_does_not_allow_is_refused_by_the_status_map_and_changes_nothing(
@@ -172,3 +176,18 @@ def test_what_the_table_does_not_allow_is_refused_by_the_status_map_and_changes_
         CHANGES[event](known, handle)
     assert state() == before
     insides.set_status(handle, Q)
+
+
+def test_a_cancel_that_another_thread_makes_again_changes_nothing(memory: Store) -> None:
+    """It may have been broken off at any step, the last one too."""
+    jq = memory.open(Attempts(), start=False, status_retention=2)
+    jq.enqueue(Job(id="before")).cancel()
+    handle = jq.enqueue(Job(id="a"))
+    handle.cancel()
+    before = jq.metrics()
+
+    with insides.mutex(jq):
+        insides.status_map(jq).cancel(handle, 0.0, 0.0)
+
+    assert jq.metrics() == before
+    assert jq.status("before") is handle.status is X

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from jobqueue.final.runtime.clock import SystemClock
 from jobqueue.final.runtime.parking import Parker
 from jobqueue.final.runtime.reporting import Reporter
 from jobqueue.final.testing import ManualClock
+from tests.support import insides
 from tests.support.handlers import in_thread
 from tests.support.queues import Store, until
 from tests.support.records import Records
@@ -303,6 +306,43 @@ def test_what_a_start_says_is_said_when_it_returns(log_store: Store, records: Re
 
     (record,) = records.rest()
     assert "1 dead letters were dropped" in record.getMessage()
+
+
+def test_a_record_that_is_about_to_be_made_is_waited_for(
+    gate: threading.Event, records: Records
+) -> None:
+    # 1. The reporter's thread takes a record out. 2. Now none waits, and none is made yet.
+    held = HeldRecords(gate)
+    reporter = Reporter()
+    insides.set_waiting_records(reporter, held)
+    reporter.open(lambda function: function())
+    reporter.report(logging.WARNING, "about to be made")
+    assert held.taken.wait(PATIENCE)
+
+    caught_up = in_thread(reporter.catch_up)
+    assert eventually(lambda: held or caught_up.done())
+    assert not caught_up.done()
+
+    gate.set()
+    caught_up.result(PATIENCE)
+    (record,) = records.rest()
+    assert record.getMessage() == "about to be made"
+    reporter.close(PATIENCE)
+
+
+class HeldRecords(deque[Any]):
+    """Those that wait; the thread that takes one out is held until the gate opens."""
+
+    def __init__(self, gate: threading.Event) -> None:
+        super().__init__()
+        self.taken = threading.Event()
+        self._gate = gate
+
+    def popleft(self) -> Any:
+        record = super().popleft()
+        self.taken.set()
+        assert self._gate.wait(PATIENCE)
+        return record
 
 
 def test_a_log_handler_that_hangs_holds_up_no_start_for_long(

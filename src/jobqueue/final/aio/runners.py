@@ -157,11 +157,7 @@ class LoopRunners:
                 self._placement.scheduler.rise(self)
                 self._is_asleep = False
             self._make_slots()
-            while len(begun) < min(BEGUN_MAX, len(self._free)):
-                taken = self._take(self._free[-1 - len(begun)])
-                if taken is None:
-                    break
-                begun.append(taken)
+            self._take_for_free(begun)
             has_more = len(begun) == BEGUN_MAX
             if not has_more and len(begun) < len(self._free):
                 self._sleep()
@@ -171,6 +167,14 @@ class LoopRunners:
             slot.start(job)
         if has_more:
             self._dispatch_soon()
+
+    def _take_for_free(self, begun: list[Begun]) -> None:
+        """With the mutex: begin jobs on free slots, from the last one on."""
+        while len(begun) < min(BEGUN_MAX, len(self._free)):
+            taken = self._take(self._free[-1 - len(begun)])
+            if taken is None:
+                break
+            begun.append(taken)
 
     def _make_slots(self) -> None:
         """With the mutex: a few at a time, since there may be many, and few jobs."""

@@ -106,12 +106,16 @@ class Runner:
     def _run(self) -> None:
         self._outcomes.seats.sit(self.seat)
         try:
-            while (begun := self._await_job()) is not None:
-                while begun is not None:
-                    begun = self._attempt(*begun)
+            self._work()
         except BaseException as error:  # not an attempt's error: this thread cannot go on
             self._runners.died(self, error)
             raise
+
+    def _work(self) -> None:
+        """One attempt after another, until there is nothing more to take."""
+        while (begun := self._await_job()) is not None:
+            while begun is not None:
+                begun = self._attempt(*begun)
 
     def _await_job(self) -> Begun | None:
         """Sleep until there is a job, and begin its attempt; `None` when the thread is to end."""

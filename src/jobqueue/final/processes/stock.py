@@ -82,20 +82,24 @@ class Processes:
         lost: list[WorkerProcess] = []
         try:
             with self._lock:
-                while self._idle:
-                    process = self._idle.pop()
-                    # guard: an idle process that has died is not used
-                    #   without: if process.is_quiet():
-                    # guard: an idle process that sent something is not used
-                    #   without: if process.is_alive():
-                    if process.is_alive() and process.is_quiet():
-                        return process
-                    lost.append(process)
-                return self._start()
+                return self._take_idle(lost) or self._start()
         finally:
             for each in lost:
                 message = f"a process that waited for a job {self._given_up(each)}"
                 self.reporter.report(logging.WARNING, message)
+
+    def _take_idle(self, lost: list[WorkerProcess]) -> WorkerProcess | None:
+        """With the lock: an idle process that can be used; the others that it finds are lost."""
+        while self._idle:
+            process = self._idle.pop()
+            # guard: an idle process that has died is not used
+            #   without: if process.is_quiet():
+            # guard: an idle process that sent something is not used
+            #   without: if process.is_alive():
+            if process.is_alive() and process.is_quiet():
+                return process
+            lost.append(process)
+        return None
 
     def _given_up(self, process: WorkerProcess) -> str:
         """Forget a process that cannot be used any more; returns what became of it."""

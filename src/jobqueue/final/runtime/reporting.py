@@ -300,10 +300,13 @@ class Reporter:
                 self._thread = threading.current_thread()
 
     def _make_all(self) -> None:
-        while True:
+        while self._records:
+            # guard: a record that was just taken out is not taken for made
+            self._making_since = SystemClock.monotonic()
             try:
                 record = self._records.popleft()
-            except IndexError:  # not looked for before, since `close` may drop them meanwhile
+            except IndexError:  # `close` has dropped them meanwhile
+                self._making_since = _NEVER
                 return
             self._make(record)
             del record  # its error's frames hold what the handler held
