@@ -83,8 +83,9 @@ lint: $(READY) ## ruff (rules and format) and the rules on who may import whom
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/lint-imports
 
-types: $(READY) ## mypy --strict
+types: $(READY) ## mypy --strict; and pyright over what type checkers are to know of tasks
 	$(BIN)/mypy $(CODE)
+	$(BIN)/pyright --project tests/types/pyrightconfig.json
 
 format: $(READY) ## put the code into shape
 	$(BIN)/ruff check --fix $(CODE)

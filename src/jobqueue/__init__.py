@@ -6,7 +6,9 @@ Three tiers, to be read in this order; each is a subpackage with a `JobQueue` of
 - `jobqueue.improved`: bounded, prioritised, retried, shut down cleanly; in memory.
 - `jobqueue.final`: durable, fair, observable; for production.
 
-This package re-exports the public names of the last: `jobqueue.JobQueue` is the one to use.
+Above the last stand `jobqueue.tasks`, typed functions that are called in the background, and
+`jobqueue.testing`, for the tests of programs that use them. This package re-exports the public
+names of the last tier and of the tasks: `jobqueue.JobQueue` is the one to use.
 """
 
 from .final import (
@@ -45,9 +47,22 @@ from .final import (
     WorkerProcessError,
     current_job,
 )
+from .tasks import (
+    CONTEXT,
+    AsyncTask,
+    Codec,
+    QueueNotOpenError,
+    Task,
+    Tasks,
+    as_completed,
+    gather,
+)
 
 __all__ = [
+    "CONTEXT",
+    "AsyncTask",
     "Backoff",
+    "Codec",
     "Config",
     "ConfigError",
     "DuplicateJobError",
@@ -72,13 +87,18 @@ __all__ = [
     "Progress",
     "Quantiles",
     "QueueClosedError",
+    "QueueNotOpenError",
     "RejectJobError",
     "RetryJobError",
     "ShutdownReport",
     "Status",
+    "Task",
+    "Tasks",
     "UnknownHandlerError",
     "UnknownJobError",
     "WorkerMetrics",
     "WorkerProcessError",
+    "as_completed",
     "current_job",
+    "gather",
 ]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 
 import jobqueue
-from jobqueue import improved, naive
-from jobqueue.final import testing
+from jobqueue import improved, naive, testing
 from tests.support.pages import DOCS
 
 REFERENCE = "".join(

@@ -1,0 +1,93 @@
+"""How a task's calls become payloads, and payloads calls: JSON, or a codec of the user's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ..final import JobContext
+    from .parameters import Parameters
+
+
+class Codec(Protocol):
+    """Writes the arguments of a call into a payload and reads them back; must be thread-safe.
+
+    One that raises in `decode` fails the job at once, and it is kept as a dead letter.
+    """
+
+    def encode(self, arguments: Mapping[str, object]) -> bytes:
+        """The payload for arguments by the names of their parameters."""
+
+    def decode(self, payload: bytes) -> Mapping[str, object]:
+        """The arguments that were given to `encode`."""
+
+
+class Wire(Protocol):
+    """How one task's calls become payloads, and payloads calls. Thread-safe."""
+
+    def encode(self, arguments: dict[str, Any]) -> bytes:
+        """Raises `TypeError` that names the argument that cannot be carried."""
+
+    def decode(self, payload: bytes) -> dict[str, Any]:
+        """The arguments that a payload holds; raises `ValueError` that says what does not fit."""
+
+    def reader(self) -> Callable[[bytes], Any]:
+        """What makes of a payload the first argument of `caller()`; raises `ValueError`."""
+
+    def caller(self) -> Callable[[Any, JobContext | None], Any]:
+        """What calls the function."""
+
+
+class ByCodec:
+    """A `Wire` over a codec that the user gave."""
+
+    def __init__(self, codec: Codec, parameters: Parameters, task: str) -> None:
+        self._codec = codec
+        self._parameters = parameters
+        self._task = task
+
+    def encode(self, arguments: dict[str, Any]) -> bytes:
+        """See `Wire`."""
+        payload = self._codec.encode(arguments)
+        if type(payload) is not bytes:
+            raise TypeError(
+                f"the codec of task {self._task!r} must encode to bytes, not "
+                f"{type(payload).__name__}"
+            )
+        return payload
+
+    def decode(self, payload: bytes) -> dict[str, Any]:
+        """See `Wire`."""
+        arguments = dict(self._codec.decode(payload))
+        wrong = self._parameters.check(arguments)
+        if wrong is not None:
+            raise ValueError(wrong)
+        return arguments
+
+    def reader(self) -> Callable[[bytes], Any]:
+        """See `Wire`."""
+        return self.decode
+
+    def caller(self) -> Callable[[Any, JobContext | None], Any]:
+        """See `Wire`."""
+        return self._parameters.call
+
+
+def wire(codec: Codec | None, parameters: Parameters, task: str) -> Wire:
+    """The wire of a task; `None` is JSON by its signature.
+
+    Raises:
+        TypeError: a type of the signature cannot be carried, or nothing is there to carry it.
+    """
+    if codec is not None:
+        return ByCodec(codec, parameters, task)
+    try:
+        from .by_msgspec import ByMsgspec  # imported here: a codec of the user's needs no msgspec
+    except ImportError as error:
+        raise TypeError(
+            f"task {task!r} needs msgspec, which this Python does not have ({error}); install it, "
+            f"or give the task a codec of its own (codec=)"
+        ) from error
+    return ByMsgspec(parameters, task)

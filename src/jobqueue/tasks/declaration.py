@@ -1,0 +1,184 @@
+"""What `@tasks.task(...)` says of a function, and the handler that is made of it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..final import Backoff, JobContext, Priority, RejectJobError
+from .codec import Codec, Wire, wire
+from .parameters import Parameters
+
+BackoffRule = Backoff | Callable[[int, BaseException], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What belongs to the function, and not to one job: read when a job is made or runs."""
+
+    priority: Priority = Priority.MEDIUM
+    max_retries: int | None = None
+    timeout: float | None = None
+    retry_on: tuple[type[BaseException], ...] | None = None
+    backoff: BackoffRule | None = None
+    store_result: bool = False
+    codec: Codec | None = None
+
+
+class Handlers(Protocol):
+    """Where a task's handler is registered: a queue."""
+
+    def register(
+        self,
+        name: str,
+        fn: Callable[..., object],
+        *,
+        timeout: float | None = None,
+        retry_on: Iterable[type[BaseException]] | None = None,
+        backoff: BackoffRule | None = None,
+    ) -> None:
+        """Add a handler under a name."""
+
+
+class Declaration:
+    """One function that is a task. Immutable but for what is made of its signature, once.
+
+    The signature's types are looked up at the first use, since the module may define them after
+    the function.
+
+    Args:
+        function: the function.
+        name: what the log calls it, without the prefix of an `include`.
+        settings: what `@tasks.task(...)` was given.
+
+    Raises:
+        TypeError: this cannot be a task.
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str, settings: Settings) -> None:
+        self.function = function
+        self.name = name
+        self.settings = settings
+        self.is_async = inspect.iscoroutinefunction(function)
+
+    @functools.cached_property
+    def handler(self) -> Callable[..., object]:
+        """What a queue calls, with a payload and, if the function wants it, a context.
+
+        It has a name under which another process finds it: `handler` of the task that its module
+        holds. Raises `TypeError` if the signature cannot be used.
+        """
+        made = (_async_handler if self.is_async else _handler)(self)
+        made.__module__ = self.function.__module__
+        made.__qualname__ = f"{self.function.__qualname__}.handler"
+        return made
+
+    @functools.cached_property
+    def parameters(self) -> Parameters:
+        """What the function takes. Raises `TypeError` if an annotation cannot be looked up."""
+        return Parameters(self.function, self.name)
+
+    @functools.cached_property
+    def wire(self) -> Wire:
+        """How its arguments are written. Raises `TypeError` if a type cannot be carried."""
+        return wire(self.settings.codec, self.parameters, self.name)
+
+    def register(self, queue: Handlers, name: str) -> None:
+        """Make it known to a queue, under its full name."""
+        settings = self.settings
+        options: dict[str, Any] = {
+            "timeout": settings.timeout,
+            "retry_on": settings.retry_on,
+            "backoff": settings.backoff,
+        }
+        given = {key: value for key, value in options.items() if value is not None}
+        queue.register(name, self.handler, **given)
+
+
+def _handler(declaration: Declaration) -> Callable[..., object]:
+    read, call = _reading(declaration), declaration.wire.caller()
+
+    def handler(payload: bytes) -> object:
+        return call(read(payload), None)
+
+    def handler_with_context(payload: bytes, context: JobContext) -> object:
+        return call(read(payload), context)
+
+    return handler_with_context if declaration.parameters.takes_context else handler
+
+
+def _async_handler(declaration: Declaration) -> Callable[..., object]:
+    read, call = _reading(declaration), declaration.wire.caller()
+
+    async def handler(payload: bytes) -> object:
+        return await call(read(payload), None)
+
+    async def handler_with_context(payload: bytes, context: JobContext) -> object:
+        return await call(read(payload), context)
+
+    return handler_with_context if declaration.parameters.takes_context else handler
+
+
+def _reading(declaration: Declaration) -> Callable[[bytes], Any]:
+    """What reads a payload; what does not fit the signature fails its job at once."""
+    read, name = declaration.wire.reader(), declaration.name
+
+    def arguments_of(payload: bytes) -> Any:
+        try:
+            return read(payload)
+        except Exception as error:  # a codec of the user's may raise anything
+            raise RejectJobError(f"task {name!r} cannot be called: {error}") from error
+
+    return arguments_of
+
+
+# ── what can be a task ───────────────────────────────────────────────────────────────────────
+
+
+def checked_function(function: object, name: str | None) -> Callable[..., Any]:
+    """The function, if it can be a task.
+
+    Raises:
+        TypeError: it is something else, or of a kind that a queue cannot run.
+        ValueError: it needs a name.
+    """
+    if isinstance(function, (classmethod, staticmethod)) or inspect.ismethod(function):
+        raise TypeError(f"{_described(function)} is a method; {_WRITE_A_FUNCTION}")
+    if isinstance(function, type):
+        raise TypeError(f"{_described(function)} is a class; {_WRITE_A_FUNCTION}")
+    if not (inspect.isfunction(function) or inspect.isbuiltin(function)):
+        raise TypeError(
+            f"a task must be a function, not {_described(function)}; {_WRITE_A_FUNCTION}"
+        )
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise TypeError(
+            f"{_described(function)} is a generator function: calling it would run nothing; "
+            f"let it return a list, or loop inside of it"
+        )
+    qualname = function.__qualname__
+    holder, _, _ = qualname.rpartition(".")
+    if holder and not holder.endswith("<locals>") and _takes_self(function):
+        raise TypeError(
+            f"{qualname} is a method, and a job has no object to call it on; {_WRITE_A_FUNCTION}"
+        )
+    if name is None and "<" in qualname:
+        raise ValueError(
+            f"{qualname} is a lambda or a local function, whose own name is not one to keep in a "
+            f'log; name it: @tasks.task(name="...")'
+        )
+    return function
+
+
+_WRITE_A_FUNCTION = "write a function of a module that makes or looks up what it needs"
+
+
+def _takes_self(function: Callable[..., Any]) -> bool:
+    first = next(iter(inspect.signature(function).parameters), None)
+    return first in {"self", "cls"}
+
+
+def _described(function: object) -> str:
+    return getattr(function, "__qualname__", None) or repr(function)

@@ -1,0 +1,80 @@
+"""What a call of a task may choose for its one job: `task.using(...)`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from ..final import Priority
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Seconds = float | timedelta
+"""A length of time: a number of seconds, or a `timedelta`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of one job; `None` means what the task or the queue says. Immutable.
+
+    Attributes:
+        delay: seconds from the call, >= 0.
+        at: an aware time; if it is set, `delay` is not.
+        enqueue_timeout: seconds to wait for room.
+    """
+
+    priority: Priority | None = None
+    delay: float = 0.0
+    at: datetime | None = None
+    id: str | None = None
+    max_retries: int | None = None
+    headers: Mapping[str, str] | None = None
+    enqueue_timeout: float | None = None
+
+    def but(self, changes: Mapping[str, Any]) -> Options:
+        """These options with some changed; raises `TypeError` or `ValueError` if one cannot be."""
+        values = {name: getattr(self, name) for name in self.__slots__}
+        values.update((name, value) for name, value in changes.items() if value is not None)
+        if changes.get("at") is not None and changes.get("delay") is not None:
+            raise ValueError("using(at=..., delay=...): give one of the two")
+        if changes.get("at") is not None:
+            values["at"], values["delay"] = _aware(changes["at"]), 0.0
+        elif changes.get("delay") is not None:
+            values["delay"], values["at"] = seconds("delay", changes["delay"]), None
+        if changes.get("enqueue_timeout") is not None:
+            values["enqueue_timeout"] = seconds("enqueue_timeout", changes["enqueue_timeout"])
+        return Options(**values)
+
+    def delay_from(self, now: float) -> float:
+        """Seconds until the job is due; `now` is the Unix time."""
+        return self.delay if self.at is None else max(0.0, self.at.timestamp() - now)
+
+
+def seconds(name: str, value: Seconds) -> float:
+    """A length of time in seconds.
+
+    Raises:
+        TypeError: it is neither a number nor a `timedelta`.
+        ValueError: it is negative, infinite or not a number.
+    """
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number of seconds or a timedelta, not {value!r}")
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} must be >= 0 and finite, not {value!r} seconds")
+    return float(value)
+
+
+def _aware(at: datetime) -> datetime:
+    if not isinstance(at, datetime):
+        raise TypeError(f"at must be a datetime, not {at!r}; for a number of seconds use delay=")
+    if at.utcoffset() is None:
+        raise ValueError(
+            f"at={at!r} has no time zone, so it names no moment; write for example "
+            f"datetime.now(UTC) + timedelta(hours=1), or use delay="
+        )
+    return at

@@ -1,0 +1,240 @@
+"""`Task`: a function that can also be called in the background."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, cast
+
+from ..final import Job
+from .mapping import Map
+from .options import Options, Seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from typing import Self
+
+    from ..final import JobHandle, Priority
+    from .declaration import Declaration
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Target(Protocol):
+    """Where calls go: an open queue, or what stands in for one in tests. Thread-safe."""
+
+    def enqueue(
+        self, job: Job, *, timeout: float | None = None, delay: float = 0.0
+    ) -> JobHandle[Any]:
+        """Accept a job."""
+
+    async def aenqueue(
+        self, job: Job, *, timeout: float | None = None, delay: float = 0.0
+    ) -> JobHandle[Any]:
+        """Accept a job; the event loop goes on meanwhile."""
+
+    def is_open(self) -> bool:
+        """Whether it takes calls."""
+
+    def now(self) -> float:
+        """Unix time on the clock that its delays go by."""
+
+    @property
+    def in_flight_max(self) -> int:
+        """How many jobs of one `map` may be in flight."""
+
+
+class Home(Protocol):
+    """The `Tasks` that a task belongs to."""
+
+    def target(self) -> Target:
+        """Where calls go; raises `QueueNotOpenError`."""
+
+    def full_name(self, name: str) -> str:
+        """A task's name with the prefixes under which it was included."""
+
+
+class BaseTask(Generic[P, R]):
+    """What `Task` and `AsyncTask` share: the ways to call a function in the background.
+
+    Made by `Tasks.task`. Immutable and thread-safe. `R` is what the function returns; for a
+    coroutine function, what awaiting it gives.
+    """
+
+    __name__: str
+    __qualname__: str
+    __wrapped__: Callable[..., Any]
+
+    def __init__(self, home: Home, declaration: Declaration, options: Options) -> None:
+        functools.update_wrapper(cast("Callable[..., Any]", self), declaration.function)
+        self._home = home
+        self._declaration = declaration
+        self._options = options
+        settings = declaration.settings
+        self._priority = settings.priority if options.priority is None else options.priority
+        self._max_retries = (
+            settings.max_retries if options.max_retries is None else options.max_retries
+        )
+        self._is_plain = options == Options(
+            priority=options.priority, max_retries=options.max_retries
+        )
+
+    @property
+    def name(self) -> str:
+        """What the log calls it."""
+        return self._home.full_name(self._declaration.name)
+
+    @property
+    def handler(self) -> Callable[..., object]:
+        """What a queue calls with a job's payload; for `JobQueue.register`, and for processes."""
+        return self._declaration.handler
+
+    def using(
+        self,
+        *,
+        priority: Priority | None = None,
+        delay: Seconds | None = None,
+        at: datetime | None = None,
+        id: str | None = None,
+        max_retries: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        enqueue_timeout: Seconds | None = None,
+    ) -> Self:
+        """The same task with other options for the jobs that are made of it.
+
+        Args:
+            priority: the lane.
+            delay: seconds, or a `timedelta`: run it no earlier than that after the call.
+            at: an aware `datetime`: run it no earlier; a time that has passed is now.
+            id: the job's id, its idempotency key.
+            max_retries: retries after the first attempt.
+            headers: text pairs that travel with the job.
+            enqueue_timeout: seconds, or a `timedelta`, to wait for room in the lane.
+
+        Raises:
+            TypeError, ValueError: an option cannot be; the message says which and why.
+        """
+        changes = {
+            "priority": priority,
+            "delay": delay,
+            "at": at,
+            "id": id,
+            "max_retries": max_retries,
+            "headers": headers,
+            "enqueue_timeout": enqueue_timeout,
+        }
+        options = self._options.but(changes)
+        Job(id=id, priority=_or(priority, self._priority), max_retries=max_retries, headers=headers)
+        return type(self)(self._home, self._declaration, options)
+
+    def job(self, *args: P.args, **kwargs: P.kwargs) -> Job:
+        """The job of such a call, for `queue.enqueue_many`; a delay is not part of it.
+
+        Raises:
+            TypeError: the arguments are not those of the function, or cannot be carried.
+        """
+        declaration, options = self._declaration, self._options
+        payload = declaration.wire.encode(declaration.parameters.bind(*args, **kwargs))
+        return Job(
+            payload,
+            id=options.id,
+            priority=self._priority,
+            handler=self._home.full_name(declaration.name),
+            max_retries=self._max_retries,
+            headers=options.headers,
+        )
+
+    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+        """Have a worker call the function; returns when the job is accepted.
+
+        Raises:
+            TypeError: the arguments are not those of the function, or cannot be carried.
+            QueueNotOpenError: no queue is open for the task.
+            JobQueueError, RuntimeError: as `JobQueue.enqueue` does.
+        """
+        job = self.job(*args, **kwargs)
+        target = self._home.target()
+        if self._is_plain:
+            return target.enqueue(job)
+        options = self._options
+        return target.enqueue(
+            job, timeout=options.enqueue_timeout, delay=options.delay_from(target.now())
+        )
+
+    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+        """As `enqueue`; the event loop goes on while it waits for room or the log.
+
+        If it is cancelled while it waits for room, the job is not accepted.
+        """
+        job = self.job(*args, **kwargs)
+        target, options = self._home.target(), self._options
+        handle: JobHandle[R] = await target.aenqueue(
+            job, timeout=options.enqueue_timeout, delay=options.delay_from(target.now())
+        )
+        return handle
+
+    def map(
+        self,
+        *iterables: Iterable[Any],
+        timeout: Seconds | None = None,
+        return_exceptions: bool = False,
+    ) -> Generator[R, None, None]:
+        """Call the function for the items of the iterables in the background; results in order.
+
+        The first calls are enqueued here. At most `queue_size` are in flight: the next item is
+        taken when a result has been. Closing the iterator cancels what has not started.
+
+        Args:
+            timeout: seconds from now, or a `timedelta`, until all results have to be there.
+            return_exceptions: whether to give errors in place of results, and go on.
+
+        Raises:
+            TimeoutError: by the iterator: a result was not there in time.
+        """
+        calls = (self._enqueue_item(item) for item in zip(*iterables, strict=False))
+        return cast(
+            "Generator[R, None, None]",
+            Map(calls, self._home.target().in_flight_max, timeout, return_exceptions).results(),
+        )
+
+    def _enqueue_item(self, item: tuple[Any, ...]) -> JobHandle[R]:
+        return cast("JobHandle[R]", cast("Any", self).enqueue(*item))
+
+    def arguments_of(self, job: Job) -> dict[str, Any]:
+        """The arguments, by name, that a job of this task carries.
+
+        Raises:
+            ValueError: they do not fit the function.
+        """
+        return self._declaration.wire.decode(job.payload)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}>"
+
+    def __reduce__(self) -> str:
+        return self.__qualname__  # pickled by name, as the function would be
+
+    def __get__(self, instance: object, owner: type | None = None) -> Self:
+        return self
+
+
+class Task(BaseTask[P, R]):
+    """A plain function that can also be called in the background."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function here and now."""
+        return cast("R", self._declaration.function(*args, **kwargs))
+
+
+class AsyncTask(BaseTask[P, R]):
+    """A coroutine function that can also be called in the background."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        """The coroutine of a call, to be awaited here."""
+        return cast("Coroutine[Any, Any, R]", self._declaration.function(*args, **kwargs))
+
+
+def _or(value: Any, otherwise: Any) -> Any:
+    return otherwise if value is None else value

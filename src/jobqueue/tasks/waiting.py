@@ -1,0 +1,79 @@
+"""Waiting for several jobs: `as_completed` and `gather`."""
+
+from __future__ import annotations
+
+import queue
+import time
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+from .options import Seconds, seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ..final import JobHandle
+
+R = TypeVar("R")
+
+
+def as_completed(
+    handles: Iterable[JobHandle[R]], timeout: Seconds | None = None
+) -> Iterator[JobHandle[R]]:
+    """The handles as their jobs end, those that have ended first.
+
+    A job of a queue that closes before has ended for this: its `result` says so.
+
+    Args:
+        handles: handles, of one or several queues; one that stands there twice is given once.
+        timeout: seconds from now, or a `timedelta`, until all have to have ended.
+
+    Raises:
+        TimeoutError: by the iterator: not all ended in time.
+    """
+    deadline = None if timeout is None else time.monotonic() + seconds("timeout", timeout)
+    waited = list(dict.fromkeys(handles))
+    ended: queue.SimpleQueue[JobHandle[R]] = queue.SimpleQueue()
+    for handle in waited:
+        handle.add_done_callback(ended.put)
+    return _as_they_end(ended, len(waited), deadline)
+
+
+def _as_they_end(
+    ended: queue.SimpleQueue[JobHandle[R]], count: int, deadline: float | None
+) -> Iterator[JobHandle[R]]:
+    for given in range(count):
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        try:
+            yield ended.get(timeout=left)
+        except queue.Empty:
+            raise TimeoutError(f"{count - given} of {count} jobs have not ended in time") from None
+
+
+@overload
+def gather(
+    handles: Iterable[JobHandle[R]], return_exceptions: Literal[False] = False
+) -> list[R]: ...
+
+
+@overload
+def gather(handles: Iterable[JobHandle[R]], return_exceptions: bool) -> list[R | BaseException]: ...
+
+
+def gather(handles: Iterable[JobHandle[Any]], return_exceptions: bool = False) -> list[Any]:
+    """The results of the jobs, in the order of the handles; waits for all.
+
+    Args:
+        handles: handles, of one or several queues.
+        return_exceptions: whether to give errors in place of results. Otherwise the first of
+            them in this order is raised, and the other jobs go on.
+    """
+    waited = list(handles)
+    if not return_exceptions:
+        return [handle.result() for handle in waited]
+    results: list[Any] = []
+    for handle in waited:
+        try:
+            results.append(handle.result())
+        except Exception as error:  # noqa: BLE001  # whatever the handler raised
+            results.append(error)
+    return results

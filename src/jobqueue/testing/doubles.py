@@ -1,0 +1,183 @@
+"""What stands in for an open queue in tests of a program: `immediate` and `recorded`."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from ..final import Config, Job, JobHandle, JobQueue, Priority, Status
+from ..final.testing import run_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from ..tasks import Tasks
+    from ..tasks.task import BaseTask
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedCall:
+    """One call of a task in the background.
+
+    Attributes:
+        name: the task's name in the log.
+        arguments: the arguments that were given, by name, as the function would get them.
+        delay: seconds until it would be due.
+        job: the job that was made of it.
+    """
+
+    name: str
+    arguments: dict[str, Any]
+    priority: Priority
+    delay: float
+    job: Job
+
+
+_NEVER = "recorded"
+
+
+class _Immediate:
+    """Runs each call on a queue of its own, in memory, since calls may stand within calls."""
+
+    in_flight_max = 1
+
+    def __init__(self, tasks: Tasks) -> None:
+        self._tasks = tasks
+
+    def is_open(self) -> bool:
+        """It always is."""
+        return True
+
+    def now(self) -> float:
+        """The present; no delay is waited for."""
+        return time.time()
+
+    def enqueue(
+        self, job: Job, *, timeout: float | None = None, delay: float = 0.0
+    ) -> JobHandle[Any]:
+        """Run the job; raises what its function raises."""
+        function = self._tasks.declaration(job.handler or "").handler
+        once = Job(
+            job.payload, id=job.id, priority=job.priority, max_retries=0, headers=job.headers
+        )
+        with JobQueue(start=False) as queue:
+            handle = queue.enqueue_with_handler(once, _plain(function))
+            run_all(queue)
+            if handle.status is not Status.COMPLETED:
+                handle.result(0)  # raises what the function raised
+        return handle
+
+    async def aenqueue(
+        self, job: Job, *, timeout: float | None = None, delay: float = 0.0
+    ) -> JobHandle[Any]:
+        """The same in a thread, where a coroutine function gets a loop of its own."""
+        return await asyncio.to_thread(self.enqueue, job)
+
+
+class _Recorder:
+    """Accepts calls on a queue in memory that never starts, so that they have real handles."""
+
+    in_flight_max = 1000
+
+    def __init__(self, tasks: Tasks) -> None:
+        self._tasks = tasks
+        self.calls: list[RecordedCall] = []
+        self.queue = JobQueue(Config(queue_size=sys.maxsize), start=False)
+        self.queue.register(_NEVER, len)
+        self.now = self.queue.clock.time
+
+    def is_open(self) -> bool:
+        """Whether the recording goes on."""
+        return not self.queue.closed
+
+    def enqueue(
+        self, job: Job, *, timeout: float | None = None, delay: float = 0.0
+    ) -> JobHandle[Any]:
+        """Note the call."""
+        name = job.handler or ""
+        arguments = self._tasks.declaration(name).wire.decode(job.payload)
+        handle = self.queue.enqueue(job.with_handler(_NEVER), delay=delay)
+        self.calls.append(RecordedCall(name, arguments, job.priority, delay, job))
+        return handle
+
+    async def aenqueue(
+        self, job: Job, *, timeout: float | None = None, delay: float = 0.0
+    ) -> JobHandle[Any]:
+        """Note the call, which waits for nothing."""
+        return self.enqueue(job, delay=delay)
+
+
+def _plain(function: Callable[..., object]) -> Callable[..., object]:
+    """A coroutine function as a plain one, with a loop of its own for each call."""
+    if not inspect.iscoroutinefunction(function):
+        return function
+    if len(inspect.signature(function).parameters) == 1:
+        return lambda payload: asyncio.run(function(payload))
+    return lambda payload, context: asyncio.run(function(payload, context))
+
+
+@contextmanager
+def immediate(tasks: Tasks) -> Iterator[None]:
+    """Have each call run inside of `enqueue`; what the function raises, `enqueue` raises.
+
+    Arguments are encoded and decoded as ever. Nothing is retried, and a delay is not waited for.
+    `enqueue` returns the handle of the finished job. No queue has to be open.
+    """
+    with tasks.stand_in(_Immediate(tasks)):
+        yield
+
+
+@contextmanager
+def recorded(tasks: Tasks) -> Iterator[list[RecordedCall]]:
+    """Have calls run nothing; gives the list that they are noted in. No queue has to be open."""
+    double = _Recorder(tasks)
+    with double.queue, tasks.stand_in(double):
+        _recordings[tasks] = double.calls
+        yield double.calls
+
+
+def assert_enqueued(tasks: Tasks, task: BaseTask[Any, Any], **arguments: object) -> None:
+    """Raise `AssertionError` unless such a call was recorded, in the last `recorded(tasks)`.
+
+    Args:
+        task: the task that was called.
+        arguments: arguments by name; those that are not given may be anything.
+
+    Raises:
+        AssertionError: there is none; the message shows the calls that there are.
+        RuntimeError: nothing was recorded: see `recorded`.
+        TypeError: the task takes no such argument.
+    """
+    calls = _recordings.get(tasks)
+    if calls is None:
+        raise RuntimeError(
+            "nothing was recorded; write: with recorded(tasks): …, and then assert_enqueued(…)"
+        )
+    takes = tasks.declaration(task.name).parameters.types
+    for name in arguments:
+        if name not in takes:
+            raise TypeError(f"task {task.name!r} has no argument {name!r}; it takes {list(takes)}")
+    of_task = [call for call in calls if call.name == task.name]
+    for call in of_task:
+        if all(
+            name in call.arguments and call.arguments[name] == value
+            for name, value in arguments.items()
+        ):
+            return
+    seen = "".join(f"\n  {call.name}({_written(call.arguments)})" for call in calls)
+    raise AssertionError(
+        f"{task.name}({_written(arguments)}) was not enqueued; enqueued were:{seen or ' none'}"
+    )
+
+
+def _written(arguments: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+
+
+_recordings: WeakKeyDictionary[Tasks, list[RecordedCall]] = WeakKeyDictionary()

@@ -1,0 +1,259 @@
+"""What an open collection of tasks does with calls."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from jobqueue import Config, Job, JobQueue, QueueClosedError, Status
+from jobqueue.tasks import AsyncTask, QueueNotOpenError, Task, Tasks, as_completed, gather
+from jobqueue.testing import ManualClock, run_all
+from tests.support.handlers import Blocker
+from tests.support.waiting import PATIENCE
+
+tasks = Tasks()
+
+
+@tasks.task
+def double(x: int) -> int:
+    return 2 * x
+
+
+@tasks.task(max_retries=0)
+def fail(text: str) -> str:
+    raise ValueError(text)
+
+
+@tasks.task
+def count_to(x: int) -> int:
+    """Waits, inside of a handler, for jobs of its own queue."""
+    return sum(double.map(range(x)))
+
+
+@pytest.fixture
+def blocked() -> Iterator[Blocker]:
+    """A handler that is held on to until its gate is set."""
+    blocker = Blocker()
+    yield blocker
+    blocker.gate.set()
+
+
+def test_without_an_open_queue_a_call_says_what_to_write() -> None:
+    for call in (lambda: double.enqueue(1), lambda: tasks.queue, lambda: double.map([1])):
+        with pytest.raises(QueueNotOpenError, match=r"with tasks.open\(\)"):
+            call()
+    with tasks.open():
+        assert double.enqueue(2).result(10) == 4
+    with pytest.raises(RuntimeError, match="no queue is open"):
+        double.enqueue(1)
+
+
+def test_a_second_open_is_refused_until_the_first_is_closed() -> None:
+    with tasks.open() as first:
+        with pytest.raises(RuntimeError, match="a queue is open"):
+            tasks.open()
+        with pytest.raises(RuntimeError, match="a queue is open"), JobQueue() as other:
+            tasks.bind(other)
+        assert tasks.queue is first
+    with tasks.open() as second:
+        assert tasks.queue is second
+
+
+def test_tasks_are_bound_to_a_queue_that_was_made_elsewhere() -> None:
+    with JobQueue() as jq:
+        tasks.bind(jq)
+        assert gather([double.enqueue(x) for x in range(3)]) == [0, 2, 4]
+
+
+def test_an_open_that_fails_leaves_nothing_open(tmp_path: Path) -> None:
+    more = Tasks()
+
+    @more.task(name="odd")
+    def odd(x: threading.Event) -> None: ...
+
+    with pytest.raises(TypeError, match="'odd'"):
+        more.open(Config(persist_path=tmp_path))
+    with JobQueue(Config(persist_path=tmp_path)):  # not locked any more
+        pass
+
+
+def test_a_job_of_an_earlier_process_is_run_by_the_task_of_its_name(tmp_path: Path) -> None:
+    config = Config(persist_path=tmp_path)
+    with tasks.open(config, start=False):
+        job_id = double.enqueue(21).id
+    with tasks.open(config) as jq:
+        assert jq.handle(job_id).wait(10) is Status.COMPLETED
+
+
+def test_delays_are_seconds_a_timedelta_or_an_aware_time() -> None:
+    job_clock = ManualClock()
+    with tasks.open(start=False, clock=job_clock) as jq:
+        due = datetime.fromtimestamp(job_clock.time() + 30, UTC)
+        handles = [
+            double.using(delay=30).enqueue(1),
+            double.using(delay=timedelta(seconds=30)).enqueue(1),
+            double.using(at=due).enqueue(1),
+        ]
+        past = double.using(at=due - timedelta(days=1)).enqueue(1)
+        run_all(jq)
+        assert past.status is Status.COMPLETED
+        job_clock.advance(29)
+        run_all(jq)
+        assert [handle.status for handle in handles] == [Status.SCHEDULED] * 3
+        job_clock.advance(1.1)
+        run_all(jq)
+        assert [handle.status for handle in handles] == [Status.COMPLETED] * 3
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "says"),
+    [
+        ({"at": datetime(2026, 1, 1)}, ValueError, "no time zone"),
+        ({"at": 5.0}, TypeError, "at must be a datetime"),
+        ({"at": datetime(2026, 1, 1, tzinfo=UTC), "delay": 1}, ValueError, "one of the two"),
+        ({"delay": -1}, ValueError, "delay must be >= 0"),
+        ({"delay": float("nan")}, ValueError, "delay must be"),
+        ({"delay": "1"}, TypeError, "delay must be a number"),
+        ({"enqueue_timeout": -1}, ValueError, "enqueue_timeout"),
+        ({"priority": 7}, ValueError, "priority"),
+        ({"max_retries": -1}, ValueError, "max_retries"),
+        ({"id": ""}, ValueError, "id"),
+        ({"headers": {"a": 1}}, TypeError, "headers"),
+        ({"prio": 1}, TypeError, "prio"),
+    ],
+)
+def test_a_wrong_option_is_refused_at_the_call(
+    options: dict[str, object], kind: type[Exception], says: str
+) -> None:
+    with pytest.raises(kind, match=says):
+        double.using(**options)  # type: ignore[arg-type]
+
+
+def test_the_options_of_enqueueing_are_passed_on() -> None:
+    with tasks.open(Config(queue_size=1), start=False):
+        first = double.using(id="first").enqueue(1)
+        assert first.id == "first"
+        with pytest.raises(TimeoutError):
+            double.using(enqueue_timeout=0).enqueue(2)
+
+
+def test_map_gives_results_in_order_and_takes_an_endless_iterable() -> None:
+    with tasks.open(Config(queue_size=3)):
+        results = double.map(itertools.count())
+        assert list(itertools.islice(results, 10)) == [2 * x for x in range(10)]
+        results.close()
+
+
+def test_map_checks_and_enqueues_the_first_calls_itself() -> None:
+    with tasks.open(Config(queue_size=2), start=False) as jq:
+        numbers = iter(range(10))
+        double.map(numbers)
+        assert next(numbers) == 2
+        with pytest.raises(TypeError, match="argument 'x'"):
+            double.map(["a"])
+        jq.close(0)
+
+
+def test_closing_the_iterator_of_map_cancels_what_has_not_started() -> None:
+    with tasks.open(Config(queue_size=5), start=False) as jq:
+        results = double.map(range(5))
+        assert jq.metrics().queued == 5
+        results.close()
+        assert jq.metrics().cancelled == 5
+
+
+def test_map_gives_up_in_time_and_can_give_errors_in_place_of_results() -> None:
+    with tasks.open(start=False):
+        results = double.map([1], timeout=timedelta(milliseconds=10))
+        with pytest.raises(TimeoutError):
+            next(results)
+    with tasks.open():
+        errors = fail.map(["a", "b"], return_exceptions=True)
+        assert [str(error) for error in errors] == ["a", "b"]
+        with pytest.raises(ValueError, match="a"):
+            next(fail.map(["a", "b"]))
+
+
+def test_a_map_inside_of_a_handler_does_not_wait_for_itself() -> None:
+    with tasks.open(Config(num_workers=1, queue_size=4)):
+        assert count_to.enqueue(20).result(10) == 380
+
+
+def test_as_completed_gives_handles_as_their_jobs_end(blocked: Blocker) -> None:
+    with JobQueue(Config(num_workers=2), handlers={"held": blocked, "free": len}) as jq:
+        held = jq.enqueue(Job(handler="held"))
+        free = jq.enqueue(Job(handler="free"))
+        ended = as_completed([held, free, free], timeout=10)
+        assert next(ended) is free
+        blocked.gate.set()
+        assert list(ended) == [held]
+
+
+def test_as_completed_raises_when_the_time_is_over(blocked: Blocker) -> None:
+    with JobQueue(handler=blocked) as jq:
+        handle = jq.enqueue(Job())
+        with pytest.raises(TimeoutError, match="1 of 1"):
+            next(as_completed([handle], timeout=0.01))
+        blocked.gate.set()
+
+
+def test_jobs_of_a_queue_that_closes_end_for_as_completed() -> None:
+    jq = JobQueue(handler=len, start=False)
+    handle = jq.enqueue(Job())
+    ended = as_completed([handle], timeout=10)
+    jq.close(0)
+    with pytest.raises(QueueClosedError):
+        next(ended).result()
+
+
+def test_gather_gives_results_in_the_order_of_the_handles_and_errors_if_asked() -> None:
+    with tasks.open():
+        handles = [double.enqueue(1), fail.enqueue("no"), double.enqueue(3)]
+        first, error, last = gather(handles, return_exceptions=True)
+        assert (first, str(error), last) == (2, "no", 6)
+        with pytest.raises(ValueError, match="no"):
+            gather(handles)
+
+
+def both_kinds() -> tuple[Tasks, AsyncTask[[int], int], Task[[int], int]]:
+    """A collection with a coroutine function and a plain one."""
+    both = Tasks()
+
+    @both.task(name="triple")
+    async def triple(x: int, /) -> int:
+        await asyncio.sleep(0)
+        return 3 * x
+
+    @both.task(name="double")
+    def double(x: int, /) -> int:
+        return 2 * x
+
+    return both, triple, double
+
+
+def test_coroutine_functions_and_plain_ones_run_beside_each_other_and_are_awaited() -> None:
+    both, triple, double = both_kinds()
+
+    async def main() -> None:
+        async with both.open(Config(executor="asyncio")):
+            assert await (await triple.aenqueue(2)) == 6
+            assert await (await double.aenqueue(2)) == 4
+            assert await triple(2) == 6
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
+    with both.open(Config(executor="asyncio")):
+        assert list(triple.map(range(3))) == [0, 3, 6]
+
+
+def test_coroutine_functions_are_refused_where_nothing_awaits_them() -> None:
+    both, _, _ = both_kinds()
+    with pytest.raises(TypeError, match="executor='asyncio'"):
+        both.open()
+    with pytest.raises(QueueNotOpenError):
+        both.queue  # noqa: B018

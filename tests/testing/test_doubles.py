@@ -1,0 +1,131 @@
+"""`immediate`, `recorded`, `assert_enqueued`: tests of a user's code without an open queue."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from jobqueue import (
+    DuplicateJobError,
+    JobContext,
+    Priority,
+    QueueNotOpenError,
+    RetryJobError,
+    Status,
+    Tasks,
+    current_job,
+)
+from jobqueue.testing import assert_enqueued, immediate, recorded
+
+tasks = Tasks()
+mail = Tasks()
+
+
+@tasks.task(priority=Priority.LOW)
+def add(a: int, b: int = 2) -> int:
+    return a + b
+
+
+@tasks.task
+def twice(a: int) -> int:
+    return add.enqueue(a, a).result()
+
+
+@tasks.task
+def fail() -> None:
+    raise RetryJobError(delay=60.0)
+
+
+@tasks.task
+def about(context: JobContext) -> bool:
+    return current_job() is context
+
+
+@mail.task
+async def send(to: str) -> str:
+    await asyncio.sleep(0)
+    return f"to {to}"
+
+
+tasks.include(mail, prefix="mail.")
+
+
+def test_immediate_runs_each_call_inside_of_enqueue() -> None:
+    with immediate(tasks):
+        handle = add.using(delay=timedelta(days=1), id="one").enqueue(1)
+        assert (handle.id, handle.status, handle.result()) == ("one", Status.COMPLETED, 3)
+        assert twice.enqueue(4).result() == 8
+        assert about.enqueue().result()
+        assert list(add.map([1, 2], [3, 4])) == [4, 6]
+    with pytest.raises(QueueNotOpenError):
+        add.enqueue(1)
+
+
+def test_immediate_raises_what_the_function_raises_and_retries_nothing() -> None:
+    with immediate(tasks), pytest.raises(RetryJobError):
+        fail.enqueue()
+
+
+def test_immediate_runs_coroutine_functions_in_a_loop_of_their_own() -> None:
+    async def in_a_coroutine() -> str:
+        return await (await send.aenqueue("bob"))
+
+    with immediate(tasks):
+        assert send.enqueue("ann").result() == "to ann"
+        assert asyncio.run(in_a_coroutine()) == "to bob"
+
+
+def test_recorded_runs_nothing_and_tells_what_was_enqueued() -> None:
+    with recorded(tasks) as calls:
+        handle = add.using(delay=5).enqueue(1, b=3)
+        send.using(priority=Priority.HIGH).enqueue("ann")
+        assert handle.status is Status.SCHEDULED
+    assert [(call.name, call.arguments, call.priority, call.delay) for call in calls] == [
+        ("add", {"a": 1, "b": 3}, Priority.LOW, 5.0),
+        ("mail.send", {"to": "ann"}, Priority.HIGH, 0.0),
+    ]
+
+
+def test_recorded_refuses_what_a_queue_refuses() -> None:
+    with recorded(tasks) as calls:
+        add.using(id="one").enqueue(1)
+        with pytest.raises(DuplicateJobError):
+            add.using(id="one").enqueue(1)
+        with pytest.raises(TypeError, match="argument 'a'"):
+            add.enqueue("one")  # type: ignore[arg-type]
+    assert len(calls) == 1
+
+
+def test_assert_enqueued_compares_the_arguments_that_are_given() -> None:
+    with recorded(tasks):
+        add.enqueue(1, b=3)
+        assert_enqueued(tasks, add)
+        assert_enqueued(tasks, add, b=3)
+        with pytest.raises(AssertionError, match=r"(?s)add\(b=4\) was not.*add\(a=1, b=3\)"):
+            assert_enqueued(tasks, add, b=4)
+        with pytest.raises(AssertionError, match=r"mail\.send"):
+            assert_enqueued(tasks, send)
+        with pytest.raises(TypeError, match="no argument 'c'"):
+            assert_enqueued(tasks, add, c=1)
+    assert_enqueued(tasks, add, a=1)  # after it, too
+
+
+def test_assert_enqueued_without_a_recording_says_what_to_write() -> None:
+    with pytest.raises(RuntimeError, match=r"with recorded\(tasks\)"):
+        assert_enqueued(Tasks(), add)
+
+
+def test_a_double_takes_the_place_of_an_open_queue_and_gives_it_back() -> None:
+    more = Tasks()
+
+    @more.task(name="add")
+    def plus(a: int) -> int:
+        return a + 1
+
+    with more.open():
+        with recorded(more) as calls:
+            plus.enqueue(1)
+        assert plus.enqueue(1).result(10) == 2
+    assert len(calls) == 1
