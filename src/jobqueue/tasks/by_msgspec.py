@@ -1,31 +1,19 @@
-"""The arguments of a call as JSON, by the types of the signature.
-
-The payload is one JSON object of the arguments that were given, by name. msgspec writes it and
-reads it strictly. It is read back at once when it is written: what a worker would refuse later is
-refused at the call, and nothing else is. That costs less than a microsecond and needs no second
-set of rules.
-"""
+"""Typed JSON by msgspec, and by pydantic where a type is one of its models."""
 
 from __future__ import annotations
 
 import re
 import sys
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import msgspec
 
 from .parameters import UNSET, Parameters, type_name
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ..final import JobContext
-
-FOUND_CHARS_MAX = 80
+from .typed_json import TypedJson
 
 
-class ByMsgspec:
+class ByMsgspec(TypedJson):
     """A `Wire` of JSON, checked by the types of the signature.
 
     Raises:
@@ -33,10 +21,8 @@ class ByMsgspec:
     """
 
     def __init__(self, parameters: Parameters, task: str) -> None:
-        self._parameters = parameters
-        self._task = task
-        self._encode = _ENCODER.encode
-        self._names = list(parameters.types)
+        super().__init__(parameters, task)
+        self._dump = _ENCODER.encode
         _check_types(parameters, task)
         try:
             fields = msgspec.defstruct(
@@ -52,77 +38,16 @@ class ByMsgspec:
                 kw_only=True,
                 gc=True,
             )
-            self._decode = msgspec.json.Decoder(fields, dec_hook=_from_wire).decode
+            self._load = msgspec.json.Decoder(fields, dec_hook=_from_wire).decode
         except TypeError as error:
             raise TypeError(
                 f"the arguments of task {task!r} cannot be told apart in JSON: {error}; "
                 f"change its annotations, or give it a codec of its own (codec=)"
             ) from error
 
-    def encode(self, arguments: dict[str, Any]) -> bytes:
-        """See `Wire`."""
-        try:
-            payload = self._encode(arguments)
-            self._decode(payload)
-            return payload
-        except Exception as error:  # noqa: BLE001  # of a hook for a user's type
-            raise self._refused(arguments, error) from None
-
-    def _refused(self, arguments: dict[str, Any], error: Exception) -> TypeError:
-        """Which of the arguments it is; `error` is what encoding or decoding them raised."""
-        for name, value in arguments.items():
-            try:
-                self._encode({name: value})
-            except Exception as own:  # noqa: BLE001  # likewise
-                return TypeError(
-                    f"task {self._task!r}: argument {name!r} is {_found(value)} "
-                    f"({type(value).__name__}), which cannot be carried: {own}; wanted is "
-                    f"{type_name(self._parameters.types[name])}"
-                )
-        name = _argument_in(str(error))
-        value = arguments.get(name)
-        return TypeError(
-            f"task {self._task!r}: argument {name!r} is {_found(value)} "
-            f"({type(value).__name__}), wanted is "
-            f"{type_name(self._parameters.types.get(name, Any))}: {_told(error)}"
-        )
-
-    def read(self, payload: bytes) -> Any:
-        """The arguments as attributes `field_0`, …; raises `ValueError`."""
-        try:
-            return self._decode(payload)
-        except Exception as error:  # noqa: BLE001  # likewise
-            raise ValueError(self._misfit(payload, error)) from None
-
-    def decode(self, payload: bytes) -> dict[str, Any]:
-        """See `Wire`."""
-        found = self.read(payload)
-        values = ((name, getattr(found, f"field_{i}")) for i, name in enumerate(self._names))
-        return {name: value for name, value in values if value is not UNSET}
-
-    def reader(self) -> Callable[[bytes], Any]:
-        """See `Wire`."""
-        return self.read
-
-    def caller(self) -> Callable[[Any, JobContext | None], Any]:
-        """See `Wire`."""
-        return self._parameters.call_fields
-
-    def _misfit(self, payload: bytes, error: Exception) -> str:
-        try:
-            found = msgspec.json.decode(payload)
-        except msgspec.DecodeError as malformed:
-            return f"the payload is no JSON ({malformed}): {_found(payload)}"
-        if not isinstance(found, dict):
-            return f"the payload is no JSON object of arguments by name: {_found(found)}"
-        wrong = self._parameters.check(found)
-        if wrong is not None:
-            return wrong
-        name = _argument_in(str(error))
-        return (
-            f"argument {name!r} was found as {_found(found.get(name))}, wanted is "
-            f"{type_name(self._parameters.types.get(name, Any))}: {_told(error)}"
-        )
+    def _told(self, error: Exception) -> tuple[str, str]:
+        match = _PATH.search(str(error))
+        return match[1] if match is not None else "", str(error).replace("`$.", "`")
 
 
 class ResultCodec:
@@ -146,22 +71,6 @@ class ResultCodec:
 
 
 _PATH = re.compile(r"at `\$\.([^`.\[]+)")
-
-
-def _argument_in(message: str) -> str:
-    """The argument that a message of msgspec is about."""
-    match = _PATH.search(message)
-    return match[1] if match is not None else ""
-
-
-def _told(error: Exception) -> str:
-    """A message of msgspec, with the path as its own messages have it."""
-    return str(error).replace("`$.", "`")
-
-
-def _found(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= FOUND_CHARS_MAX else f"{text[: FOUND_CHARS_MAX - 1]}…"
 
 
 # ── types that msgspec leaves to us ──────────────────────────────────────────────────────────

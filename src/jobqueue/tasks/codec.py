@@ -83,11 +83,22 @@ def wire(codec: Codec | None, parameters: Parameters, task: str) -> Wire:
     """
     if codec is not None:
         return ByCodec(codec, parameters, task)
+    return _typed_json(task)(parameters, task)
+
+
+def _typed_json(task: str) -> Callable[[Parameters, str], Wire]:
+    """What writes by types here; imported now, since a codec of the user's needs none."""
     try:
-        from .by_msgspec import ByMsgspec  # imported here: a codec of the user's needs no msgspec
+        from .by_msgspec import ByMsgspec
+    except ImportError:
+        pass
+    else:
+        return ByMsgspec
+    try:
+        from .by_pydantic import ByPydantic
     except ImportError as error:
         raise TypeError(
-            f"task {task!r} needs msgspec, which this Python does not have ({error}); install it, "
-            f"or give the task a codec of its own (codec=)"
+            f"task {task!r} needs msgspec or pydantic, and this Python has neither ({error}); "
+            f"install one, or give the task a codec of its own (codec=)"
         ) from error
-    return ByMsgspec(parameters, task)
+    return ByPydantic
