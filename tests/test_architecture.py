@@ -118,6 +118,8 @@ def _bound_names(node: ast.stmt, package: str) -> list[str]:
             return [name]
         case ast.ImportFrom(module=module, level=level) if level or _within(module, package):
             return [alias.asname or alias.name for alias in node.names]
+        case ast.If(test=ast.Name(id="TYPE_CHECKING"), body=body):  # imported at their first use
+            return [name for each in body for name in _bound_names(each, package)]
         case ast.Assign(targets=targets):
             return [target.id for target in targets if isinstance(target, ast.Name)]
         case ast.AnnAssign(target=ast.Name(id=name)):

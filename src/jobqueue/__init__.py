@@ -11,6 +11,8 @@ Above the last stand `jobqueue.tasks`, typed functions that are called in the ba
 names of the last tier and of the tasks: `jobqueue.JobQueue` is the one to use.
 """
 
+from typing import TYPE_CHECKING
+
 from .final import (
     Backoff,
     Config,
@@ -47,16 +49,18 @@ from .final import (
     WorkerProcessError,
     current_job,
 )
-from .tasks import (
-    CONTEXT,
-    AsyncTask,
-    Codec,
-    QueueNotOpenError,
-    Task,
-    Tasks,
-    as_completed,
-    gather,
-)
+
+if TYPE_CHECKING:
+    from .tasks import (
+        CONTEXT,
+        AsyncTask,
+        Codec,
+        QueueNotOpenError,
+        Task,
+        Tasks,
+        as_completed,
+        gather,
+    )
 
 __all__ = [
     "CONTEXT",
@@ -102,3 +106,27 @@ __all__ = [
     "current_job",
     "gather",
 ]
+
+_OF_TASKS = frozenset(
+    {
+        "CONTEXT",
+        "AsyncTask",
+        "Codec",
+        "QueueNotOpenError",
+        "Task",
+        "Tasks",
+        "as_completed",
+        "gather",
+    }
+)
+
+
+def __getattr__(name: str) -> object:
+    """The names of `jobqueue.tasks`, imported at their first use: many programs do without them."""
+    if name not in _OF_TASKS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import tasks
+
+    value: object = getattr(tasks, name)
+    globals()[name] = value
+    return value
