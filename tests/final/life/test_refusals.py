@@ -14,7 +14,7 @@ from zlib import crc32
 import pytest
 
 from jobqueue.final import Config, Job, JobQueue, LogCorruptError, LogVersionError, Status
-from jobqueue.final.life import wiring
+from jobqueue.final.life import opening
 from jobqueue.final.timing.timer import Timer
 from jobqueue.final.wal.format.codec import encode_batch, encode_header
 from jobqueue.final.wal.format.record import (
@@ -352,7 +352,7 @@ def full(*_arguments: object) -> None:
 @pytest.mark.parametrize(
     ("owner", "name", "failing"),
     [
-        (wiring, "Slots", full),
+        (opening, "Slots", full),
         (Timer, "start", no_thread),
         (LogWriter, "start", no_thread),
         (WorkerPool, "start", no_thread),
@@ -386,7 +386,7 @@ def test_the_first_start_of_all_that_fails_leaves_no_segment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(wiring, "Slots", full)
+        patch.setattr(opening, "Slots", full)
         with pytest.raises(OSError, match="No space"):
             JobQueue(Config(persist_path=tmp_path / "new"), handler=len)
     assert not list((tmp_path / "new").glob("*.jsonl"))

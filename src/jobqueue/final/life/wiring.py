@@ -19,32 +19,25 @@ from ..callers.through_middleware import AdmissionThroughMiddleware
 from ..config import Config
 from ..core.endings import Endings
 from ..core.isolation import Isolation
-from ..core.journal import Journal
 from ..core.outcomes import Outcomes
 from ..core.placement import Placement
 from ..core.queue_state import QueueState
 from ..core.registry import HandlerRegistry
 from ..core.scheduler import FairScheduler
-from ..core.seats import SEATS_PER_WORKER, Seats
+from ..core.seats import Seats
 from ..core.status_map import StatusMap
 from ..core.watchers import Watchers
-from ..errors import ConfigError, JobQueueError, LogLockedError, LogWriteError
+from ..errors import ConfigError, JobQueueError, LogWriteError
 from ..middleware import wrapped
 from ..model.checks import check_text
 from ..model.handlers import Handler, HandlerWithin
 from ..runtime.clock import CheckedClock, Clock, SystemClock
-from ..runtime.mutex import make_mutex, rlock_of
-from ..runtime.parking import Parker
+from ..runtime.mutex import make_mutex
 from ..runtime.reporting import Reporter
 from ..timing.timer import Timer
-from ..wal.slots import Slots
-from ..wal.writing.batch import LogOptions
-from ..wal.writing.writer import LogWriter
 from ..workers.pool import WorkerPool
-from .process_hooks import is_own_log
-from .recovery import LockedLog, open_log, restore
 from .runners import Runners
-from .shutdown import REPORT_SECONDS_MIN, Lifecycle
+from .shutdown import Lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -53,6 +46,7 @@ if TYPE_CHECKING:
     from ..model.handle import HandleOwner
     from ..processes.stock import Processes
     from ..wal.writing.callbacks import OnEnded, OnFailed
+    from .opening import OpenedLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +101,14 @@ def assemble(
     placement.missing.timer = placement.timer
     if processes is not None:
         processes.reporter = placement.reporter
-    life = Lifecycle(config, placement, state, pool, log, processes)
+    locked = None if log is None else log.locked
+    life = Lifecycle(config, placement, state, pool, locked, processes)
     with closed_on_error(life), _path_in_errors(config):
         if log is not None:
-            restore(log, config, owner, placement)
+            log.restore(owner)
         placement.timer.start()
         if log is not None:
-            _start_log(log, config, placement)
+            log.start()
         if registry.untold:
             placement.missing.tell()
         placement.reporter.catch_up()  # so that what a start says is said when it returns
@@ -194,57 +189,13 @@ def _path_in_errors(config: Config) -> Iterator[None]:
 
 
 def _open_log(
-    config: Config,
-    placement: Placement,
-    on_failed: OnFailed,
-    on_ended: OnEnded,
-) -> LockedLog | None:
+    config: Config, placement: Placement, on_failed: OnFailed, on_ended: OnEnded
+) -> OpenedLog | None:
     if config.persist_path is None:
         return None
-    try:
-        log = open_log(config.persist_path, config, reporter=placement.reporter)
-    except BaseException as error:
-        placement.reporter.close(REPORT_SECONDS_MIN)
-        if isinstance(error, LogLockedError):
-            own = error.pid == os.getpid() and is_own_log(error.path)  # containers share ids
-            raise LogLockedError(error.path, error.pid, own=own) from None
-        raise
-    options = LogOptions(
-        durability=config.durability,
-        fsync_interval=config.fsync_interval,
-        segment_bytes=config.segment_bytes,
-        segment=log.next_segment,
-        batch=log.last_batch,
-        bytes_before=log.bytes,
-        files_before=log.file_count,
-        status_retention=config.status_retention,
-        map_log=config.map_log,
-    )
+    from .opening import OpenedLog  # imported here: a queue in memory has nothing to do with a log
 
-    def make_writer() -> LogWriter:
-        return LogWriter(
-            log.files,
-            log.directory,
-            options,
-            lock=rlock_of(placement.mutex),
-            on_durable=placement.on_durable,
-            on_failed=on_failed,
-            on_ended=on_ended,
-            needed=placement.needed_bytes,
-            wanted=placement.reserve_bytes,
-            room=log.room,
-            report=partial(_report_compaction, placement.reporter),
-            monotonic=SystemClock.monotonic,
-            new_parker=Parker,
-        )
-
-    try:
-        writer = log.room.provide(make_writer)
-    except BaseException:
-        log.files.unlock(log.lock)
-        raise
-    placement.journal = Journal(writer, log.state.next_number)
-    return log
+    return OpenedLog(config, placement, on_failed, on_ended)
 
 
 def _report_failure(reporter: Reporter, error: LogWriteError) -> None:
@@ -253,23 +204,6 @@ def _report_failure(reporter: Reporter, error: LogWriteError) -> None:
         f"nothing runs any more, for the log has failed: {error}; jobs that were accepted and "
         f"written are in it: mend the cause, and start the queue again",
         error,
-    )
-
-
-def _report_compaction(reporter: Reporter, error: BaseException) -> None:
-    reporter.report(logging.WARNING, f"the log could not be compacted: {error}", error)
-
-
-def _start_log(log: LockedLog, config: Config, placement: Placement) -> None:
-    """Start the log's thread; then slots of this run, once the last run's are accounted for."""
-    assert placement.journal is not None  # `_open_log` made it
-    placement.journal.writer.take_reserve()
-    placement.journal.writer.start()
-    if log.interrupted.jobs:
-        placement.journal.writer.flush()
-    slots = SEATS_PER_WORKER * config.num_workers
-    placement.slots = log.room.provide(
-        lambda: Slots(log.files, log.directory, log.next_segment, slots, config.map_log)
     )
 
 
