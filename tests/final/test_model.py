@@ -40,6 +40,7 @@ from jobqueue.final import (
     RejectJobError,
     RetryJobError,
     Status,
+    UnknownHandlerError,
     UnknownJobError,
 )
 from jobqueue.final.testing import ManualClock
@@ -219,6 +220,17 @@ class QueueMachine(RuleBasedStateMachine):
         )
         return int(SETTINGS["queue_size"]) - taken
 
+    def is_parked(self, job: Job) -> bool:
+        return job.handler == LATE and not self.has_late
+
+    def parked(self, priority: Priority) -> int:
+        """How many jobs of a lane wait for their handler; they take no room."""
+        return sum(
+            known.status is Status.QUEUED and self.is_parked(known.job)
+            for known in self.jobs.values()
+            if known.job.priority is priority
+        )
+
     def queue(self, known: Known, *order: float) -> None:
         """It enters its lane at the back."""
         known.status = Status.QUEUED
@@ -236,7 +248,7 @@ class QueueMachine(RuleBasedStateMachine):
     def accept(self, job: Job, handle: JobHandle, delay: float = 0.0) -> None:
         known = Known(job, Status.SCHEDULED, due=self.now + delay, handle=handle)
         if not delay:
-            known.has_room = True
+            known.has_room = not self.is_parked(job)
             self.queue(known)
         self.jobs[job.id] = known
         self.gone.pop(job.id, None)
@@ -298,6 +310,9 @@ class QueueMachine(RuleBasedStateMachine):
         refused: type[JobQueueError] | None = None
         if job_id in self.jobs:
             refused = DuplicateJobError
+        elif self.is_parked(job):
+            if self.parked(priority) >= SETTINGS["queue_size"]:
+                refused = UnknownHandlerError
         elif not delay and not self.room(priority):
             refused = EnqueueTimeoutError
         if refused is None:
@@ -467,6 +482,7 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.kind != "memory")
     @rule(late=st.booleans())
     def close_and_open(self, late: bool) -> None:
+        self.pass_time(STEP)  # so that no job ends at the time at which the last one did
         waiting = sum(known.waits for known in self.jobs.values())
         report = self.jq.close(0 if self.running else PATIENCE, drain=False)
         assert report.unfinished == ((self.running.job.id,) if self.running else ())
@@ -485,6 +501,7 @@ class QueueMachine(RuleBasedStateMachine):
             self.jq.flush()
             for known in self.jobs.values():
                 known.before.clear()
+        self.pass_time(STEP)
         image = self.directory / f"log-{next(self.numbers)}"
         copy_of_one_moment(self.path, image)  # what kill -9 leaves
         self.jq.close(0, drain=False)
@@ -495,7 +512,9 @@ class QueueMachine(RuleBasedStateMachine):
         """What a handler does that its queue has given up changes nothing."""
         if self.running is not None:
             self.stage.orders.put(returns)
-            self.running.status = Status.QUEUED
+            self.running.status = self.is_found_as(self.running)
+            if self.running.stopped:  # as it was asked to: the next start cancels it
+                self.running.finished = self.now
 
     def begin_again(self, path: Path, *, late: bool) -> None:
         self.open(path, late=late)
@@ -525,14 +544,17 @@ class QueueMachine(RuleBasedStateMachine):
             found = [each for each in states if self.is_found_as(each) == info.status]
             assert found, f"{job_id} is {info.status}, not one of {states}"
             same = [each for each in found if each.retries == info.retries]
-            self.jobs[job_id] = replace(same[0], status=info.status, before=[])
+            as_found = replace(same[0], status=info.status, before=[])
+            if same[0].status is Status.PROCESSING and same[0].stopped:
+                as_found.finished = self.now
+            self.jobs[job_id] = as_found
             self.gone.pop(job_id, None)
         for known in self.jobs.values():
             known.before.clear()
 
     def is_found_as(self, known: Known) -> Status:
         if known.status is Status.PROCESSING:
-            return Status.QUEUED
+            return Status.CANCELLED if known.stopped else Status.QUEUED
         if known.status is Status.SCHEDULED and known.due <= self.now:
             return Status.QUEUED
         return known.status
