@@ -38,7 +38,7 @@ class ByMsgspec(TypedJson):
                 kw_only=True,
                 gc=True,
             )
-            self._load = msgspec.json.Decoder(fields, dec_hook=_from_wire).decode
+            self.load = msgspec.json.Decoder(fields, dec_hook=_from_wire).decode
         except TypeError as error:
             raise TypeError(
                 f"the arguments of task {task!r} cannot be told apart in JSON: {error}; "

@@ -43,7 +43,7 @@ class ByPydantic(TypedJson):
         }
         config = pydantic.ConfigDict(extra="forbid", val_json_bytes="base64")
         model = pydantic.create_model("Arguments", __config__=config, **fields)
-        self._load = partial(model.model_validate_json, strict=True)  # in models within, too
+        self.load = partial(model.model_validate_json, strict=True)  # in models within, too
 
     @staticmethod
     def _dump(arguments: Any) -> bytes:

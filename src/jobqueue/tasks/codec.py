@@ -25,7 +25,15 @@ class Codec(Protocol):
 
 
 class Wire(Protocol):
-    """How one task's calls become payloads, and payloads calls. Thread-safe."""
+    """How one task's calls become payloads, and payloads calls. Thread-safe.
+
+    Attributes:
+        load: makes of a payload the first argument of `call`; raises whatever it raises.
+        call: calls the function with that, and a context or `None`.
+    """
+
+    load: Callable[[bytes], Any]
+    call: Callable[[Any, JobContext | None], Any]
 
     def encode(self, arguments: dict[str, Any]) -> bytes:
         """Raises `TypeError` that names the argument that cannot be carried."""
@@ -33,11 +41,8 @@ class Wire(Protocol):
     def decode(self, payload: bytes) -> dict[str, Any]:
         """The arguments that a payload holds; raises `ValueError` that says what does not fit."""
 
-    def reader(self) -> Callable[[bytes], Any]:
-        """What makes of a payload the first argument of `caller()`; raises `ValueError`."""
-
-    def caller(self) -> Callable[[Any, JobContext | None], Any]:
-        """What calls the function."""
+    def misfit(self, payload: bytes, error: Exception) -> str:
+        """What does not fit in a payload for which `load` raised this error."""
 
 
 class ByCodec:
@@ -47,6 +52,8 @@ class ByCodec:
         self._codec = codec
         self._parameters = parameters
         self._task = task
+        self.load: Callable[[bytes], Any] = self.decode
+        self.call = parameters.call
 
     def encode(self, arguments: dict[str, Any]) -> bytes:
         """See `Wire`."""
@@ -66,13 +73,9 @@ class ByCodec:
             raise ValueError(wrong)
         return arguments
 
-    def reader(self) -> Callable[[bytes], Any]:
+    def misfit(self, payload: bytes, error: Exception) -> str:
         """See `Wire`."""
-        return self.decode
-
-    def caller(self) -> Callable[[Any, JobContext | None], Any]:
-        """See `Wire`."""
-        return self._parameters.call
+        return str(error)
 
 
 def wire(codec: Codec | None, parameters: Parameters, task: str) -> Wire:

@@ -159,9 +159,10 @@ class Tasks:
                     f"{known.function.__module__!r}; give {function.__qualname__} of "
                     f"{function.__module__!r} a name of its own: @tasks.task(name=...)"
                 )
+            declaration.full_name = self.full_name(declaration.name)
             queue = self._open_queue()
             if queue is not None:
-                declaration.register(queue, self.full_name(declaration.name))
+                declaration.register(queue, declaration.full_name)
             self._declared[declaration.name] = declaration
         kind = AsyncTask if declaration.is_async else Task
         return kind(self, declaration, Options())
@@ -201,6 +202,8 @@ class Tasks:
                     declaration.register(queue, start + name)
             other._parent, other._prefix = self, prefix
             self._included.append((prefix, other))
+            for name, declaration in other._all():
+                declaration.full_name = start + name
 
     def _all(self) -> list[tuple[str, Declaration]]:
         """All tasks by the names that they have from here, those of included modules too."""

@@ -61,6 +61,7 @@ class Declaration:
     def __init__(self, function: Callable[..., Any], name: str, settings: Settings) -> None:
         self.function = function
         self.name = name
+        self.full_name = name  # with the prefixes under which it is included
         self.settings = settings
         self.is_async = inspect.iscoroutinefunction(function)
 
@@ -99,40 +100,49 @@ class Declaration:
 
 
 def _handler(declaration: Declaration) -> Callable[..., object]:
-    read, call = _reading(declaration), declaration.wire.caller()
+    load, call = declaration.wire.load, declaration.wire.call
 
     def handler(payload: bytes) -> object:
-        return call(read(payload), None)
+        try:
+            arguments = load(payload)
+        except Exception as error:  # a codec of the user's may raise anything
+            raise _rejected(declaration, payload, error) from error
+        return call(arguments, None)
 
     def handler_with_context(payload: bytes, context: JobContext) -> object:
-        return call(read(payload), context)
+        try:
+            arguments = load(payload)
+        except Exception as error:  # likewise
+            raise _rejected(declaration, payload, error) from error
+        return call(arguments, context)
 
     return handler_with_context if declaration.parameters.takes_context else handler
 
 
 def _async_handler(declaration: Declaration) -> Callable[..., object]:
-    read, call = _reading(declaration), declaration.wire.caller()
+    load, call = declaration.wire.load, declaration.wire.call
 
     async def handler(payload: bytes) -> object:
-        return await call(read(payload), None)
+        try:
+            arguments = load(payload)
+        except Exception as error:  # likewise
+            raise _rejected(declaration, payload, error) from error
+        return await call(arguments, None)
 
     async def handler_with_context(payload: bytes, context: JobContext) -> object:
-        return await call(read(payload), context)
+        try:
+            arguments = load(payload)
+        except Exception as error:  # likewise
+            raise _rejected(declaration, payload, error) from error
+        return await call(arguments, context)
 
     return handler_with_context if declaration.parameters.takes_context else handler
 
 
-def _reading(declaration: Declaration) -> Callable[[bytes], Any]:
-    """What reads a payload; what does not fit the signature fails its job at once."""
-    read, name = declaration.wire.reader(), declaration.name
-
-    def arguments_of(payload: bytes) -> Any:
-        try:
-            return read(payload)
-        except Exception as error:  # a codec of the user's may raise anything
-            raise RejectJobError(f"task {name!r} cannot be called: {error}") from error
-
-    return arguments_of
+def _rejected(declaration: Declaration, payload: bytes, error: Exception) -> RejectJobError:
+    """What does not fit the signature fails its job at once; it is kept as a dead letter."""
+    misfit = declaration.wire.misfit(payload, error)
+    return RejectJobError(f"task {declaration.name!r} cannot be called: {misfit}")
 
 
 # ── what can be a task ───────────────────────────────────────────────────────────────────────

@@ -52,9 +52,6 @@ class Home(Protocol):
     def target(self) -> Target:
         """Where calls go; raises `QueueNotOpenError`."""
 
-    def full_name(self, name: str) -> str:
-        """A task's name with the prefixes under which it was included."""
-
 
 class BaseTask(Generic[P, R]):
     """What `Task` and `AsyncTask` share: the ways to call a function in the background.
@@ -84,7 +81,7 @@ class BaseTask(Generic[P, R]):
     @property
     def name(self) -> str:
         """What the log calls it."""
-        return self._home.full_name(self._declaration.name)
+        return self._declaration.full_name
 
     @property
     def handler(self) -> Callable[..., object]:
@@ -135,15 +132,25 @@ class BaseTask(Generic[P, R]):
         Raises:
             TypeError: the arguments are not those of the function, or cannot be carried.
         """
-        declaration, options = self._declaration, self._options
-        payload = declaration.wire.encode(declaration.parameters.bind(*args, **kwargs))
+        return self._job(self._declaration.parameters.bind(*args, **kwargs))
+
+    def _job(self, arguments: dict[str, Any]) -> Job:
+        declaration = self._declaration
+        payload = declaration.wire.encode(arguments)
+        if self._is_plain:
+            return Job(
+                payload,
+                priority=self._priority,
+                handler=declaration.full_name,
+                max_retries=self._max_retries,
+            )
         return Job(
             payload,
-            id=options.id,
+            id=self._options.id,
             priority=self._priority,
-            handler=self._home.full_name(declaration.name),
+            handler=declaration.full_name,
             max_retries=self._max_retries,
-            headers=options.headers,
+            headers=self._options.headers,
         )
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
@@ -154,7 +161,7 @@ class BaseTask(Generic[P, R]):
             QueueNotOpenError: no queue is open for the task.
             JobQueueError, RuntimeError: as `JobQueue.enqueue` does.
         """
-        job = self.job(*args, **kwargs)
+        job = self._job(self._declaration.parameters.bind(*args, **kwargs))
         target = self._home.target()
         if self._is_plain:
             return target.enqueue(job)

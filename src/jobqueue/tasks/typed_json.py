@@ -26,23 +26,24 @@ class TypedJson(ABC):
 
     _dump: Callable[[Any], bytes]
     """Writes arguments by name; raises whatever it raises."""
-    _load: Callable[[bytes], Any]
+    load: Callable[[bytes], Any]
     """Reads them into attributes `field_0`, …; raises whatever it raises."""
 
     def __init__(self, parameters: Parameters, task: str) -> None:
         self._parameters = parameters
         self._task = task
         self._names = list(parameters.types)
+        self.call: Callable[[Any, JobContext | None], Any] = parameters.call_fields
 
     @abstractmethod
     def _told(self, error: Exception) -> tuple[str, str]:
-        """The argument that an error of `_load` is about, and what it says of it."""
+        """The argument that an error of `load` is about, and what it says of it."""
 
     def encode(self, arguments: dict[str, Any]) -> bytes:
         """See `Wire`."""
         try:
             payload = self._dump(arguments)
-            self._load(payload)
+            self.load(payload)
             return payload
         except Exception as error:  # noqa: BLE001  # of a hook for a user's type
             raise self._refused(arguments, error) from None
@@ -66,28 +67,17 @@ class TypedJson(ABC):
             f"{type_name(self._parameters.types.get(name, Any))}: {told}"
         )
 
-    def read(self, payload: bytes) -> Any:
-        """The arguments as attributes `field_0`, …; raises `ValueError`."""
-        try:
-            return self._load(payload)
-        except Exception as error:  # noqa: BLE001  # likewise
-            raise ValueError(self._misfit(payload, error)) from None
-
     def decode(self, payload: bytes) -> dict[str, Any]:
         """See `Wire`."""
-        found = self.read(payload)
+        try:
+            found = self.load(payload)
+        except Exception as error:  # noqa: BLE001  # of a hook for a user's type
+            raise ValueError(self.misfit(payload, error)) from None
         values = ((name, getattr(found, f"field_{i}")) for i, name in enumerate(self._names))
         return {name: value for name, value in values if value is not UNSET}
 
-    def reader(self) -> Callable[[bytes], Any]:
+    def misfit(self, payload: bytes, error: Exception) -> str:
         """See `Wire`."""
-        return self.read
-
-    def caller(self) -> Callable[[Any, JobContext | None], Any]:
-        """See `Wire`."""
-        return self._parameters.call_fields
-
-    def _misfit(self, payload: bytes, error: Exception) -> str:
         try:
             found = json.loads(payload)
         except ValueError as malformed:

@@ -78,7 +78,9 @@ class Job:
             id = check_text("id", id)
         if type(priority) is not Priority:
             priority = _to_priority(priority)
-        if handler is not None:
+        if handler is not None and not (
+            type(handler) is str and handler.isascii() and 0 < len(handler) <= ID_LENGTH_MAX
+        ):
             handler = check_text("handler", handler)
         if max_retries is not None:
             max_retries = _exact_max_retries(max_retries)
