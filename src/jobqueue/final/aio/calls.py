@@ -23,7 +23,7 @@ from ..runtime.clock import SystemClock
 from .parking import LoopParker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Generator, Iterable
 
     from ..callers.admission import Admission
     from ..callers.queries import Queries
@@ -163,11 +163,33 @@ class Calls:
         return self._queries.join(0.0)
 
 
-async def ended(handle: JobHandle[Any]) -> None:
-    """Wait until a job has ended, or will not end any more."""
-    parker = LoopParker()
-    handle.add_done_callback(lambda _: parker.unpark())
-    await parker.park()
+class _End(asyncio.Future[None]):
+    """The end of a job, awaited; it is the job's done callback itself, since there may be many."""
+
+    __slots__ = ()
+
+    def __call__(self, _: object) -> None:
+        """Any thread: the job has ended."""
+        try:
+            self.get_loop().call_soon_threadsafe(self._wake)
+        except RuntimeError:  # the loop is closed: nobody waits there any more
+            pass
+
+    def _wake(self) -> None:
+        if not self.done():  # the coroutine was not cancelled meanwhile
+            self.set_result(None)
+
+
+def result_of(handle: JobHandle[Any], queries: Queries) -> Generator[Any, None, Any]:
+    """What `await handle` goes through."""
+    end = _End(loop=asyncio.get_running_loop())
+    handle.add_done_callback(end)
+    if queries.is_within_handler():
+        with queries.awaiting(handle):
+            yield from end
+    else:
+        yield from end
+    return handle.result(0)
 
 
 def _retrieve(future: asyncio.Future[Any]) -> None:

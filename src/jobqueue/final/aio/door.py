@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Iterable
+    from collections.abc import Generator, Iterable
     from types import TracebackType
     from typing import Self
 
@@ -94,11 +94,9 @@ class AsyncDoor:
     ) -> None:
         await self.aclose()
 
-    async def _result_of(self, handle: JobHandle[Any]) -> Any:
+    def _result_of(self, handle: JobHandle[Any]) -> Generator[Any, None, Any]:
         """What `await handle` gives or raises."""
-        from .calls import ended
+        from .calls import result_of
 
         self._enter()
-        with self._queries.awaiting(handle):
-            await ended(handle)
-        return handle.result(0)
+        return result_of(handle, self._queries)

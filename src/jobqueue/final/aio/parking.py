@@ -24,7 +24,7 @@ class LoopParker:
     async def park(self, seconds: float | None = None) -> bool:
         """Sleep until woken, at most so many seconds of real time; whether it was woken."""
         if seconds is None:
-            await asyncio.shield(self._future)
+            await self._future
             return True
         done, _ = await asyncio.wait([self._future], timeout=max(0.0, seconds))
         return bool(done)

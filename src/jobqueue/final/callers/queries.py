@@ -163,6 +163,10 @@ class Queries:
                     if parker in (current._waiters or ()):
                         waiters.remove(parker)
 
+    def is_within_handler(self) -> bool:
+        """Whether code of one of the queue's attempts calls this. Without the mutex."""
+        return self._seats.current() is not None
+
     @contextmanager
     def awaiting(self, handle: JobHandle) -> Iterator[None]:
         """While a coroutine waits for a job: if it is a handler's, another seat stands in for its.
@@ -196,9 +200,11 @@ class Queries:
             # guard: a callback is kept only if there is an end to come
             #   without: if True:
             if not (current._status in FINAL or self._is_over() or self._is_gone(current)):
-                callbacks = current._callbacks or []
-                callbacks.append(fn if current is handle else lambda _: fn(handle))
-                current._callbacks = callbacks
+                callback = fn if current is handle else lambda _: fn(handle)
+                if current._callbacks is None:
+                    current._callbacks = [callback]  # of just this size: there may be many
+                else:
+                    current._callbacks.append(callback)
                 return
         self._placement.endings.call(handle, fn)
 

@@ -9,7 +9,7 @@ from .progress import progress_of
 from .transitions import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator
+    from collections.abc import Callable, Generator
     from types import TracebackType
     from typing import Any
 
@@ -55,7 +55,7 @@ class HandleOwner(Protocol):
     def _add_done_callback(self, handle: JobHandle, fn: Callable[[JobHandle], object]) -> None:
         """Has `fn` called when the job is finished or the queue closed."""
 
-    def _result_of(self, handle: JobHandle, /) -> Coroutine[Any, Any, object]:
+    def _result_of(self, handle: JobHandle, /) -> Generator[Any, None, object]:
         """Waits in a coroutine for the job's end; gives or raises what `result` does."""
 
     def _missing_result(self, handle: JobHandle) -> JobQueueError | TimeoutError:
@@ -187,7 +187,7 @@ class JobHandle(Generic[R_co]):
 
         A coroutine that is cancelled meanwhile leaves the job alone.
         """
-        return cast("Generator[Any, None, R_co]", self._owner._result_of(self).__await__())
+        return cast("Generator[Any, None, R_co]", self._owner._result_of(self))
 
     def add_done_callback(self, fn: Callable[[JobHandle[R_co]], object]) -> None:
         """Have a function called when the job is completed, failed or cancelled.
