@@ -18,15 +18,16 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from jobqueue.final import (
+from jobqueue import (
+    CONTEXT,
     Config,
     DuplicateJobError,
-    Job,
     JobContext,
     JobQueue,
     Priority,
     RejectJobError,
     RetryJobError,
+    Tasks,
 )
 
 from ..lines import LineReader, LineWriter
@@ -65,17 +66,20 @@ class _Worker(threading.local):
 _worker = _Worker()
 
 
-def deliver(payload: bytes, context: JobContext) -> None:
-    """The queue's handler: post one event.
+tasks = Tasks()
+
+
+@tasks.task(name="webhook.deliver")
+def deliver(url: str, body: str, context: JobContext = CONTEXT) -> None:
+    """Post one event.
 
     Raises:
         RejectJobError: the receiver will never take it; the job is dead-lettered at once.
         RetryJobError: the receiver has said when to try again.
         DeliveryError, OSError, HTTPException: anything else; retried with backoff.
     """
-    job = context.job
-    headers = {"Content-Type": "application/json", "Idempotency-Key": job.id}
-    response, text = _post(job.headers["url"], payload, headers)
+    headers = {"Content-Type": "application/json", "Idempotency-Key": context.job.id}
+    response, text = _post(url, body.encode(), headers)
     if 200 <= response.status < 300:
         return
     problem = f"{response.status} {response.reason}" + (f": {text}" if text else "")
@@ -131,21 +135,19 @@ def open_queue(settings: Settings) -> JobQueue:
         durability=settings.durability,
         status_retention=settings.jobs,  # ids that are still refused as duplicates
     )
-    return JobQueue(config, handler=deliver)
+    return tasks.open(config)
 
 
-def as_job(event: Event, url: str) -> Job:
-    """Make a delivery of an event. What is known twice is accepted once: the id sees to it."""
-    return Job(
-        event.body,
+def enqueue(event: Event, url: str) -> None:
+    """Have an event delivered. What is known twice is accepted once: the id sees to it."""
+    deliver.using(
         id=event.id,
         priority=event.priority,
         max_retries=2 if event.priority is Priority.LOW else None,  # not worth more
-        headers={"url": url},
-    )
+    ).enqueue(url, event.body.decode())  # waits for room
 
 
-def feed(queue: JobQueue, settings: Settings) -> None:
+def feed(settings: Settings) -> None:
     """Enqueue, in order, all events that have not been accepted yet."""
     # A kill may take the last few milliseconds of what "async" had accepted, and their acks
     # promise too much. All events are offered again then; those known are refused.
@@ -156,7 +158,7 @@ def feed(queue: JobQueue, settings: Settings) -> None:
             if event.id in accepted:
                 continue
             try:
-                queue.enqueue(as_job(event, settings.urls[event.endpoint]))  # waits for room
+                enqueue(event, settings.urls[event.endpoint])
             except DuplicateJobError:
                 pass  # accepted by the process that died before it could write the ack
             acks.add(event.id)
@@ -185,7 +187,7 @@ def main(settings: Settings, parent: Connection) -> None:
     # Every failed attempt is logged with its traceback. Here they are the point of the show.
     logging.getLogger("jobqueue").setLevel(logging.CRITICAL)
     with suppress(BrokenPipeError), ThreadPoolExecutor(1) as feeder, open_queue(settings) as queue:
-        feeding = feeder.submit(feed, queue, settings)
+        feeding = feeder.submit(feed, settings)
         finished = False
         while not finished:
             finished = _finished(queue, feeding)

@@ -245,8 +245,8 @@ def script() -> Iterator[Script]:
 
 def deliver(script: Script, body: bytes = b"{}") -> None:
     host, port = script.server_address[:2]
-    job = Job(body, id="evt_1", headers={"url": f"http://{host!s}:{port}/hooks/shop"})
-    sender.deliver(body, cast("JobContext", SimpleNamespace(job=job)))
+    context = cast("JobContext", SimpleNamespace(job=Job(id="evt_1")))
+    sender.deliver(f"http://{host!s}:{port}/hooks/shop", body.decode(), context)
 
 
 def test_delivery_sends_the_event_with_its_id_as_idempotency_key(script: Script) -> None:
