@@ -7,6 +7,8 @@ VENV ?= .venv
 FREE_VENV ?= .venv-free-threaded
 ARGS ?=
 SECONDS ?= 60
+# A process for each core; one that has run out of tests takes some of another's.
+PARALLEL ?= -n auto --dist worksteal
 
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
@@ -28,7 +30,7 @@ run: $(READY) ## deliver webhooks, kill the sender half-way, lose nothing (ARGS=
 
 test: $(READY) ## the tests, with branch coverage and its floor (ARGS=...); the lab's if it has changed
 	$(BIN)/coverage erase
-	$(BIN)/coverage run $(MEASURED) -m pytest $(ARGS)
+	$(BIN)/coverage run $(MEASURED) -m pytest $(PARALLEL) $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -39,7 +41,7 @@ test-free-threaded: ## all tests without the GIL (PYTHON=/path/to/python3.13t AR
 	@PYTHON_GIL= $(PYTHON) -c 'import sys, sysconfig as s; sys.exit(not s.get_config_var("Py_GIL_DISABLED"))' || { \
 		echo '"$(PYTHON)" is no free-threaded Python; name one: make $@ PYTHON=python3.13t'; exit 1; }
 	$(MAKE) VENV=$(FREE_VENV) $(FREE_VENV)/ready-free-threaded
-	$(FREE_VENV)/bin/python -m pytest $(ARGS)
+	$(FREE_VENV)/bin/python -m pytest $(PARALLEL) $(ARGS)
 
 check: lint types test ## everything that has to pass: lint, types, test
 

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, settings
 from tests.support import gil, left_out
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 THREAD_END_SECONDS_MAX = 10.0
 
@@ -53,6 +53,25 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Col
     if not left_out.is_lab_left_out(left_out.ROOT, named):
         return None
     return LeftOut.from_parent(parent, path=path)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, object, object]:
+    """Let a process that runs tests beside others send on what a test has logged or printed.
+
+    What is sent has to be UTF-8. Some tests log texts that cannot be: a lone surrogate is escaped.
+    """
+    return _escaped((yield))
+
+
+def _escaped(report: object) -> object:
+    if isinstance(report, str):
+        return report.encode(errors="backslashreplace").decode()
+    if isinstance(report, dict):
+        return {_escaped(key): _escaped(value) for key, value in report.items()}
+    if isinstance(report, (list, tuple)):
+        return type(report)(map(_escaped, report))
+    return report
 
 
 @pytest.fixture(autouse=True)
