@@ -21,7 +21,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from smtplib import SMTP, SMTPException, SMTPResponseException, SMTPServerDisconnected
 
-from jobqueue.final import (
+from jobqueue import (
+    CONTEXT,
     Config,
     DuplicateJobError,
     Job,
@@ -30,6 +31,7 @@ from jobqueue.final import (
     Priority,
     RejectJobError,
     Status,
+    Tasks,
     UnknownJobError,
 )
 
@@ -75,21 +77,20 @@ class Mailer:
         self._doubts = doubts
         self._worker = _Worker()
 
-    def send(self, payload: bytes, context: JobContext) -> None:
-        """The queue's handler: hand over one e-mail.
+    def send(self, id: str, to: str, message: bytes) -> None:
+        """Hand over one e-mail.
 
         Raises:
             RejectJobError: the server will never take it; the job is dead-lettered at once.
             DeferredError, OSError, SMTPException: anything else; retried with backoff.
         """
-        job = context.job
         with self._session() as smtp:
-            _expect(smtp.mail(SENDER_PREFIX + job.id))
-            _expect(smtp.rcpt(job.headers["to"]))
+            _expect(smtp.mail(SENDER_PREFIX + id))
+            _expect(smtp.rcpt(to))
             try:
-                reply = smtp.data(payload)
+                reply = smtp.data(message)
             except SMTPServerDisconnected:  # what smtplib makes of a timeout, too
-                self._doubts.add(f"{self._host_name} {job.id}")
+                self._doubts.add(f"{self._host_name} {id}")
                 raise
             _expect(reply)
 
@@ -132,6 +133,16 @@ def _failure(code: int, text: bytes | str) -> Exception:
     return RejectJobError(problem) if 500 <= code < 600 else DeferredError(problem)
 
 
+tasks = Tasks()
+_mailers: list[Mailer] = []  # a task has no object; it looks up what `open_queue` left here
+
+
+@tasks.task(name="mail.send")
+def send(to: str, message: bytes, context: JobContext = CONTEXT) -> None:
+    """Hand over one e-mail; its id is that of the job."""
+    _mailers[-1].send(context.job.id, to, message)
+
+
 @dataclass(frozen=True)
 class Settings:
     """What the sender is to do. Its second life differs in the host's name alone."""
@@ -156,12 +167,13 @@ def open_queue(settings: Settings, mailer: Mailer) -> JobQueue:
         persist_path=settings.log,
         status_retention=settings.mails,  # ids that are still refused as duplicates
     )
-    return JobQueue(config, handler=mailer.send, start=False)
+    _mailers[:] = [mailer]
+    return tasks.open(config, start=False)
 
 
 def as_job(mail: Mail) -> Job:
     """Make a job of an e-mail. What is known twice is accepted once: the id sees to it."""
-    return Job(mail.message, id=mail.id, priority=mail.priority, headers={"to": mail.to})
+    return send.using(id=mail.id, priority=mail.priority).job(mail.to, mail.message)
 
 
 def feed(queue: JobQueue, outbox: Iterable[Mail], acks_file: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -12,13 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, TypeVar
 
-from jobqueue.final import Config, Job, JobHandle, JobQueue, Status
+from jobqueue import Config, Job, JobHandle, JobQueue, Status, Task
 
 from ..children import STALL_SECONDS, StoryError
 from . import timed
 from .timed import Timed
 
-WORKS: Mapping[str, Callable[..., object]] = {
+WORKS: Mapping[str, Task[..., Timed]] = {
     "resize": timed.resize,
     "placeholder": timed.placeholder,
 }
@@ -68,8 +67,10 @@ class Pipeline:
         self.made = Made()
         self._setting = setting
         self._into = into
+        # One `Tasks` goes with one queue, and here are four at once: each gets the handlers.
         self._queue = JobQueue(
-            Config(executor=setting.executor, num_workers=setting.workers), handlers=WORKS
+            Config(executor=setting.executor, num_workers=setting.workers),
+            handlers={name: task.handler for name, task in WORKS.items()},
         )
 
     def warm_up(self, pictures: Sequence[Path], broken: Iterable[Path]) -> None:
@@ -96,12 +97,8 @@ class Pipeline:
             self.made.placeholders[file.name] = attempt.result
 
     def _job(self, name: str, turn: str, file: Path) -> Job:
-        return Job(
-            os.fsencode(file),
-            id=f"{name} {file.name}, {turn}",
-            handler=name,
-            headers={"into": str(self._into)},
-        )
+        task = WORKS[name].using(id=f"{name} {file.name}, {turn}")
+        return task.job(file, self._into) if name == "resize" else task.job(file)
 
     def _run(self, jobs: list[Job]) -> list[JobHandle]:
         handles = self._queue.enqueue_many(jobs)

@@ -1,4 +1,4 @@
-"""The handlers once more, with a look at the clocks: how long, and how much of that computing.
+"""The work as tasks, with a look at the clocks: how long, and how much of that computing.
 
 In a process of its own a handler computes nearly all of its time, unless other programs want the
 cores too. In a thread it also waits for the interpreter's lock.
@@ -9,8 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from jobqueue.final import JobContext
+from jobqueue import Tasks
 
 from . import work
 
@@ -24,12 +25,17 @@ class Timed:
     cpu_seconds: float
 
 
-def resize(payload: bytes, context: JobContext) -> Timed:
-    return _timed(lambda: work.resize(payload, context))
+tasks = Tasks()
 
 
-def placeholder(payload: bytes) -> Timed:
-    return _timed(lambda: work.placeholder(payload))
+@tasks.task
+def resize(source: Path, into: Path) -> Timed:
+    return _timed(lambda: work.resize(source, into))
+
+
+@tasks.task
+def placeholder(source: Path) -> Timed:
+    return _timed(lambda: work.placeholder(source))
 
 
 def _timed(call: Callable[[], object]) -> Timed:
