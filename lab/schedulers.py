@@ -79,7 +79,7 @@ class HeapScheduler(FairScheduler):
         """Put a job where it belongs and wake a worker if one waits."""
         handle._since = now
         heapq.heappush(self.heap, (handle._job._priority, next(self.order), handle))
-        if self._idle and not self._waking:
+        if self._sleepers and not self._waking:
             self._wake()
 
     def _choose(self) -> JobHandle | None:

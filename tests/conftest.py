@@ -104,5 +104,6 @@ def _still_alive(threads: list[threading.Thread]) -> list[str]:
     """Give the threads, all together, their time to end; name those that have not."""
     deadline = time.monotonic() + THREAD_END_SECONDS_MAX
     for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
+        if thread.is_alive():  # not if an exception hit the thread that was to start it
+            thread.join(max(0.0, deadline - time.monotonic()))
     return [thread.name for thread in threads if thread.is_alive()]

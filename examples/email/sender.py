@@ -21,8 +21,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from smtplib import SMTP, SMTPException, SMTPResponseException, SMTPServerDisconnected
 
-from jobqueue import (
-    CONTEXT,
+from jobqueue.final import (
     Config,
     DuplicateJobError,
     Job,
@@ -31,7 +30,6 @@ from jobqueue import (
     Priority,
     RejectJobError,
     Status,
-    Tasks,
     UnknownJobError,
 )
 
@@ -77,20 +75,21 @@ class Mailer:
         self._doubts = doubts
         self._worker = _Worker()
 
-    def send(self, id: str, to: str, message: bytes) -> None:
-        """Hand over one e-mail.
+    def send(self, payload: bytes, context: JobContext) -> None:
+        """The queue's handler: hand over one e-mail.
 
         Raises:
             RejectJobError: the server will never take it; the job is dead-lettered at once.
             DeferredError, OSError, SMTPException: anything else; retried with backoff.
         """
+        job = context.job
         with self._session() as smtp:
-            _expect(smtp.mail(SENDER_PREFIX + id))
-            _expect(smtp.rcpt(to))
+            _expect(smtp.mail(SENDER_PREFIX + job.id))
+            _expect(smtp.rcpt(job.headers["to"]))
             try:
-                reply = smtp.data(message)
+                reply = smtp.data(payload)
             except SMTPServerDisconnected:  # what smtplib makes of a timeout, too
-                self._doubts.add(f"{self._host_name} {id}")
+                self._doubts.add(f"{self._host_name} {job.id}")
                 raise
             _expect(reply)
 
@@ -133,16 +132,6 @@ def _failure(code: int, text: bytes | str) -> Exception:
     return RejectJobError(problem) if 500 <= code < 600 else DeferredError(problem)
 
 
-tasks = Tasks()
-_mailers: list[Mailer] = []  # a task has no object; it looks up what `open_queue` left here
-
-
-@tasks.task(name="mail.send")
-def send(to: str, message: bytes, context: JobContext = CONTEXT) -> None:
-    """Hand over one e-mail; its id is that of the job."""
-    _mailers[-1].send(context.job.id, to, message)
-
-
 @dataclass(frozen=True)
 class Settings:
     """What the sender is to do. Its second life differs in the host's name alone."""
@@ -167,13 +156,12 @@ def open_queue(settings: Settings, mailer: Mailer) -> JobQueue:
         persist_path=settings.log,
         status_retention=settings.mails,  # ids that are still refused as duplicates
     )
-    _mailers[:] = [mailer]
-    return tasks.open(config, start=False)
+    return JobQueue(config, handler=mailer.send, start=False)
 
 
 def as_job(mail: Mail) -> Job:
     """Make a job of an e-mail. What is known twice is accepted once: the id sees to it."""
-    return send.using(id=mail.id, priority=mail.priority).job(mail.to, mail.message)
+    return Job(mail.message, id=mail.id, priority=mail.priority, headers={"to": mail.to})
 
 
 def feed(queue: JobQueue, outbox: Iterable[Mail], acks_file: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -11,13 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self, TypeVar
 
-from jobqueue import Config, Job, JobHandle, JobQueue, Status, Task
+from jobqueue.final import Config, Job, JobHandle, JobQueue, Status
 
 from ..children import STALL_SECONDS, StoryError
 from . import timed
 from .timed import Timed
 
-WORKS: Mapping[str, Task[..., Timed]] = {
+WORKS: Mapping[str, Callable[..., object]] = {
     "resize": timed.resize,
     "placeholder": timed.placeholder,
 }
@@ -67,10 +68,8 @@ class Pipeline:
         self.made = Made()
         self._setting = setting
         self._into = into
-        # One `Tasks` goes with one queue, and here are four at once: each gets the handlers.
         self._queue = JobQueue(
-            Config(executor=setting.executor, num_workers=setting.workers),
-            handlers={name: task.handler for name, task in WORKS.items()},
+            Config(executor=setting.executor, num_workers=setting.workers), handlers=WORKS
         )
 
     def warm_up(self, pictures: Sequence[Path], broken: Iterable[Path]) -> None:
@@ -97,8 +96,12 @@ class Pipeline:
             self.made.placeholders[file.name] = attempt.result
 
     def _job(self, name: str, turn: str, file: Path) -> Job:
-        task = WORKS[name].using(id=f"{name} {file.name}, {turn}")
-        return task.job(file, self._into) if name == "resize" else task.job(file)
+        return Job(
+            os.fsencode(file),
+            id=f"{name} {file.name}, {turn}",
+            handler=name,
+            headers={"into": str(self._into)},
+        )
 
     def _run(self, jobs: list[Job]) -> list[JobHandle]:
         handles = self._queue.enqueue_many(jobs)

@@ -1,4 +1,4 @@
-"""The work as tasks, with a look at the clocks: how long, and how much of that computing.
+"""The handlers once more, with a look at the clocks: how long, and how much of that computing.
 
 In a process of its own a handler computes nearly all of its time, unless other programs want the
 cores too. In a thread it also waits for the interpreter's lock.
@@ -9,9 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
-from jobqueue import Tasks
+from jobqueue.final import JobContext
 
 from . import work
 
@@ -25,17 +24,12 @@ class Timed:
     cpu_seconds: float
 
 
-tasks = Tasks()
+def resize(payload: bytes, context: JobContext) -> Timed:
+    return _timed(lambda: work.resize(payload, context))
 
 
-@tasks.task
-def resize(source: Path, into: Path) -> Timed:
-    return _timed(lambda: work.resize(source, into))
-
-
-@tasks.task
-def placeholder(source: Path) -> Timed:
-    return _timed(lambda: work.placeholder(source))
+def placeholder(payload: bytes) -> Timed:
+    return _timed(lambda: work.placeholder(payload))
 
 
 def _timed(call: Callable[[], object]) -> Timed:

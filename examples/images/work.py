@@ -1,7 +1,7 @@
-"""The two tasks: the part to copy.
+"""The two handlers: the part to copy.
 
 They stand at the top level of a module of their own, so that worker processes can import them
-by name. An argument is the path of a picture, not the picture. Arguments go through the queue, and
+by name. A payload is the path of a picture, not the picture. Payloads go through the queue, and
 through its log if it has one; large things stay in files.
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from jobqueue import RejectJobError
+from jobqueue.final import JobContext, RejectJobError
 
 from .blurhash import blurhash, linear
 
@@ -28,8 +28,8 @@ _HASHED_PIXELS = (100, 100)  # what a placeholder is computed from, at most: mor
 _LINEAR = [linear(value) for value in range(256)]
 
 
-def resize(source: Path, into: Path) -> None:
-    """Make the picture in the file `source` smaller, into the directory `into`.
+def resize(payload: bytes, context: JobContext) -> None:
+    """Make the picture in the file `payload` smaller, into the directory of the header `into`.
 
     Idempotent: it makes the same files again. One is there whole or not at all, even if this
     process is killed.
@@ -37,19 +37,20 @@ def resize(source: Path, into: Path) -> None:
     Raises:
         RejectJobError: that is no picture that will ever be made smaller.
     """
+    source, into = Path(os.fsdecode(payload)), Path(context.job.headers["into"])
     picture = _open(source, _upright)
     for name, side in SIZES.items():
         picture = ImageOps.contain(picture, (side, side), Image.Resampling.LANCZOS)
         _save(picture, into / f"{source.stem}-{name}.jpg")
 
 
-def placeholder(source: Path) -> str:
-    """Return the BlurHash of the picture in the file `source`.
+def placeholder(payload: bytes) -> str:
+    """Return the BlurHash of the picture in the file `payload`.
 
     Raises:
         RejectJobError: that is no picture.
     """
-    picture = _open(source, _tiny)
+    picture = _open(Path(os.fsdecode(payload)), _tiny)
     data, width = picture.tobytes(), picture.width * 3
     rows = [data[start : start + width] for start in range(0, len(data), width)]
     return blurhash([_pixels(row) for row in rows])

@@ -25,7 +25,7 @@ from examples.email.audit import Audit, Notes, Record, audit
 from examples.email.mails import Mail, mails
 from examples.email.scenario import Outcome, Scenario
 from examples.lines import LineReader, LineWriter
-from jobqueue.final import Config, Job, JobQueue, RejectJobError, Status
+from jobqueue.final import Config, Job, JobContext, JobQueue, RejectJobError, Status
 from tests.support.example_runs import assert_refused, run_example
 
 # -- e-mails
@@ -316,7 +316,8 @@ def mailer(script: Script, tmp_path: Path) -> Iterator[sender.Mailer]:
 
 
 def send(mailer: sender.Mailer, text: bytes = b"Hello\r\n") -> None:
-    mailer.send("7@shop.example", "ada@inbox.example", text)
+    job = Job(text, id="7@shop.example", headers={"to": "ada@inbox.example"})
+    mailer.send(text, cast("JobContext", SimpleNamespace(job=job)))
 
 
 def test_the_envelope_names_the_recipient_and_an_address_with_the_job_s_id(
@@ -415,7 +416,7 @@ def test_what_an_earlier_life_accepted_is_not_enqueued_again(tmp_path: Path) -> 
     outbox = list(mails(3, seed=3))
     ids = [mail.id for mail in outbox]
     (tmp_path / "acks").write_text(f"{ids[0]}\n")
-    with JobQueue(Config(), handlers={"mail.send": bytes}, handler=bytes, start=False) as queue:
+    with JobQueue(Config(), handler=bytes, start=False) as queue:
         queue.enqueue(Job(id=ids[1]))  # accepted, but killed before the ack
         sender.feed(queue, outbox, tmp_path / "acks")
         assert queue.status(ids[2]) is Status.QUEUED

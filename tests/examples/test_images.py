@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from PIL import Image
@@ -17,7 +19,7 @@ from examples.images.blurhash import blurhash
 from examples.images.pipeline import Made, Setting
 from examples.images.results import Measured, finding, measured
 from examples.images.timed import Timed
-from jobqueue.final import Config, RejectJobError
+from jobqueue.final import Config, Job, JobContext, RejectJobError
 from tests.support.example_runs import assert_refused, run_example
 
 if TYPE_CHECKING:
@@ -88,7 +90,8 @@ def photo(tmp_path: Path) -> Path:
 
 def resize(file: Path, into: Path) -> dict[str, bytes]:
     into.mkdir(exist_ok=True)
-    work.resize(file, into)
+    job = Job(os.fsencode(file), headers={"into": str(into)})
+    work.resize(job.payload, cast("JobContext", SimpleNamespace(job=job)))
     return {made.name: made.read_bytes() for made in into.iterdir()}
 
 
@@ -131,13 +134,15 @@ def test_the_placeholder_is_made_of_the_picture_as_the_camera_was_held(
     with Image.open(photo) as picture:
         picture.save(tmp_path / "not-turned.jpg", exif=Image.Exif())
         picture.transpose(Image.Transpose.ROTATE_270).save(tmp_path / "turned.jpg")
-    across = {file.stem: work.placeholder(file)[6:8] for file in tmp_path.glob("*.jpg")}
+    across = {
+        file.stem: work.placeholder(os.fsencode(file))[6:8] for file in tmp_path.glob("*.jpg")
+    }
     assert across["photo"] == across["turned"] != across["not-turned"]
 
 
 HANDLERS: list[Callable[[Path, Path], object]] = [
     resize,
-    lambda file, _: work.placeholder(file),
+    lambda file, _: work.placeholder(os.fsencode(file)),
 ]
 REASONS = {
     "cut-off.jpg": "image file is truncated",
@@ -285,8 +290,8 @@ def test_a_rate_is_that_of_the_median_round_and_computing_that_of_all_attempts()
 
 
 def test_a_handler_s_times_are_its_own(photo: Path) -> None:
-    attempt = timed.placeholder(photo)
-    assert attempt.result == work.placeholder(photo)
+    attempt = timed.placeholder(os.fsencode(photo))
+    assert attempt.result == work.placeholder(os.fsencode(photo))
     assert 0 < attempt.cpu_seconds <= attempt.wall_seconds + 0.01
 
 

@@ -16,7 +16,7 @@ from jobqueue.final import (
     QueueClosedError,
     Status,
 )
-from jobqueue.final.core.status_map import Finished
+from jobqueue.final.core.remembered import Finished
 from jobqueue.final.life import recovery
 from tests.support import insides
 from tests.support.disk_tree import Tree

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -12,6 +12,7 @@ from jobqueue.final import Job, Priority, Status
 from jobqueue.final.core.scheduler import FairScheduler
 from jobqueue.final.model.handle import HandleOwner, JobHandle
 from jobqueue.final.runtime.mutex import Mutex
+from jobqueue.final.runtime.parking import Parker
 from tests.support import insides
 from tests.support.interleavings import Deadlock, ModelledMutex, explore, join, start
 
@@ -160,8 +161,8 @@ class KeepsTheWakeUp(FairScheduler):
 class ForgetsWhoWasWoken(FairScheduler):
     """A wake-up counts as under way for ever."""
 
-    def take(self) -> JobHandle | None:
-        handle = super().take()
+    def take(self, *args: Any) -> JobHandle | None:
+        handle = super().take(*args)
         self._waking = True
         return handle
 
@@ -169,12 +170,10 @@ class ForgetsWhoWasWoken(FairScheduler):
 class LooksOnce(FairScheduler):
     """What a worker was woken for is not looked for again."""
 
-    def take(self) -> JobHandle | None:
+    def take(self, *args: Any) -> JobHandle | None:
         handle = self.take_ready()
         if handle is None and not self.stopped:
-            self._idle += 1
-            self.not_empty.wait()
-            self._idle -= 1
+            self.not_empty.wait(Parker())
             self._waking = False
             handle = self.take_ready()
         return handle

@@ -53,6 +53,22 @@ NOTICED_BY = {
     "a record that was just taken out is not taken for made": (
         "tests/final/runtime/test_reporter.py",
     ),
+    "a worker that was hit as it was woken leaves no wake-up under way": (
+        "tests/crash/test_outside_exceptions.py",
+    ),
+    "a job that was taken and not begun goes back to the front": (
+        "tests/crash/test_outside_exceptions.py",
+    ),
+    "an attempt that was hit outside of its handler has failed": (
+        "tests/crash/test_outside_exceptions.py",
+    ),
+    "callbacks that were hit are called": ("tests/crash/test_outside_exceptions.py",),
+    "a thread that cannot go on ends": ("tests/crash/test_outside_exceptions.py",),
+    "the end of a job that was broken off is recorded": ("tests/crash/test_outside_exceptions.py",),
+    "a worker that was hit from outside of its handler goes on": (
+        "tests/crash/test_outside_exceptions.py",
+    ),
+    "a runner that was hit from outside goes on": ("tests/crash/test_outside_exceptions.py",),
     "records that nobody makes are bounded": ("tests/final/runtime/test_reporter.py",),
     "records that are left at the deadline are dropped": ("tests/final/runtime/test_reporter.py",),
     "a queue that nobody can reach is closed": ("tests/final/life/test_dropped.py",),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import subprocess
     import threading
     from collections import deque
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from jobqueue import improved, naive
@@ -155,7 +155,7 @@ def waiting_closers(jq: JobQueue) -> Sequence[object]:
 
 def idle_workers(scheduler: FairScheduler) -> int:
     """How many workers sleep until there is a job."""
-    return scheduler._idle
+    return len(scheduler.not_empty.sleepers)
 
 
 def is_waking(scheduler: FairScheduler) -> bool:
@@ -595,6 +595,18 @@ def looking_at_log() -> Seam:
     from jobqueue.cli import access
 
     return access, "_look"
+
+
+def new_worker(jq: JobQueue) -> Callable[[], None]:
+    """What the thread of one more worker does, from its first step to its end."""
+    workers = pool(jq)
+    with jq._mutex:
+        return workers._make(workers.seats.add())._run
+
+
+def taken(jq: JobQueue) -> JobHandle | None:
+    """The job that was given out and not begun."""
+    return jq._scheduler.taken
 
 
 def set_waiting_records(reporter: Reporter, records: deque[Any]) -> None:

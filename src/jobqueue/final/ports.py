@@ -165,8 +165,8 @@ class Executor(Protocol):
     ) -> None:
         """The handler returned. With the mutex. If the job has callbacks, call `tell` after it."""
 
-    def tell(self, handle: JobHandle) -> None:
-        """Call the callbacks of a job whose handler returned. Without the mutex."""
+    def tell(self, seat: Seat, handle: JobHandle) -> None:
+        """Call the callbacks of a job whose handler returned here. Without the mutex."""
 
     def raised(self, seat: Seat, handle: JobHandle, error: BaseException) -> None:
         """The attempt failed. Without the mutex. It calls the callbacks by itself."""

@@ -325,6 +325,7 @@ class Counting(WorkerCondition):
 @pytest.fixture
 def counting(lanes: Lanes) -> Counting:
     counting = Counting(lanes.mutex)
+    counting.sleepers = lanes.scheduler.not_empty.sleepers  # it is looked at, too
     lanes.scheduler.not_empty = counting
     return counting
 

@@ -181,7 +181,7 @@ def test_nobody_enters_it_twice_when_the_disk_is_full(
 
 PLACES: dict[str, tuple[object, str]] = {
     "log": (HeldFiles, "write"),
-    "worker": (Outcomes, "returned"),
+    "worker": (Outcomes, "begin"),
     "timer": (StatusMap, "due"),
 }
 

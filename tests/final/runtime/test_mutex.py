@@ -21,6 +21,7 @@ from jobqueue.final.runtime.mutex import (
     make_mutex,
     release_if_owned,
 )
+from jobqueue.final.runtime.parking import Parker
 from tests.support import insides
 from tests.support.handlers import in_thread
 from tests.support.waiting import PATIENCE, eventually
@@ -180,7 +181,7 @@ def test_a_worker_claims_the_mutex_while_it_has_it_and_only_then() -> None:
         try:
             acquire_in_turn(mutex)
             claims.append(mutex.claimant)
-            condition.wait()
+            condition.wait(Parker())
             claims.append(mutex.claimant)
         finally:
             release_if_owned(mutex)
@@ -215,7 +216,7 @@ def test_whoever_fell_asleep_last_is_woken_first() -> None:
 
     def sleep(name: str) -> None:
         with mutex:
-            condition.wait()
+            condition.wait(Parker())
             woken.append(name)
 
     sleepers = []
@@ -241,7 +242,7 @@ def test_a_wake_up_that_was_interrupted_leaves_nobody_behind_who_sleeps_no_more(
 
     def sleep() -> None:
         with mutex:
-            condition.wait()
+            condition.wait(Parker())
 
     first = in_thread(sleep)
     assert eventually(partial(has, insides.asleep_on(condition), 1))
@@ -282,7 +283,7 @@ def test_notify_all_wakes_everybody_and_each_holds_the_mutex_once() -> None:
 
     def sleep() -> None:
         acquire_in_turn(mutex)
-        condition.wait()
+        condition.wait(Parker())
         owned.append(insides.is_owned(mutex))
         mutex.release()
         owned.append(insides.is_owned(mutex))

@@ -239,7 +239,7 @@ class LoopRunners:
                     self._free.append(slot)
                     self._sleep()
         if is_told:
-            outcomes.tell(handle)
+            outcomes.tell(slot.seat, handle)
         if begun is None and (is_told or not may_go_on):
             self._dispatch_soon()  # it has not looked whether there is more
         return begun

@@ -20,7 +20,7 @@ from ..wal.format.record import Cancelled, Discarded, Requeued, Revoked
 if TYPE_CHECKING:
     from ..core.placement import Placement
     from ..core.queue_state import QueueState
-    from ..core.status_map import DeadLetter
+    from ..core.remembered import DeadLetter
     from ..core.unfinished import Change
     from ..model.handle import HandleOwner
     from ..model.handlers import Handler

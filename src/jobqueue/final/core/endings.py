@@ -51,7 +51,10 @@ class Endings:
     # ── with the mutex ───────────────────────────────────────────────────────────────────────
 
     def note(self, handle: JobHandle) -> None:
-        """A job has ended; only called if there is a `finished`."""
+        """A job has ended; only called if there is a `finished`. Again, it does nothing."""
+        callbacks = handle._callbacks
+        if callbacks and getattr(callbacks[0], "func", None) is _pass_on:  # it was broken off
+            return
         info = self._status.info(handle._job._id)
         told: list[Callback] = [partial(_pass_on, each, info) for each in self.finished]
         handle._callbacks = [*told, *(handle._callbacks or ())]
@@ -108,7 +111,8 @@ class Endings:
         interruption: BaseException | None = None
         while True:
             try:
-                callback = callbacks.pop(0)
+                callback = callbacks[0]  # one step: no exception comes between this and its call
+                del callbacks[0]
             except IndexError:
                 break
             try:

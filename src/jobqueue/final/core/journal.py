@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from ..wal.format.record import Record
     from ..wal.writing.batch import OpenBatch
     from ..wal.writing.writer import LogWriter
-    from .status_map import DeadLetter
 
 LARGE_PAYLOAD_BYTES = 32 * 1024
 _NO_HEADERS: dict[str, str] = {}  # one for all: no code changes a record
@@ -85,44 +84,17 @@ class Journal:
 
     def completed(self, handle: JobHandle, wall: float) -> None:
         """Its handler returned."""
-        self.payload_bytes -= len(handle._job._payload)
-        started = handle._started
-        self.writer.add(
-            Completed(
-                handle._number, wall, wall if started is None else started, handle._job._retries
-            )
-        )
+        record, payload_bytes = completed(handle, wall), len(handle._job._payload)
+        self._counted = record  # one step
+        self.payload_bytes -= payload_bytes
+        self.writer.add(record)
 
-    def retried(
-        self, handle: JobHandle, failure: Failure, wall: float, due: float, delay: float
-    ) -> None:
-        """An attempt failed; the next is due at a Unix time."""
-        started = handle._started
-        self.writer.add(
-            Retried(
-                handle._number,
-                wall,
-                wall if started is None else started,
-                handle._job._retries,
-                due,
-                delay,
-                *failure,
-            )
-        )
-
-    def failed(self, handle: JobHandle, failure: Failure, wall: float) -> None:
-        """It failed for good."""
-        self.writer.add(
-            Failed(handle._number, wall, handle._started, handle._job._retries, *failure)
-        )
-
-    def cancelled(
-        self, handle: JobHandle, wall: float, failure: Failure | tuple[None, None] = (None, None)
-    ) -> None:
-        """It was cancelled; `failure` is what its handler raised when it was asked to stop."""
-        self.payload_bytes -= len(handle._job._payload)
-        retries = handle._job._retries
-        self.writer.add(Cancelled(handle._number, wall, handle._started, retries, *failure))
+    def completed_rest(self, handle: JobHandle, wall: float) -> None:
+        """Do what is left of `completed` if that was broken off."""
+        record = self._counted
+        if not (isinstance(record, Completed) and record.job == handle._number):
+            record = completed(handle, wall)
+        self.once(record, len(handle._job._payload))
 
     def free(self, what: object, payload_bytes: int) -> None:
         """A payload is needed no more. Again, for the same record or handle, it does nothing."""
@@ -161,11 +133,6 @@ class Journal:
         self.writer.add(record)
         return record
 
-    def discarded(self, letter: DeadLetter) -> None:
-        """A dead letter was dropped."""
-        self.payload_bytes -= len(letter.job._payload)
-        self.dropped(letter.number)
-
     def lost(self, numbers: Iterable[int]) -> set[int]:
         """Tell which of these jobs' acceptance, or requeueing, is not in the log.
 
@@ -183,3 +150,38 @@ class Journal:
     def dropped(self, number: int) -> None:
         """A failed job that was never counted in here was dropped."""
         self.writer.add(Discarded(number))
+
+
+# ── the records of attempts that ended ───────────────────────────────────────────────────────────
+
+
+def completed(handle: JobHandle, wall: float) -> Completed:
+    """Its handler returned."""
+    started = handle._started
+    return Completed(
+        handle._number, wall, wall if started is None else started, handle._job._retries
+    )
+
+
+def retried(handle: JobHandle, failure: Failure, wall: float, delay: float) -> Retried:
+    """An attempt failed; the next is due after so many seconds."""
+    started = handle._started
+    return Retried(
+        handle._number,
+        wall,
+        wall if started is None else started,
+        handle._job._retries,
+        wall + delay,
+        delay,
+        *failure,
+    )
+
+
+def failed(handle: JobHandle, failure: Failure, wall: float) -> Failed:
+    """It failed for good."""
+    return Failed(handle._number, wall, handle._started, handle._job._retries, *failure)
+
+
+def cancelled(handle: JobHandle, failure: Failure, wall: float) -> Cancelled:
+    """It was cancelled; `failure` is what its handler raised when it was asked to stop."""
+    return Cancelled(handle._number, wall, handle._started, handle._job._retries, *failure)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from ..model.context import StopRequest
 from ..model.transitions import FINAL
 from ..runtime.reporting import clear_frames, describe
-from ..timing.timer import LONG_SECONDS, tick_after
 from .counters import BusyMeter
+from .failing import Failing
 from .queue_state import State
 from .retrying import Retrying
 
@@ -23,11 +23,9 @@ if TYPE_CHECKING:
     from ..config import Config
     from ..model.handle import JobHandle
     from ..model.handlers import Handler
-    from ..runtime.reporting import Failure
     from .placement import Placement
     from .queue_state import QueueState
     from .seats import Seat, Seats
-    from .status_map import DeadLetter
 
 _ENDED = State.ENDED  # a look into an enumeration is slow
 
@@ -69,6 +67,7 @@ class Outcomes:
         assert handler is not None  # only jobs whose handler is known are in the lanes
         self._status.start(handle, now, wall)
         seat.handle = handle
+        self._scheduler.taken = None
         if placement.slots is not None:
             placement.slots.set(seat.slot, handle._number)  # guard: setting of a job's slot
         if handle._has_room:
@@ -76,6 +75,12 @@ class Outcomes:
         if handler.is_equipped or self.job_timeout is not None:
             handle._stop = StopRequest(placement.timer.sleep)
         return handler
+
+    def settle_in(self, seat: Seat, handle: JobHandle) -> None:
+        """Do what is left of `begin` if that was broken off. With the mutex."""
+        if self.placement.slots is not None and self.state.now < _ENDED:
+            self.placement.slots.set(seat.slot, handle._number)
+        self.placement.free_room(handle)
 
     def timeout_of(self, handler: Handler) -> float | None:
         """Seconds that an attempt of this handler may take; `None` for ever. No mutex."""
@@ -93,20 +98,38 @@ class Outcomes:
         """
         if self.state.now >= _ENDED:  # guard: fencing of a late result
             return
-        self._end_attempt(seat, handle, now)
         self._status.complete(handle, result, now, wall)
         if self.placement.journal is not None:
             self.placement.journal.completed(handle, wall)
         if self._endings.finished:
             self._endings.note(handle)
+        if handle._callbacks is not None:
+            seat.told = handle
+        self._leave(seat, handle, handle._since, now)
 
-    def tell(self, handle: JobHandle) -> None:
+    def returned_rest(self, seat: Seat, handle: JobHandle) -> None:
+        """Do what is left of `returned` if that was broken off. With the mutex."""
+        wall = self._status.complete_rest(handle)
+        # guard: the end of a job that was broken off is recorded
+        if self.placement.journal is not None:
+            self.placement.journal.completed_rest(handle, wall)
+        if self._endings.finished:
+            self._endings.note(handle)
+        if handle._callbacks is not None:
+            seat.told = handle
+        since = handle._since
+        self._leave(seat, handle, since, since)  # for how long is not known
+
+    def tell(self, seat: Seat, handle: JobHandle) -> None:
         """Call the callbacks of a job that has ended; whatever they raise. Without the mutex."""
         try:
             Context().run(self._endings.tell, handle)
         except BaseException as error:  # noqa: BLE001  # raised by a user's code: the thread lives on
             message = f"a callback of job {handle.id!r} was interrupted"
             self.placement.reporter.report(logging.ERROR, message, error)
+            if handle._callbacks:  # it came between two of them
+                Context().run(self._endings.tell, handle)
+        seat.told = None
 
     def raised(
         self, seat: Seat, handle: JobHandle, error: BaseException, *, may_wait: bool = True
@@ -118,7 +141,6 @@ class Outcomes:
         """
         failure = describe(error)
         delay = self._retrying.delay(handle, error)
-        evicted: DeadLetter | None = None
         attempt = handle._job._retries
         reporter = self.placement.reporter
         reporter.prepare()
@@ -127,38 +149,36 @@ class Outcomes:
             if self.state.now >= _ENDED:  # guard: fencing of a late error
                 return
             now = self._clock.monotonic()
-            self._end_attempt(seat, handle, now)
-            self.rest(seat)
-            if handle._stop is not None and handle._stop.cancelled:
-                verdict = "it was cancelled"
-                self._cancelled(handle, failure, now)
-            elif delay is None:
-                verdict = "it is kept as a dead letter"
-                evicted = self._failed(handle, failure, error, now)
-            else:
-                verdict = f"it is tried again in {delay:.3g} s"
-                self._retried(handle, failure, delay, now)
+
+            def leave(since: float) -> None:
+                if handle._callbacks is not None and handle._status in FINAL:
+                    seat.told = handle
+                self.rest(seat)
+                self._leave(seat, handle, since, now)
+
+            change = Failing(self.placement, handle, failure, error, delay, leave)
+            self.placement.mutex.unfinished = change
+            change.finish()
+            self.placement.mutex.unfinished = None
             has_ended = handle._status in FINAL
-            if has_ended and self._endings.finished:
-                self._endings.note(handle)
             if self._watchers.waiting:
                 self._watchers.look()
         report = reporter.report_and_wait if may_wait else reporter.report
         report(
             logging.WARNING if delay is not None else logging.ERROR,
-            f"job {handle.id!r}, attempt {attempt + 1}, failed: {failure[0]}; {verdict}",
+            f"job {handle.id!r}, attempt {attempt + 1}, failed: {failure[0]}; {change.verdict}",
             error,
         )
-        if evicted is not None:
+        if change.evicted is not None:
             reporter.report(
                 logging.WARNING,
-                f"dead letter {evicted.job.id!r} was dropped: there are more than "
+                f"dead letter {change.evicted.job.id!r} was dropped: there are more than "
                 f"{self._config.max_dead_letters} (max_dead_letters)",
             )
         if has_ended:
             self._let_go_of(error)
-            if handle._callbacks is not None:
-                self.tell(handle)
+            if seat.told is not None:
+                self.tell(seat, handle)
 
     def _let_go_of(self, error: BaseException) -> None:
         """A kept handle keeps the error, but not all that its frames hold, now that it is told."""
@@ -177,48 +197,16 @@ class Outcomes:
         if self.placement.slots is not None and self.state.now < _ENDED:
             self.placement.slots.clear(seat.slot)  # guard: clearing of a job's slot
 
-    def _end_attempt(self, seat: Seat, handle: JobHandle, now: float) -> None:
-        seat.handle = None
+    def _leave(self, seat: Seat, handle: JobHandle, since: float, now: float) -> None:
+        """The last step of an attempt's end: until then the seat tells whose end it is."""
         if handle is self._scheduler.isolated_job:
             self._scheduler.isolated_job_ended()
-        busy, since = self.busy, handle._since
+        busy = self.busy
+        seat.handle = None  # one step
+        if seat.overrunning:
+            seat.overrunning = False
+            self._status.meters[handle._job._priority].overrunning -= 1
         if busy.second <= since and now < busy.next_second:
             busy.busy += now - since
         else:
             busy.add(since, now)
-        if seat.overrunning:
-            seat.overrunning = False
-            self._status.meters[handle._job._priority].overrunning -= 1
-
-    def _cancelled(self, handle: JobHandle, failure: Failure, now: float) -> None:
-        wall = self._clock.time()
-        handle._failure = failure
-        self._status.cancel(handle, now, wall)
-        if self.placement.journal is not None:
-            self.placement.journal.cancelled(handle, wall, failure)
-
-    def _failed(
-        self, handle: JobHandle, failure: Failure, error: BaseException, now: float
-    ) -> DeadLetter | None:
-        wall = self._clock.time()
-        evicted = self._status.fail(handle, failure, error, now, wall)
-        journal = self.placement.journal
-        if journal is not None:
-            journal.failed(handle, failure, wall)
-            if evicted is not None:
-                journal.discarded(evicted)
-        return evicted
-
-    def _retried(self, handle: JobHandle, failure: Failure, delay: float, now: float) -> None:
-        self._status.retry(handle, failure, now)
-        handle._stop = None
-        handle._since = now
-        handle._due_tick = tick_after(now + delay)
-        timer = self.placement.timer
-        if delay > LONG_SECONDS:
-            timer.schedule_through_sleep(handle, handle._due_tick, by_wall=False)
-        else:
-            timer.schedule(handle, handle._due_tick)
-        if self.placement.journal is not None:
-            wall = self._clock.time()
-            self.placement.journal.retried(handle, failure, wall, wall + delay, delay)

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from .endings import Endings
     from .journal import Journal
     from .registry import HandlerRegistry
+    from .remembered import DeadLetter
     from .scheduler import FairScheduler
-    from .status_map import DeadLetter, StatusMap
+    from .status_map import StatusMap
     from .unfinished import Change
     from .watchers import Watchers
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from ..model.job import Priority
 from ..model.transitions import Status
 from ..runtime.mutex import WorkerCondition
+from ..runtime.parking import Parker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ..model.handle import JobHandle
     from ..runtime.mutex import Mutex
     from ..runtime.parking import Wakeable
+    from .unfinished import Change
 
 _QUEUED = Status.QUEUED  # a look into an enumeration is slow
 
@@ -138,7 +140,9 @@ class FairScheduler:
         """Told of a job that is to run alone while others run still."""
         self.paused = False
         self.stopped = False
-        self._idle = 0  # workers that wait
+        self.taken: JobHandle | None = None
+        """The job that was given out last, until its attempt has begun."""
+        self._sleepers = self.not_empty.sleepers
         self._waking = False  # whether one of them has been woken and has not looked yet
 
     def push(self, handle: JobHandle, now: float) -> None:
@@ -146,7 +150,7 @@ class FairScheduler:
         append = self.lanes[handle._job._priority].queue.append
         handle._since = now  # one step
         append(handle)
-        if self._idle and not self._waking:
+        if self._sleepers and not self._waking:
             self._wake()
 
     def push_suspect(self, handle: JobHandle, now: float) -> None:
@@ -154,7 +158,7 @@ class FairScheduler:
         append = self.suspects.append
         handle._since = now  # one step
         append(handle)
-        if self._idle:
+        if self._sleepers:
             self._wake()
 
     def remove_suspect(self, handle: JobHandle) -> None:
@@ -165,7 +169,7 @@ class FairScheduler:
 
     def rouse(self) -> None:
         """Wake a worker if one sleeps beside a job that an interrupted thread has brought."""
-        if self._idle and not self._waking and self._has_more():
+        if self._sleepers and not self._waking and self._has_more():
             self._wake()
 
     def look_at_suspects(self) -> None:
@@ -181,33 +185,60 @@ class FairScheduler:
         self.not_empty.notify()
         self._waking = True
 
-    def take(self) -> JobHandle | None:
-        """The next job, waiting for it; `None` when the workers are to end. Worker threads only."""
+    def take(self, change: Change | None = None, parker: Parker | None = None) -> JobHandle | None:
+        """The next job, waiting for it; `None` when the workers are to end. Worker threads only.
+
+        Args:
+            change: is unfinished from when a job is taken; its caller sees to the rest.
+            parker: what the thread sleeps in; a new one if there is none.
+        """
         while not self.stopped:
+            self.mutex.unfinished = change
             handle = self.take_ready()
             if handle is not None:
                 return handle
-            self._idle += 1
-            self.not_empty.wait()
+            self.mutex.unfinished = None
+            self.not_empty.wait(parker or Parker())
             self.mutex.settle()
-            self._idle -= 1
             # guard: loop around the wait of a worker
             #   without: self._waking = False
             #   without: return self.take_ready()
             self._waking = False
         return None
 
+    def get_up(self, parker: Parker) -> None:
+        """The thread that sleeps in it was broken off, wherever that was: it waits no more."""
+        if parker in self._sleepers:
+            self._sleepers.remove(parker)
+        # guard: a worker that was hit as it was woken leaves no wake-up under way
+        self._waking = False
+        self.rouse()
+
+    def put_back(self) -> None:
+        """A job was given out, and its attempt was not begun. Again, it does what is left."""
+        handle = self.taken
+        if handle is None:
+            return
+        if handle is self.isolated_job:
+            if handle not in self.suspects:
+                self.suspects.appendleft(handle)
+            self.isolated_job = None
+        elif handle._status is _QUEUED:
+            jobs = self.lanes[handle._job._priority].queue
+            # guard: a job that was taken and not begun goes back to the front
+            if not (jobs and jobs[0] is handle):
+                jobs.appendleft(handle)
+        self.taken = None
+
     def lie_down(self, sleeper: Wakeable) -> None:
         """For what cannot wait in `take`, as an event loop: have it woken when there is work."""
-        self._idle += 1
-        self.not_empty.sleepers.append(sleeper)
+        self._sleepers.append(sleeper)
 
     def rise(self, sleeper: Wakeable) -> None:
         """It looks for work again: it was woken, or something else brought it here."""
-        self._idle -= 1
         self._waking = False
-        if sleeper in self.not_empty.sleepers:
-            self.not_empty.sleepers.remove(sleeper)
+        if sleeper in self._sleepers:
+            self._sleepers.remove(sleeper)
 
     def take_ready(self) -> JobHandle | None:
         """The next job that may run now, if there is one; does not wait."""
@@ -215,7 +246,7 @@ class FairScheduler:
             return None
         handle = self._choose()
         # guard: a worker that was woken wakes the next
-        if handle is not None and self._idle and not self._waking and self._has_more():
+        if handle is not None and self._sleepers and not self._waking and self._has_more():
             self._wake()
         return handle
 
@@ -235,6 +266,7 @@ class FairScheduler:
                 medium.tokens -= 1
             if low_waits:
                 low.tokens -= 1  # guard: a lane's tokens are spent
+            self.taken = high.queue[0]
             return high.queue.popleft()
         if medium_waits:
             return self._serve(medium, low if low_waits else None)
@@ -247,9 +279,10 @@ class FairScheduler:
         # guard: a suspect runs alone
         #   without: if self.isolated_job is None:
         if self.isolated_job is None and self.count_running() == 0:
-            self.isolated_job = self.suspects.popleft()
-            self.on_isolated(self.isolated_job)
-            return self.isolated_job
+            handle = self.taken = self.isolated_job = self.suspects[0]
+            self.suspects.popleft()
+            self.on_isolated(handle)
+            return handle
         if self.isolated_job is None:
             self.on_held_up(self.suspects[0])  # guard: attempts that hang keep no suspect out
         return None
@@ -258,6 +291,7 @@ class FairScheduler:
         lane.tokens = self.fairness  # guard: refill of a lane's tokens
         if overtaken is not None:
             overtaken.tokens -= 1
+        self.taken = lane.queue[0]
         return lane.queue.popleft()
 
     def _has_more(self) -> bool:

@@ -37,9 +37,10 @@ class Seat:
         overrunning: whether that attempt is past its time.
         replaced: whether another seat stands in for this one, which then ends with its attempt.
         waits_for: the job whose end the handler waits for, if it does.
+        told: the job that ended here last, until all of its callbacks have been called.
     """
 
-    __slots__ = ("handle", "overrunning", "replaced", "slot", "waits_for")
+    __slots__ = ("handle", "overrunning", "replaced", "slot", "told", "waits_for")
 
     def __init__(self, slot: int) -> None:
         self.slot = slot
@@ -47,6 +48,7 @@ class Seat:
         self.overrunning = False
         self.replaced = False
         self.waits_for: JobHandle | None = None
+        self.told: JobHandle | None = None
 
 
 SITTING: ContextVar[tuple[Seats | None, Seat | None]] = ContextVar(

@@ -9,26 +9,26 @@ made of steps that may be done again, as `unfinished.py` tells.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import DuplicateJobError, UnknownJobError
 from ..model.handle import NO_RESULT, JobHandle, Raised
 from ..model.job import Job, JobInfo, Priority, info_of
-from ..model.progress import Told, progress_of
+from ..model.progress import progress_of
 from ..model.transitions import Event, Status, after
 from ..runtime.reporting import trace_of
-from ..wal.format.base import Struct
 from .counters import LaneMeter
+from .remembered import DeadLetter, Finished
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ..model.handle import HandleOwner
-    from ..model.handlers import Handler
     from ..runtime.reporting import Failure
 
-_QUEUED, _PROCESSING = Status.QUEUED, Status.PROCESSING  # a look into an enumeration is slow
+_QUEUED, _SCHEDULED, _PROCESSING = (
+    Status.QUEUED,
+    Status.SCHEDULED,
+    Status.PROCESSING,
+)  # a look into an enumeration is slow
 _DUE = after(Status.SCHEDULED, Event.DUE)
 _STARTED = after(Status.QUEUED, Event.START)
 _RETURNED = after(Status.PROCESSING, Event.RETURN)
@@ -36,38 +36,6 @@ _RETRIED = after(Status.PROCESSING, Event.RETRY)
 _FAILED = after(Status.PROCESSING, Event.FAIL)
 _CANCELLED = after(Status.QUEUED, Event.CANCEL)
 _REQUEUED = after(Status.FAILED, Event.REQUEUE)
-
-
-class Finished(Struct, frozen=True, gc=False):
-    """What is remembered of a completed or cancelled job: all but payload and result.
-
-    `gc=False`: none of it can be part of a cycle, and there may be very many.
-    """
-
-    status: Status
-    priority: Priority
-    handler: str | None
-    headers: Mapping[str, str]
-    retries: int
-    failure: Failure | None
-    created: float
-    started: float | None
-    finished: float
-    progress: Told | None = None
-
-
-@dataclass(slots=True)
-class DeadLetter:
-    """A failed job, kept with its payload until it is requeued or discarded."""
-
-    job: Job
-    number: int
-    call: Handler | None
-    failure: Failure | None
-    started: float | None
-    finished: float
-    retries: int
-    progress: Told | None = None
 
 
 class StatusMap:
@@ -133,7 +101,7 @@ class StatusMap:
             after(handle._status, Event.START)
         meter = self.meters[handle._job._priority]
         meter.queue_waits.append(now - handle._since)
-        handle._status = _STARTED
+        handle._status = _STARTED  # one step
         handle._since = now
         handle._started = wall
         meter.processing += 1
@@ -146,7 +114,7 @@ class StatusMap:
         meter.run_times.append(now - handle._since)
         record = _record(handle, _RETURNED, wall)
         handle._outcome = result
-        handle._status = _RETURNED
+        handle._status = _RETURNED  # one step
         self.finished[job_id] = record
         del self.live[job_id]
         meter.processing -= 1
@@ -157,45 +125,56 @@ class StatusMap:
         if handle._waiters:
             wake_waiters(handle)
 
+    def complete_rest(self, handle: JobHandle) -> float:
+        """Do what is left of `complete` if that was broken off; returns its `wall`."""
+        job_id = handle._job._id
+        record = self.finished.get(job_id)
+        self._keep(job_id)
+        wake_waiters(handle)
+        return handle._job._created if record is None else record.finished
+
     def retry(self, handle: JobHandle, failure: Failure, now: float) -> None:
         """An attempt failed and the job has retries left."""
         if handle._status is not _PROCESSING:
             after(handle._status, Event.RETRY)
-        meter = self._ended(handle, now)
+        meter = self._measured(handle, now)
         handle._job._retries += 1
         handle._failure = failure
-        handle._status = _RETRIED
+        handle._status = _RETRIED  # one step
+        meter.processing -= 1
         meter.scheduled += 1
         meter.retried += 1
 
     def fail(
         self, handle: JobHandle, failure: Failure, error: BaseException, now: float, wall: float
-    ) -> DeadLetter | None:
-        """An attempt failed for good. Returns the dead letter that had to go for it."""
+    ) -> None:
+        """An attempt failed for good."""
         if handle._status is not _PROCESSING:
             after(handle._status, Event.FAIL)
-        meter = self._ended(handle, now)
-        meter.failed += 1
-        handle._failure = failure
-        handle._status = _FAILED
-        handle._outcome = Raised(error, trace_of(error))
-        del self.live[handle._job._id]
-        job = handle._job
-        self.bury(
-            DeadLetter(
-                job,
-                handle._number,
-                handle._call,
-                failure,
-                handle._started,
-                wall,
-                job._retries,
-                handle._progress,
-            )
+        meter = self._measured(handle, now)
+        outcome, job = Raised(error, trace_of(error)), handle._job
+        letter = DeadLetter(
+            job,
+            handle._number,
+            handle._call,
+            failure,
+            handle._started,
+            wall,
+            job._retries,
+            handle._progress,
         )
-        wake_waiters(handle)
+        handle._failure = failure
+        handle._outcome = outcome
+        handle._status = _FAILED  # one step
+        meter.processing -= 1
+        meter.failed += 1
+        del self.live[job._id]
+        self.dead[job._id] = letter
+
+    def one_too_many(self) -> DeadLetter | None:
+        """The dead letter that has to go for the last one."""
         if len(self.dead) > self._dead_letters_max:
-            return self.dead.pop(next(iter(self.dead)))
+            return next(iter(self.dead.values()))
         return None
 
     def bury(self, letter: DeadLetter) -> None:
@@ -212,14 +191,16 @@ class StatusMap:
             after(before, Event.CANCEL)
             meter = self.meters[handle._job._priority]
             if before is _PROCESSING:  # by a worker
-                self._ended(handle, now)
+                self._measured(handle, now)
             record = _record(handle, _CANCELLED, wall)
             handle._status = _CANCELLED  # one step
             self.finished[job_id] = record
             del self.live[job_id]
             meter.cancelled += 1
-            if before is Status.SCHEDULED:
+            if before is _SCHEDULED:
                 meter.scheduled -= 1
+            elif before is _PROCESSING:
+                meter.processing -= 1
         self._keep(job_id)
         wake_waiters(handle)
 
@@ -265,10 +246,9 @@ class StatusMap:
         self.finished.pop(order[0], None)  # first, so that an interruption leaves nothing for ever
         order.popleft()
 
-    def _ended(self, handle: JobHandle, now: float) -> LaneMeter:
+    def _measured(self, handle: JobHandle, now: float) -> LaneMeter:
         meter = self.meters[handle._job._priority]
         meter.run_times.append(now - handle._since)
-        meter.processing -= 1
         return meter
 
     # What callers ask.

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from ..core.status_map import DeadLetter, Finished, StatusMap
+from ..core.remembered import DeadLetter, Finished
+from ..core.status_map import StatusMap
 from ..exact import exact_str
 from ..model.frozen_dict import FrozenDict
 from ..model.handle import JobHandle

@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from ..core.turns import Turn
 from ..errors import JobQueueError
 from ..runtime.clock import SystemClock
 from ..runtime.mutex import acquire_in_turn, release_if_owned
@@ -101,15 +102,35 @@ class Runner:
         self._outcomes = outcomes
         self._placement = outcomes.placement
         self._attempts = attempts
+        self._turn = Turn(outcomes, self.seat)
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def _run(self) -> None:
-        self._outcomes.seats.sit(self.seat)
         try:
-            self._work()
-        except BaseException as error:  # not an attempt's error: this thread cannot go on
+            try:
+                self._live()
+            except BaseException:  # noqa: BLE001  # it came while the thread recovered from another
+                self._live()
+        except BaseException as error:
             self._runners.died(self, error)
             raise
+
+    def _live(self) -> None:
+        """Work until there is nothing more to take, whatever another thread raises in this one."""
+        error: BaseException | None = None
+        while True:
+            try:
+                # guard: a runner that was hit from outside goes on
+                #   without: if error is not None:
+                if error is not None and not self._turn.recover(error):
+                    break
+                error = None
+                self._outcomes.seats.sit(self.seat)
+                self._work()
+                return
+            except BaseException as caught:  # noqa: BLE001  # looked at above
+                error = caught
+        raise error
 
     def _work(self) -> None:
         """One attempt after another, until there is nothing more to take."""
@@ -123,11 +144,14 @@ class Runner:
         try:
             acquire_in_turn(mutex)
             mutex.settle()
-            handle = self._placement.scheduler.take()
+            turn = self._turn
+            handle = self._placement.scheduler.take(turn, turn.parker)
             if handle is None:
                 self._outcomes.seats.remove(self.seat)
                 return None
-            return self._begin(handle, clock.monotonic(), clock.time())
+            begun = self._begin(handle, clock.monotonic(), clock.time())
+            mutex.unfinished = None
+            return begun
         finally:
             release_if_owned(mutex)
 
@@ -158,8 +182,9 @@ class Runner:
             acquire_in_turn(mutex)
             mutex.settle()
             now, wall = clock.monotonic(), clock.time()
+            mutex.unfinished = self._turn
             self._outcomes.returned(self.seat, handle, result, now, wall)
-            is_told = handle._callbacks is not None  # which comes before the next attempt
+            is_told = self.seat.told is not None  # which comes before the next attempt
             following = None if is_told else placement.scheduler.take_ready()
             if following is not None:
                 begun = self._begin(following, now, wall)
@@ -168,8 +193,9 @@ class Runner:
                 # guard: a runner that finds nothing more tells the threads that wait for that
                 if placement.watchers.waiting:
                     placement.watchers.look()
+            mutex.unfinished = None
         finally:
             release_if_owned(mutex)
         if is_told:
-            self._outcomes.tell(handle)
+            self._outcomes.tell(self.seat, handle)
         return begun

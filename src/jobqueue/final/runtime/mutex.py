@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from ..errors import reentered
 from .clock import SystemClock, give_way
-from .parking import Parker, Wakeable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
+
+    from .parking import Parker, Wakeable
 
 
 class Mutex(Protocol):
@@ -160,9 +161,13 @@ class WorkerCondition:
         """The parkers of the workers that sleep, in the order in which they fell asleep. An event
         loop stands here as itself. Guarded by the mutex."""
 
-    def wait(self) -> None:
-        """Sleep until woken; the mutex, held once, is free meanwhile. Worker threads only."""
-        parker = Parker()
+    def wait(self, parker: Parker) -> None:
+        """Sleep until woken; the mutex, held once, is free meanwhile. Worker threads only.
+
+        Args:
+            parker: the calling thread's own.
+        """
+        parker.rearm()
         self.sleepers.append(parker)
         release_if_owned(self._mutex)
         parker.park()

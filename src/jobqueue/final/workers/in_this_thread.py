@@ -46,6 +46,10 @@ class BorrowedThread(Worker):
             outcomes.begin(self.seat, handle, clock.monotonic(), clock.time())
             return handle
 
+    def is_here(self, worker: Worker) -> bool:
+        """It is."""
+        return True
+
     def ended(self, worker: Worker) -> None:
         """Never called: it does not wait for a job."""
 

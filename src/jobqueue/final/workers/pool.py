@@ -83,8 +83,12 @@ class WorkerPool:
         self._leaving.add(worker.thread)
         self.seats.remove(worker.seat)
 
+    def is_here(self, worker: Worker) -> bool:
+        """Whether it has not ended, even if its thread has been hit as it did. With the mutex."""
+        return worker in self.workers
+
     def died(self, worker: Worker, error: BaseException) -> None:
-        """A worker's thread ends because of an error that is not a handler's."""
+        """A worker's thread ends, for it cannot go on."""
         with self._mutex:
             self.workers.discard(worker)
             self.seats.remove(worker.seat)

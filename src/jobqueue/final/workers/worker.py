@@ -8,8 +8,9 @@ Each attempt runs in a context (`contextvars`) of its own, which is empty at fir
 context in which the queue was made would tell all jobs of whatever request was served just then,
 and would be another one after a restart. A context that is still empty at the end serves again.
 
-Guarantees: whatever a handler raises, the worker lives on. The worker keeps nothing of a job
-while it waits for the next.
+Guarantees: whatever a handler raises, the worker lives on, and whatever another thread raises in
+this one, wherever that is (`core/turns.py`). The worker keeps nothing of a job while it waits for
+the next.
 Relies on: the queue's mutex, taken here.
 """
 
@@ -19,6 +20,7 @@ import threading
 from contextvars import Context
 from typing import TYPE_CHECKING, Protocol, cast
 
+from ..core.turns import Turn
 from ..model.context import RUNNING, JobContext, StopRequest, runs_attempts
 from ..model.handlers import name_of
 from ..model.undone import DONE, refuse_undone
@@ -41,8 +43,11 @@ class Pool(Protocol):
     def ended(self, worker: Worker, /) -> None:
         """Its thread is about to end. With the mutex."""
 
+    def is_here(self, worker: Worker, /) -> bool:
+        """Whether it has not ended, even if its thread has been hit as it did. With the mutex."""
+
     def died(self, worker: Worker, error: BaseException, /) -> None:
-        """Its thread ends because of an error that is not a handler's. Without the mutex."""
+        """Its thread ends, for it cannot go on. Without the mutex."""
 
     def overran(
         self, worker: Worker, handle: JobHandle, stop: StopRequest, timeout: float, /
@@ -58,21 +63,41 @@ class Worker:
         self._pool = pool
         self._outcomes = outcomes
         self._placement = outcomes.placement
+        self._turn = Turn(outcomes, seat)
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def _run(self) -> None:
-        self._outcomes.seats.sit(self.seat)
-        runs_attempts(self._find_context)
         try:
-            self._work()
-        except BaseException as error:  # not a handler's error: this thread cannot go on
+            try:
+                self._live()
+            except BaseException:  # noqa: BLE001  # it came while the thread recovered from another
+                self._live()
+        except BaseException as error:
             self._pool.died(self, error)
             raise
+
+    def _live(self) -> None:
+        """Work until there is nothing more to take, whatever another thread raises in this one."""
+        error: BaseException | None = None
+        while True:
+            try:
+                # guard: a worker that was hit from outside of its handler goes on
+                #   without: if error is not None:
+                if error is not None and not self._turn.recover(error):
+                    break
+                error = None
+                self._outcomes.seats.sit(self.seat)
+                runs_attempts(self._find_context)
+                self._work()
+                return
+            except BaseException as caught:  # noqa: BLE001  # looked at above
+                error = caught
+        raise error
 
     def _work(self) -> None:  # noqa: PLR0912, PLR0915  # a call costs more than a step in here
         """One attempt after another, until there is nothing more to take."""
         placement, outcomes, seat = self._placement, self._outcomes, self.seat
-        mutex, scheduler = placement.mutex, placement.scheduler
+        mutex, scheduler, turn = placement.mutex, placement.scheduler, self._turn
         monotonic, time = placement.clock.monotonic, placement.clock.time
         done: JobHandle | None = None
         result: object = None
@@ -85,10 +110,11 @@ class Worker:
                 if mutex.unfinished is not None:
                     mutex.settle()
                 now, wall = monotonic(), time()
+                mutex.unfinished = turn
                 if done is not None:
                     outcomes.returned(seat, done, result, now, wall)
                 is_spare = seat.replaced and outcomes.seats.is_spare(seat)
-                is_told = done is not None and done._callbacks is not None
+                is_told = seat.told is not None
                 # guard: no job is begun before the callbacks of the one before have been called
                 #   without: handle = None if is_spare else scheduler.take_ready()
                 handle = None if is_spare or is_told else scheduler.take_ready()
@@ -96,10 +122,11 @@ class Worker:
                     handler = outcomes.begin(seat, handle, now, wall)
                 else:
                     self._rest(done is not None)
+                mutex.unfinished = None
             finally:
                 release_if_owned(mutex)
             if is_told and done is not None:
-                outcomes.tell(done)
+                outcomes.tell(seat, done)
             done = result = None  # not under the mutex: finalizers of them are the user's code
             if handle is None:
                 handle = self._await_job()
@@ -136,12 +163,14 @@ class Worker:
         try:
             acquire_in_turn(mutex)
             mutex.settle()
-            is_spare = outcomes.seats.is_spare(self.seat)
-            handle = None if is_spare else placement.scheduler.take()
+            is_spare = not self._pool.is_here(self) or outcomes.seats.is_spare(self.seat)
+            turn = self._turn
+            handle = None if is_spare else placement.scheduler.take(turn, turn.parker)
             if handle is None:
                 self._pool.ended(self)
                 return None
             outcomes.begin(self.seat, handle, clock.monotonic(), clock.time())
+            mutex.unfinished = None
             return handle
         finally:
             release_if_owned(mutex)
