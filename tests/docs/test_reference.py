@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import jobqueue
-from jobqueue import improved, naive, testing
+from jobqueue import futures, improved, naive, testing
 from tests.support.pages import DOCS
 
 REFERENCE = "".join(
@@ -17,6 +17,7 @@ TOLD = re.findall(r"^::: (\S+)$", REFERENCE, re.MULTILINE)
 PUBLIC = [
     *(f"jobqueue.{name}" for name in jobqueue.__all__),
     *(f"{testing.__name__}.{name}" for name in testing.__all__),
+    *(f"{futures.__name__}.{name}" for name in futures.__all__),
     naive.__name__,  # the other tiers as a whole
     improved.__name__,
     f"{improved.__name__}.Priority",  # but this with its members, which have no docstrings
