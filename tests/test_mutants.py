@@ -21,7 +21,7 @@ from tests.support.guards import (
     guards_in,
 )
 
-GUARDS_MIN = 157
+GUARDS_MIN = 161
 
 
 def _name(guard: Guard) -> str:

@@ -158,6 +158,11 @@ def idle_workers(scheduler: FairScheduler) -> int:
     return len(scheduler.not_empty.sleepers)
 
 
+def lose_patience(lane: Lane) -> None:
+    """As if the producer that was woken had been held up for long."""
+    lane._patience = 0.0
+
+
 def is_waking(scheduler: FairScheduler) -> bool:
     """Whether a worker has been woken and has not looked yet."""
     return scheduler._waking

@@ -6,13 +6,14 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import cast
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jobqueue.final import Job, Priority, Status
-from jobqueue.final.core.scheduler import FairScheduler
+from jobqueue.final.core.scheduler import FairScheduler, Lane
 from jobqueue.final.model.handle import HandleOwner, JobHandle
 from jobqueue.final.runtime.mutex import Mutex, WorkerCondition, make_mutex
 from jobqueue.final.runtime.parking import Parker
@@ -467,17 +468,68 @@ def test_a_place_that_becomes_free_wakes_the_producer_that_has_waited_longest() 
     assert lane.room == 1
 
 
-def test_each_free_place_wakes_one_producer() -> None:
+def free_places(lane: Lane, count: int) -> None:
+    """So many jobs leave the lane."""
+    with lane.mutex:
+        for _ in range(count):
+            lane.room += 1
+            lane.wake_producer()
+
+
+def test_one_producer_is_woken_however_many_places_become_free_until_it_looks() -> None:
+    lanes = Lanes(size=100)
+    lane = lanes.scheduler.high
+    lane.room = 0
+    alarms = [wait_for_room(lanes) for _ in range(64)]
+    free_places(lane, 100)
+    assert [insides.is_woken(each) for each in alarms] == [True] + [False] * 63
+
+
+def test_a_producer_that_has_looked_wakes_the_next() -> None:
     lanes = Lanes(size=2)
     lane = lanes.scheduler.high
     lane.room = 0
     alarms = [wait_for_room(lanes) for _ in range(3)]
+    free_places(lane, 2)
     with lanes.mutex:
-        lane.room += 2
-        lane.wake_producer()
+        lane.looks(alarms[0])
         lane.wake_producer()
 
     assert [insides.is_woken(each) for each in alarms] == [True, True, False]
+
+
+def test_a_producer_that_comes_by_is_not_taken_for_the_one_that_was_woken() -> None:
+    lanes = Lanes(size=2)
+    lane = lanes.scheduler.high
+    lane.room = 0
+    alarms = [wait_for_room(lanes) for _ in range(3)]
+    free_places(lane, 1)
+    with lanes.mutex:
+        lane.looks(Parker())
+    free_places(lane, 1)
+    assert [insides.is_woken(each) for each in alarms] == [True, False, False]
+
+
+def test_a_producer_that_is_held_up_does_not_hold_up_the_line() -> None:
+    lanes = Lanes(size=2)
+    lane = lanes.scheduler.high
+    lane.room = 0
+    alarms = [wait_for_room(lanes) for _ in range(3)]
+    free_places(lane, 1)
+    insides.lose_patience(lane)
+    free_places(lane, 1)
+    assert [insides.is_woken(each) for each in alarms] == [True, True, False]
+
+
+def test_a_coroutine_that_was_woken_is_not_waited_for() -> None:
+    """Its loop may be busy with something else."""
+    lanes = Lanes(size=2)
+    lane = lanes.scheduler.high
+    lane.room = 0
+    lane.producers.append(Mock())
+    alarm = wait_for_room(lanes)
+    free_places(lane, 2)
+    assert insides.is_woken(alarm)
 
 
 def test_a_full_lane_wakes_no_producer() -> None:

@@ -65,9 +65,9 @@ def ways_given(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     ways: list[None] = []
     real = give_way
 
-    def counting() -> None:
+    def counting(seconds: float = 0.0) -> None:
         ways.append(None)
-        real()
+        real(seconds)
 
     monkeypatch.setattr(module, "give_way", counting)
     return ways
@@ -112,6 +112,25 @@ def test_a_worker_sleeps_on_a_mutex_that_stays_taken(
     worker.result(PATIENCE)
 
 
+def test_a_thread_that_tries_in_vain_asks_less_and_less_for_the_interpreters_lock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """If it did not, the mutex's holder would get that lock once in a turn of all who wait."""
+    pauses: list[float] = []
+
+    def give_way(seconds: float = 0.0) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(module, "give_way", give_way)
+    monkeypatch.setattr(*insides.give_way_seconds(), PATIENCE)
+    mutex = make_mutex()
+    mutex.claimant = "another"
+    await_turn(mutex)
+    assert pauses[0] == 0.0
+    assert pauses[-1] >= 1e-3
+    assert pauses == sorted(pauses)
+
+
 # --- claims ---------------------------------------------------------------------------------
 
 
@@ -122,7 +141,7 @@ def test_a_caller_gives_way_to_who_has_claimed_the_mutex_until_he_is_through(
     mutex.claimant = "another"
     ways: list[None] = []
 
-    def give_way() -> None:
+    def give_way(_seconds: float = 0.0) -> None:
         ways.append(None)
         if len(ways) == 3:
             mutex.claimant = None

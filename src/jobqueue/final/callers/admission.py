@@ -2,7 +2,8 @@
 
 Guarantees: a job whose call raised was not accepted and its id is free. The one exception is an
 error that came from outside (KeyboardInterrupt): then the status map tells. A lane never holds
-more than its size of new jobs. No producer sleeps while its lane has room.
+more than its size of new jobs. No producer sleeps while its lane has room, unless another one was
+woken, is on its way to it, and wakes the next.
 Relies on: the queue's mutex, taken here; and, for an exception that comes anywhere, on what
 `core/unfinished.py` tells. A producer that waits sleeps in a parker of its own,
 outside of the mutex: an exception during `Condition.wait` could come out without the mutex.
@@ -197,6 +198,7 @@ class Admission:
             while True:
                 with mutex:
                     self._mutex.settle()
+                    lane.looks(parker)
                     self._refuse(handle._job, handle._call)
                     if lane.room > 0 or self._needs_no_room(handle):
                         return self._accept(handle, lane, 0.0)
@@ -213,6 +215,7 @@ class Admission:
                 wait.sleep(parker)
         finally:
             with mutex:
+                lane.looks(parker)  # before it is taken out: it may have been woken just now
                 if parker in lane.producers:
                     lane.producers.remove(parker)
                 # guard: who leaves a wait for room passes his turn on

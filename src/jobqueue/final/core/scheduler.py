@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..model.job import Priority
 from ..model.transitions import Status
+from ..runtime.clock import SystemClock
 from ..runtime.mutex import WorkerCondition
 from ..runtime.parking import Parker
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .unfinished import Change
 
 _QUEUED = Status.QUEUED  # a look into an enumeration is slow
+_PATIENCE_SECONDS = 0.25
 
 
 class Lane(queue.Queue["JobHandle"]):
@@ -50,6 +52,10 @@ class Lane(queue.Queue["JobHandle"]):
         """How many of its entries have been cancelled, at most; those are only passed over."""
         self.producers: deque[Wakeable] = deque()
         """The parkers of the producers that wait for room, in order."""
+        self.on_its_way: Wakeable | None = None
+        """The producer's thread that was woken and has not looked yet."""
+        self._patience = 0.0
+        """Until when it is waited for, on the system's monotonic clock."""
 
     def put(self, item: JobHandle, block: bool = True, timeout: float | None = None) -> None:
         """Add a job at the back and wake a worker; never blocks: room is its caller's concern."""
@@ -88,10 +94,31 @@ class Lane(queue.Queue["JobHandle"]):
             self._stale = 0
 
     def wake_producer(self) -> None:
-        """Wake the first producer that waits, to look whether there is room."""
+        """Wake the first producer that waits, unless another thread is on its way to the room.
+
+        That one takes what it needs and calls this again. If handlers compute, it is a while until
+        it has the GIL, with many places free by then. Were a thread woken for each, all of them
+        would struggle for the mutex, most for nothing. A thread that is held up is not waited for
+        for ever, and a coroutine never, because its loop may be busy.
+        """
         if self.room > 0 and self.producers:
-            self.producers[0].unpark()  # before it is taken out: no interrupt forgets it
+            # guard: a producer that is held up does not hold up the line
+            #   without: if self.on_its_way is not None:
+            if self.on_its_way is not None and SystemClock.monotonic() < self._patience:
+                return
+            first = self.producers[0]
+            first.unpark()  # before it is taken out: no interrupt forgets it
+            # guard: one producer at a time is woken for room
+            #   without: self.on_its_way = None
+            self.on_its_way = first if type(first) is Parker else None
+            self._patience = SystemClock.monotonic() + _PATIENCE_SECONDS
             self.producers.popleft()
+
+    def looks(self, producer: Wakeable) -> None:
+        """A producer has come to look, woken or not, or will not look any more."""
+        # guard: a producer that has looked is not on its way
+        if self.on_its_way is producer:
+            self.on_its_way = None
 
     def wake_producers(self) -> None:
         """Wake all producers that wait, to look whether the queue still takes jobs."""

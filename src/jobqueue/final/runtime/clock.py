@@ -133,9 +133,9 @@ def _boot_seconds() -> float:
     return time.clock_gettime(_BOOT_CLOCK)
 
 
-def give_way() -> None:
-    """Let other threads have the interpreter's lock for a moment."""
-    time.sleep(0)
+def give_way(seconds: float = 0.0) -> None:
+    """Let other threads have the interpreter's lock for a moment, and not ask for it so long."""
+    time.sleep(seconds)
 
 
 def _nothing() -> None:

@@ -7,6 +7,7 @@ convoy phenomenon", 1979).
 
 So in code that takes the mutex often, a thread that finds it taken does not sleep at first. It
 lets go of the GIL, which is all that the mutex's holder should be waiting for, and looks again.
+After a few looks it pauses before each: the holder gets the GIL in turn with all who ask for it.
 It sleeps after a while, because each look takes a turn of all handlers if they compute. It also
 sleeps after some number of looks, because a thread that holds the mutex only for a moment does not
 claim it. Without a GIL it sleeps at once.
@@ -100,6 +101,8 @@ def has_gil() -> bool:
 
 
 _TRIES = 20
+_TRIES_AT_ONCE = 3
+_PAUSE_SECONDS = 1e-3
 _GIVE_WAY_SECONDS = 0.05 if has_gil() else 0.0
 
 WORKER = object()  # claims the mutex for whichever worker has it
@@ -139,10 +142,12 @@ def await_turn(mutex: Mutex) -> None:
 def _give_way_until(is_done: Callable[[], bool]) -> bool:
     """Let others run until it is done, or no longer worth waiting; returns whether it is done."""
     until = SystemClock.monotonic() + _GIVE_WAY_SECONDS
-    for _ in range(_TRIES):
+    for tried in range(_TRIES):
         if SystemClock.monotonic() >= until:
             break
-        give_way()
+        # guard: a thread that has tried a few times pauses before it looks again
+        #   without: give_way()
+        give_way(0.0 if tried < _TRIES_AT_ONCE else _PAUSE_SECONDS)
         if is_done():
             return True
     return False
