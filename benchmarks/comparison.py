@@ -113,6 +113,7 @@ LEVELS = [
             _peer("queuelib, disk, buffered, no workers", peers.queuelib_disk, 20_000),
             EXECUTOR,
             _peer("huey, memory", peers.huey_memory, 5_000),
+            _peer("taskiq, in memory", peers.taskiq_memory, 2_000),
             _peer("dramatiq, stub broker", peers.dramatiq_stub, 2_000),
         ],
     ),

@@ -78,6 +78,10 @@ class Samples(dict[str, list[float]]):
         """The median over the turns of one to the other in the same turn."""
         return median(a / b for a, b in zip(self[name], self[other], strict=True))
 
+    def difference(self, name: str, other: str) -> float:
+        """The median over the turns of one less the other in the same turn."""
+        return median(a - b for a, b in zip(self[name], self[other], strict=True))
+
 
 def seconds(run: Callable[[], object]) -> float:
     """Call it and tell how long it took."""

@@ -161,6 +161,29 @@ def dramatiq_stub(_directory: Path, handled: Callable[..., None]) -> Iterator[En
     broker.close()
 
 
+def taskiq_memory(_directory: Path, handled: Callable[..., None]) -> Iterator[Enqueue]:
+    """Its calls are coroutines, so producers hand them to a loop in a thread, a call at a time."""
+    import asyncio
+
+    from taskiq import InMemoryBroker
+
+    broker = InMemoryBroker(await_inplace=False)
+
+    @broker.task  # type: ignore[untyped-decorator]  # it is not there when types are checked
+    async def job(payload: str) -> None:
+        handled(payload)
+
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(broker.startup(), loop).result()
+    yield lambda: asyncio.run_coroutine_threadsafe(job.kiq(TEXT), loop).result()
+    asyncio.run_coroutine_threadsafe(broker.shutdown(), loop).result()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
 # ── what a killed process had accepted is still there ────────────────────────────────────────
 
 

@@ -9,6 +9,7 @@ from .growth import backlog, memory, wheel
 from .latency import latency
 from .load import processes, questions, waiting
 from .recovery import recovery, replay
+from .tasks import awaited, calls, coroutines
 from .throughput import batches, group_commit, producers
 
 PARTS: tuple[Callable[[], Findings], ...] = (
@@ -25,5 +26,8 @@ PARTS: tuple[Callable[[], Findings], ...] = (
     questions,
     waiting,
     processes,
+    calls,
+    coroutines,
+    awaited,
 )
 """All of them, in the order in which they are told."""
