@@ -655,6 +655,7 @@ class QueueMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_tracer")
 @pytest.mark.timeout(500)  # a failure is made smaller, which takes a wait that is in vain each time
 @pytest.mark.parametrize("kind", STORES)
 def test_whatever_is_done_the_queue_does_as_its_model(kind: str) -> None:

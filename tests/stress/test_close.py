@@ -25,7 +25,7 @@ from tests.stress.crowd import (
 from tests.support.handlers import in_thread
 from tests.support.queues import Store
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_tracer")]
 
 
 class Producers:

@@ -24,7 +24,7 @@ from tests.stress.crowd import (
 )
 from tests.support.queues import Store
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_tracer")]
 
 
 def test_20_000_jobs_of_1_000_producers_run_exactly_once(memory: Store, rng: random.Random) -> None:

@@ -149,7 +149,9 @@ class WheelAgainstSortedList(RuleBasedStateMachine):
 
 
 WheelAgainstSortedList.TestCase.settings = settings(max_examples=60)
-TestWheelAgainstSortedList = pytest.mark.slow(WheelAgainstSortedList.TestCase)
+TestWheelAgainstSortedList = pytest.mark.slow(
+    pytest.mark.usefixtures("no_tracer")(WheelAgainstSortedList.TestCase)
+)
 
 
 # ── one promise each ─────────────────────────────────────────────────────────────────────────

@@ -612,6 +612,7 @@ def test_a_file_of_garbage_is_read_or_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_tracer")
 @given(st.lists(json_like | record_like, max_size=4), st.integers(0, 5))
 def test_batches_of_untrusted_records_are_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, values: list[object], count: int
