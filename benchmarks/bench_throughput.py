@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from itertools import count
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from benchmarks import handlers, loads
 from benchmarks.conftest import Measure
+from benchmarks.figures.crowds import CROWD_JOBS, CROWD_WORKERS, CROWDS, jobs_of
 from benchmarks.handlers import Handler
 from benchmarks.loads import Load
 from jobqueue.final.config import Durability
@@ -27,6 +29,8 @@ JOBS_OF: dict[Handler, int] = {
 TIERS = (loads.naive, loads.improved, loads.final)
 YARDSTICKS = (loads.executor, loads.bare_queue)
 LEVELS: tuple[Durability | None, ...] = (None, "async", "write", "fsync")
+
+SLOW_LEVELS = [pytest.param(level, marks=pytest.mark.slow) for level in LEVELS if level]
 
 
 def name(value: object) -> str:
@@ -46,6 +50,31 @@ def test_producers(measure: Measure, load: Load, producers: int) -> None:
 @pytest.mark.parametrize("load", [loads.executor, *TIERS], ids=name)
 def test_handlers(measure: Measure, load: Load, handler: Handler, workers: int) -> None:
     measure(lambda jobs: load(jobs, workers=workers, handler=handler), JOBS_OF[handler])
+
+
+@pytest.mark.benchmark(group="crowds of producers: ThreadPoolExecutor, and each durability")
+@pytest.mark.parametrize("producers", CROWDS, ids="{}-producers".format)
+@pytest.mark.parametrize("workers", CROWD_WORKERS, ids="{}-workers".format)
+@pytest.mark.parametrize("handler", CROWD_JOBS, ids=name)
+@pytest.mark.parametrize("load", ["executor", None, *SLOW_LEVELS], ids=name)
+def test_crowds(
+    measure: Measure,
+    tmp_path: Path,
+    load: Literal["executor"] | Durability | None,
+    handler: Handler,
+    workers: int,
+    producers: int,
+) -> None:
+    paths = map(tmp_path.joinpath, map(str, count()))
+
+    def run(jobs: int) -> None:
+        crowd = min(producers, jobs)
+        if load == "executor":
+            loads.executor(jobs, crowd, workers=workers, handler=handler)
+        else:
+            loads.drive(loads.config_for(load, next(paths), workers), jobs, crowd, handler)
+
+    measure(run, jobs_of(handler, load))
 
 
 @pytest.mark.benchmark(group="durability, one by one")

@@ -19,6 +19,12 @@ def compute_20_us(_payload: bytes) -> None:
         pass
 
 
+def compute_30_us(_payload: bytes) -> None:
+    """Pure Python that keeps the interpreter to itself for about 30 µs."""
+    for _ in range(_turns(30e-6)):
+        pass
+
+
 def compute_1_ms(_payload: bytes) -> None:
     """Pure Python that keeps the interpreter to itself for about 1 ms."""
     for _ in range(_turns(1e-3)):

@@ -146,8 +146,8 @@ def drive_in_batches(config: Config, jobs: int, batch: int) -> None:
         jq.flush()
 
 
-def config_for(durability: Durability | None, path: Path) -> Config:
+def config_for(durability: Durability | None, path: Path, workers: int = WORKERS) -> Config:
     """Settings with a log of that durability in `path`; `None` keeps everything in memory."""
     if durability is None:
-        return Config(num_workers=WORKERS)
-    return Config(num_workers=WORKERS, persist_path=path, durability=durability)
+        return Config(num_workers=workers)
+    return Config(num_workers=workers, persist_path=path, durability=durability)

@@ -85,6 +85,7 @@ def page(numbers: dict[str, Any]) -> Iterator[str]:
     yield from _peers(series["peers"])
     yield from _figures([Figure(**each) for each in numbers["figures"]])
     yield from _throughput(series)
+    yield from _crowds(series.get("crowds", {}))
     yield from _costs(series["steps"], series["turns"])
     yield from _latency(series["latency"])
     yield GROWTH.format(**{name.split()[0]: v for name, v in series["bytes per job"].items()})
@@ -175,6 +176,27 @@ def _throughput(series: dict[str, Any]) -> Iterator[str]:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:,.0f}"
+
+
+CROWDS = """\
+## Crowds of producers
+
+The time that a job takes, as a multiple of what it takes with `ThreadPoolExecutor` in the same
+turn, by what the handlers do, the number of workers and of producer threads. One second of
+computing is one second for both, so that long handlers hide all differences. In memory none is to
+take more than 1.3 times as long.
+"""
+
+
+def _crowds(times: dict[str, dict[str, float]]) -> Iterator[str]:
+    if not times:  # numbers that were taken before this was measured
+        return
+    yield CROWDS
+    levels = list(next(iter(times.values())))
+    yield from _table(
+        ["× the time of ThreadPoolExecutor", *levels],
+        ([name, *(f"{row[level]:.2f}" for level in levels)] for name, row in times.items()),
+    )
 
 
 STEPS = """\

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from benchmarks.measure import Findings
 
 from .costs import costs
+from .crowds import crowds
 from .growth import backlog, memory, wheel
 from .latency import latency
 from .load import processes, questions, waiting
@@ -14,6 +15,7 @@ from .throughput import batches, group_commit, producers
 
 PARTS: tuple[Callable[[], Findings], ...] = (
     producers,
+    crowds,
     batches,
     group_commit,
     costs,
