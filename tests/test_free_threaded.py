@@ -66,7 +66,9 @@ def test_free_threaded_run_has_the_versions_that_the_other_tests_have() -> None:
     extras = project["optional-dependencies"]
     known = [*project["dependencies"], *extras["dev"], *extras["examples"]]
     known = [requirement.partition(";")[0] for requirement in known]
-    assert set(tables["dependency-groups"]["free-threaded"]) <= set(known)
+    wanted = set(tables["dependency-groups"]["free-threaded"]) - set(known)
+    # Where the newest has no wheel for such a Python, there may be a bound from above.
+    assert {requirement.rpartition(",<")[0] for requirement in wanted} <= set(known)
 
 
 @pytest.mark.slow

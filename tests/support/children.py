@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 CHILD_SECONDS_MAX = 60.0
 # Programs that signals interrupt anywhere, also in what measures the coverage. That has a lock,
 # which an exception leaves taken, and for which a signal handler waits in vain.
-UNMEASURED = frozenset({"interrupted", "serve_until_terminated"})
+UNMEASURED = frozenset({"interrupted", "interrupted_block", "serve_until_terminated"})
 
 
 class Child:
