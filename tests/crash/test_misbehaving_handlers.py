@@ -145,7 +145,7 @@ def test_a_handler_that_enqueues_when_the_queue_closes_is_refused(path: Path | N
 
     config = Config(num_workers=1, queue_size=1, persist_path=path, max_retries=0)
     jq = JobQueue(config, handler=handler)
-    handle = jq.enqueue(Job())
+    handle = jq.enqueue(Job(id="enqueues"))
     blocker.await_entered()
     closing = in_thread(jq.close, PATIENCE, drain=True)
     assert eventually(lambda: insides.waiting_for_rest(jq))

@@ -543,7 +543,11 @@ class QueueMachine(RuleBasedStateMachine):
                 continue
             found = [each for each in states if self.is_found_as(each) == info.status]
             assert found, f"{job_id} is {info.status}, not one of {states}"
-            same = [each for each in found if each.retries == info.retries]
+            same = [
+                each
+                for each in found
+                if (each.retries, each.error) == (info.retries, info.last_error)
+            ]
             as_found = replace(same[0], status=info.status, before=[])
             if same[0].status is Status.PROCESSING and same[0].stopped:
                 as_found.finished = self.now

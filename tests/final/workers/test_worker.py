@@ -419,41 +419,6 @@ def test_time_that_is_up_between_return_and_outcome_leaves_a_pool_of_its_size(
     assert jq.metrics().overrunning == 0
 
 
-def test_handler_that_overran_may_wait_for_room_that_its_stand_in_makes(
-    memory: Store, clock: ManualClock
-) -> None:
-    go = threading.Event()
-    begun = threading.Event()
-
-    def outer(payload: bytes) -> str:
-        begun.set()
-        assert go.wait(PATIENCE)
-        jq.enqueue(Job(id="inner"))
-        return "enqueued"
-
-    blocker = stuck(memory)
-    jq = memory.open(
-        len,
-        handlers={"outer": outer, "stuck": blocker},
-        clock=clock,
-        job_timeout=5,
-        num_workers=1,
-        queue_size=1,
-        max_retries=0,
-    )
-    jq.enqueue(Job(handler="outer"))
-    assert begun.wait(PATIENCE)
-    clock.advance(5)
-    jq.enqueue(Job(handler="stuck", priority=Priority.HIGH))
-    blocker.await_entered()
-    jq.enqueue(Job())  # fills the lane
-    go.set()
-    assert eventually(lambda: insides.producers(jq))
-    blocker.gate.set()
-    assert eventually(lambda: "inner" in insides.status_map(jq))
-    assert jq.handle("inner").wait(PATIENCE) is Status.COMPLETED
-
-
 # ── context variables ────────────────────────────────────────────────────────────────────────
 
 
