@@ -21,7 +21,7 @@ from tests.support.guards import (
     guards_in,
 )
 
-GUARDS_MIN = 161
+GUARDS_MIN = 163
 
 
 def _name(guard: Guard) -> str:

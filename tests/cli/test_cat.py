@@ -7,6 +7,7 @@ import pytest
 from jobqueue.final.wal.files import Files
 from jobqueue.final.wal.format.record import (
     Cancelled,
+    Completed,
     Crashed,
     Enqueued,
     Failed,
@@ -115,6 +116,18 @@ def test_scripts_get_all_that_is_known_of_a_job(command: Command, eventful: LogD
         "traceback": "line 1\nline 2\n",
         "payload": "kept",
     }
+
+
+def test_a_stored_result_is_shown_as_it_was_written(command: Command, log: LogDirectory) -> None:
+    results = (Completed(1, 3.0, 2.0, 0, '{"size":2}'), Completed(2, 3.0, 2.0, 0, None, b"\xff"))
+    log.put(segment(1, 1, [[job(1), job(2), *results]]))
+    text, binary = command("cat", "--json").objects
+    assert (text["result"], binary["result_binary"]) == ('{"size":2}', "/w==")
+    lines = command("cat").lines
+    assert [each.strip() for each in lines if "result" in each] == [
+        'result (10 B) {"size":2}',
+        "result (1 B, base64) /w==",
+    ]
 
 
 def test_people_get_a_line_for_each_job_and_more_below_it(

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from ..final.runtime.clock import SystemClock
 from ..final.wal.files import Files
+from ..final.wal.format.record import payload_fields
 from ..final.wal.reading.fold import CANCELLED, COMPLETED, FAILED, QUEUED, JobState, LogState
 from ..final.wal.reading.replay import Replay
 from ..final.wal.slots import read_slots
@@ -125,7 +126,10 @@ class Jobs:
 
 
 def as_json(entry: Entry) -> dict[str, Any]:
-    """All that the log knows of a job; `payload` if it is text, else `binary` in base64."""
+    """All that the log knows of a job; `payload` if it is text, else `binary` in base64.
+
+    A stored result is there as it was written: `result` if it is text, else `result_binary`.
+    """
     state, was = entry.state, entry.state.enqueued
     fields: dict[str, Any] = {
         "job": was.job,
@@ -148,6 +152,12 @@ def as_json(entry: Entry) -> dict[str, Any]:
         fields["binary"] = base64.b64encode(was.binary).decode()
     else:
         fields["payload"] = was.payload if entry.has_payload else None
+    if state.result is not None:
+        text, binary = payload_fields(state.result[0])
+        if binary:
+            fields["result_binary"] = base64.b64encode(binary).decode()
+        else:
+            fields["result"] = text
     return fields
 
 
@@ -163,6 +173,9 @@ def as_lines(entry: Entry, *, full: bool) -> Iterator[Text]:
         yield Text.assemble("    ", ("headers", "dim"), " ", pairs)
     if entry.has_payload:
         yield Text("    ") + payload_text(was.payload, was.binary, full=full)
+    if state.result is not None:
+        text, binary = payload_fields(state.result[0])
+        yield Text("    ") + payload_text(text, binary, full=full, what="result")
     if state.error is not None:
         yield Text.assemble("    ", ("error", "dim"), " ", (printable(state.error), "red"))
     if full and state.traceback:

@@ -34,8 +34,8 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def payload_text(payload: str, binary: bytes, *, full: bool) -> Text:
-    """Show a payload with its size: text as text, other bytes in base64."""
+def payload_text(payload: str, binary: bytes, *, full: bool, what: str = "payload") -> Text:
+    """Show a payload, or what is kept as one, with its size: text as text, else in base64."""
     if binary:
         size, encoding = len(binary), ", base64"
         whole, is_cut = _cut(binary, _BINARY_BYTES_MAX, full=full)
@@ -44,7 +44,7 @@ def payload_text(payload: str, binary: bytes, *, full: bool) -> Text:
         size, encoding = len(payload.encode()), ""
         start, is_cut = _cut(payload, PAYLOAD_CHARACTERS_MAX, full=full)
         shown = printable(start)
-    text = Text.assemble((f"payload ({size} B{encoding})", "dim"), " ", shown)
+    text = Text.assemble((f"{what} ({size} B{encoding})", "dim"), " ", shown)
     if is_cut:
         text.append(" … (--full shows all of it)", "dim")
     return text

@@ -25,6 +25,7 @@ _WHOLE_NUMBERS = {  # field: smallest value that works
     "fairness": 1,
     "segment_bytes": 4096,
     "status_retention": 1,
+    "result_retention": 0,
     "max_dead_letters": 1,
     "max_payload_bytes": 1,
     "max_crashes": 2,
@@ -57,6 +58,8 @@ class Config:
         job_timeout: after this long an attempt is told to stop, and one in a process is killed;
             `None` never does.
         status_retention: how many completed and cancelled jobs are remembered.
+        result_retention: how many results of jobs without `store_result` stay in memory, so that
+            `handle(id).result()` finds them.
         max_dead_letters: how many failed jobs are kept, with payload.
         max_payload_bytes: largest payload that is accepted; with a log 128 MiB at most.
         executor: "thread" runs handlers in the worker threads; "process" runs those that can be
@@ -88,6 +91,7 @@ class Config:
     shutdown_timeout: float = 30.0
     job_timeout: float | None = None
     status_retention: int = 100_000
+    result_retention: int = 1000
     max_dead_letters: int = 10_000
     max_payload_bytes: int = 16 * _MIB
     executor: Executor = "thread"

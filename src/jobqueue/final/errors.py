@@ -75,6 +75,10 @@ class JobCancelledError(JobQueueError):
     """The result of a cancelled job was asked for."""
 
 
+class ResultGoneError(JobQueueError):
+    """The job is completed, but what it returned is not kept any more."""
+
+
 class LogLockedError(JobQueueError):
     """Another queue, in this process or in another, has this log open.
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .life.shutdown import Lifecycle
     from .middleware import Middleware
     from .model.job import Job
+    from .model.results import ResultCodec
     from .model.shutdown_report import ShutdownReport
     from .runtime.clock import Clock
 
@@ -226,6 +227,7 @@ class JobQueue(Steering):
         timeout: Seconds | None = None,
         retry_on: type[BaseException] | Iterable[type[BaseException]] | None = None,
         backoff: Callable[[int, BaseException], Seconds] | None = None,
+        result_codec: ResultCodec | None = None,
         replace: bool = False,
     ) -> None:
         """Add a handler under a name; jobs that waited for it become runnable.
@@ -238,6 +240,8 @@ class JobQueue(Steering):
                 `RetryJobError` always retries. `None` retries all.
             backoff: a `Backoff`, or a function `(attempt, error)` that gives the seconds until the
                 next attempt, 0 being the first; `None` takes the one of `Config`.
+            result_codec: writes and reads the results of jobs with `store_result=True`, called by
+                any thread (`ports.ResultCodec`); `None` takes results of built-in types alone.
             replace: put it in the place of another function of this name. Queued jobs then run by
                 this one, and so do further attempts.
 
@@ -247,7 +251,7 @@ class JobQueue(Steering):
         """
         self._enter()
         name = check_text("handler name", name)
-        policy = checked_policy(timeout, retry_on, backoff)
+        policy = checked_policy(timeout, retry_on, backoff, result_codec)
         handler = self._registry.make(fn).with_policy(policy)
         self._changes.register(name, handler, replace=replace)
 
@@ -262,6 +266,7 @@ class JobQueue(Steering):
         timeout: Seconds | None = None,
         retry_on: type[BaseException] | Iterable[type[BaseException]] | None = None,
         backoff: Callable[[int, BaseException], Seconds] | None = None,
+        result_codec: ResultCodec | None = None,
         replace: bool = False,
     ) -> Callable[[HandlerFunction], HandlerFunction]: ...
 

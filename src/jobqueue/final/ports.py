@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from .middleware import Middleware
+from .model.results import ResultCodec
 from .runtime.clock import Clock
 
 if TYPE_CHECKING:
@@ -26,7 +27,16 @@ if TYPE_CHECKING:
     from .model.shutdown_report import ShutdownReport
     from .model.transitions import Status
 
-__all__ = ["Clock", "Executor", "Handle", "Middleware", "Operator", "Producer", "Queue"]
+__all__ = [
+    "Clock",
+    "Executor",
+    "Handle",
+    "Middleware",
+    "Operator",
+    "Producer",
+    "Queue",
+    "ResultCodec",
+]
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -117,9 +127,10 @@ class Queue(Producer, Operator, Protocol):
         timeout: Seconds | None = None,
         retry_on: type[BaseException] | Iterable[type[BaseException]] | None = None,
         backoff: Callable[[int, BaseException], Seconds] | None = None,
+        result_codec: ResultCodec | None = None,
         replace: bool = False,
     ) -> None:
-        """Add a handler under a name, with its time and how it is retried."""
+        """Add a handler under a name: its time, how it is retried, how its results are written."""
 
     def start(self) -> None:
         """Start to run jobs."""

@@ -112,9 +112,7 @@ class Steering(AsyncDoor):
         """
         job_id = check_id(job_id)
         self._enter()
-        with self._mutex:
-            self._mutex.settle()
-            return self._status.info(job_id)
+        return self._queries.info(job_id)
 
     def cancel(self, job_id: str) -> bool:
         """Cancel a job that is queued or scheduled; ask the handler of a running one to stop.
@@ -211,6 +209,9 @@ class Steering(AsyncDoor):
     def _add_done_callback(self, handle: JobHandle, fn: Callable[[JobHandle], object]) -> None:
         self._enter()
         self._queries.add_done_callback(handle, fn)
+
+    def _kept_result(self, handle: JobHandle) -> object:
+        return self._queries.kept_result(handle)
 
     def _missing_result(self, handle: JobHandle) -> JobQueueError | TimeoutError:
         return self._queries.missing_result(handle)

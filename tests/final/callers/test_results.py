@@ -18,6 +18,7 @@ from jobqueue.final import (
     JobQueueError,
     QueueClosedError,
     RejectJobError,
+    ResultGoneError,
     Status,
 )
 from jobqueue.final.testing import ManualClock
@@ -197,8 +198,8 @@ def is_gone(thing: weakref.ref[Thing]) -> bool:
     return thing() is None or (gc.collect() >= 0 and thing() is None)
 
 
-def test_result_goes_with_its_handle(store: Store) -> None:
-    jq = store.open(lambda payload: Thing())
+def test_result_that_is_not_kept_goes_with_its_handle(store: Store) -> None:
+    jq = store.open(lambda payload: Thing(), result_retention=0)
     handle, thing = watched(jq)
     assert handle.result(0) is thing()
     del handle
@@ -207,7 +208,7 @@ def test_result_goes_with_its_handle(store: Store) -> None:
 
 
 @every_store
-def test_result_of_a_job_whose_handle_nobody_keeps_is_not_kept(store: Store) -> None:
+def test_the_last_results_alone_are_kept_when_nobody_keeps_their_handles(store: Store) -> None:
     things: list[weakref.ref[Thing]] = []
 
     def handle(payload: bytes) -> Thing:
@@ -215,10 +216,12 @@ def test_result_of_a_job_whose_handle_nobody_keeps_is_not_kept(store: Store) -> 
         things.append(weakref.ref(thing))
         return thing
 
-    jq = store.open(handle)
-    jq.enqueue(Job())
+    jq = store.open(handle, result_retention=2)
+    for _ in range(3):
+        jq.enqueue(Job())
     assert jq.join(PATIENCE)
     assert eventually(lambda: is_gone(things[0]))  # though the worker waits for its next job
+    assert not any(is_gone(each) for each in things[1:])
 
 
 def test_what_the_handler_of_a_job_holds_is_not_kept(memory: Store) -> None:
@@ -241,15 +244,16 @@ def test_payload_of_a_completed_job_is_not_kept(memory: Store) -> None:
     assert eventually(lambda: sys.getrefcount(payload) <= before)
 
 
-def test_handle_that_was_made_after_the_end_has_no_result(store: Store) -> None:
-    jq = store.open(len, handlers={"fails": Attempts(RejectJobError("no"))})
+def test_handle_that_was_made_after_the_end_has_no_result_if_none_is_kept(store: Store) -> None:
+    fails = {"fails": Attempts(RejectJobError("no"))}
+    jq = store.open(len, handlers=fails, result_retention=0)
     jq.enqueue_many([Job(id="good"), Job(id="bad", handler="fails")])
     assert jq.join(PATIENCE)
     good, bad = jq.handle("good"), jq.handle("bad")
     assert (good.wait(0), bad.wait(0)) == (Status.COMPLETED, Status.FAILED)
-    with pytest.raises(JobQueueError, match="'good' is completed; its result is not in memory"):
+    with pytest.raises(ResultGoneError, match="'good' is completed; its result is not in memory"):
         good.result()
-    with pytest.raises(JobQueueError, match="'bad' is failed: RejectJobError: no; its result"):
+    with pytest.raises(JobQueueError, match="'bad' is failed: RejectJobError: no; its error"):
         bad.result()
 
 
@@ -259,7 +263,7 @@ def test_handle_of_an_earlier_run_has_no_result(log_store: Store) -> None:
     jq.enqueue(Job(id="b"), delay=3600).cancel()
     jq.close()
     again = log_store.open(len)
-    with pytest.raises(JobQueueError, match="not in memory"):
+    with pytest.raises(ResultGoneError, match="store_result=True"):
         again.handle("a").result(0)
     with pytest.raises(JobCancelledError):
         again.handle("b").result(0)

@@ -22,10 +22,10 @@ from jobqueue.final import (
     JobContext,
     JobHandle,
     JobQueue,
-    JobQueueError,
     LogCorruptError,
     Priority,
     RejectJobError,
+    ResultGoneError,
     RetryJobError,
     Status,
     UnknownJobError,
@@ -423,7 +423,7 @@ def test_the_result_of_an_earlier_run_is_not_there_and_is_not_made_up(log_store:
     handle = log_store.open(len, start=False).handle("a")
 
     assert handle.wait(0) is Status.COMPLETED
-    with pytest.raises(JobQueueError, match="result is not in memory"):
+    with pytest.raises(ResultGoneError, match="result is not in memory"):
         handle.result(0)
 
 

@@ -210,6 +210,14 @@ class LoopRunners:
             )
             self._placement.timer.call_soon(lambda: self._fail(fault))
 
+    def keep(self, handle: JobHandle, result: object) -> BaseException | None:
+        """Have the result stay, beyond the job's handles; returns what is wrong with it."""
+        try:
+            self._outcomes.keep(handle, result)
+        except BaseException as error:  # noqa: BLE001  # whatever a codec may raise
+            return error
+        return None
+
     def next_for(
         self, slot: Slot, handle: JobHandle, result: object, error: BaseException | None
     ) -> Begun | None:

@@ -49,6 +49,9 @@ class Runner(Protocol):
     def timeout_of(self, handler: Handler, /) -> float | None:
         """Seconds that an attempt may take; `None` for ever."""
 
+    def keep(self, handle: JobHandle, result: object, /) -> BaseException | None:
+        """Have the result stay, beyond the job's handles; or what is wrong with it."""
+
     def next_for(
         self, slot: Slot, handle: JobHandle, result: object, error: BaseException | None, /
     ) -> Begun | None:
@@ -111,6 +114,8 @@ class Slot:
             if alarm is not None:
                 self._runner.timer.remove(alarm, alarm.tick)
                 error = alarm.instead_of(error)
+            if error is None:
+                error = self._runner.keep(handle, result)
             del begun, handler, about, alarm  # what they hold is let go
             self._coroutine = self._cancelled = None
             begun = self._runner.next_for(self, handle, result, error)

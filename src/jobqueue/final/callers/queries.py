@@ -6,15 +6,17 @@ Relies on: the queue's mutex, taken here.
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..core.counters import snapshot
 from ..core.queue_state import State
 from ..core.status_map import unknown_job
-from ..errors import JobQueueError, QueueClosedError
+from ..errors import JobQueueError, QueueClosedError, ResultGoneError
 from ..model.handle import NOT_ARRIVED
 from ..model.job import Priority
 from ..model.metrics import LogMetrics, Metrics, WorkerMetrics
+from ..model.results import read_result
 from ..model.transitions import FINAL, Status
 from ..runtime.clock import SystemClock
 from ..runtime.parking import Parker
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from ..core.placement import Placement
     from ..core.queue_state import QueueState
     from ..model.handle import JobHandle
+    from ..model.job import JobInfo
+    from ..model.results import ResultCodec, StoredResult
 
 
 class Queries:
@@ -218,15 +222,60 @@ class Queries:
             raise self._state.fault_error()
         return handle
 
+    # What is kept of a job that has ended.
+
+    def info(self, job_id: str) -> JobInfo:
+        """See `JobQueue.info`."""
+        with self._mutex:
+            self._mutex.settle()
+            info = self._status.info(job_id)
+            stored, codec = self._stored(job_id)
+        if stored is None:
+            return info
+        try:
+            return replace(info, result=read_result(job_id, stored, codec))
+        except JobQueueError:  # it keeps nobody from the rest; `result` raises it
+            return info
+
+    def kept_result(self, handle: JobHandle) -> object:
+        """What a job returned that was completed before its handle was made.
+
+        Raises:
+            ResultGoneError: that is not kept.
+            JobQueueError: it cannot be read.
+        """
+        job_id = handle._job._id
+        with self._mutex:
+            self._mutex.settle()
+            stored, codec = self._stored(job_id)
+        if stored is not None:
+            return read_result(job_id, stored, codec)
+        for kept_id, result in reversed(self._status.results.copy()):
+            if kept_id == job_id:
+                return result
+        raise ResultGoneError(
+            f"job {job_id!r} is completed; its result is not in memory any more: of jobs without "
+            f"store_result the last {self._status.results.maxlen} (result_retention) stay there, "
+            f"until the queue ends; enqueue it with Job(..., store_result=True)"
+        )
+
+    def _stored(self, job_id: str) -> tuple[StoredResult | None, ResultCodec | None]:
+        """With the mutex: the result that is kept with a job, and its handler's codec."""
+        record = self._status.finished.get(job_id)
+        if record is None or record.result is None:
+            return None, None
+        handler = self._placement.registry.find(record.handler)
+        return record.result, None if handler is None else handler.policy.result_codec
+
     def missing_result(self, handle: JobHandle) -> JobQueueError | TimeoutError:
-        """Why a job has no result to give."""
+        """Why a job that is not completed has no result to give."""
         with self._mutex:
             self._mutex.settle()
             state = handle._status.value
             if handle._status in FINAL:
                 error = f": {handle._failure[0]}" if handle._failure is not None else ""
                 return JobQueueError(
-                    f"job {handle.id!r} is {state}{error}; its result is not in memory, since it "
+                    f"job {handle.id!r} is {state}{error}; its error is not in memory, since it "
                     f"was finished before this handle was made"
                 )
             if self._state.now >= State.ENDED:

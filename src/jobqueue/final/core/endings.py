@@ -13,8 +13,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
+
+from ..model.transitions import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +59,8 @@ class Endings:
         if callbacks and getattr(callbacks[0], "func", None) is _pass_on:  # it was broken off
             return
         info = self._status.info(handle._job._id)
+        if handle._job._store_result and info.status is Status.COMPLETED:
+            info = replace(info, result=handle._outcome)
         told: list[Callback] = [partial(_pass_on, each, info) for each in self.finished]
         handle._callbacks = [*told, *(handle._callbacks or ())]
 

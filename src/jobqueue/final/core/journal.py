@@ -19,12 +19,14 @@ from ..wal.format.record import (
     Requeued,
     Retried,
     payload_fields,
+    result_fields,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..model.handle import JobHandle
+    from ..model.results import StoredResult
     from ..runtime.reporting import Failure
     from ..wal.format.record import Record
     from ..wal.writing.batch import OpenBatch
@@ -72,6 +74,7 @@ class Journal:
             binary,
             due,
             delay,
+            job._store_result,
         )
         self._next_number = number + 1
         self.payload_bytes += len(job._payload)
@@ -82,18 +85,18 @@ class Journal:
         """Bring the last record to its level; returns the batch to wait for, if there is one."""
         return self.writer.commit(inline=len(handle._job._payload) < LARGE_PAYLOAD_BYTES)
 
-    def completed(self, handle: JobHandle, wall: float) -> None:
-        """Its handler returned."""
-        record, payload_bytes = completed(handle, wall), len(handle._job._payload)
+    def completed(self, handle: JobHandle, wall: float, stored: StoredResult | None) -> None:
+        """Its handler returned; `stored` is what is kept of what it returned."""
+        record, payload_bytes = completed(handle, wall, stored), len(handle._job._payload)
         self._counted = record  # one step
         self.payload_bytes -= payload_bytes
         self.writer.add(record)
 
-    def completed_rest(self, handle: JobHandle, wall: float) -> None:
+    def completed_rest(self, handle: JobHandle, wall: float, stored: StoredResult | None) -> None:
         """Do what is left of `completed` if that was broken off."""
         record = self._counted
         if not (isinstance(record, Completed) and record.job == handle._number):
-            record = completed(handle, wall)
+            record = completed(handle, wall, stored)
         self.once(record, len(handle._job._payload))
 
     def free(self, what: object, payload_bytes: int) -> None:
@@ -155,12 +158,15 @@ class Journal:
 # ── the records of attempts that ended ───────────────────────────────────────────────────────────
 
 
-def completed(handle: JobHandle, wall: float) -> Completed:
+def completed(handle: JobHandle, wall: float, stored: StoredResult | None) -> Completed:
     """Its handler returned."""
     started = handle._started
-    return Completed(
+    record = Completed(
         handle._number, wall, wall if started is None else started, handle._job._retries
     )
+    if stored is not None:
+        record.result, record.binary, record.coded = result_fields(*stored)
+    return record
 
 
 def retried(handle: JobHandle, failure: Failure, wall: float, delay: float) -> Retried:

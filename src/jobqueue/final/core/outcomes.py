@@ -12,6 +12,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING
 
 from ..model.context import StopRequest
+from ..model.results import stored_result
 from ..model.transitions import FINAL
 from ..runtime.reporting import clear_frames, describe
 from .counters import BusyMeter
@@ -98,9 +99,9 @@ class Outcomes:
         """
         if self.state.now >= _ENDED:  # guard: fencing of a late result
             return
-        self._status.complete(handle, result, now, wall)
+        stored = self._status.complete(handle, result, now, wall)
         if self.placement.journal is not None:
-            self.placement.journal.completed(handle, wall)
+            self.placement.journal.completed(handle, wall, stored)
         if self._endings.finished:
             self._endings.note(handle)
         if handle._callbacks is not None:
@@ -109,16 +110,31 @@ class Outcomes:
 
     def returned_rest(self, seat: Seat, handle: JobHandle) -> None:
         """Do what is left of `returned` if that was broken off. With the mutex."""
-        wall = self._status.complete_rest(handle)
+        wall, stored = self._status.complete_rest(handle)
         # guard: the end of a job that was broken off is recorded
         if self.placement.journal is not None:
-            self.placement.journal.completed_rest(handle, wall)
+            self.placement.journal.completed_rest(handle, wall, stored)
         if self._endings.finished:
             self._endings.note(handle)
         if handle._callbacks is not None:
             seat.told = handle
         since = handle._since
         self._leave(seat, handle, since, since)  # for how long is not known
+
+    def keep(self, handle: JobHandle, result: object) -> None:
+        """Have what a handler returned stay, beyond the job's handles; before `returned`.
+
+        Without the mutex: what it calls, and what may end here (an older result), is code of users.
+
+        Raises:
+            RejectJobError: the job stores its result, and cannot store this one.
+        """
+        job = handle._job
+        if not job._store_result:
+            self._status.results.append((job._id, result))
+            return
+        codec = None if handle._call is None else handle._call.policy.result_codec
+        handle._outcome = stored_result(job._id, result, codec)
 
     def tell(self, seat: Seat, handle: JobHandle) -> None:
         """Call the callbacks of a job that has ended; whatever they raise. Without the mutex."""

@@ -163,6 +163,7 @@ class Placement:
         status = self.status
         jobs = len(status.live) + len(status.dead)
         payload = 0 if self.journal is None else self.journal.payload_bytes
+        payload += status.result_bytes
         return payload + jobs * RECORD_BYTES + len(status.finished) * 2 * RECORD_BYTES
 
     def forget(self, handle: JobHandle) -> None:

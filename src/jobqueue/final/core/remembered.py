@@ -10,15 +10,17 @@ from ..wal.format.base import Struct
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..model.handle import JobHandle
     from ..model.handlers import Handler
     from ..model.job import Job, Priority
     from ..model.progress import Told
+    from ..model.results import StoredResult
     from ..model.transitions import Status
     from ..runtime.reporting import Failure
 
 
 class Finished(Struct, frozen=True, gc=False):
-    """What is remembered of a completed or cancelled job: all but payload and result.
+    """What is remembered of a completed or cancelled job: all but payload and error.
 
     `gc=False`: none of it can be part of a cycle, and there may be very many.
     """
@@ -33,6 +35,7 @@ class Finished(Struct, frozen=True, gc=False):
     started: float | None
     finished: float
     progress: Told | None = None
+    result: StoredResult | None = None
 
 
 @dataclass(slots=True)
@@ -47,3 +50,23 @@ class DeadLetter:
     finished: float
     retries: int
     progress: Told | None = None
+
+
+def record_of(
+    handle: JobHandle, status: Status, wall: float, stored: StoredResult | None = None
+) -> Finished:
+    """What is to be remembered of a job that is completed or cancelled now."""
+    job = handle._job
+    return Finished(
+        status,
+        job._priority,
+        job._handler,
+        job._headers,
+        job._retries,
+        handle._failure,
+        job._created,
+        handle._started,
+        wall,
+        handle._progress,
+        stored,
+    )

@@ -9,7 +9,7 @@ made of steps that may be done again, as `unfinished.py` tells.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ..errors import DuplicateJobError, UnknownJobError
 from ..model.handle import NO_RESULT, JobHandle, Raised
@@ -18,10 +18,11 @@ from ..model.progress import progress_of
 from ..model.transitions import Event, Status, after
 from ..runtime.reporting import trace_of
 from .counters import LaneMeter
-from .remembered import DeadLetter, Finished
+from .remembered import DeadLetter, Finished, record_of
 
 if TYPE_CHECKING:
     from ..model.handle import HandleOwner
+    from ..model.results import StoredResult
     from ..runtime.reporting import Failure
 
 _QUEUED, _SCHEDULED, _PROCESSING = (
@@ -44,12 +45,20 @@ class StatusMap:
     Args:
         retention: how many finished jobs are remembered.
         dead_letters_max: how many dead letters are kept.
+        result_retention: how many results of jobs that do not store them are kept.
+
+    Attributes:
+        results: the last results of jobs that do not store them, with the jobs' ids, oldest first.
+            Threads append to it without the mutex: an older result that goes may run users' code.
+        result_bytes: of the results that are stored, about.
     """
 
-    def __init__(self, *, retention: int, dead_letters_max: int) -> None:
+    def __init__(self, *, retention: int, dead_letters_max: int, result_retention: int = 0) -> None:
         self.live: dict[str, JobHandle] = {}
         self.finished: dict[str, Finished] = {}
         self.dead: dict[str, DeadLetter] = {}
+        self.results: deque[tuple[str, object]] = deque(maxlen=result_retention)
+        self.result_bytes = 0
         self.meters = tuple(LaneMeter() for _ in Priority)
         self._finished_order: deque[str] = deque()
         self._retention = retention
@@ -106,13 +115,18 @@ class StatusMap:
         handle._started = wall
         meter.processing += 1
 
-    def complete(self, handle: JobHandle, result: object, now: float, wall: float) -> None:
-        """A handler returned."""
+    def complete(
+        self, handle: JobHandle, result: object, now: float, wall: float
+    ) -> StoredResult | None:
+        """A handler returned. Returns what is stored of the result."""
         if handle._status is not _PROCESSING:
             after(handle._status, Event.RETURN)
         job_id, meter = handle._job._id, self.meters[handle._job._priority]
         meter.run_times.append(now - handle._since)
-        record = _record(handle, _RETURNED, wall)
+        stored = cast("StoredResult", handle._outcome) if handle._job._store_result else None
+        record = record_of(handle, _RETURNED, wall, stored)
+        if stored is not None:
+            self.result_bytes += len(stored.data)
         handle._outcome = result
         handle._status = _RETURNED  # one step
         self.finished[job_id] = record
@@ -124,14 +138,21 @@ class StatusMap:
             self._forget_oldest()
         if handle._waiters:
             wake_waiters(handle)
+        return stored
 
-    def complete_rest(self, handle: JobHandle) -> float:
-        """Do what is left of `complete` if that was broken off; returns its `wall`."""
+    def complete_rest(self, handle: JobHandle) -> tuple[float, StoredResult | None]:
+        """Do what is left of `complete` if that was broken off.
+
+        Returns:
+            Its `wall`, and what is stored of the result.
+        """
         job_id = handle._job._id
         record = self.finished.get(job_id)
         self._keep(job_id)
         wake_waiters(handle)
-        return handle._job._created if record is None else record.finished
+        if record is None:
+            return handle._job._created, None
+        return record.finished, record.result
 
     def retry(self, handle: JobHandle, failure: Failure, now: float) -> None:
         """An attempt failed and the job has retries left."""
@@ -192,7 +213,7 @@ class StatusMap:
             meter = self.meters[handle._job._priority]
             if before is _PROCESSING:  # by a worker
                 self._measured(handle, now)
-            record = _record(handle, _CANCELLED, wall)
+            record = record_of(handle, _CANCELLED, wall)
             handle._status = _CANCELLED  # one step
             self.finished[job_id] = record
             del self.live[job_id]
@@ -232,6 +253,8 @@ class StatusMap:
     def remember(self, job_id: str, record: Finished) -> None:
         """Keep a finished job; the oldest is forgotten if there are too many."""
         self.finished[job_id] = record
+        if record.result is not None:
+            self.result_bytes += len(record.result.data)
         self._keep(job_id)
 
     def _keep(self, job_id: str) -> None:
@@ -243,7 +266,9 @@ class StatusMap:
 
     def _forget_oldest(self) -> None:
         order = self._finished_order
-        self.finished.pop(order[0], None)  # first, so that an interruption leaves nothing for ever
+        forgotten = self.finished.pop(order[0], None)  # first: an interruption leaves nothing then
+        if forgotten is not None and forgotten.result is not None:
+            self.result_bytes -= len(forgotten.result.data)
         order.popleft()
 
     def _measured(self, handle: JobHandle, now: float) -> LaneMeter:
@@ -347,22 +372,6 @@ class StatusMap:
             letter.finished,
             letter.progress,
         )
-
-
-def _record(handle: JobHandle, status: Status, wall: float) -> Finished:
-    job = handle._job
-    return Finished(
-        status,
-        job._priority,
-        job._handler,
-        job._headers,
-        job._retries,
-        handle._failure,
-        job._created,
-        handle._started,
-        wall,
-        handle._progress,
-    )
 
 
 def wake_waiters(handle: JobHandle) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -152,7 +153,11 @@ def _make_placement(
     config: Config, registry: HandlerRegistry, clock: Clock, layers: Layers
 ) -> Placement:
     mutex, reporter = make_mutex(), Reporter()
-    status = StatusMap(retention=config.status_retention, dead_letters_max=config.max_dead_letters)
+    status = StatusMap(
+        retention=config.status_retention,
+        dead_letters_max=config.max_dead_letters,
+        result_retention=min(config.result_retention, sys.maxsize),
+    )
     return Placement(
         mutex=mutex,
         clock=clock,

@@ -58,8 +58,11 @@ class HandleOwner(Protocol):
     def _result_of(self, handle: JobHandle, /) -> Generator[Any, None, object]:
         """Waits in a coroutine for the job's end; gives or raises what `result` does."""
 
+    def _kept_result(self, handle: JobHandle) -> object:
+        """The result of a job that was completed before its handle was made; or raises."""
+
     def _missing_result(self, handle: JobHandle) -> JobQueueError | TimeoutError:
-        """Why an unfinished or earlier finished job has no result to give."""
+        """Why a job that is not completed has no result to give."""
 
 
 class JobHandle(Generic[R_co]):
@@ -67,7 +70,7 @@ class JobHandle(Generic[R_co]):
 
     It is also the queue's own record of the job until the job is finished: the underscored
     attributes belong to the queue and change under the queue's mutex only. From then on the
-    queue keeps a smaller record, so that a result lives exactly as long as its handle.
+    queue keeps a smaller record: a result lives as long as its handle, or as it is kept.
     """
 
     __slots__ = (
@@ -115,7 +118,7 @@ class JobHandle(Generic[R_co]):
         self._callbacks: list[Callable[[JobHandle], object]] | None = None
         """What is to be called, without the mutex, when it has ended, or the queue has."""
         self._outcome: object = None
-        """What the handler returned, or what it `Raised` last."""
+        """What the handler returned, or `Raised` last; just before, what is to be stored of it."""
 
     @property
     def id(self) -> str:
@@ -167,8 +170,10 @@ class JobHandle(Generic[R_co]):
             TimeoutError: the job was not finished in time.
             JobCancelledError: the job was cancelled.
             QueueClosedError: the queue closed before the job was finished.
-            JobQueueError: the job finished before this handle was made: results live in memory
-                only, as long as the handles that were there when they came.
+            ResultGoneError: the job was completed before this handle was made, and its result is
+                not kept: `Job(store_result=True)` keeps it.
+            JobQueueError: the job failed before this handle was made; or a kept result cannot be
+                read.
         """
         finished = self._owner._wait_for(self, timeout)
         status, outcome = finished._status, finished._outcome
@@ -178,8 +183,9 @@ class JobHandle(Generic[R_co]):
             # guard: an error is raised with the traceback that it had
             #   without: raise outcome.error
             raise BaseException.with_traceback(outcome.error, outcome.trace)
-        if status is Status.COMPLETED and outcome is not NO_RESULT:
-            return cast("R_co", outcome)
+        if status is Status.COMPLETED:
+            late = outcome is NO_RESULT
+            return cast("R_co", self._owner._kept_result(finished) if late else outcome)
         raise self._owner._missing_result(finished)
 
     def __await__(self) -> Generator[Any, None, R_co]:

@@ -42,6 +42,7 @@ class Job:
         handler: name of a registered handler; `None` means the queue's default handler.
         max_retries: retries after the first attempt; `None` takes the queue's.
         headers: small text pairs that travel with the job (at most 8 KiB together).
+        store_result: whether what the handler returns is kept with the job, in the log too.
 
     Raises:
         TypeError: an argument is of the wrong type.
@@ -57,6 +58,7 @@ class Job:
         "_payload",
         "_priority",
         "_retries",
+        "_store_result",
     )
 
     def __init__(
@@ -68,6 +70,7 @@ class Job:
         handler: str | None = None,
         max_retries: int | None = None,
         headers: Mapping[str, str] | None = None,
+        store_result: bool = False,
         _created: float | None = None,
     ) -> None:
         if type(payload) is not bytes:
@@ -84,12 +87,15 @@ class Job:
             handler = check_text("handler", handler)
         if max_retries is not None:
             max_retries = _exact_max_retries(max_retries)
+        if store_result is not False and store_result is not True:
+            raise TypeError(f"store_result must be True or False, not {store_result!r}")
         self._payload = payload
         self._id = id
         self._priority = priority
         self._handler = handler
         self._max_retries = max_retries
         self._headers = NO_HEADERS if headers is None else _checked_headers(headers)
+        self._store_result = store_result
         self._retries = 0  # the queue that runs the job counts here, under its mutex
         self._created = SystemClock.time() if _created is None else _created
 
@@ -122,6 +128,11 @@ class Job:
     def headers(self) -> Mapping[str, str]:
         """Text pairs that travel with the job; read-only."""
         return self._headers
+
+    @property
+    def store_result(self) -> bool:
+        """Whether what the handler returns is kept with the job."""
+        return self._store_result
 
     @property
     def retries(self) -> int:
@@ -211,6 +222,8 @@ class JobInfo:
         last_error: type and message of the last failure, such as "ValueError: boom".
         last_traceback: the last 8 KiB of that failure's traceback.
         progress: what its handler told last of how far it has come; in memory only.
+        result: what its handler returned, if it was enqueued with `store_result=True`. `None`
+            also if it cannot be read here: `handle(id).result()` says why.
     """
 
     id: str
@@ -225,6 +238,7 @@ class JobInfo:
     started: float | None
     finished: float | None
     progress: Progress | None = None
+    result: object = None
 
 
 def info_of(

@@ -1,4 +1,4 @@
-"""What a handler is registered with besides its function: its time, and how it is retried.
+"""What a handler is registered with besides its function: time, retries, form of its results.
 
 It belongs to the function, not to the job: it is read when an attempt runs or has failed.
 """
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..exact import Seconds
+    from .results import ResultCodec
 
     Backing = Callable[[int, BaseException], Seconds]
     """`(attempt, error) -> seconds`; the first attempt is 0."""
@@ -26,11 +27,13 @@ class Policy(NamedTuple):
         timeout: seconds that an attempt may take.
         retry_on: the types of errors that are retried; others fail the job at once.
         backoff: gives the seconds until the next attempt.
+        result_codec: writes the results that are stored; `None` takes built-in types alone.
     """
 
     timeout: float | None = None
     retry_on: tuple[type[BaseException], ...] | None = None
     backoff: Backing | None = None
+    result_codec: ResultCodec | None = None
 
 
 NO_POLICY = Policy()
@@ -40,24 +43,34 @@ def checked_policy(
     timeout: Seconds | None,
     retry_on: type[BaseException] | Iterable[type[BaseException]] | None,
     backoff: Backing | None,
+    result_codec: ResultCodec | None = None,
 ) -> Policy:
     """The policy of these arguments of `JobQueue.register`.
 
     Raises:
         TypeError, ValueError: one of them cannot work.
     """
-    if timeout is None and retry_on is None and backoff is None:
+    if timeout is None and retry_on is None and backoff is None and result_codec is None:
         return NO_POLICY
     if backoff is not None and not callable(backoff):
         raise TypeError(
             f"backoff must be a Backoff, or a function of attempt and error that gives seconds, "
             f"not {backoff!r}"
         )
+    if result_codec is not None and not _is_codec(result_codec):
+        raise TypeError(
+            f"result_codec must have encode(result) and decode(data), not be {result_codec!r}"
+        )
     return Policy(
         None if timeout is None else check_seconds("timeout", timeout, "or None"),
         None if retry_on is None else _types(retry_on),
         backoff,
+        result_codec,
     )
+
+
+def _is_codec(codec: object) -> bool:
+    return all(callable(getattr(codec, name, None)) for name in ("encode", "decode"))
 
 
 def _types(retry_on: object) -> tuple[type[BaseException], ...]:

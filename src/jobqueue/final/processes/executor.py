@@ -165,6 +165,7 @@ class Runner:
         """Run an attempt, and tell what came of it; the next one, if that has been begun."""
         try:
             result = self._attempts.run(handle, handler)
+            self._outcomes.keep(handle, result)
         except BaseException as error:  # noqa: BLE001  # whatever a handler may raise
             self._outcomes.raised(self.seat, handle, begun_in_handler(error))
             return None

@@ -98,6 +98,7 @@ class Worker:
         """One attempt after another, until there is nothing more to take."""
         placement, outcomes, seat = self._placement, self._outcomes, self.seat
         mutex, scheduler, turn = placement.mutex, placement.scheduler, self._turn
+        keep = placement.status.results.append
         monotonic, time = placement.clock.monotonic, placement.clock.time
         done: JobHandle | None = None
         result: object = None
@@ -140,6 +141,10 @@ class Worker:
                     result = context.run(self._call_equipped, handle, handle._stop, handler)
                 if type(result) not in DONE:
                     refuse_undone(result, name_of(handler.function))
+                if handle._job._store_result:
+                    outcomes.keep(handle, result)
+                else:
+                    keep((handle._job._id, result))  # as `Outcomes.keep` does
                 done = handle
             except BaseException as error:  # noqa: BLE001  # whatever a handler may raise
                 outcomes.raised(seat, handle, begun_in_handler(error))

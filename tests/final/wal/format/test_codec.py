@@ -35,6 +35,8 @@ from jobqueue.final.wal.format.record import (
     Revoked,
     payload_bytes,
     payload_fields,
+    result_fields,
+    result_of,
 )
 from jobqueue.final.wal.format.stdlib_codec import StdlibLines
 from jobqueue.final.wal.reading import fold
@@ -53,11 +55,17 @@ names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=2
 
 
 def enqueued_from(payload: bytes, *fields: Any) -> Enqueued:
-    job, name, priority, created, handler, max_retries, headers, due, delay = fields
+    job, name, priority, created, handler, max_retries, headers, due, delay, keeps = fields
     text, binary = payload_fields(payload)
     return Enqueued(
-        job, name, priority, created, handler, max_retries, headers, text, binary, due, delay
+        job, name, priority, created, handler, max_retries, headers, text, binary, due, delay, keeps
     )
+
+
+def completed_with(result: bytes, coded: bool) -> Completed:  # a strategy calls it
+    record = Completed(1, 3.0, 2.0, 0, *result_fields(result, coded))
+    assert result_of(record) == (result, coded)
+    return record
 
 
 enqueued = st.builds(
@@ -72,11 +80,13 @@ enqueued = st.builds(
     st.dictionaries(texts, texts, max_size=3),
     st.none() | times,
     st.none() | delays,
+    st.booleans(),
 )
 records: st.SearchStrategy[Record] = st.one_of(
     enqueued,
     st.builds(Retried, numbers, times, times, counts, times, delays, texts, texts),
     st.builds(Completed, numbers, times, times, counts),
+    st.builds(completed_with, st.binary() | texts.map(str.encode), st.booleans()),
     st.builds(Failed, numbers, times, st.none() | times, counts, texts, texts),
     st.builds(Cancelled, numbers, times, st.none() | times, counts),
     st.builds(Requeued, numbers, times),

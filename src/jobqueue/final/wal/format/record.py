@@ -32,6 +32,8 @@ __all__ = [
     "made_plain",
     "payload_bytes",
     "payload_fields",
+    "result_fields",
+    "result_of",
 ]
 
 NUMBER_MAX = 10**17
@@ -60,7 +62,7 @@ class Enqueued(_Record, tag="enqueued"):
     """A job was accepted. `payload` holds it if it is UTF-8, else `binary`; see below.
 
     `due` is the Unix time of a delayed job, `delay` what was asked for, to clamp it; both are
-    `None` for any other job.
+    `None` for any other job. `store_result`: what the handler returns is kept in `Completed`.
     """
 
     job: JobNumber
@@ -74,6 +76,7 @@ class Enqueued(_Record, tag="enqueued"):
     binary: bytes = b""
     due: Time | None = None
     delay: Delay | None = None
+    store_result: bool = False
 
 
 class Retried(_Record, tag="retried"):
@@ -90,12 +93,19 @@ class Retried(_Record, tag="retried"):
 
 
 class Completed(_Record, tag="completed"):
-    """The handler returned."""
+    """The handler returned.
+
+    If the job stores its result, `result` holds that if it is UTF-8, else `binary`. `coded` says
+    that the handler's own codec wrote it.
+    """
 
     job: JobNumber
     at: Time
     started: Time
     retries: Count
+    result: str | None = None
+    binary: bytes = b""
+    coded: bool = False
 
 
 class Failed(_Record, tag="failed"):
@@ -176,7 +186,7 @@ def made_plain(record: Record) -> Record:
 def _plain(name: str, value: object) -> object:
     if value is None:
         return None
-    if name in {"error", "traceback", "id", "handler", "payload"}:
+    if name in {"error", "traceback", "id", "handler", "payload", "result"}:
         return _plain_text(value)
     if name in {"at", "started", "due", "delay", "created"}:
         number = real_number(value)
@@ -184,6 +194,8 @@ def _plain(name: str, value: object) -> object:
     if name == "headers":
         pairs = value.items() if isinstance(value, dict) else ()
         return {_plain_text(key): _plain_text(text) for key, text in pairs}
+    if name in {"store_result", "coded"}:
+        return value is True
     if name == "binary":
         return exact_bytes(value) if isinstance(value, bytes) else b""
     return whole_number(value) or 0
@@ -205,3 +217,16 @@ def payload_fields(payload: bytes) -> tuple[str, bytes]:
 def payload_bytes(record: Enqueued) -> bytes:
     """Return the payload's bytes, exactly as `payload_fields` was given them."""
     return record.binary or record.payload.encode()
+
+
+def result_fields(data: bytes, coded: bool) -> tuple[str | None, bytes, bool]:
+    """Return `result`, `binary` and `coded` of a `Completed` that keeps a result."""
+    text, binary = payload_fields(data)
+    return (None if binary else text), binary, coded
+
+
+def result_of(record: Completed) -> tuple[bytes, bool] | None:
+    """Return what `result_fields` was given; `None` if the record keeps no result."""
+    if record.binary:
+        return record.binary, record.coded
+    return None if record.result is None else (record.result.encode(), record.coded)

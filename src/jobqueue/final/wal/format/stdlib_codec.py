@@ -166,6 +166,10 @@ def _to_int(value: Any, name: str) -> int:
     return value if type(value) is int else _wrong(name)
 
 
+def _to_bool(value: Any, name: str) -> bool:
+    return value if type(value) is bool else _wrong(name)
+
+
 def _to_float(value: Any, name: str) -> float:
     if type(value) not in (int, float):
         _wrong(name)
@@ -190,6 +194,7 @@ def _to_dict(value: Any, name: str) -> dict[str, str]:
 
 
 _CONVERT: dict[type, Callable[[Any, str], Any]] = {
+    bool: _to_bool,
     int: _to_int,
     float: _to_float,
     str: _to_str,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..files import directory_of, path_in
 from ..format.codec import encode_batch, encode_header
-from ..format.record import Enqueued
+from ..format.record import Completed, Enqueued
 from ..names import list_log, snapshot_name
 from ..reading.fold import LogState
 from ..reading.replay import Replay
@@ -148,6 +148,8 @@ def _cut_into_batches(records: Iterator[Record]) -> Iterator[list[Record]]:
         batch.append(record)
         if type(record) is Enqueued:
             size += len(record.payload) + len(record.binary)
+        elif type(record) is Completed:
+            size += len(record.result or "") + len(record.binary)
         if len(batch) == RECORDS_PER_BATCH or size >= PAYLOAD_BYTES_PER_BATCH:
             yield batch
             batch, size = [], 0

@@ -24,6 +24,8 @@ from ..format.record import (
     Requeued,
     Retried,
     Revoked,
+    result_fields,
+    result_of,
 )
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class JobState(Struct, gc=False):
         error, traceback: of the last failed attempt, or `None`.
         started: Unix time of the last attempt that ended, or `None`.
         finished: Unix time at which it was completed, failed or cancelled, or `None`.
+        result: what it returned, if that is kept, and whether its handler's own codec wrote it.
     """
 
     enqueued: Enqueued
@@ -64,6 +67,7 @@ class JobState(Struct, gc=False):
     traceback: str | None = None
     started: float | None = None
     finished: float | None = None
+    result: tuple[bytes, bool] | None = None
 
 
 class LogState:
@@ -134,6 +138,7 @@ class LogState:
             return
         if isinstance(record, Completed):
             state.status = COMPLETED
+            state.result = result_of(record)
         else:
             state.status = CANCELLED
             if record.error is not None:
@@ -252,5 +257,7 @@ def _end(state: JobState) -> Record:
     if state.status == FAILED:
         return Failed(job, at, state.started, retries, state.error or "", state.traceback or "")
     if state.status == COMPLETED:
-        return Completed(job, at, state.started or 0.0, retries)
+        if state.result is None:
+            return Completed(job, at, state.started or 0.0, retries)
+        return Completed(job, at, state.started or 0.0, retries, *result_fields(*state.result))
     return Cancelled(job, at, state.started, retries)
