@@ -73,6 +73,7 @@ def test_the_next_run_has_a_stored_result(log_store: Store) -> None:
     assert again.info("a").result == {"size": 2, "raw": b"ab"}
 
 
+@pytest.mark.slow
 def test_a_stored_result_survives_the_death_of_its_process(tmp_path: Path) -> None:
     log = tmp_path / "jobs.db"
     with Child("store_result", log, "a") as child:
@@ -203,6 +204,7 @@ def test_a_compacted_log_has_the_stored_results(tmp_path: Path) -> None:
             jq.enqueue(Job(payload, id=name, store_result=True)).wait(PATIENCE)
         jq.register("size", len, result_codec=Numbers())
         jq.enqueue(Job(b"abc", id="coded", handler="size", store_result=True)).wait(PATIENCE)
+    JobQueue(config, start=False).close()  # with a segment of its own
     compact(Files(), str(tmp_path / "jobs.db"), 1, 100)
     with JobQueue(config, start=False) as jq:
         jq.register("size", len, result_codec=Numbers())
