@@ -75,6 +75,7 @@ def test_the_next_run_has_a_stored_result(log_store: Store) -> None:
 
 @pytest.mark.slow
 def test_a_stored_result_survives_the_death_of_its_process(tmp_path: Path) -> None:
+    """Fault 82 of docs/reliability.md."""
     log = tmp_path / "jobs.db"
     with Child("store_result", log, "a") as child:
         assert child.line() == "done"
@@ -132,6 +133,7 @@ def test_a_result_that_cannot_be_stored_fails_the_job_at_once(store: Store) -> N
 
 
 def test_a_result_that_is_too_large_fails_the_job_at_once(store: Store) -> None:
+    """Fault 82 of docs/reliability.md."""
     jq = store.open(lambda payload: "x" * 65_535, max_retries=5)
     with pytest.raises(RejectJobError, match=r"65537 bytes .* at most 65536 .* elsewhere"):
         jq.enqueue(STORED).result(PATIENCE)
@@ -195,6 +197,7 @@ def test_middleware_is_told_the_stored_result() -> None:
 
 
 def test_a_compacted_log_has_the_stored_results(tmp_path: Path) -> None:
+    """Fault 82 of docs/reliability.md."""
     from jobqueue.final.wal.files import Files
     from jobqueue.final.wal.maintenance.snapshot import compact
 
