@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import threading
 from collections.abc import Iterator
@@ -257,3 +258,42 @@ def test_coroutine_functions_are_refused_where_nothing_awaits_them() -> None:
         both.open()
     with pytest.raises(QueueNotOpenError):
         both.queue  # noqa: B018
+
+
+@dataclasses.dataclass
+class Picture:
+    path: Path
+    width: int
+
+
+def test_a_stored_result_is_there_after_a_restart_with_its_type(tmp_path: Path) -> None:
+    kept = Tasks()
+
+    @kept.task(name="shrink", store_result=True)
+    def shrink(path: Path) -> Picture:
+        return Picture(path, 200)
+
+    with kept.open(Config(persist_path=tmp_path)):
+        handle = shrink.enqueue(Path("cat.png"))
+        assert handle.result(PATIENCE) == Picture(Path("cat.png"), 200)
+    with kept.open(Config(persist_path=tmp_path)) as jq:
+        assert jq.handle(handle.id).result(0) == Picture(Path("cat.png"), 200)
+        assert jq.info(handle.id).result == Picture(Path("cat.png"), 200)
+
+
+def test_a_result_that_cannot_be_kept_fails_the_job_and_a_type_that_cannot_is_told() -> None:
+    kept = Tasks()
+
+    @kept.task(name="lies", store_result=True)
+    def lies() -> int:
+        return "text"  # type: ignore[return-value]
+
+    with kept.open():
+        assert lies.enqueue().wait(PATIENCE) is Status.FAILED
+
+    @kept.task(name="lock", store_result=True)
+    def lock() -> threading.Event:
+        return threading.Event()
+
+    with pytest.raises(TypeError, match=r"task 'lock' returns Event.*store_result"):
+        kept.open()

@@ -50,24 +50,33 @@ class ByMsgspec(TypedJson):
         return match[1] if match is not None else "", str(error).replace("`$.", "`")
 
 
-class ResultCodec:
-    """Writes and reads what a task returns, by its return type. Thread-safe."""
+class ResultByMsgspec:
+    """Writes and reads what a task returns, by its return type. Thread-safe.
 
-    def __init__(self, parameters: Parameters) -> None:
-        returns = Any if parameters.returns is None else parameters.returns
-        self._decode = msgspec.json.Decoder(
-            type(None) if parameters.returns is type(None) else returns, dec_hook=_from_wire
-        ).decode
+    Raises:
+        TypeError: the type cannot be kept.
+    """
+
+    def __init__(self, parameters: Parameters, task: str) -> None:
+        returns = parameters.returns
+        wrong = _foreign(msgspec.inspect.type_info(returns), set())
+        if wrong is not None:
+            raise TypeError(
+                f"task {task!r} returns {type_name(returns)}, and a {type_name(wrong)} cannot be "
+                f"written as JSON, so store_result cannot keep it; return built-in types, "
+                f"dataclasses or models"
+            )
+        self._load = msgspec.json.Decoder(returns, dec_hook=_from_wire).decode
 
     def encode(self, result: object) -> bytes:
-        """Raises `TypeError` or `ValueError` if the result does not fit."""
+        """Raises `TypeError` or `ValueError` if the result does not fit its type."""
         written = _ENCODER.encode(result)
-        self._decode(written)
+        self._load(written)
         return written
 
-    def decode(self, written: bytes) -> object:
+    def decode(self, data: bytes) -> object:
         """The result."""
-        return self._decode(written)
+        return self._load(data)
 
 
 _PATH = re.compile(r"at `\$\.([^`.\[]+)")

@@ -55,3 +55,31 @@ class ByPydantic(TypedJson):
         first = error.errors(include_url=False, include_context=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         return str(first["loc"][0]) if first["loc"] else "", f"{first['msg']} - at `{place}`"
+
+
+class ResultByPydantic:
+    """Writes and reads what a task returns, by its return type. Thread-safe.
+
+    Raises:
+        TypeError: the type cannot be kept.
+    """
+
+    def __init__(self, parameters: Parameters, task: str) -> None:
+        try:
+            self._adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(parameters.returns)
+        except pydantic.errors.PydanticUserError as error:
+            raise TypeError(
+                f"task {task!r} returns {type_name(parameters.returns)}, which cannot be written "
+                f"as JSON, so store_result cannot keep it; return built-in types, dataclasses or "
+                f"models: {error.message}"
+            ) from error
+
+    def encode(self, result: object) -> bytes:
+        """Raises `ValueError` if the result does not fit its type."""
+        written = pydantic_core.to_json(result, bytes_mode="base64", inf_nan_mode="null")
+        self.decode(written)
+        return written
+
+    def decode(self, data: bytes) -> object:
+        """The result."""
+        return self._adapter.validate_json(data, strict=True)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ..final import JobContext
+    from ..final.ports import ResultCodec
     from .parameters import Parameters
 
 
@@ -86,22 +87,29 @@ def wire(codec: Codec | None, parameters: Parameters, task: str) -> Wire:
     """
     if codec is not None:
         return ByCodec(codec, parameters, task)
-    return _typed_json(task)(parameters, task)
+    return _typed_json(task)[0](parameters, task)
 
 
-def _typed_json(task: str) -> Callable[[Parameters, str], Wire]:
+def result_codec(parameters: Parameters, task: str) -> ResultCodec:
+    """What writes the results of a task, by its return type; raises `TypeError` as `wire` does."""
+    return _typed_json(task)[1](parameters, task)
+
+
+def _typed_json(
+    task: str,
+) -> tuple[Callable[[Parameters, str], Wire], Callable[[Parameters, str], ResultCodec]]:
     """What writes by types here; imported now, since a codec of the user's needs none."""
     try:
-        from .by_msgspec import ByMsgspec
+        from .by_msgspec import ByMsgspec, ResultByMsgspec
     except ImportError:
         pass
     else:
-        return ByMsgspec
+        return ByMsgspec, ResultByMsgspec
     try:
-        from .by_pydantic import ByPydantic
+        from .by_pydantic import ByPydantic, ResultByPydantic
     except ImportError as error:
         raise TypeError(
             f"task {task!r} needs msgspec or pydantic, and this Python has neither ({error}); "
             f"install one, or give the task a codec of its own (codec=)"
         ) from error
-    return ByPydantic
+    return ByPydantic, ResultByPydantic

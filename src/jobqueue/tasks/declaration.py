@@ -6,11 +6,14 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..final import Backoff, JobContext, Priority, RejectJobError
-from .codec import Codec, Wire, wire
+from .codec import Codec, Wire, result_codec, wire
 from .parameters import Parameters
+
+if TYPE_CHECKING:
+    from ..final.ports import ResultCodec
 
 BackoffRule = Backoff | Callable[[int, BaseException], float]
 
@@ -39,6 +42,7 @@ class Handlers(Protocol):
         timeout: float | None = None,
         retry_on: Iterable[type[BaseException]] | None = None,
         backoff: BackoffRule | None = None,
+        result_codec: ResultCodec | None = None,
     ) -> None:
         """Add a handler under a name."""
 
@@ -94,6 +98,7 @@ class Declaration:
             "timeout": settings.timeout,
             "retry_on": settings.retry_on,
             "backoff": settings.backoff,
+            "result_codec": result_codec(self.parameters, name) if settings.store_result else None,
         }
         given = {key: value for key, value in options.items() if value is not None}
         queue.register(name, self.handler, **given)

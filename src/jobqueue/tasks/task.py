@@ -143,6 +143,7 @@ class BaseTask(Generic[P, R]):
                 priority=self._priority,
                 handler=declaration.full_name,
                 max_retries=self._max_retries,
+                store_result=declaration.settings.store_result,
             )
         return Job(
             payload,
@@ -151,6 +152,7 @@ class BaseTask(Generic[P, R]):
             handler=declaration.full_name,
             max_retries=self._max_retries,
             headers=self._options.headers,
+            store_result=declaration.settings.store_result,
         )
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
