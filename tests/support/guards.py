@@ -39,6 +39,10 @@ _GUARD = re.compile(r"# guard: (?P<name>.+)")
 _WITHOUT = re.compile(r"#   without: ?(?P<code>.*)")
 
 NOTICED_BY = {
+    "a stand-in that could not start is tried again": ("tests/final/workers/test_worker.py",),
+    "a stand-in is not tried again if no worker is missing any more": (
+        "tests/final/workers/test_worker.py",
+    ),
     "those that stand in for handlers that wait are bounded": (
         "tests/final/workers/test_stand_ins.py",
     ),

@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -354,19 +355,9 @@ def test_no_stand_in_comes_while_the_queue_closes(memory: Store, clock: ManualCl
 def test_system_that_gives_no_thread_for_a_stand_in_is_reported_and_survived(
     memory: Store, clock: ManualClock, records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make = getattr(*insides.making_worker(WorkerPool))
-
-    def make_one_that_cannot_start(pool: WorkerPool, seat: Seat) -> Worker:
-        worker: Worker = make(pool, seat)
-        monkeypatch.setattr(worker.thread, "start", no_more_threads)
-        return worker
-
-    def no_more_threads() -> None:
-        raise RuntimeError("can't start new thread")
-
     blocker = stuck(memory)
     jq = memory.open(len, handlers={"stuck": blocker}, clock=clock, job_timeout=5, num_workers=1)
-    monkeypatch.setattr(*insides.making_worker(WorkerPool), make_one_that_cannot_start)
+    no_threads(monkeypatch)
     jq.enqueue(Job(handler="stuck", max_retries=0))
     blocker.await_entered()
     clock.advance(5)
@@ -377,6 +368,91 @@ def test_system_that_gives_no_thread_for_a_stand_in_is_reported_and_survived(
     assert jq.metrics().workers.count == 1
     blocker.gate.set()
     assert jq.enqueue(Job(b"abc")).result(PATIENCE) == 3  # the worker is still there
+
+
+def no_threads(
+    monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object] = lambda: None
+) -> list[Worker]:
+    """From now on the system gives no thread for a worker; returns those that it was asked for."""
+    make = getattr(*insides.making_worker(WorkerPool))
+    asked_for: list[Worker] = []
+
+    def make_one_that_cannot_start(pool: WorkerPool, seat: Seat) -> Worker:
+        worker: Worker = make(pool, seat)
+
+        def start() -> None:
+            asked_for.append(worker)
+            meanwhile()
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(worker.thread, "start", start)
+        return worker
+
+    monkeypatch.setattr(*insides.making_worker(WorkerPool), make_one_that_cannot_start)
+    return asked_for
+
+
+def test_stand_in_that_could_not_start_is_tried_again_until_it_can(
+    memory: Store, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, records: Records
+) -> None:
+    blocker = stuck(memory)
+    jq = memory.open(len, handlers={"stuck": blocker}, clock=clock, job_timeout=5, num_workers=1)
+    with monkeypatch.context() as patch:
+        asked_for = no_threads(patch)
+        slow = jq.enqueue(Job(handler="stuck", max_retries=0))
+        blocker.await_entered()
+        clock.advance(5)
+        waiting = jq.enqueue(Job(b"abc"))
+        clock.advance(1)
+        clock.advance(1)
+        assert (len(asked_for), waiting.status) == (3, Status.QUEUED)
+    clock.advance(1)
+
+    assert waiting.result(PATIENCE) == 3
+    assert [record.levelno for record in records.rest()] == [logging.ERROR, logging.WARNING]
+    blocker.gate.set()
+    assert slow.wait(PATIENCE) is Status.FAILED
+    assert eventually(lambda: jq.metrics().workers.count == 1)
+
+
+def test_stand_in_that_could_not_start_is_not_tried_again_when_it_is_not_needed(
+    memory: Store, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocker = stuck(memory)
+    jq = memory.open(len, handlers={"stuck": blocker}, clock=clock, job_timeout=5, num_workers=1)
+    asked_for = no_threads(monkeypatch)
+    slow = jq.enqueue(Job(handler="stuck", max_retries=0))
+    blocker.await_entered()
+    clock.advance(5)
+    blocker.gate.set()
+    assert slow.wait(PATIENCE) is Status.FAILED
+    clock.advance(100)
+
+    assert (len(asked_for), jq.metrics().workers.count) == (1, 1)
+    assert jq.enqueue(Job(b"abc")).result(PATIENCE) == 3
+
+
+def test_worker_that_left_for_a_stand_in_that_cannot_start_is_made_up_for(
+    memory: Store, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1. A stand-in is made. 2. The slow worker is back, and ends. 3. The stand-in cannot start."""
+    blocker = stuck(memory)
+    jq = memory.open(len, handlers={"stuck": blocker}, clock=clock, job_timeout=5, num_workers=1)
+
+    def come_back() -> None:
+        blocker.gate.set()
+        assert eventually(lambda: len(insides.seats(jq)) == 1)  # that of the stand-in
+
+    jq.enqueue(Job(handler="stuck", max_retries=0))
+    blocker.await_entered()
+    with monkeypatch.context() as patch:
+        no_threads(patch, come_back)
+        clock.advance(5)
+    assert jq.metrics().workers.count == 0
+    clock.advance(1)
+
+    assert jq.enqueue(Job(b"abc")).result(PATIENCE) == 3
+    assert jq.metrics().workers.count == 1
 
 
 def test_time_that_is_up_just_after_the_attempt_changes_nothing(

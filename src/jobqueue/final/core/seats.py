@@ -131,11 +131,22 @@ class Seats:
         """Whether this seat was stood in for, and there is no other that it can stand in for."""
         if not seat.replaced:
             return False
-        for other in self._all:
-            if other.overrunning and not other.replaced:
-                other.replaced, seat.replaced = True, False
-                return False
-        return True
+        other = self.find_slow()
+        if other is None:
+            return True
+        other.replaced, seat.replaced = True, False
+        return False
+
+    def find_slow(self) -> Seat | None:
+        """A seat whose attempt is past its time, and that no other stands in for; if any."""
+        for seat in self._all:
+            if seat.overrunning and not seat.replaced:
+                return seat
+        return None
+
+    def is_short(self) -> bool:
+        """Whether fewer seats than configured can run jobs: one that was to stand in is missing."""
+        return sum(not (each.overrunning or each.replaced) for each in self._all) < self.size
 
     # ── attempts ─────────────────────────────────────────────────────────────────────────────
 

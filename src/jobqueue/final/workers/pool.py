@@ -2,7 +2,8 @@
 
 Guarantees: if an attempt overruns its time, another worker stands in for its worker; at most
 `num_workers` workers stand in. The worker that was stood in for ends with its attempt, unless it
-can stand in for another that has no stand-in yet.
+can stand in for another that has no stand-in yet. If the system gives no thread for a stand-in, it
+is asked again each second, until it does or no worker is missing any more.
 Relies on: the queue's mutex: held by the caller of `ended`, taken by the other methods.
 """
 
@@ -19,6 +20,7 @@ from ..core.queue_state import State
 from ..errors import JobQueueError
 from ..runtime.clock import SystemClock
 from ..runtime.mutex import has_gil
+from ..timing.timer import tick_after
 from .in_this_thread import BorrowedThread
 from .worker import Worker
 
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
     from ..core.seats import Seat
     from ..model.context import StopRequest
     from ..model.handle import JobHandle
+
+
+AGAIN_SECONDS = 1.0
+"""After so long the system is asked again for a thread that it did not give."""
 
 
 class WorkerPool:
@@ -118,23 +124,61 @@ class WorkerPool:
                 try:
                     self._start_stand_in(worker.seat, stand_in)
                 except RuntimeError as error:
-                    what = "no worker could be started to stand in for a slow one"
+                    what = (
+                        "no worker could be started to stand in for a slow one; it is tried again"
+                    )
                     self._reporter.report(logging.ERROR, what, error)
+                    self._try_again_later()  # guard: a stand-in that could not start is tried again
             self._report_overrun(worker, handle, timeout)
 
         return finish
+
+    def _try_again_later(self) -> None:
+        placement = self._outcomes.placement
+        tick = tick_after(placement.clock.monotonic() + AGAIN_SECONDS)
+        placement.timer.schedule(partial(self._try_again), tick)  # an item of its own each time
+
+    def _try_again(self) -> Callable[[], None] | None:
+        """Make a stand-in that could not be started, if one is missing still. Without the mutex.
+
+        Returns:
+            What starts it; it is called without the timer's lock.
+        """
+        with self._mutex:
+            self._mutex.settle()
+            # guard: a stand-in is not tried again if no worker is missing any more
+            if self._outcomes.state.now is not State.OPEN or not self.seats.is_short():
+                return None
+            slow = self.seats.find_slow()
+            seat = self.seats.add() if slow is None else self.seats.replace(slow)
+            if seat is None:
+                return None  # there are as many as may be: the first that comes back stands in
+            stand_in = self._make(seat)
+
+        def start() -> None:
+            try:
+                self._start_stand_in(slow, stand_in)
+            except RuntimeError:  # it has been reported
+                self._try_again_later()
+
+        return start
 
     def _make_stand_in(self, seat: Seat) -> Callable[[], None]:
         """With the mutex: see `Seats.make_stand_in`."""
         return partial(self._start_stand_in, seat, self._make(self.seats.add()))
 
-    def _start_stand_in(self, seat: Seat, stand_in: Worker) -> None:
-        """Raises `RuntimeError` if the system gives no more threads."""
+    def _start_stand_in(self, seat: Seat | None, stand_in: Worker) -> None:
+        """Start what stands in for a seat, or for one that went without.
+
+        Raises:
+            RuntimeError: the system gives no more threads.
+        """
         try:
             stand_in.thread.start()
         except RuntimeError:
             with self._mutex:
-                seat.replaced = False
+                if seat is not None:
+                    seat.replaced = False
                 self.workers.discard(stand_in)
                 self.seats.remove(stand_in.seat)
             raise
