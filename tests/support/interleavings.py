@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
 
+    from jobqueue.final.life.shutdown import Lifecycle
+
 interleave: Any = pytest.importorskip(
     "interleave_test", reason="interleave-test needs Python 3.12 or newer"
 )
@@ -98,9 +100,14 @@ def _everything_modelled() -> Iterator[None]:
         patch.setattr(SystemClock, "time", staticmethod(_time))
         # Its threads are not those that the standard library keeps a list of.
         patch.setattr(threading, "current_thread", _Stranger)
-        patch.setattr(job_queue, "watch", lambda _life: None)
+        patch.setattr(job_queue, "watch", _leave_alone)
         patch.setattr(logging.getLogger("jobqueue"), "disabled", True)
         yield
+
+
+def _leave_alone(life: Lifecycle) -> None:
+    """A queue that an order broke off is dropped later: its locks and threads are gone by then."""
+    life.let_go = lambda: False  # type: ignore[method-assign]
 
 
 def _monotonic() -> float:
