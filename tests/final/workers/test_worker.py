@@ -395,6 +395,7 @@ def no_threads(
 def test_stand_in_that_could_not_start_is_tried_again_until_it_can(
     memory: Store, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, records: Records
 ) -> None:
+    """Fault 69 of docs/reliability.md."""
     blocker = stuck(memory)
     jq = memory.open(len, handlers={"stuck": blocker}, clock=clock, job_timeout=5, num_workers=1)
     with monkeypatch.context() as patch:
@@ -435,7 +436,10 @@ def test_stand_in_that_could_not_start_is_not_tried_again_when_it_is_not_needed(
 def test_worker_that_left_for_a_stand_in_that_cannot_start_is_made_up_for(
     memory: Store, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """1. A stand-in is made. 2. The slow worker is back, and ends. 3. The stand-in cannot start."""
+    """1. A stand-in is made. 2. The slow worker is back, and ends. 3. The stand-in cannot start.
+
+    Fault 69 of docs/reliability.md.
+    """
     blocker = stuck(memory)
     jq = memory.open(len, handlers={"stuck": blocker}, clock=clock, job_timeout=5, num_workers=1)
 
