@@ -26,7 +26,6 @@ from jobqueue.final.model.transitions import FINAL
 from tests.support import insides
 from tests.support.handlers import in_thread
 from tests.support.interrupts import Interruption, each_place
-from tests.support.process_handlers import echo
 from tests.support.waiting import PATIENCE, eventually
 
 WORKERS = 3
@@ -47,7 +46,7 @@ def raise_in(thread: threading.Thread) -> int:
 
 
 def threads_of_attempts() -> list[threading.Thread]:
-    names = ("jobqueue-worker", "jobqueue-runner")
+    names = ("jobqueue-worker",)
     return [each for each in threading.enumerate() if each.name.startswith(names)]
 
 
@@ -126,23 +125,6 @@ def test_a_storm_of_exceptions_from_outside_loses_no_job_and_no_worker(
     if durability != "memory":
         with JobQueue(config, handler=len, start=False) as jq:
             assert {jq.status(handle.id) for handle in handles} == {Status.COMPLETED}
-
-
-@pytest.mark.slow
-# The sockets of a process whose runner was hit as it took it are closed when they are collected.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_a_storm_of_exceptions_loses_no_runner_of_processes() -> None:
-    config = Config(
-        executor="process", num_workers=WORKERS, max_retries=10_000, base_delay=0.001, max_delay=0.1
-    )
-    with JobQueue(config, handler=echo) as jq:
-        handles = [jq.enqueue(Job())]
-        handles[0].wait(PATIENCE)
-        with storm() as raised:
-            while raised[0] < 25:
-                handles.append(jq.enqueue(Job(), timeout=PATIENCE))
-        assert_whole(jq, handles)
 
 
 # --- each place, in turn ------------------------------------------------------------------------

@@ -72,7 +72,6 @@ NOTICED_BY = {
     "a worker that was hit from outside of its handler goes on": (
         "tests/crash/test_outside_exceptions.py",
     ),
-    "a runner that was hit from outside goes on": ("tests/crash/test_outside_exceptions.py",),
     "records that nobody makes are bounded": ("tests/final/runtime/test_reporter.py",),
     "records that are left at the deadline are dropped": ("tests/final/runtime/test_reporter.py",),
     "a queue that nobody can reach is closed": ("tests/final/life/test_dropped.py",),

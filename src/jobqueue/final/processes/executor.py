@@ -120,8 +120,6 @@ class Runner:
         error: BaseException | None = None
         while True:
             try:
-                # guard: a runner that was hit from outside goes on
-                #   without: if error is not None:
                 if error is not None and not self._turn.recover(error):
                     break
                 error = None
