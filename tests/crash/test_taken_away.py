@@ -86,7 +86,8 @@ def _replace_file(name: str) -> Callable[[Path], None]:
 WAYS: dict[str, tuple[Callable[[Path], None], str]] = {
     "directory removed": (_remove, "its directory was removed"),
     "directory renamed": (_rename, "its directory, or one above it, was renamed or removed"),
-    "directory replaced": (_replace, "its path leads to another directory now"),
+    # The look may come between the two steps of it.
+    "directory replaced": (_replace, "leads to another directory now|was renamed or removed"),
     "lock removed": (_remove_file(LOCK_NAME), "its file LOCK was removed, renamed or replaced"),
     "lock replaced": (_replace_file(LOCK_NAME), "its file LOCK was removed, renamed or replaced"),
     "segment removed": (_remove_file(segment_name(1)), "its file 00000001.jsonl was removed"),

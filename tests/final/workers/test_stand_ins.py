@@ -58,6 +58,7 @@ def test_past_that_the_call_raises_at_once_and_the_rest_goes_on(memory: Store) -
     assert jq.join(PATIENCE)
     metrics = jq.metrics()
     assert (metrics.completed, metrics.failed) == (1, 3)  # the last job of the chain waits for none
+    assert eventually(lambda: jq.metrics().workers.count == 1)  # those that stood in have left
     assert jq.enqueue(Job(b"1")).result(PATIENCE) == 2
 
 

@@ -215,7 +215,9 @@ class Admission:
                 wait.sleep(parker)
         finally:
             with mutex:
-                lane.looks(parker)  # before it is taken out: it may have been woken just now
+                # No function is called before it is out: an interrupt could come as it is entered.
+                if lane.on_its_way is parker:  # it may have been woken just now
+                    lane.on_its_way = None
                 if parker in lane.producers:
                     lane.producers.remove(parker)
                 # guard: who leaves a wait for room passes his turn on
