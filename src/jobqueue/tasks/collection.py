@@ -31,7 +31,7 @@ class Decorator(Protocol):
     ) -> AsyncTask[P, R]: ...
 
     @overload
-    def __call__(  # type: ignore[overload-overlap]
+    def __call__(  # type: ignore[overload-overlap]  # the first that fits is taken
         self, fn: Callable[P, Coroutine[Any, Any, R]], /
     ) -> AsyncTask[P, R]: ...
 
@@ -67,12 +67,12 @@ class Tasks:
     # ── declaring ────────────────────────────────────────────────────────────────────────────
 
     @overload
-    def task(  # type: ignore[overload-overlap]
+    def task(  # type: ignore[overload-overlap]  # the first that fits is taken
         self, fn: Callable[Concatenate[JobContext, P], Coroutine[Any, Any, R]], /
     ) -> AsyncTask[P, R]: ...
 
     @overload
-    def task(  # type: ignore[overload-overlap]
+    def task(  # type: ignore[overload-overlap]  # the first that fits is taken
         self, fn: Callable[P, Coroutine[Any, Any, R]], /
     ) -> AsyncTask[P, R]: ...
 

@@ -53,7 +53,7 @@ class TypedJson(ABC):
         for name, value in arguments.items():
             try:
                 self._dump({name: value})
-            except Exception as own:  # noqa: BLE001  # likewise
+            except Exception as own:  # noqa: BLE001  # of a hook for a user's type
                 return TypeError(
                     f"task {self._task!r}: argument {name!r} is {_found(value)} "
                     f"({type(value).__name__}), which cannot be carried: {own}; wanted is "
