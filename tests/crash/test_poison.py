@@ -161,8 +161,12 @@ def test_a_job_that_has_ended_is_not_named_in_the_slots(store: Store) -> None:
     assert read_slots(Files(), str(store.path)).jobs == set()
 
 
-def test_a_job_that_has_ended_in_a_process_is_not_named_in_the_slots(store: Store) -> None:
-    jq = store.open(len, executor="process", num_workers=1)
+@pytest.mark.parametrize("executor", ["process", "asyncio"])
+def test_a_job_that_has_ended_elsewhere_is_not_named_in_the_slots(
+    store: Store, executor: str
+) -> None:
+    jq = store.open(len, executor=executor, num_workers=1)
+    jq.start()
 
     jq.enqueue(Job()).wait(PATIENCE)
 

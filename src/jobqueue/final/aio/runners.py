@@ -21,6 +21,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..core.queue_state import State
+from ..core.turns import Turn
 from ..errors import JobQueueError
 from ..runtime.clock import SystemClock
 from .slot import Slot
@@ -181,15 +182,25 @@ class LoopRunners:
         if len(self._free) < BEGUN_MAX:
             new = min(BEGUN_MAX, self.seats.size - self._made)
             self._made += new
-            self._free[:0] = [Slot(self, self.seats.add()) for _ in range(new)]
+            self._free[:0] = [self._make_slot(self.seats.add()) for _ in range(new)]
+
+    def _make_slot(self, seat: Seat) -> Slot:
+        return Slot(self, seat, Turn(self._outcomes, seat))
 
     def _take(self, slot: Slot) -> Begun | None:
-        """With the mutex: begin the next job on this slot."""
+        """With the mutex: begin the next job on this slot.
+
+        The loop's thread may see signals, so what is broken off here is left to the next thread.
+        """
+        self._mutex.unfinished = slot.turn
+        begun: Begun | None = None
         handle = self._placement.scheduler.take_ready()
-        if handle is None:
-            return None
-        clock = self._placement.clock
-        return handle, self._outcomes.begin(slot.seat, handle, clock.monotonic(), clock.time())
+        if handle is not None:
+            clock = self._placement.clock
+            now, wall = clock.monotonic(), clock.time()
+            begun = handle, self._outcomes.begin(slot.seat, handle, now, wall)
+        self._mutex.unfinished = None
+        return begun
 
     def _sleep(self) -> None:
         """With the mutex: have `_dispatch` called when there is something to take."""
@@ -234,16 +245,20 @@ class LoopRunners:
             self._mutex.settle()
             if error is None:
                 clock = self._placement.clock
-                outcomes.returned(slot.seat, handle, result, clock.monotonic(), clock.time())
+                now, wall = clock.monotonic(), clock.time()
+                self._mutex.unfinished = slot.turn
+                outcomes.returned(slot.seat, handle, result, now, wall)
             is_spare = slot.seat.replaced and self.seats.is_spare(slot.seat)
             is_told = error is None and handle._callbacks is not None
-            if is_spare:
-                self.seats.remove(slot.seat)
-            elif may_go_on and not is_told:
+            if may_go_on and not (is_spare or is_told):
                 begun = self._take(slot)
             if begun is None:
+                outcomes.rest(slot.seat)
+                self._mutex.unfinished = None
                 self._busy.discard(slot)
-                if not is_spare:
+                if is_spare:
+                    self.seats.remove(slot.seat)
+                else:
                     self._free.append(slot)
                     self._sleep()
         if is_told:
@@ -284,7 +299,7 @@ class LoopRunners:
                 return None
             if self._outcomes.state.now < State.CLOSING:
                 seat = self.seats.replace(slot.seat)
-                stand_in = None if seat is None else Slot(self, seat)
+                stand_in = None if seat is None else self._make_slot(seat)
 
         def finish() -> None:
             slot.cancel_late(stop)
@@ -300,7 +315,7 @@ class LoopRunners:
 
     def _make_stand_in(self, seat: Seat) -> Callable[[], None]:
         """Any thread, with the mutex: see `Seats.make_stand_in`."""
-        return partial(self._add, Slot(self, self.seats.add()))
+        return partial(self._add, self._make_slot(self.seats.add()))
 
     def _add(self, slot: Slot) -> None:
         """Any thread, without the mutex: one more attempt may run."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..core.seats import Seat, Seats
+    from ..core.turns import Turn
     from ..model.context import StopRequest
     from ..model.handle import JobHandle
     from ..model.handlers import Handler
@@ -71,11 +72,13 @@ class Slot:
 
     Attributes:
         seat: the seat.
+        turn: says in `mutex.unfinished` that an attempt ends or begins here.
         task: runs the attempts; `None` while there is none to run.
     """
 
-    def __init__(self, runner: Runner, seat: Seat) -> None:
+    def __init__(self, runner: Runner, seat: Seat, turn: Turn) -> None:
         self.seat = seat
+        self.turn = turn
         self.task: asyncio.Task[None] | None = None
         self._runner = runner
         self._stop: StopRequest | None = None  # of the coroutine that runs
