@@ -416,8 +416,9 @@ def test_close_does_not_mind_a_worker_that_is_only_about_to_start(
 def test_a_finalizer_of_a_result_may_use_the_queue(memory: Store) -> None:
     # The last reference to a result is the worker's, where nobody keeps the handle.
     ran = Recorder()
-    handlers = {"ran": ran, "make": lambda _payload: Last()}
-    jq = memory.open(handlers=handlers, num_workers=1, result_retention=0)
+    jq = memory.open(
+        handlers={"ran": ran, "make": lambda _payload: Last()}, num_workers=1, result_retention=0
+    )
     refused: list[BaseException] = []
 
     class Last:
