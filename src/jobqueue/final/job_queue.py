@@ -165,8 +165,12 @@ class JobQueue(Steering):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._leave(error, is_interrupted=isinstance(error, (KeyboardInterrupt, SystemExit)))
+
+    def _leave(self, error: BaseException | None, *, is_interrupted: bool) -> None:
+        """Close the queue at the end of a block, which an error may have ended."""
         try:
-            if isinstance(error, KeyboardInterrupt):
+            if is_interrupted:
                 self._life.close_interrupted()
             else:
                 self.close()

@@ -22,7 +22,9 @@ from jobqueue.final import (
     QueueClosedError,
     Status,
 )
+from tests.support import insides
 from tests.support.queues import Store, every_store
+from tests.support.records import Records
 from tests.support.waiting import PATIENCE, eventually
 
 
@@ -161,7 +163,8 @@ def test_a_cancelled_call_through_middleware_has_enqueued_nothing(memory: Store)
     async def main() -> None:
         await jq.aenqueue(Job(id="first"))
         cancelled = asyncio.ensure_future(jq.aenqueue(Job(id="second")))
-        await asyncio.sleep(0.01)
+        while not insides.producers(jq):  # the thread of the call waits for room
+            await asyncio.sleep(0)
         cancelled.cancel()
         with pytest.raises(asyncio.CancelledError):
             await cancelled
@@ -222,6 +225,25 @@ def test_async_with_closes_the_queue_and_the_loop_goes_on_while_it_drains(memory
     run(main())
     with pytest.raises(QueueClosedError):
         jq.enqueue(Job())
+
+
+def test_an_async_with_that_is_cancelled_finishes_what_runs_and_drops_what_waits(
+    memory: Store, records: Records
+) -> None:
+    blocker = memory.blocker()
+    jq = memory.open(blocker, num_workers=1)
+
+    async def main() -> None:
+        async with jq:
+            await jq.aenqueue_many([Job() for _ in range(3)])
+            await asyncio.to_thread(blocker.await_entered)
+            asyncio.get_running_loop().call_later(0.01, blocker.gate.set)
+            raise asyncio.CancelledError  # as Ctrl-C comes to a coroutine
+
+    with pytest.raises(asyncio.CancelledError):
+        run(main())
+    assert jq.metrics().completed == 1
+    assert "2 jobs that waited were dropped" in records.next().getMessage()
 
 
 def test_a_join_is_awaited_until_all_is_at_rest_or_the_time_is_over(memory: Store) -> None:

@@ -192,16 +192,19 @@ def _refuses(jq: JobQueue) -> bool:
     return False
 
 
-def test_a_ctrl_c_finishes_what_runs_and_drops_what_waits(memory: Store, records: Records) -> None:
+@pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit])
+def test_a_ctrl_c_finishes_what_runs_and_drops_what_waits(
+    memory: Store, records: Records, end: type[BaseException]
+) -> None:
     """Fault 55 of docs/reliability.md."""
     blocker = memory.blocker()
     jq = memory.open(blocker, num_workers=1)
-    with pytest.raises(KeyboardInterrupt), jq:
+    with pytest.raises(end), jq:
         handles = [jq.enqueue(Job()) for _ in range(3)]
         jq.enqueue(Job(), delay=3600)
         blocker.await_entered()
         helper = _let_go_when_closing(jq, blocker)
-        raise KeyboardInterrupt
+        raise end
     helper.join()
     assert [handle.status for handle in handles] == [Status.COMPLETED, *[Status.QUEUED] * 2]
     assert "3 jobs that waited were dropped" in records.next().getMessage()

@@ -33,6 +33,8 @@ class AsyncDoor:
 
         def _use(self, loop: AbstractEventLoop) -> None: ...
 
+        def _leave(self, error: BaseException | None, *, is_interrupted: bool) -> None: ...
+
         def _enter(self) -> None: ...
 
         def start(self) -> None:
@@ -92,7 +94,13 @@ class AsyncDoor:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self.aclose()
+        import asyncio
+
+        from .calls import in_thread
+
+        # To a coroutine Ctrl-C comes as a cancellation.
+        ends = (asyncio.CancelledError, KeyboardInterrupt, SystemExit)
+        await in_thread(lambda: self._leave(error, is_interrupted=isinstance(error, ends)))
 
     def _result_of(self, handle: JobHandle[Any]) -> Generator[Any, None, Any]:
         """What `await handle` gives or raises."""
