@@ -181,6 +181,14 @@ def test_map_gives_up_in_time_and_can_give_errors_in_place_of_results() -> None:
             next(fail.map(["a", "b"]))
 
 
+def test_a_map_whose_queue_closes_says_so() -> None:
+    with tasks.open(start=False) as jq:
+        results = double.map([1, 2], return_exceptions=True)
+        jq.close(0)
+        with pytest.raises(QueueClosedError):
+            next(results)
+
+
 def test_a_map_inside_of_a_handler_does_not_wait_for_itself() -> None:
     with tasks.open(Config(num_workers=1, queue_size=4)):
         assert count_to.enqueue(20).result(10) == 380

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ..final import Status
+from ..final import QueueClosedError, Status
 from .options import Seconds, seconds
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ..final import JobHandle
 
 _NOT_STARTED = (Status.QUEUED, Status.SCHEDULED)
+_GOES_ON = (*_NOT_STARTED, Status.PROCESSING)
 
 
 class Map:
@@ -70,12 +72,12 @@ class Map:
 
     def _result(self, handle: JobHandle[Any]) -> object:
         left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
-        if handle.wait(left) in _NOT_STARTED or handle.status is Status.PROCESSING:
-            self._pending.appendleft(handle)  # so that it is cancelled with the others
-            return handle.result(0)  # raises what there is to say
         try:
-            return handle.result(0)
+            return handle.result(left)
         except Exception as error:
+            if handle.status in _GOES_ON:  # the time is over, or the queue is
+                self._pending.appendleft(handle)  # so that it is cancelled with the others
+                raise
             if self._return_exceptions:
                 return error
             raise
@@ -83,5 +85,6 @@ class Map:
     def _cancel(self) -> None:
         for handle in self._pending:
             if handle.status in _NOT_STARTED:
-                handle.cancel()
+                with suppress(QueueClosedError):  # then nothing starts any more
+                    handle.cancel()
         self._pending.clear()

@@ -225,9 +225,6 @@ class BaseTask(Generic[P, R]):
     def __reduce__(self) -> str:
         return self.__qualname__  # pickled by name, as the function would be
 
-    def __get__(self, instance: object, owner: type | None = None) -> Self:
-        return self
-
 
 class Task(BaseTask[P, R]):
     """A plain function that can also be called in the background."""

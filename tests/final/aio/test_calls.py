@@ -174,6 +174,20 @@ def test_a_cancelled_call_through_middleware_has_enqueued_nothing(memory: Store)
         jq.status("second")
 
 
+def test_a_handler_that_is_missing_for_an_awaited_call_is_told_of(
+    memory: Store, records: Records
+) -> None:
+    jq = memory.open(len)
+
+    async def main() -> None:
+        await jq.aenqueue(Job(handler="one"))
+        await jq.aenqueue_many([Job(handler="two")])
+
+    run(main())
+    assert "not registered: one" in records.next().getMessage()
+    assert "not registered: two" in records.next().getMessage()
+
+
 def test_an_awaited_call_is_refused_as_that_of_a_thread_is(memory: Store) -> None:
     jq = memory.open(len)
 

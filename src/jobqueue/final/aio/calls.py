@@ -57,6 +57,7 @@ class Calls:
         handle, lane = self._admission.prepare(job, delay)
         batch = await self._admit(handle, lane, delay, timeout)
         await self._written(batch, handle._number)
+        self._admission.tell_missing()
         return handle
 
     async def _through_middleware(self, job: Job, timeout: float | None, delay: float) -> JobHandle:
@@ -86,6 +87,7 @@ class Calls:
         except JobQueueError as error:
             error.accepted = tuple(accepted)
             raise
+        self._admission.tell_missing()
         return accepted
 
     async def _enqueue_some(

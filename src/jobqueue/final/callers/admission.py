@@ -246,8 +246,7 @@ class Admission:
         except JobQueueError as error:
             error.accepted = tuple(accepted)
             raise
-        if self._registry.untold:
-            self._placement.missing.tell()
+        self.tell_missing()
         return accepted
 
     def _refuse_repeated(self, jobs: list[Job]) -> None:
@@ -311,6 +310,11 @@ class Admission:
             if batch is not None and self._journal is not None:
                 self._journal.writer.wait(batch, handle._number)
             accepted.append(handle)
+
+    def tell_missing(self) -> None:
+        """Warn of handlers that are missing for the jobs just accepted, if there are any."""
+        if self._registry.untold:
+            self._placement.missing.tell()
 
     # ── for callers that must not sleep ──────────────────────────────────────────────────────
 
