@@ -23,12 +23,13 @@ Locks, in the order in which they are taken:
 
 Those of `processes` are taken with none of these.
 
-No user code, logging call or system call is made under the mutex, but for one: if the log is not
-mapped, a batch and a slot are each written there by a `pwrite` that keeps the GIL
-(`Files.write_now`). It copies some hundred bytes into the kernel's memory, and hands over to no
-thread: none gets the mutex later for it than it would for a copy into a map. One that waits for the
-disk, as if more has been written than the kernel keeps, holds up all threads; so does a page fault.
-Errors are left to the log's thread.
+No user code, logging call or system call is made under the mutex, but for two. To wake an event
+loop writes a byte into its socket, which never blocks (`aio.parking`). And if a log is not mapped,
+a batch and a slot are each written there by a `pwrite` that keeps the GIL (`Files.write_now`). It
+copies some hundred bytes into the kernel's memory, and hands over to no thread: none gets the mutex
+later for it than it would for a copy into a map. One that waits for the disk, as if more has been
+written than the kernel keeps, holds up all threads; so does a page fault. Errors are left to the
+log's thread.
 
 Callers' threads never wait on a condition, only on locks of their own, outside of the mutex.
 Workers and the log's thread see no signals, and wait on conditions of the mutex.

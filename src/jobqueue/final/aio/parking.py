@@ -2,9 +2,8 @@
 
 It is to a coroutine what a `Parker` is to a thread, and stands in the same lists of the queue. To
 wake it is to put a callback into the loop's own list of callbacks, by `call_soon_threadsafe`. That
-writes one byte into a socket to wake the loop: the one system call that is made with the queue's
-mutex held, if a producer waits for room or for the log. It never blocks: asyncio ignores a socket
-that is full, since the loop will wake anyway.
+writes one byte into a socket to wake the loop, mostly with the queue's mutex held. That never
+blocks: asyncio ignores a socket that is full, since the loop will wake anyway.
 """
 
 from __future__ import annotations
