@@ -28,6 +28,8 @@ from tests.support.handlers import in_thread
 from tests.support.interrupts import Interruption, each_place
 from tests.support.waiting import PATIENCE, eventually
 
+pytestmark = pytest.mark.usefixtures("no_tracer")
+
 WORKERS = 3
 PAIRS = 200
 RAISE_SECONDS = 0.001
