@@ -19,6 +19,7 @@ from tests.support.handlers import Blocker, Recorder, in_thread
 from tests.support.held_files import HeldFiles
 from tests.support.interrupts import each_place
 from tests.support.leading import left_to_callers
+from tests.support.records import reporters
 from tests.support.waiting import PATIENCE, eventually
 
 LEVELS = ["async", "write", "fsync"]
@@ -70,10 +71,11 @@ def _break(jq: JobQueue, files: HeldFiles) -> LogWriteError:
 def test_the_log_of_the_program_says_once_that_the_job_log_has_failed(
     log: str, files: HeldFiles, caplog: pytest.LogCaptureFixture
 ) -> None:
+    others = reporters()
     jq = _open(log)
     error = _break(jq, files)
     jq.close()
-    assert eventually(_nobody_reports)
+    assert eventually(lambda: reporters() <= others)
 
     records = [each for each in caplog.records if each.name == "jobqueue"]
     assert [each.levelname for each in records] == ["ERROR"]
@@ -95,10 +97,6 @@ class Rude(logging.Handler):
         self._then()
 
 
-def _nobody_reports() -> bool:
-    return all(thread.name != "jobqueue-report" for thread in threading.enumerate())
-
-
 def exit_thread() -> None:
     raise SystemExit
 
@@ -107,6 +105,7 @@ def exit_thread() -> None:
 def test_a_log_handler_that_is_told_of_it_holds_nobody_up(
     log: str, files: HeldFiles, rude: bool
 ) -> None:
+    others = reporters()
     jq = _open(log)
     told = Rude(jq.close if rude else exit_thread)
     logging.getLogger("jobqueue").addHandler(told)
@@ -116,7 +115,7 @@ def test_a_log_handler_that_is_told_of_it_holds_nobody_up(
         closed.result(PATIENCE)
     finally:
         logging.getLogger("jobqueue").removeHandler(told)
-    assert eventually(_nobody_reports)
+    assert eventually(lambda: reporters() <= others)
 
 
 def _reopened(log: str) -> JobQueue:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import logging
 import queue
+import threading
 
 from tests.support.waiting import PATIENCE
+
+
+def reporters() -> set[threading.Thread]:
+    """The threads that make log records now, of all queues."""
+    return {each for each in threading.enumerate() if each.name == "jobqueue-report"}
 
 
 class Records(logging.Handler):

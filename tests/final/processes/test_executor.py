@@ -103,13 +103,14 @@ def test_join_is_told_of_the_end_of_the_last_attempt(jq: JobQueue, stage: Stage)
     assert joining.result(PATIENCE)
 
 
-def test_nothing_of_a_job_is_kept_while_the_next_is_waited_for(jq: JobQueue) -> None:
-    handle = jq.enqueue_with_handler(Job(pickle.dumps({1, 2})), handlers.as_told)
-    result = weakref.ref(handle.result(PATIENCE))
+def test_nothing_of_a_job_is_kept_while_the_next_is_waited_for() -> None:
+    with open_queue(result_retention=0) as jq:
+        handle = jq.enqueue_with_handler(Job(pickle.dumps({1, 2})), handlers.as_told)
+        result = weakref.ref(handle.result(PATIENCE))
 
-    del handle
+        del handle
 
-    eventually(lambda: result() is None)
+        assert eventually(lambda: result() is None)
 
 
 class _BrokenClock(SystemClock):

@@ -20,7 +20,7 @@ from jobqueue.final.testing import ManualClock
 from tests.support import insides
 from tests.support.handlers import in_thread
 from tests.support.queues import Store, until
-from tests.support.records import Records
+from tests.support.records import Records, reporters
 from tests.support.waiting import PATIENCE, eventually
 
 LOGGER = logging.getLogger("jobqueue")
@@ -160,6 +160,7 @@ def test_a_log_handler_that_hangs_holds_up_neither_delays_nor_jobs(
 
 def test_a_log_handler_may_close_the_queue(memory: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reporting, "STUCK_SECONDS", 0.01)
+    others = reporters()
     jq = memory.open(fails, max_retries=0)
     closed = threading.Event()
 
@@ -171,11 +172,7 @@ def test_a_log_handler_may_close_the_queue(memory: Store, monkeypatch: pytest.Mo
         jq.enqueue(Job(b"bad"))
         assert closed.wait(PATIENCE)
         jq.close()
-    assert eventually(nobody_reports)
-
-
-def nobody_reports() -> bool:
-    return all(thread.name != "jobqueue-report" for thread in threading.enumerate())
+    assert eventually(lambda: reporters() <= others)
 
 
 def test_a_record_tells_when_and_on_which_thread_it_was_asked_for(records: Records) -> None:
@@ -285,12 +282,13 @@ def test_a_thread_that_went_for_want_of_records_is_there_again_for_the_next(
     records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reporting, "IDLE_SECONDS", 0.0)
+    others = reporters()
     reporter = Reporter()
     reporter.open(lambda function: function())
     for number in range(200):  # it is about to go when the next record comes
         reporter.report(logging.ERROR, str(number))
         assert records.next().getMessage() == str(number)
-    assert eventually(nobody_reports)
+    assert eventually(lambda: reporters() <= others)
 
     reporter.close(PATIENCE)
 
