@@ -267,6 +267,11 @@ class QueueMachine(RuleBasedStateMachine):
         known.finished = self.now
         known.outcome = outcome
         self.count(status.value, known)
+        self.forget_for(known)
+
+    def forget_for(self, known: Known) -> None:
+        """Forget the oldest of those like a job that has just ended, if there are too many."""
+        status = known.status
         limit = SETTINGS["max_dead_letters" if status is Status.FAILED else "status_retention"]
         alike = [
             other
@@ -489,9 +494,9 @@ class QueueMachine(RuleBasedStateMachine):
         assert (report.completed, report.remaining) == (0, waiting)
         with pytest.raises(QueueClosedError):
             self.jq.enqueue(Job())
-        self.let_go()
         for known in self.jobs.values():
             known.before.clear()
+        self.let_go()
         self.begin_again(self.path, late=late)
 
     @precondition(lambda self: self.kind != "memory")
@@ -512,9 +517,12 @@ class QueueMachine(RuleBasedStateMachine):
         """What a handler does that its queue has given up changes nothing."""
         if self.running is not None:
             self.stage.orders.put(returns)
-            self.running.status = self.is_found_as(self.running)
             if self.running.stopped:  # as it was asked to: the next start cancels it
+                self.running.status = Status.CANCELLED
                 self.running.finished = self.now
+                self.forget_for(self.running)
+            else:
+                self.running.status = Status.QUEUED
 
     def begin_again(self, path: Path, *, late: bool) -> None:
         self.open(path, late=late)
@@ -522,6 +530,8 @@ class QueueMachine(RuleBasedStateMachine):
             self.see_what_was_written()
         number = next(self.numbers)
         for known in self.jobs.values():
+            if known.stopped and known.finished == self.now:  # this start has cancelled it
+                known.before = [replace(known, status=Status.PROCESSING)]
             known.has_room = known.stopped = False
             known.outcome = known.started = NOT_KNOWN
             known.handle = self.jq.handle(known.job.id)
@@ -543,15 +553,14 @@ class QueueMachine(RuleBasedStateMachine):
                 continue
             found = [each for each in states if self.is_found_as(each) == info.status]
             assert found, f"{job_id} is {info.status}, not one of {states}"
+            finished = None if info.finished is None else info.finished - START
             same = [
-                each
+                replace(each, status=info.status, finished=self.is_finished_at(each), before=[])
                 for each in found
                 if (each.retries, each.error) == (info.retries, info.last_error)
+                and self.is_finished_at(each) == finished
             ]
-            as_found = replace(same[0], status=info.status, before=[])
-            if same[0].status is Status.PROCESSING and same[0].stopped:
-                as_found.finished = self.now
-            self.jobs[job_id] = as_found
+            self.jobs[job_id] = same[0]
             self.gone.pop(job_id, None)
         for known in self.jobs.values():
             known.before.clear()
@@ -562,6 +571,10 @@ class QueueMachine(RuleBasedStateMachine):
         if known.status is Status.SCHEDULED and known.due <= self.now:
             return Status.QUEUED
         return known.status
+
+    def is_finished_at(self, known: Known) -> float | None:
+        is_cancelled_now = known.status is Status.PROCESSING and known.stopped
+        return self.now if is_cancelled_now else known.finished
 
     # Whether they agree.
 

@@ -169,16 +169,27 @@ def test_what_is_no_number_of_seconds_is_refused(memory: Store, value: Any) -> N
         jq.enqueue_many([], timeout=value)
 
 
-def test_job_that_ran_in_one_queue_starts_anew_in_another(store: Store) -> None:
+def one_of_two(jq: JobQueue, job: Job) -> JobHandle:
+    return jq.enqueue_many([job, Job(handler="fails")])[0]
+
+
+@pytest.mark.parametrize("enqueue", [JobQueue.enqueue, one_of_two], ids=["one", "many"])
+def test_a_job_that_two_queues_have_is_counted_in_each_apart(
+    store: Store, memory: Store, enqueue: Callable[[JobQueue, Job], JobHandle]
+) -> None:
     job = Job(handler="fails", max_retries=1)
     first = store.open(handlers={"fails": fail}, base_delay=0)
-    assert first.enqueue(job).wait(PATIENCE) is Status.FAILED
-    first.discard(job.id)
-    assert job.retries == 1
-    first.close()
-    second = store.open(handlers={"fails": len}, start=False)
-    second.enqueue(job)
-    assert job.retries == 0
+    second = memory.open(handlers={"fails": fail}, base_delay=60)
+    mine, other = enqueue(first, job), enqueue(second, job)
+    assert mine.wait(PATIENCE) is Status.FAILED
+    until(other, Status.SCHEDULED)
+
+    third = memory.open(handlers={"fails": len}, start=False)
+    copy = enqueue(third, job).job
+
+    assert (mine.job.retries, other.job.retries, copy.retries) == (1, 1, 0)
+    assert first.info(job.id).retries == 1
+    assert (copy.id, copy.handler, copy.max_retries) == (job.id, "fails", 1)
 
 
 # ── backpressure ─────────────────────────────────────────────────────────────────────────────

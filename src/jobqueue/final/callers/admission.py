@@ -155,8 +155,9 @@ class Admission:
     def _accept(self, handle: JobHandle, lane: Lane, delay: float) -> OpenBatch | None:
         """Let the job in; returns the batch that its call must wait for."""
         job = handle._job
-        if job._retries:
-            job._retries = 0  # the count of another queue, which had this job before
+        if job._retries >= 0:  # the count of a queue that has this job, or had it
+            job = handle._job = job._copy()
+        job._retries = 0
         due = None
         if delay:
             now = self._placement.clock.monotonic()
@@ -358,6 +359,8 @@ class Admission:
         If it is broken off, those that were added before are committed as well.
         """
         job = handle._job
+        if job._retries >= 0:
+            job = handle._job = job._copy()
         job._retries = 0
         self._mutex.unfinished = handle
         self._status.accept(handle)

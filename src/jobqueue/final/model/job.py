@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 HEADER_BYTES_MAX = 8 * 1024
 RETRIES_MAX = 2**63 - 1  # what the log can hold
+NOT_TAKEN = -1
+"""In place of the count of its retries: no queue has taken the job yet."""
 NO_HEADERS: Mapping[str, str] = FrozenDict()
 
 
@@ -96,7 +98,7 @@ class Job:
         self._max_retries = max_retries
         self._headers = NO_HEADERS if headers is None else _checked_headers(headers)
         self._store_result = store_result
-        self._retries = 0  # the queue that runs the job counts here, under its mutex
+        self._retries = NOT_TAKEN  # the queue that takes the job counts here, under its mutex
         self._created = SystemClock.time() if _created is None else _created
 
     @property
@@ -136,8 +138,11 @@ class Job:
 
     @property
     def retries(self) -> int:
-        """How often it has been retried so far."""
-        return self._retries
+        """How often the queue that took it has retried it so far.
+
+        One that was taken before, or by another queue, is copied: its count is in `handle.job`.
+        """
+        return max(0, self._retries)
 
     @property
     def created(self) -> float:
@@ -164,6 +169,7 @@ class Job:
         copy = Job.__new__(Job)
         for slot in Job.__slots__:
             setattr(copy, slot, getattr(self, slot))
+        copy._retries = NOT_TAKEN
         return copy
 
     def __repr__(self) -> str:
