@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from _typeshed import TraceFunction
 
 THREAD_END_SECONDS_MAX = 10.0
+MEASURING = "COVERAGE_PROCESS_CONFIG"
+"""Environment variable by which a coverage run has Python programs measure themselves."""
+_measuring = pytest.StashKey[str]()
 
 # A busy machine makes examples slow, which says nothing about the code: no deadline. In CI
 # the examples are the same in every run, so that a red run is about what was changed.
@@ -34,10 +37,18 @@ def pytest_report_header() -> str:
     return f"GIL: {'on' if gil.is_gil_on() else 'off'}"
 
 
-def pytest_sessionstart() -> None:
-    """A run that passes with the GIL says nothing of one without."""
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """A run that passes with the GIL says nothing of one without.
+
+    Programs that tests start do not measure themselves: that takes longer than most of them do. And
+    what measures has a lock, which an exception leaves taken and for which a signal handler waits
+    in vain.
+    """
     if gil.is_gil_unwanted() and gil.is_gil_on():
         pytest.exit(gil.WRONG, returncode=pytest.ExitCode.USAGE_ERROR)
+    starts_workers = getattr(session.config.option, "numprocesses", None)  # of pytest-xdist
+    if not starts_workers and MEASURING in os.environ:
+        session.config.stash[_measuring] = os.environ.pop(MEASURING)
 
 
 class LeftOut(pytest.Directory):
@@ -56,6 +67,15 @@ def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Col
     if not left_out.is_lab_left_out(left_out.ROOT, named):
         return None
     return LeftOut.from_parent(parent, path=path)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out those that are for once a day, unless the command names them."""
+    if os.environ.get(left_out.RUN_ALL) or any("::" in arg for arg in config.args):
+        return
+    daily = [item for item in items if item.get_closest_marker("daily")]
+    items[:] = [item for item in items if item not in daily]
+    config.hook.pytest_deselected(items=daily)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -110,6 +130,16 @@ def _still_alive(threads: list[threading.Thread]) -> list[str]:
         if thread.is_alive():  # not if an exception hit the thread that was to start it
             thread.join(max(0.0, deadline - time.monotonic()))
     return [thread.name for thread in threads if thread.is_alive()]
+
+
+@pytest.fixture(scope="module")
+def measured_children(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Have processes that the tests of a module start measure themselves in a coverage run."""
+    measuring = request.config.stash.get(_measuring, None)
+    with pytest.MonkeyPatch.context() as patch:
+        if measuring is not None:
+            patch.setenv(MEASURING, measuring)
+        yield
 
 
 @pytest.fixture

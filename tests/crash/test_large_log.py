@@ -37,6 +37,7 @@ def write_log(directory: Path) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_tracer")
 @pytest.mark.timeout(600)  # the standard library's codec takes a minute, alone on the machine
 def test_a_log_of_a_million_finished_jobs_opens_in_little_memory(tmp_path: Path) -> None:
     """Fault 23 of docs/reliability.md."""

@@ -50,15 +50,12 @@ DISKS = [
     Disk("btrfs", "mkfs.btrfs", megabytes=128),
     Disk("tmpfs", "tmpfs", "size=32m"),
 ]
-FAULTS = [
+SIMPLER_FAULTS = [
     "shutdown",
     "abort",
     "full",
-    "full shutdown",
     "full abort",
-    "reflink full",
     "evict dead",
-    "full evict dead",
     "reflink full evict dead",
 ]
 
@@ -99,9 +96,14 @@ def mounted(disk: Disk) -> Iterator[tuple[Path, Path]]:
 @pytest.mark.parametrize(
     ("faults", "level"),
     [
-        *((faults, "write") for faults in FAULTS),
-        *(("full shutdown", level) for level in ("async", "fsync")),
+        *((faults, "write") for faults in ("full shutdown", "reflink full", "full evict dead")),
         *(("full evict dead", level) for level in ("async", "fsync")),
+        # The others are parts of these, or alike.
+        *(pytest.param(faults, "write", marks=pytest.mark.daily) for faults in SIMPLER_FAULTS),
+        *(
+            pytest.param("full shutdown", level, marks=pytest.mark.daily)
+            for level in ("async", "fsync")
+        ),
     ],
 )
 @pytest.mark.parametrize("disk", DISKS, ids=str)

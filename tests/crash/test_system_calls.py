@@ -21,7 +21,7 @@ SEGMENT = "00000001.jsonl"
 CALLS = ("pwrite64", "fdatasync")
 AT_ONCE = 2
 TRIES = 3
-MOMENTS_MAX = 30  # of one call
+MOMENTS_MAX = 20  # of one call
 """A run makes fewer calls than the one before where more jobs gather in a batch."""
 
 

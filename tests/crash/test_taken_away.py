@@ -85,9 +85,9 @@ def _replace_file(name: str) -> Callable[[Path], None]:
 
 
 WAYS: dict[str, tuple[Callable[[Path], None], str]] = {
-    "directory removed": (_remove, "its directory was removed"),
+    # The look may come between two steps of it.
+    "directory removed": (_remove, "its directory was removed|its file .* was removed"),
     "directory renamed": (_rename, "its directory, or one above it, was renamed or removed"),
-    # The look may come between the two steps of it.
     "directory replaced": (_replace, "leads to another directory now|was renamed or removed"),
     "lock removed": (_remove_file(LOCK_NAME), "its file LOCK was removed, renamed or replaced"),
     "lock replaced": (_replace_file(LOCK_NAME), "its file LOCK was removed, renamed or replaced"),

@@ -41,6 +41,8 @@ from tests.support.logs import HastyFiles
 from tests.support.queues import STORES, Store, fill, until, until_blocked
 from tests.support.waiting import PATIENCE, eventually, eventually_freed
 
+pytestmark = pytest.mark.usefixtures("no_tracer")
+
 MEDIUM = Priority.MEDIUM
 
 

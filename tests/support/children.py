@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHILD_SECONDS_MAX = 60.0
-# Programs that signals interrupt anywhere, also in what measures the coverage. That has a lock,
-# which an exception leaves taken, and for which a signal handler waits in vain.
-UNMEASURED = frozenset({"interrupted", "interrupted_block", "serve_until_terminated"})
 
 
 class Child:
@@ -44,7 +41,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=_environment(measured=program not in UNMEASURED),
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
         )
         self.lines: queue.Queue[str | None] = queue.Queue()
         self._stderr: list[str] = []
@@ -109,11 +106,6 @@ class Child:
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             assert stream is not None
             stream.close()
-
-
-def _environment(*, measured: bool) -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if measured or not k.startswith("COVERAGE_")}
-    return {**kept, "PYTHONUNBUFFERED": "1"}
 
 
 def run(program: str, *args: object, prefix: Sequence[str] = ()) -> list[str]:

@@ -274,6 +274,7 @@ def test_a_join_is_awaited_until_all_is_at_rest_or_the_time_is_over(memory: Stor
     run(main())
 
 
+@pytest.mark.usefixtures("no_tracer")
 @pytest.mark.slow
 @pytest.mark.parametrize("store", ["fsync"], indirect=True)
 def test_ten_thousand_coroutines_wait_for_room_the_disk_and_results_without_a_thread(

@@ -217,6 +217,7 @@ def test_a_change_that_is_broken_off_is_done_and_recorded_or_never_was(
     assert try_all(hasty, CHANGES[name], each_place()) > PLACES_MIN
 
 
+@pytest.mark.usefixtures("no_tracer")
 @pytest.mark.slow
 @dropped_ones
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ def finish(jq: JobQueue, count: int) -> None:
     jq.flush()
 
 
+@pytest.mark.usefixtures("no_tracer")
 @pytest.mark.slow
 def test_the_log_stays_small_however_many_jobs_finish(store: Store) -> None:
     jq = store.open(lambda _payload: None, segment_bytes=SEGMENT_BYTES, status_retention=20)
@@ -150,6 +151,7 @@ def test_jobs_larger_than_they_look_are_written_again_when_the_log_has_doubled(
     assert sum(each.bytes_after for each in compactions) < 2 * log_bytes(store.path)
 
 
+@pytest.mark.usefixtures("no_tracer")
 @pytest.mark.slow
 def test_what_is_needed_no_more_is_freed_for_no_more_than_it_takes(
     store: Store, compactions: list[Compaction]

@@ -57,6 +57,7 @@ class Failing:
         raise KeyError("lost")
 
 
+@pytest.mark.usefixtures("no_tracer")
 @given(built_in)
 def test_a_result_of_built_in_types_is_read_as_what_it_was(result: object) -> None:
     read = read_result("a", stored_result("a", result, None), None)

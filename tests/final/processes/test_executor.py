@@ -42,6 +42,8 @@ from tests.support.process_handlers import Stage, is_running, until_gone
 from tests.support.records import Records
 from tests.support.waiting import PATIENCE, eventually
 
+pytestmark = pytest.mark.usefixtures("measured_children")
+
 Run = Callable[..., JobHandle]
 
 

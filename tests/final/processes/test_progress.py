@@ -12,7 +12,7 @@ from tests.support import process_handlers as handlers
 from tests.support.process_handlers import Stage
 from tests.support.waiting import PATIENCE, eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("measured_children")]
 
 
 @pytest.fixture

@@ -174,6 +174,7 @@ def test_item_comes_out_at_its_tick_and_not_one_before(now: int, distance: int) 
     assert wheel.advance(now + distance + 1) == items
 
 
+@pytest.mark.usefixtures("no_tracer")
 def test_any_jump_across_borders_of_levels_brings_what_it_passes_and_leaves_the_rest() -> None:
     digits = (0, 1, 255)
     ticks = [

@@ -514,6 +514,7 @@ def reused(tmp_path_factory: pytest.TempPathFactory) -> LogDirectory:
     return LogDirectory(tmp_path_factory.mktemp("log"))
 
 
+@pytest.mark.usefixtures("no_tracer")
 @pytest.mark.slow
 @settings(max_examples=500)
 @given(plan=damages)

@@ -349,6 +349,7 @@ def test_any_flipped_bit_of_a_promised_batch_is_refused(log: LogDirectory) -> No
     refused(log)
 
 
+@pytest.mark.usefixtures("no_tracer")
 @pytest.mark.slow
 def test_any_flipped_bit_of_a_promised_batch_is_refused_bit_by_bit(log: LogDirectory) -> None:
     image = segment(1, 1, JOBS)

@@ -90,6 +90,7 @@ def test_batches_may_lie_across_the_chunks_that_are_read(
     check_offsets(items, image.data)
 
 
+@pytest.mark.usefixtures("no_tracer")
 @pytest.mark.parametrize("index", range(4))
 def test_other_batches_are_found_whatever_bit_of_one_flips(
     tmp_path: Path, image: Image, index: int
@@ -106,6 +107,7 @@ def test_other_batches_are_found_whatever_bit_of_one_flips(
         check_offsets(items, bytes(data))
 
 
+@pytest.mark.usefixtures("no_tracer")
 @pytest.mark.slow
 def test_other_batches_are_found_whatever_bit_flips(tmp_path: Path, image: Image) -> None:
     for place in range(image.starts[0], len(image.data)):
