@@ -6,6 +6,7 @@ import functools
 import gc
 import inspect
 import logging
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -17,7 +18,7 @@ from tests.support.handlers import in_thread
 from tests.support.process_handlers import return_generator
 from tests.support.queues import Store, every_store
 from tests.support.records import Records
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, eventually_freed
 
 # ── forms ────────────────────────────────────────────────────────────────────────────────────
 
@@ -502,3 +503,17 @@ def test_enqueue_with_handler_waits_for_room_no_longer_than_its_timeout(store: S
     blocked = in_thread(jq.enqueue_with_handler, Job(b"x"), upper, timeout=PATIENCE)
     jq.start()
     assert blocked.result(PATIENCE).result(PATIENCE) == b"X"
+
+
+def test_what_is_found_of_a_function_goes_with_it(memory: Store) -> None:
+    def local(payload: bytes, context: JobContext) -> int:
+        return len(payload) + context.attempt
+
+    function = weakref.ref(local)
+    with memory.open(result_retention=0) as jq:
+        for _ in range(2):
+            assert jq.enqueue_with_handler(Job(b"abc"), local).result(PATIENCE) == 3
+
+    del local, jq
+    memory.queues.clear()
+    assert eventually_freed(lambda: function() is None)

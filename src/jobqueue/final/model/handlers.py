@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import sys
-from typing import TYPE_CHECKING
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
 from .callables import is_coroutine_function, refuse_undone_function
 from .policy import NO_POLICY, Policy
@@ -17,6 +19,14 @@ if TYPE_CHECKING:
     Attempt = Callable[[JobContext], object]
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class _Form(NamedTuple):
+    """In which form a function is called; see the attributes of `Handler`."""
+
+    is_async: bool
+    wants_context: bool
+    by_keyword: bool
 
 
 class Handler:
@@ -47,12 +57,8 @@ class Handler:
     )
 
     def __init__(self, function: Callable[..., object], *, coroutines: bool = False) -> None:
-        if not callable(function):
-            raise TypeError(f"a handler must be callable, not {function!r}")
-        refuse_undone_function(function, name_of(function), coroutines=coroutines)
         self.function = function
-        self.is_async = coroutines and is_coroutine_function(function)
-        self.wants_context, self.by_keyword = _form(function)
+        self.is_async, self.wants_context, self.by_keyword = _form(function, coroutines)
         self.is_equipped = self.wants_context or coroutines
         self.policy = NO_POLICY
 
@@ -97,7 +103,36 @@ class HandlerWithin(Handler):
         return self._attempt(context)
 
 
-def _form(function: Callable[..., object]) -> tuple[bool, bool]:
+_forms: dict[tuple[bool, bool], WeakKeyDictionary[FunctionType, _Form]] = {
+    (is_bound, coroutines): WeakKeyDictionary()
+    for is_bound in (False, True)
+    for coroutines in (False, True)
+}
+"""What was found of plain functions, and of those of bound methods, for the next time."""
+
+
+def _form(function: Callable[..., object], coroutines: bool) -> _Form:
+    """Look into a function. That takes some fifty microseconds, so it is done once for each."""
+    is_bound = type(function) is MethodType
+    plain = function.__func__ if type(function) is MethodType else function
+    if type(plain) is not FunctionType:
+        return _look_into(function, coroutines)
+    known = _forms[is_bound, coroutines]
+    form = known.get(plain)
+    if form is None:
+        form = known[plain] = _look_into(function, coroutines)
+    return form
+
+
+def _look_into(function: Callable[..., object], coroutines: bool) -> _Form:
+    if not callable(function):
+        raise TypeError(f"a handler must be callable, not {function!r}")
+    refuse_undone_function(function, name_of(function), coroutines=coroutines)
+    is_async = coroutines and is_coroutine_function(function)
+    return _Form(is_async, *_takes_context(function))
+
+
+def _takes_context(function: Callable[..., object]) -> tuple[bool, bool]:
     """Whether the function takes the context, and whether by keyword."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
