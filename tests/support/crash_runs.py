@@ -142,7 +142,7 @@ class CrashRun:
     ) -> None:
         self._gate.set()
         if self._jq is not None:
-            self._jq.close(PATIENCE, drain=False)
+            self._close()
         self._stack.close()
 
     @property
@@ -182,11 +182,20 @@ class CrashRun:
         self.let_go()
         self.settle()
         seen = self.ledger.seen()
-        self.jq.close(PATIENCE, drain=False)
+        has_written_all = self._close()
         log = self.jq.metrics().log
-        if log is not None and log.error is None:
+        if has_written_all and log is not None and log.error is None:
             self.ledger.flushed(seen)
         self._jq = None
+
+    def _close(self) -> bool:
+        """Whether all that was accepted is written; the disk's faults may have come between."""
+        try:
+            self.jq.close(PATIENCE, drain=False)
+        except LogWriteError:
+            assert self.files.injected
+            return False
+        return True
 
     def script(self, count: int) -> None:
         """Ask the queue for so many things."""
