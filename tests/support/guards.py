@@ -69,7 +69,7 @@ NOTICED_BY = {
     "callbacks that were hit are called": ("tests/crash/test_outside_exceptions.py",),
     "a thread that cannot go on ends": ("tests/crash/test_outside_exceptions.py",),
     "the end of a job that was broken off is recorded": ("tests/crash/test_outside_exceptions.py",),
-    "a worker that was hit from outside of its handler goes on": (
+    "a thread that was hit from outside of its handler goes on": (
         "tests/crash/test_outside_exceptions.py",
     ),
     "records that nobody makes are bounded": ("tests/final/runtime/test_reporter.py",),

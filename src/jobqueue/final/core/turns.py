@@ -26,6 +26,8 @@ from ..runtime.parking import Parker
 from ..runtime.reporting import begun_in_handler
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..model.handle import JobHandle
     from ..wal.format.record import Record
     from .outcomes import Outcomes
@@ -34,6 +36,41 @@ if TYPE_CHECKING:
 RECOVERIES_MAX = 10
 """How often in a row a thread goes on, if meanwhile no attempt of the queue has ended."""
 IN_A_ROW_SECONDS = 1.0
+
+
+def live(turn: Turn, work: Callable[[], None], died: Callable[[BaseException], None]) -> None:
+    """All of a thread's life: it works until there is nothing more to take.
+
+    It goes on whatever another thread raises in it, unless that comes again and again.
+
+    Args:
+        work: take jobs and run attempts, until there are no more. Called again after an exception.
+        died: called with the error that ends the thread, if it is not that there is no more work.
+    """
+    try:
+        try:
+            _work_on(turn, work)
+        except BaseException:  # noqa: BLE001  # it came while the thread recovered from another
+            _work_on(turn, work)
+    except BaseException as error:
+        died(error)
+        raise
+
+
+def _work_on(turn: Turn, work: Callable[[], None]) -> None:
+    error: BaseException | None = None
+    while True:
+        try:
+            # guard: a thread that was hit from outside of its handler goes on
+            #   without: if error is not None:
+            if error is not None and not turn.recover(error):
+                break
+            error = None
+            work()
+            return
+        except BaseException as caught:  # noqa: BLE001  # looked at above
+            error = caught
+    raise error
 
 
 class Turn:

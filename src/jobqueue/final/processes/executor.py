@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from ..core.turns import Turn
+from ..core.turns import Turn, live
 from ..errors import JobQueueError
 from ..runtime.clock import SystemClock
 from ..runtime.mutex import acquire_in_turn, release_if_owned
@@ -106,32 +106,11 @@ class Runner:
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def _run(self) -> None:
-        try:
-            try:
-                self._live()
-            except BaseException:  # noqa: BLE001  # it came while the thread recovered from another
-                self._live()
-        except BaseException as error:
-            self._runners.died(self, error)
-            raise
-
-    def _live(self) -> None:
-        """Work until there is nothing more to take, whatever another thread raises in this one."""
-        error: BaseException | None = None
-        while True:
-            try:
-                if error is not None and not self._turn.recover(error):
-                    break
-                error = None
-                self._outcomes.seats.sit(self.seat)
-                self._work()
-                return
-            except BaseException as caught:  # noqa: BLE001  # looked at above
-                error = caught
-        raise error
+        live(self._turn, self._work, lambda error: self._runners.died(self, error))
 
     def _work(self) -> None:
         """One attempt after another, until there is nothing more to take."""
+        self._outcomes.seats.sit(self.seat)
         while (begun := self._await_job()) is not None:
             while begun is not None:
                 begun = self._attempt(*begun)

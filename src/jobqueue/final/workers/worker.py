@@ -20,7 +20,7 @@ import threading
 from contextvars import Context
 from typing import TYPE_CHECKING, Protocol, cast
 
-from ..core.turns import Turn
+from ..core.turns import Turn, live
 from ..model.context import RUNNING, JobContext, StopRequest, runs_attempts
 from ..model.handlers import name_of
 from ..model.undone import DONE, refuse_undone
@@ -67,32 +67,12 @@ class Worker:
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def _run(self) -> None:
-        try:
-            try:
-                self._live()
-            except BaseException:  # noqa: BLE001  # it came while the thread recovered from another
-                self._live()
-        except BaseException as error:
-            self._pool.died(self, error)
-            raise
+        live(self._turn, self._take_seat_and_work, lambda error: self._pool.died(self, error))
 
-    def _live(self) -> None:
-        """Work until there is nothing more to take, whatever another thread raises in this one."""
-        error: BaseException | None = None
-        while True:
-            try:
-                # guard: a worker that was hit from outside of its handler goes on
-                #   without: if error is not None:
-                if error is not None and not self._turn.recover(error):
-                    break
-                error = None
-                self._outcomes.seats.sit(self.seat)
-                runs_attempts(self._find_context)
-                self._work()
-                return
-            except BaseException as caught:  # noqa: BLE001  # looked at above
-                error = caught
-        raise error
+    def _take_seat_and_work(self) -> None:
+        self._outcomes.seats.sit(self.seat)
+        runs_attempts(self._find_context)
+        self._work()
 
     def _work(self) -> None:  # noqa: PLR0912, PLR0915  # a call costs more than a step in here
         """One attempt after another, until there is nothing more to take."""
