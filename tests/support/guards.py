@@ -185,6 +185,9 @@ NOTICED_BY = {
 
 SLOW = frozenset(
     {
+        "an attempt that was hit outside of its handler has failed",
+        "callbacks that were hit are called",
+        "the end of a job that was broken off is recorded",
         "full segments that are needed are not rewritten for their number",
         "a compaction that freed little is made again only when the log has doubled",
         "a change is told of before it is made",

@@ -37,6 +37,12 @@ def count_to(x: int) -> int:
     return sum(double.map(range(x)))
 
 
+@tasks.task
+def first_of(x: int) -> list[int]:
+    """Waits, inside of a handler, for whichever job ends first."""
+    return sorted(each.result() for each in as_completed(double.enqueue(y) for y in range(x)))
+
+
 @pytest.fixture
 def blocked() -> Iterator[Blocker]:
     """A handler that is held on to until its gate is set."""
@@ -202,6 +208,25 @@ def test_as_completed_gives_handles_as_their_jobs_end(blocked: Blocker) -> None:
         assert next(ended) is free
         blocked.gate.set()
         assert list(ended) == [held]
+
+
+def test_workers_stand_in_for_handlers_that_wait_for_the_first_of_several_jobs() -> None:
+    with tasks.open(Config(num_workers=2)):
+        assert gather([first_of.enqueue(3), first_of.enqueue(3)]) == [[0, 2, 4], [0, 2, 4]]
+
+
+def test_as_completed_would_stop_the_loop_and_says_what_to_write() -> None:
+    loops = Tasks()
+
+    @loops.task(name="loops.double", max_retries=0)
+    async def double_each(count: int) -> None:
+        next(as_completed([double_each.enqueue(0) for _ in range(count)]), None)
+
+    with (
+        loops.open(Config(executor="asyncio")),
+        pytest.raises(RuntimeError, match="await handle"),
+    ):
+        double_each.enqueue(2).result(PATIENCE)
 
 
 def test_as_completed_raises_when_the_time_is_over(blocked: Blocker) -> None:

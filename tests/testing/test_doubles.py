@@ -12,15 +12,17 @@ from jobqueue import (
     JobContext,
     Priority,
     QueueNotOpenError,
+    RejectJobError,
     RetryJobError,
     Status,
     Tasks,
     current_job,
 )
-from jobqueue.testing import assert_enqueued, immediate, recorded
+from jobqueue.testing import assert_enqueued, immediate, recorded, run_all
 
 tasks = Tasks()
 mail = Tasks()
+plain = Tasks()
 
 
 @tasks.task(priority=Priority.LOW)
@@ -43,6 +45,28 @@ def about(context: JobContext) -> bool:
     return current_job() is context
 
 
+@plain.task
+def name_of_job() -> str | None:
+    job = current_job()
+    return None if job is None else job.job.handler
+
+
+@tasks.task
+def name_of_children() -> list[str | None]:
+    return [name.enqueue().result(), name_of_job()]
+
+
+@tasks.task(store_result=True)
+def large(size: int) -> str:
+    return "x" * size
+
+
+@mail.task
+async def name() -> str:
+    job = current_job()
+    return "" if job is None else str(job.job.handler)
+
+
 @mail.task
 async def send(to: str) -> str:
     await asyncio.sleep(0)
@@ -61,6 +85,30 @@ def test_immediate_runs_each_call_inside_of_enqueue() -> None:
         assert list(add.map([1, 2], [3, 4])) == [4, 6]
     with pytest.raises(QueueNotOpenError):
         add.enqueue(1)
+
+
+def test_a_handler_knows_its_job_on_the_thread_of_the_test() -> None:
+    with plain.open(start=False) as queue:
+        handle = name_of_job.enqueue()
+        run_all(queue)
+        assert handle.result(0) == "name_of_job"
+    with immediate(tasks), immediate(plain):
+        assert name_of_job.enqueue().result() == "name_of_job"
+        assert name_of_children.enqueue().result() == ["mail.name", "name_of_children"]
+    assert current_job() is None
+
+
+def test_immediate_runs_a_coroutine_within_one_that_calls_it() -> None:
+    async def call() -> tuple[str, str]:
+        with immediate(tasks):
+            return send.enqueue("ada").result(), name.enqueue().result()
+
+    assert asyncio.run(call()) == ("to ada", "mail.name")
+
+
+def test_immediate_refuses_a_result_that_could_not_be_stored() -> None:
+    with immediate(tasks), pytest.raises(RejectJobError, match="at most 65536"):
+        large.enqueue(1 << 20)
 
 
 def test_immediate_raises_what_the_function_raises_and_retries_nothing() -> None:

@@ -17,6 +17,7 @@ from .runtime.mutex import check_reentry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from .callers.changes import Changes
     from .callers.queries import Queries
@@ -205,6 +206,10 @@ class Steering(AsyncDoor):
         if timeout is not None:
             timeout = check_seconds("timeout", timeout)
         return self._queries.wait_for(handle, timeout)
+
+    def _waiting(self, handle: JobHandle) -> AbstractContextManager[None]:
+        self._enter(waits=True)
+        return self._queries.waiting(handle)
 
     def _add_done_callback(self, handle: JobHandle, fn: Callable[[JobHandle], object]) -> None:
         self._enter()

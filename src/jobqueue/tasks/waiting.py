@@ -29,24 +29,42 @@ def as_completed(
 
     Raises:
         TimeoutError: by the iterator: not all ended in time.
+        RuntimeError: by the iterator: as for `JobHandle.wait`, if a handler has to wait; or this is
+            the thread of the event loop that runs the attempts: `await` the handles there.
     """
     deadline = None if timeout is None else time.monotonic() + seconds("timeout", timeout)
     waited = list(dict.fromkeys(handles))
     ended: queue.SimpleQueue[JobHandle[R]] = queue.SimpleQueue()
     for handle in waited:
         handle.add_done_callback(ended.put)
-    return _as_they_end(ended, len(waited), deadline)
+    return _as_they_end(ended, dict.fromkeys(waited), deadline)
 
 
 def _as_they_end(
-    ended: queue.SimpleQueue[JobHandle[R]], count: int, deadline: float | None
+    ended: queue.SimpleQueue[JobHandle[R]], left: dict[JobHandle[R], None], deadline: float | None
 ) -> Iterator[JobHandle[R]]:
-    for given in range(count):
-        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+    count = len(left)
+    while left:
+        seconds = None if deadline is None else max(0.0, deadline - time.monotonic())
         try:
-            yield ended.get(timeout=left)
+            handle = _next(ended, next(iter(left)), seconds)
         except queue.Empty:
-            raise TimeoutError(f"{count - given} of {count} jobs have not ended in time") from None
+            raise TimeoutError(f"{len(left)} of {count} jobs have not ended in time") from None
+        del left[handle]
+        yield handle
+
+
+def _next(
+    ended: queue.SimpleQueue[JobHandle[R]], one_left: JobHandle[R], seconds: float | None
+) -> JobHandle[R]:
+    """The next that has ended; if a handler waits for it, another worker stands in for its."""
+    try:
+        return ended.get_nowait()
+    except queue.Empty:
+        if seconds == 0:
+            raise
+    with one_left.waiting():
+        return ended.get(timeout=seconds)
 
 
 @overload

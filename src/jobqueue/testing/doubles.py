@@ -6,16 +6,18 @@ import asyncio
 import inspect
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from ..final import Config, Job, JobHandle, JobQueue, Priority, Status
+from ..final import Config, Job, JobHandle, JobQueue, Priority, Status, current_job
 from ..final.testing import run_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
 
     from ..tasks import Tasks
     from ..tasks.task import BaseTask
@@ -62,12 +64,19 @@ class _Immediate:
         self, job: Job, *, timeout: float | None = None, delay: float = 0.0
     ) -> JobHandle[Any]:
         """Run the job; raises what its function raises."""
-        function = self._tasks.declaration(job.handler or "").handler
+        name = job.handler or ""
         once = Job(
-            job.payload, id=job.id, priority=job.priority, max_retries=0, headers=job.headers
+            job.payload,
+            id=job.id,
+            priority=job.priority,
+            handler=name,
+            max_retries=0,
+            headers=job.headers,
+            store_result=job.store_result,
         )
         with JobQueue(start=False) as queue:
-            handle = queue.enqueue_with_handler(once, _plain(function))
+            self._tasks.declaration(name).register(_Plainly(queue), name)
+            handle = queue.enqueue(once)
             run_all(queue)
             if handle.status is not Status.COMPLETED:
                 handle.result(0)  # raises what the function raised
@@ -113,13 +122,35 @@ class _Recorder:
         return self.enqueue(job, delay=delay)
 
 
+class _Plainly:
+    """Registers handlers with a queue, coroutine functions as plain ones."""
+
+    def __init__(self, queue: JobQueue) -> None:
+        self._queue = queue
+
+    def register(self, name: str, fn: Callable[..., object], **options: Any) -> None:
+        """Register a handler."""
+        self._queue.register(name, _plain(fn), **options)
+
+
 def _plain(function: Callable[..., object]) -> Callable[..., object]:
     """A coroutine function as a plain one, with a loop of its own for each call."""
     if not inspect.iscoroutinefunction(function):
         return function
     if len(inspect.signature(function).parameters) == 1:
-        return lambda payload: asyncio.run(function(payload))
-    return lambda payload, context: asyncio.run(function(payload, context))
+        return lambda payload: _run(function(payload))
+    return lambda payload, context: _run(function(payload, context))
+
+
+def _run(coroutine: Coroutine[Any, Any, object]) -> object:
+    """Run it to its end; in a thread of its own if this thread has a loop that runs already."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:  # there is none
+        return asyncio.run(coroutine)
+    current_job()  # so that the context that is copied knows it
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(copy_context().run, asyncio.run, coroutine).result()
 
 
 @contextmanager

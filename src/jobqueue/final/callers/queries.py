@@ -196,6 +196,13 @@ class Queries:
             with self._mutex:
                 seat.waits_for = None
 
+    @contextmanager
+    def waiting(self, handle: JobHandle) -> Iterator[None]:
+        """See `JobHandle.waiting`."""
+        self._seats.refuse_sleep("await handle")
+        with self.awaiting(handle):
+            yield
+
     def add_done_callback(self, handle: JobHandle, fn: Callable[[JobHandle], object]) -> None:
         """See `JobHandle.add_done_callback`."""
         with self._mutex:

@@ -171,9 +171,17 @@ RUNNING: ContextVar[JobContext | None] = ContextVar("jobqueue_running", default=
 _thread = threading.local()  # `find`: gives the context of the attempt that this thread runs
 
 
-def runs_attempts(find: Callable[[], JobContext | None]) -> None:
-    """The calling thread runs attempts from now on; only if one asks is its context made."""
+def runs_attempts(
+    find: Callable[[], JobContext | None] | None,
+) -> Callable[[], JobContext | None] | None:
+    """The calling thread runs attempts from now on; only if one asks is its context made.
+
+    Returns:
+        What was given before; `None`, there and here, for a thread that runs none.
+    """
+    before: Callable[[], JobContext | None] | None = getattr(_thread, "find", None)
     _thread.find = find
+    return before
 
 
 def current_job() -> JobContext | None:

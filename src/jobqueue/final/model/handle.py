@@ -10,6 +10,7 @@ from .transitions import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from contextlib import AbstractContextManager
     from types import TracebackType
     from typing import Any
 
@@ -51,6 +52,9 @@ class HandleOwner(Protocol):
 
     def _wait_for(self, handle: JobHandle, timeout: Seconds | None) -> JobHandle:
         """Waits until the job is finished or the queue closed."""
+
+    def _waiting(self, handle: JobHandle) -> AbstractContextManager[None]:
+        """Lets the calling thread sleep until the job has ended."""
 
     def _add_done_callback(self, handle: JobHandle, fn: Callable[[JobHandle], object]) -> None:
         """Has `fn` called when the job is finished or the queue closed."""
@@ -155,6 +159,19 @@ class JobHandle(Generic[R_co]):
                 or `num_workers` workers stand in for handlers that wait already.
         """
         return self._owner._wait_for(self, timeout)._status  # by now it may be requeued
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Within this the calling thread may sleep until it is told of the job's end.
+
+        For waits other than `wait`, as for the first of several jobs: a callback
+        (`add_done_callback`) is to end the sleep. If a handler calls this, another worker stands
+        in for its own meanwhile.
+
+        Raises:
+            RuntimeError: as for `wait`; or the thread is that of the event loop that runs the
+                queue's attempts.
+        """
+        return self._owner._waiting(cast("JobHandle", self))
 
     def cancel(self) -> bool:
         """Cancel the job; see `JobQueue.cancel`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..model.context import runs_attempts
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -28,9 +29,11 @@ class BorrowedThread(Worker):
         """Run attempts until nothing is due. Without the mutex."""
         seats = self._outcomes.seats
         seats.sit(self.seat)
+        before = runs_attempts(self._find_context)  # it may be a handler that calls this
         try:
             self._work()
         finally:
+            runs_attempts(before)
             seats.sit(None)
 
     def _await_job(self) -> JobHandle | None:
