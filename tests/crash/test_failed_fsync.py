@@ -33,6 +33,12 @@ def files(monkeypatch: pytest.MonkeyPatch) -> HeldFiles:
     return files
 
 
+@pytest.fixture(autouse=True)
+def _no_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each second a log's thread looks whether the log is still there, which would wake it."""
+    monkeypatch.setattr("jobqueue.final.wal.writing.upkeep.LOOK_SECONDS", 1e6)
+
+
 @pytest.fixture
 def log(tmp_path: Path) -> str:
     return str(tmp_path / "jobs.db")

@@ -361,6 +361,6 @@ def test_encoding_a_tuple_of_records_leaks_nothing() -> None:
     for records in ((), (Discarded(1),)):
         encode_batch(records, 1, 0)
         before = sys.getallocatedblocks()
-        for _ in range(1000):
+        for _ in range(10_000):  # a collection meanwhile may free some of what others left
             encode_batch(records, 1, 0)
-        assert sys.getallocatedblocks() - before < 500
+        assert sys.getallocatedblocks() - before < 5000
