@@ -88,13 +88,55 @@ def test_function_that_is_hidden_by_another_of_its_name_is_refused(
     assert "is not what tests.support.process_handlers.echo is" in refused(echo)
 
 
+REGISTERS = """
+    from jobqueue.final.processes.imports import reference_to
+
+    def register(function):
+        global reference
+        reference = reference_to(function)
+        return function
+
+    @register
+    def function(payload): return payload
+"""
+
+
 def test_function_that_a_decorator_registers_is_not_in_its_module_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "registers.py", REGISTERS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import registers  # type: ignore[import-not-found]  # written above
+
+    monkeypatch.delitem(sys.modules, "registers")
+    assert registers.reference.qualname == "function"
+
+
+def test_function_that_is_not_in_its_module_when_that_has_been_imported_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     echo = handlers.echo
     monkeypatch.delattr(handlers, "echo")
 
-    assert reference_to(echo).qualname == "echo"
+    assert "is not what tests.support.process_handlers.echo is" in refused(echo)
+
+
+def test_handler_of_a_task_under_another_name_is_refused_with_what_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = """
+        from jobqueue import Tasks
+        tasks = Tasks()
+        def helper(x: int) -> int: return x
+        other = tasks.task(name="helper.task")(helper)
+    """
+    write(tmp_path / "renamed.py", source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import renamed  # type: ignore[import-not-found]  # written above
+
+    with pytest.raises(ValueError, match=r"renamed\.helper must be .* use @tasks\.task"):
+        renamed.tasks.open(Config(executor="process"))
+    monkeypatch.delitem(sys.modules, "renamed")
 
 
 def test_module_that_was_made_by_hand_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from .wire import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import ModuleType
+    from types import FrameType, ModuleType
 
 _ADVICE = "define it at the top level of a module that can be imported, or use executor='thread'"
 
@@ -74,9 +74,8 @@ def reference_to(function: Callable[..., object], what: str = "handler") -> Refe
     found: object = module
     for part in qualname.split("."):
         found = getattr(found, part, None)
-    # A decorator that registers a function runs before the module has the name.
-    if found is not function and not (found is None and hasattr(function, "__code__")):
-        raise _refused(what, function, f"is not what {name}.{qualname} is")
+    if found is not function and not _is_to_come(function, module, qualname):
+        raise _refused(what, function, f"is not what {name}.{qualname} is", _bound(name, qualname))
     if name == "__main__":
         return Reference(name, qualname, _main_module(what, function, module), sys.argv)
     if getattr(module, "__spec__", None) is None:
@@ -84,10 +83,34 @@ def reference_to(function: Callable[..., object], what: str = "handler") -> Refe
     return Reference(name, qualname, {}, sys.argv, roots_of(name))
 
 
-def _refused(what: str, function: Callable[..., object], reason: str) -> ValueError:
+def _is_to_come(function: Callable[..., object], module: ModuleType, qualname: str) -> bool:
+    """Whether a decorator is at work on it, before its module, which is running, has the name."""
+    if not hasattr(function, "__code__") or hasattr(module, qualname.partition(".")[0]):
+        return False
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_globals is module.__dict__ and frame.f_code.co_name == "<module>":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _bound(module: str, qualname: str) -> str:
+    """What to do about a name that means something else, or nothing."""
+    owner, _, _ = qualname.partition(".")
+    return (
+        f"{module}.{owner} must be what the handler comes from: of a task, use @tasks.task above "
+        f"the function, or bind that name to the task ({owner} = tasks.task(...)({owner})); otherwise "
+        f"{_ADVICE}"
+    )
+
+
+def _refused(
+    what: str, function: Callable[..., object], reason: str, advice: str = _ADVICE
+) -> ValueError:
     return ValueError(
         f"{what} {name_of(function)} {reason}, so a process (executor='process') could not "
-        f"import it by name; {_ADVICE}"
+        f"import it by name; {advice}"
     )
 
 
