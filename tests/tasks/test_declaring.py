@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 import pickle
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from jobqueue import Job, JobContext, JobQueue, Priority, Status
+from jobqueue import Backoff, Job, JobContext, JobQueue, Priority, Status
 from jobqueue.tasks import AsyncTask, Task, Tasks
 from jobqueue.testing import run_all
 
@@ -164,9 +164,47 @@ def test_a_timeout_of_the_function_goes_before_that_of_the_queue() -> None:
     assert stopped == [True]
 
 
-def test_retry_on_takes_types_of_exceptions_only() -> None:
-    with pytest.raises(TypeError, match="retry_on"):
-        tasks.task(name="x", retry_on=["OSError"])  # type: ignore[list-item]
+class Words:
+    """A codec."""
+
+    def encode(self, arguments: Mapping[str, object]) -> bytes:
+        return " ".join(map(str, arguments.values())).encode()
+
+    def decode(self, payload: bytes) -> Mapping[str, object]:
+        return {"text": payload.decode()}
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "says"),
+    [
+        ({"name": 3}, TypeError, "name must be text"),
+        ({"name": ""}, ValueError, r"name must have 1 to 255 characters.*name=\"mail.send\""),
+        ({"name": "x" * 256}, ValueError, "name must have 1 to 255 characters"),
+        ({"name": "\ud800"}, ValueError, "name has a lone surrogate"),
+        ({"priority": "high"}, ValueError, r"priority must be Priority\.HIGH"),
+        ({"max_retries": -1}, ValueError, "max_retries must be 0 to"),
+        ({"max_retries": "3"}, TypeError, "max_retries must be a whole number"),
+        ({"timeout": "soon"}, TypeError, "timeout must be a number of seconds"),
+        ({"retry_on": 3}, TypeError, r"retry_on must be types of exceptions.*not 3"),
+        ({"retry_on": ["OSError"]}, TypeError, r"retry_on must be.*\['OSError'\]"),
+        ({"backoff": "x"}, TypeError, r"backoff must be a Backoff, as in Backoff\(base=1\.0\)"),
+        ({"backoff": Backoff}, TypeError, "backoff must be a Backoff"),
+        ({"store_result": "no"}, TypeError, "store_result must be True or False"),
+        ({"codec": 3}, TypeError, r"codec must be None, or an object with encode\(arguments\)"),
+        ({"codec": Words}, TypeError, r".*not the class Words; write Words\(\.\.\.\)"),
+    ],
+)
+def test_a_wrong_option_of_a_task_is_refused_where_it_is_given(
+    options: dict[str, Any], kind: type[Exception], says: str
+) -> None:
+    with pytest.raises(kind, match=rf"^@tasks\.task\(\.\.\.\): {says}"):
+        tasks.task(**options)
+
+
+def test_a_codec_of_the_collection_that_is_none_is_refused_where_it_is_given() -> None:
+    with pytest.raises(TypeError, match="codec must be None, or an object with encode"):
+        Tasks(codec=3)  # type: ignore[arg-type]
+    assert Tasks(codec=Words()).task(name="x")(len).name == "x"
 
 
 def test_a_task_declared_later_is_registered_at_once() -> None:
@@ -207,6 +245,55 @@ def test_an_include_that_cannot_be_is_refused() -> None:
         mail.include(app)
     with pytest.raises(RuntimeError, match="included in others"):
         mail.open()
+
+
+@pytest.mark.parametrize(
+    ("other", "prefix", "kind", "says"),
+    [
+        (None, "", TypeError, r"include\(\) takes the Tasks of another module, not None"),
+        (Tasks(), 3, TypeError, r"include\(\): prefix must be text"),
+        (Tasks(), "\ud800", ValueError, r"include\(\): prefix has a lone surrogate"),
+    ],
+)
+def test_an_include_of_something_else_is_refused(
+    other: Any, prefix: Any, kind: type[Exception], says: str
+) -> None:
+    with pytest.raises(kind, match=says):
+        Tasks().include(other, prefix)
+
+
+def test_a_prefix_that_makes_a_name_too_long_is_refused_whichever_comes_second() -> None:
+    app, mail = Tasks(), Tasks()
+    mail.task(name="x" * 200)(len)
+    with pytest.raises(ValueError, match="1 to 255 characters"):
+        app.include(mail, "y" * 56)
+    app.include(mail, "y" * 50)
+    with pytest.raises(ValueError, match="the name of task len must have 1 to 255 characters"):
+        mail.task(name="x" * 206)(len)
+
+
+@pytest.mark.parametrize("included_first", [True, False])
+def test_a_name_that_an_included_task_has_is_refused_at_the_declaration(
+    included_first: bool,
+) -> None:
+    app, mail = Tasks(), Tasks()
+    app.include(mail, "mail.")
+    both = [(mail, "send"), (app, "mail.send")]
+    (first, name), (second, same_name) = both if included_first else reversed(both)
+    first.task(name=name)(len)
+    with pytest.raises(ValueError, match=r"'mail.send' is taken by .*@tasks\.task\(name="):
+        second.task(name=same_name)(repr)
+    with app.open(start=False):  # nothing was half-done
+        pass
+
+
+def test_a_name_is_taken_across_two_modules_that_are_included() -> None:
+    app, mail, more = Tasks(), Tasks(), Tasks()
+    app.include(mail, "mail.")
+    app.include(more)
+    mail.task(name="send")(len)
+    with pytest.raises(ValueError, match=r"'mail.send' is taken by len of 'builtins'"):
+        more.task(name="mail.send")(repr)
 
 
 def test_the_queue_calls_a_handler_that_any_queue_can_have() -> None:

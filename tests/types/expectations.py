@@ -7,20 +7,23 @@ ignores it is an error itself if there is none.
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import assert_type
+from typing import Any, NoReturn, TypeVar, assert_type
 
 from jobqueue import (
     CONTEXT,
+    AsyncTask,
     Job,
     JobContext,
     JobHandle,
     JobQueue,
+    Task,
     Tasks,
     as_completed,
     gather,
 )
 
 tasks = Tasks()
+T = TypeVar("T")
 
 
 @tasks.task
@@ -56,6 +59,108 @@ async def with_context_awaited(context: JobContext, path: str) -> int:
 @tasks.task
 def with_context_last(path: str, context: JobContext = CONTEXT) -> int:
     return context.attempt + len(path)
+
+
+# ── functions that would take a context too, or whose result passes for a coroutine ───────────────
+
+
+@tasks.task
+def with_object(value: object) -> int:
+    return hash(value)
+
+
+@tasks.task(name="with_object_and_options")
+def with_object_and_options(value: object, width: int = 200) -> int:
+    return hash(value) + width
+
+
+@tasks.task
+async def with_object_awaited(value: object) -> int:
+    return hash(value)
+
+
+@tasks.task
+def with_any_number(*values: object) -> int:
+    return len(values)
+
+
+@tasks.task
+def with_any(value: Any) -> int:
+    return hash(value)
+
+
+@tasks.task
+def giving_any(path: str) -> Any:
+    return path
+
+
+@tasks.task
+def giving_any_with_context(context: JobContext, path: str) -> Any:
+    return context.attempt, path
+
+
+@tasks.task
+async def giving_any_awaited(path: str) -> Any:
+    return path
+
+
+@tasks.task
+def giving_object(path: str) -> object:
+    return path
+
+
+@tasks.task
+def giving_nothing(path: str) -> NoReturn:
+    raise ValueError(path)
+
+
+@tasks.task
+def giving_nothing_for_nothing() -> NoReturn:
+    raise ValueError
+
+
+@tasks.task
+def giving_nothing_with_context(context: JobContext, path: str) -> NoReturn:
+    raise ValueError(context.attempt, path)
+
+
+@tasks.task
+def first_of(values: list[T]) -> T:
+    return values[0]
+
+
+@tasks.task
+def same(value: T) -> T:
+    return value
+
+
+def wide_parameters() -> None:
+    assert_type(with_object.enqueue(value=3), JobHandle[int])
+    assert_type(with_object_and_options.enqueue("a", width=3), JobHandle[int])
+    assert_type(with_object_awaited.enqueue(value=3), JobHandle[int])
+    assert_type(with_any_number.enqueue(1, "a"), JobHandle[int])
+    handle: JobHandle[int] = with_any.enqueue(value=3)
+    del handle
+    with_object.enqueue()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    with_object_awaited.enqueue()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
+def wide_results() -> None:
+    assert_type(giving_object.enqueue("a"), JobHandle[object])
+    assert_type(giving_any_awaited.enqueue("a"), JobHandle[Any])
+    task: Task[[str], Any] = giving_any
+    with_context: Task[[str], Any] = giving_any_with_context
+    awaited: AsyncTask[[str], Any] = giving_any_awaited
+    nothing: Task[[str], NoReturn] = giving_nothing
+    nothing_for_nothing: Task[[], NoReturn] = giving_nothing_for_nothing
+    nothing_with_context: Task[[str], NoReturn] = giving_nothing_with_context
+    del task, with_context, awaited, nothing, nothing_for_nothing, nothing_with_context
+
+
+def generic() -> None:
+    first: int = first_of.enqueue([1]).result()
+    second: str = same.enqueue("a").result()
+    del first, second
 
 
 def calls() -> None:

@@ -3,46 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any
 
-from ..final import Config, JobContext, JobQueue, Priority
-from .declaration import BackoffRule, Declaration, Settings, checked_function
+from ..final import Config, JobQueue, Middleware, QueueClosedError
+from .declaration import Declaration, checked_function, taken, twice
+from .decorator import Declaring
 from .errors import QueueNotOpenError
-from .options import Options, Seconds, seconds
+from .options import Options
+from .settings import checked_codec, checked_name, checked_settings, checked_utf8
 from .task import AsyncTask, BaseTask, Target, Task
 
 if TYPE_CHECKING:
-    from ..final import JobHandle, Middleware
+    from ..final import JobHandle
     from ..final.ports import Clock
     from .codec import Codec
-
-P = ParamSpec("P")
-R = TypeVar("R")
+    from .settings import Settings
 
 
-class Decorator(Protocol):
-    """What `@tasks.task(...)` gives: it makes a task of a function."""
-
-    @overload
-    def __call__(  # type: ignore[overload-overlap]  # the first that fits is taken
-        self, fn: Callable[Concatenate[JobContext, P], Coroutine[Any, Any, R]], /
-    ) -> AsyncTask[P, R]: ...
-
-    @overload
-    def __call__(  # type: ignore[overload-overlap]  # the first that fits is taken
-        self, fn: Callable[P, Coroutine[Any, Any, R]], /
-    ) -> AsyncTask[P, R]: ...
-
-    @overload
-    def __call__(self, fn: Callable[Concatenate[JobContext, P], R], /) -> Task[P, R]: ...
-
-    @overload
-    def __call__(self, fn: Callable[P, R], /) -> Task[P, R]: ...
-
-
-class Tasks:
+class Tasks(Declaring):
     """A collection of tasks, and the queue that is open for them. Thread-safe.
 
     Making one opens nothing and starts nothing, so it can be done at import, before a fork, and in
@@ -51,11 +31,16 @@ class Tasks:
     Args:
         codec: how arguments are written, for tasks that have no codec of their own; `None` is
             JSON by the function's signature.
+
+    Raises:
+        TypeError: `codec` is none.
     """
 
     def __init__(self, *, codec: Codec | None = None) -> None:
-        self._codec = codec
-        self._lock = threading.RLock()  # guards the rest; taken before any lock of a queue
+        self._codec = checked_codec(codec)
+        # Guards the rest, and that of all collections that are included in this one; taken before
+        # any lock of a queue. `_locked` takes that of the outermost.
+        self._lock = threading.RLock()
         self._declared: dict[str, Declaration] = {}
         self._included: list[tuple[str, Tasks]] = []
         self._parent: Tasks | None = None
@@ -66,84 +51,14 @@ class Tasks:
 
     # ── declaring ────────────────────────────────────────────────────────────────────────────
 
-    @overload
-    def task(  # type: ignore[overload-overlap]  # the first that fits is taken
-        self, fn: Callable[Concatenate[JobContext, P], Coroutine[Any, Any, R]], /
-    ) -> AsyncTask[P, R]: ...
-
-    @overload
-    def task(  # type: ignore[overload-overlap]  # the first that fits is taken
-        self, fn: Callable[P, Coroutine[Any, Any, R]], /
-    ) -> AsyncTask[P, R]: ...
-
-    @overload
-    def task(self, fn: Callable[Concatenate[JobContext, P], R], /) -> Task[P, R]: ...
-
-    @overload
-    def task(self, fn: Callable[P, R], /) -> Task[P, R]: ...
-
-    @overload
-    def task(
-        self,
-        fn: None = None,
-        /,
-        *,
-        name: str | None = None,
-        priority: Priority = Priority.MEDIUM,
-        max_retries: int | None = None,
-        timeout: Seconds | None = None,
-        retry_on: type[BaseException] | Iterable[type[BaseException]] | None = None,
-        backoff: BackoffRule | None = None,
-        store_result: bool = False,
-        codec: Codec | None = None,
-    ) -> Decorator: ...
-
-    def task(
-        self,
-        fn: Callable[..., Any] | None = None,
-        /,
-        *,
-        name: str | None = None,
-        priority: Priority = Priority.MEDIUM,
-        max_retries: int | None = None,
-        timeout: Seconds | None = None,
-        retry_on: type[BaseException] | Iterable[type[BaseException]] | None = None,
-        backoff: BackoffRule | None = None,
-        store_result: bool = False,
-        codec: Codec | None = None,
-    ) -> Any:
-        """Decorator, with or without parentheses: makes a task of a function.
-
-        Args:
-            name: what the log calls it, so that the function may move; its `__qualname__` if
-                not given.
-            priority: the lane of its jobs.
-            max_retries: retries after the first attempt; `None` takes the queue's.
-            timeout: seconds, or a `timedelta`, that an attempt may take; `None` takes the queue's.
-            retry_on: the types of exceptions after which it is tried again; others fail the job
-                at once. `RetryJobError` is always retried.
-            backoff: a `Backoff`, or a function of attempt (from 0) and error that gives seconds.
-            store_result: whether the result is kept with the job, in the log too.
-            codec: how its arguments are written; `None` takes the collection's.
-
-        Raises:
-            TypeError: the function is a method, a class, or a generator function.
-            ValueError: another function has this name, or it needs a name.
-        """
-        settings = Settings(
-            priority=priority,
-            max_retries=max_retries,
-            timeout=None if timeout is None else seconds("timeout", timeout),
-            retry_on=_types(retry_on),
-            backoff=backoff,
-            store_result=store_result,
-            codec=self._codec if codec is None else codec,
-        )
-
-        def declare(function: Callable[..., Any]) -> BaseTask[Any, Any]:
-            return self._declare(checked_function(function, name), name, settings)
-
-        return declare if fn is None else declare(fn)
+    def _declarer(
+        self, name: str | None, options: Mapping[str, Any]
+    ) -> Callable[[Callable[..., Any]], BaseTask[Any, Any]]:
+        if name is not None:
+            checked_name(name, "@tasks.task(...): name")
+        codec = self._codec if options["codec"] is None else options["codec"]
+        settings = checked_settings(**{**options, "codec": codec})
+        return lambda function: self._declare(checked_function(function, name), name, settings)
 
     def _declare(
         self, function: Callable[..., Any], name: str | None, settings: Settings
@@ -151,15 +66,12 @@ class Tasks:
         declaration = Declaration(
             function, function.__qualname__ if name is None else name, settings
         )
-        with self._lock:
-            known = self._declared.get(declaration.name)
-            if known is not None:
-                raise ValueError(
-                    f"task name {declaration.name!r} is taken by a function of "
-                    f"{known.function.__module__!r}; give {function.__qualname__} of "
-                    f"{function.__module__!r} a name of its own: @tasks.task(name=...)"
-                )
+        with self._locked() as root:
             declaration.full_name = self.full_name(declaration.name)
+            known = root._find(declaration.full_name)
+            if known is not None:
+                raise ValueError(taken(declaration, known))
+            checked_name(declaration.full_name, f"the name of task {function.__qualname__}")
             queue = self._open_queue()
             if queue is not None:
                 declaration.register(queue, declaration.full_name)
@@ -174,28 +86,30 @@ class Tasks:
             prefix: what their names begin with from then on, for example `"mail."`.
 
         Raises:
+            TypeError: `other` is no `Tasks`, or `prefix` no text.
             ValueError: they are part of another collection, or a name would be there twice.
             RuntimeError: a queue is open for them alone.
         """
-        with self._lock, other._lock:
+        if not isinstance(other, Tasks):
+            raise TypeError(f"include() takes the Tasks of another module, not {other!r}")
+        checked_utf8(prefix, "include(): prefix")
+        with self._locked() as root, other._lock:
             if other._parent is not None:
                 raise ValueError(
                     "these tasks are included in a collection already; include each module once"
                 )
-            if other is self._root():
+            if other is root:
                 raise ValueError("a collection of tasks cannot include itself")
             if other._open_queue() is not None:
                 raise RuntimeError(
                     "a queue is open for these tasks; include them before tasks.open()"
                 )
-            mine = {name for name, _ in self._root()._all()}
             start = self.full_name(prefix)
-            for name, _ in other._all():
-                if start + name in mine:
-                    raise ValueError(
-                        f"task name {start + name!r} would be there twice; include the module "
-                        f"with a prefix of its own"
-                    )
+            for name, declaration in other._all():
+                known = root._find(start + name)
+                if known is not None:
+                    raise ValueError(twice(start + name, declaration, known))
+                checked_name(start + name, f"include(): {start!r} and the name of a task together")
             queue = self._open_queue()
             if queue is not None:
                 for name, declaration in other._all():
@@ -212,6 +126,24 @@ class Tasks:
             for prefix, other in self._included:
                 found += [(prefix + name, declaration) for name, declaration in other._all()]
             return found
+
+    def _find(self, name: str) -> Declaration | None:
+        """The task that has this name from here."""
+        found = self._declared.get(name)
+        for prefix, other in self._included:
+            if found is None and name.startswith(prefix):
+                found = other._find(name[len(prefix) :])
+        return found
+
+    @contextmanager
+    def _locked(self) -> Iterator[Tasks]:
+        """Hold the lock of the outermost collection, which is given."""
+        while True:
+            root = self._root()
+            with root._lock:
+                if root is self._root():  # it stays that: `include` wants this lock
+                    yield root
+                    return
 
     def _root(self) -> Tasks:
         tasks = self
@@ -251,10 +183,14 @@ class Tasks:
             RuntimeError: a queue is open for these tasks.
             Exception: as `JobQueue` does.
         """
+        if isinstance(middleware, Middleware) or not isinstance(middleware, Iterable):
+            raise TypeError(
+                f"middleware must be a list, as in open(middleware=[...]), not {middleware!r}"
+            )
         with self._lock:
             self._refuse_second()
             # An event loop's attempts start when the queue is entered, and not before.
-            starts_on_entry = start and config is not None and config.executor == "asyncio"
+            starts_on_entry = start and getattr(config, "executor", None) == "asyncio"
             queue = JobQueue(
                 config, middleware=list(middleware), start=starts_on_entry, clock=clock
             )
@@ -271,11 +207,20 @@ class Tasks:
         """Have calls go to a queue that was made elsewhere, until it is closed.
 
         Raises:
+            TypeError: it is no `JobQueue`.
+            QueueClosedError: it is closed.
             RuntimeError: a queue is open for these tasks.
             ValueError: the queue has another handler of the same name.
         """
+        if not isinstance(queue, JobQueue):
+            raise TypeError(f"bind() takes a JobQueue, not {queue!r}")
         with self._lock:
             self._refuse_second()
+            if queue.closed:
+                raise QueueClosedError(
+                    "bind() was given a queue that is closed; make another, or write: "
+                    "with tasks.open(): …"
+                )
             for name, declaration in self._all():
                 declaration.register(queue, name)
             self._queue, self._target = queue, OpenQueue(queue)
@@ -328,7 +273,27 @@ class Tasks:
 
     def declaration(self, name: str) -> Declaration:
         """The task of this full name; raises `KeyError`."""
-        return dict(self._root()._all())[name]
+        found = self._root()._find(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def declaration_of(self, task: BaseTask[Any, Any]) -> Declaration:
+        """What a task of these is made of.
+
+        Raises:
+            TypeError: it is no task.
+            ValueError: it is one of other `Tasks`.
+        """
+        if not isinstance(task, BaseTask):
+            raise TypeError(f"{task!r} is no task; give what @tasks.task made of the function")
+        found = self._root()._find(task.name)
+        if found is None or found.function is not task.__wrapped__:
+            raise ValueError(
+                f"task {task.name!r} is none of these tasks; give the Tasks that it was declared "
+                f"with, or a collection that includes them"
+            )
+        return found
 
 
 class OpenQueue:
@@ -351,15 +316,3 @@ def _not_open() -> QueueNotOpenError:
         "no queue is open for these tasks; write: with tasks.open(): …, or in a coroutine: "
         "async with tasks.open(): …"
     )
-
-
-def _types(
-    given: type[BaseException] | Iterable[type[BaseException]] | None,
-) -> tuple[type[BaseException], ...] | None:
-    if given is None:
-        return None
-    types: tuple[Any, ...] = (given,) if isinstance(given, type) else tuple(given)
-    for each in types:
-        if not (isinstance(each, type) and issubclass(each, BaseException)):
-            raise TypeError(f"retry_on takes types of exceptions, not {each!r}")
-    return types

@@ -5,30 +5,15 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..final import Backoff, JobContext, Priority, RejectJobError
-from .codec import Codec, Wire, result_codec, wire
+from ..final import JobContext, RejectJobError
+from .codec import Wire, result_codec, wire
 from .parameters import Parameters
 
 if TYPE_CHECKING:
     from ..final.ports import ResultCodec
-
-BackoffRule = Backoff | Callable[[int, BaseException], float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What belongs to the function, and not to one job: read when a job is made or runs."""
-
-    priority: Priority = Priority.MEDIUM
-    max_retries: int | None = None
-    timeout: float | None = None
-    retry_on: tuple[type[BaseException], ...] | None = None
-    backoff: BackoffRule | None = None
-    store_result: bool = False
-    codec: Codec | None = None
+    from .settings import BackoffRule, Settings
 
 
 class Handlers(Protocol):
@@ -148,6 +133,28 @@ def _rejected(declaration: Declaration, payload: bytes, error: Exception) -> Rej
     """What does not fit the signature fails its job at once; it is kept as a dead letter."""
     misfit = declaration.wire.misfit(payload, error)
     return RejectJobError(f"task {declaration.name!r} cannot be called: {misfit}")
+
+
+def taken(new: Declaration, known: Declaration) -> str:
+    """What is said of a name that another function has."""
+    return (
+        f"task name {new.full_name!r} is taken by {_place(known)}; give {_place(new)} a name of "
+        f"its own: @tasks.task(name=...)"
+    )
+
+
+def twice(name: str, new: Declaration, known: Declaration) -> str:
+    """What is said of a name that an `include` would have a second time."""
+    return (
+        f"task name {name!r} would be there twice, for {_place(known)} and for {_place(new)}; "
+        f"include the module with a prefix of its own, or give one of them another name: "
+        f"@tasks.task(name=...)"
+    )
+
+
+def _place(declaration: Declaration) -> str:
+    function = declaration.function
+    return f"{function.__qualname__} of {function.__module__!r}"
 
 
 # ── what can be a task ───────────────────────────────────────────────────────────────────────

@@ -1,0 +1,132 @@
+"""What `@tasks.task(...)` is given, checked at that call."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..final import Backoff, Job, Priority
+from .options import Seconds, seconds
+
+if TYPE_CHECKING:
+    from .codec import Codec
+
+BackoffRule = Backoff | Callable[[int, BaseException], float]
+
+_NAME_LENGTH_MAX = 255  # of a handler's name in the log
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What belongs to the function, and not to one job: read when a job is made or runs."""
+
+    priority: Priority = Priority.MEDIUM
+    max_retries: int | None = None
+    timeout: float | None = None
+    retry_on: tuple[type[BaseException], ...] | None = None
+    backoff: BackoffRule | None = None
+    store_result: bool = False
+    codec: Codec | None = None
+
+
+def checked_settings(
+    *,
+    priority: Priority,
+    max_retries: int | None,
+    timeout: Seconds | None,
+    retry_on: type[BaseException] | Iterable[type[BaseException]] | None,
+    backoff: BackoffRule | None,
+    store_result: bool,
+    codec: Codec | None,
+) -> Settings:
+    """The settings of these arguments of `@tasks.task(...)`.
+
+    Raises:
+        TypeError, ValueError: one of them cannot work; the message says which, and what to write.
+    """
+    try:
+        example = Job(priority=priority, max_retries=max_retries, store_result=store_result)
+        return Settings(
+            priority=example.priority,
+            max_retries=example.max_retries,
+            timeout=None if timeout is None else seconds("timeout", timeout),
+            retry_on=None if retry_on is None else _types(retry_on),
+            backoff=_checked_backoff(backoff),
+            store_result=store_result,
+            codec=checked_codec(codec),
+        )
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"@tasks.task(...): {error}") from None
+
+
+def checked_codec(codec: Codec | None) -> Codec | None:
+    """The codec; raises `TypeError` if it is none."""
+    given: object = codec
+    wanted = "codec must be None, or an object with encode(arguments) and decode(payload)"
+    if given is None:
+        return None
+    if not all(callable(getattr(given, name, None)) for name in ("encode", "decode")):
+        raise TypeError(f"{wanted}, not {given!r}")
+    if isinstance(given, type) and inspect.isfunction(
+        inspect.getattr_static(given, "encode", None)
+    ):
+        raise TypeError(f"{wanted}, not the class {given.__name__}; write {given.__name__}(...)")
+    return codec
+
+
+def checked_name(name: str, what: str = "name") -> str:
+    """The name of a task in the log.
+
+    Raises:
+        TypeError: it is no text.
+        ValueError: it has not 1 to 255 characters, or UTF-8 cannot hold it.
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"{what} must be text (str), not {name!r}")
+    if not 0 < len(name) <= _NAME_LENGTH_MAX:
+        raise ValueError(
+            f'{what} must have 1 to {_NAME_LENGTH_MAX} characters, as in name="mail.send"; '
+            f"{name!r} has {len(name)}"
+        )
+    return checked_utf8(name, what)
+
+
+def checked_utf8(text: str, what: str) -> str:
+    """A part of a task's name; raises `TypeError` if it is no text, `ValueError` if not UTF-8."""
+    if not isinstance(text, str):
+        raise TypeError(f"{what} must be text (str), not {text!r}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(
+            f"{what} has a lone surrogate, which UTF-8 cannot hold: {text!r}"
+        ) from None
+    return text
+
+
+def _types(retry_on: object) -> tuple[type[BaseException], ...]:
+    given: tuple[Any, ...] | None = None
+    if isinstance(retry_on, type):
+        given = (retry_on,)
+    elif isinstance(retry_on, Iterable):
+        given = tuple(retry_on)
+    if given is None or not all(
+        isinstance(each, type) and issubclass(each, BaseException) for each in given
+    ):
+        raise TypeError(
+            f"retry_on must be types of exceptions, as in (OSError, TimeoutError), not {retry_on!r}"
+        )
+    return given
+
+
+def _checked_backoff(backoff: BackoffRule | None) -> BackoffRule | None:
+    given: object = backoff
+    if given is None or (callable(given) and not isinstance(given, type)):
+        return backoff
+    raise TypeError(
+        f"backoff must be a Backoff, as in Backoff(base=1.0), or a function of attempt and error "
+        f"that gives seconds, not {backoff!r}"
+    )
