@@ -6,13 +6,14 @@ import asyncio
 import dataclasses
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from jobqueue import Config, Job, JobQueue, QueueClosedError, Status
+from jobqueue import Config, Job, JobQueue, Middleware, QueueClosedError, Status
 from jobqueue.tasks import AsyncTask, QueueNotOpenError, Task, Tasks, as_completed, gather
 from jobqueue.testing import ManualClock, run_all
 from tests.support.handlers import Blocker
@@ -76,6 +77,62 @@ def test_tasks_are_bound_to_a_queue_that_was_made_elsewhere() -> None:
     with JobQueue() as jq:
         tasks.bind(jq)
         assert gather([double.enqueue(x) for x in range(3)]) == [0, 2, 4]
+
+
+class Loud(Middleware):
+    """Does nothing."""
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: tasks.open(cast("Any", 3)), "config must be a Config or None, not 3"),
+        (lambda: tasks.open(middleware=cast("Any", Loud())), r"open\(middleware=\[\.\.\.\]\)"),
+        (lambda: tasks.open(middleware=cast("Any", Loud)), r"open\(middleware=\[\.\.\.\]\)"),
+        (lambda: tasks.bind(cast("Any", None)), r"bind\(\) takes a JobQueue, not None"),
+        (lambda: gather(cast("Any", [3])), r"gather\(\) takes handles.*task\.enqueue.*not 3"),
+        (lambda: gather(cast("Any", 3)), r"gather\(\) takes a list of handles, not 3"),
+        (lambda: as_completed(cast("Any", [3])), r"as_completed\(\) takes handles.*not 3"),
+        (lambda: as_completed(cast("Any", [[]])), r"as_completed\(\) takes handles.*not \[\]"),
+        (lambda: run_all(cast("Any", 3)), r"run_all\(\) takes a JobQueue.*tasks\.queue.*not 3"),
+    ],
+)
+def test_an_argument_of_another_kind_is_refused_at_the_call(
+    call: Callable[[], object], says: str
+) -> None:
+    with pytest.raises(TypeError, match=says):
+        call()
+
+
+def test_a_queue_that_is_closed_is_not_bound() -> None:
+    with JobQueue() as jq:
+        pass
+    with pytest.raises(QueueClosedError, match=r"bind\(\) was given a queue that is closed"):
+        tasks.bind(jq)
+
+
+def test_an_argument_may_be_named_as_one_of_the_library() -> None:
+    odd = Tasks()
+
+    @odd.task(name="keep")
+    def keep(**data: int) -> dict[str, int]:
+        return data
+
+    @odd.task(name="call")
+    async def call(self: int, fn: int) -> int:
+        return self + fn
+
+    arguments = {"self": 1, "args": 2, "kwargs": 3, "fn": 4, "task": 5, "tasks": 6}
+
+    async def main() -> None:
+        async with odd.open(Config(executor="asyncio")):
+            assert await (await keep.aenqueue(**arguments)) == arguments
+            assert await call.enqueue(self=1, fn=2) == 3
+            assert await call(self=1, fn=2) == 3
+
+    assert keep(**arguments) == arguments
+    assert keep.arguments_of(keep.job(**arguments)) == {"data": arguments}
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
 
 
 def test_an_open_that_fails_leaves_nothing_open(tmp_path: Path) -> None:

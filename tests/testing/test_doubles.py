@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 
@@ -163,6 +164,30 @@ def test_assert_enqueued_compares_the_arguments_that_are_given() -> None:
 def test_assert_enqueued_without_a_recording_says_what_to_write() -> None:
     with pytest.raises(RuntimeError, match=r"with recorded\(tasks\)"):
         assert_enqueued(Tasks(), add)
+
+
+def test_assert_enqueued_refuses_what_is_no_task_of_these() -> None:
+    other: Any = Tasks().task(name="add")(len)
+    with recorded(tasks):
+        with pytest.raises(TypeError, match=r"len.* is no task"):
+            assert_enqueued(tasks, cast("Any", len))
+        with pytest.raises(ValueError, match="task 'add' is none of these tasks"):
+            assert_enqueued(tasks, other)
+        with pytest.raises(TypeError, match=r"assert_enqueued\(\) takes a Tasks first, not 3"):
+            assert_enqueued(cast("Any", 3), add)
+    with pytest.raises(TypeError, match=r"recorded\(\) takes a Tasks first"), recorded(other):
+        pass
+
+
+def test_assert_enqueued_takes_arguments_of_any_name() -> None:
+    more = Tasks()
+
+    @more.task(name="remind")
+    def remind(task: str, tasks: int) -> None: ...
+
+    with recorded(more):
+        remind.enqueue(task="wash", tasks=1)
+        assert_enqueued(more, remind, task="wash", tasks=1)
 
 
 def test_a_double_takes_the_place_of_an_open_queue_and_gives_it_back() -> None:

@@ -16,13 +16,13 @@ import threading
 from typing import TYPE_CHECKING
 
 from .exact import check_seconds, real_number
+from .job_queue import JobQueue
 from .runtime.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .exact import Seconds
-    from .job_queue import JobQueue
 
 __all__ = ["ManualClock", "run_all"]
 
@@ -38,9 +38,12 @@ def run_all(queue: JobQueue) -> None:
             not with `executor="process"` or `"asyncio"`.
 
     Raises:
+        TypeError: it is no `JobQueue`.
         RuntimeError: the queue has been started, or runs its handlers elsewhere.
         QueueClosedError: the queue is closed.
     """
+    if not isinstance(queue, JobQueue):
+        raise TypeError(f"run_all() takes a JobQueue, as in run_all(tasks.queue), not {queue!r}")
     queue._run_all()
 
 

@@ -126,7 +126,7 @@ class BaseTask(Generic[P, R]):
         Job(id=id, priority=_or(priority, self._priority), max_retries=max_retries, headers=headers)
         return type(self)(self._home, self._declaration, options)
 
-    def job(self, *args: P.args, **kwargs: P.kwargs) -> Job:
+    def job(self, /, *args: P.args, **kwargs: P.kwargs) -> Job:
         """The job of such a call, for `queue.enqueue_many`; a delay is not part of it.
 
         Raises:
@@ -155,7 +155,7 @@ class BaseTask(Generic[P, R]):
             store_result=declaration.settings.store_result,
         )
 
-    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+    def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Have a worker call the function; returns when the job is accepted.
 
         Raises:
@@ -172,7 +172,7 @@ class BaseTask(Generic[P, R]):
             job, timeout=options.enqueue_timeout, delay=options.delay_from(target.now())
         )
 
-    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
+    async def aenqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """As `enqueue`; the event loop goes on while it waits for room or the log.
 
         If it is cancelled while it waits for room, the job is not accepted.
@@ -229,7 +229,7 @@ class BaseTask(Generic[P, R]):
 class Task(BaseTask[P, R]):
     """A plain function that can also be called in the background."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function here and now."""
         return cast("R", self._declaration.function(*args, **kwargs))
 
@@ -237,7 +237,7 @@ class Task(BaseTask[P, R]):
 class AsyncTask(BaseTask[P, R]):
     """A coroutine function that can also be called in the background."""
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """The coroutine of a call, to be awaited here."""
         return cast("Coroutine[Any, Any, R]", self._declaration.function(*args, **kwargs))
 

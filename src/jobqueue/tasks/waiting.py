@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import queue
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
+from ..final import JobHandle
 from .options import Seconds, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from ..final import JobHandle
+    from collections.abc import Iterator
 
 R = TypeVar("R")
 
@@ -28,12 +28,13 @@ def as_completed(
         timeout: seconds from now, or a `timedelta`, until all have to have ended.
 
     Raises:
+        TypeError: something else than a handle is among them.
         TimeoutError: by the iterator: not all ended in time.
         RuntimeError: by the iterator: as for `JobHandle.wait`, if a handler has to wait; or this is
             the thread of the event loop that runs the attempts: `await` the handles there.
     """
     deadline = None if timeout is None else time.monotonic() + seconds("timeout", timeout)
-    waited = list(dict.fromkeys(handles))
+    waited = list(dict.fromkeys(_checked("as_completed", handles)))
     ended: queue.SimpleQueue[JobHandle[R]] = queue.SimpleQueue()
     for handle in waited:
         handle.add_done_callback(ended.put)
@@ -84,8 +85,11 @@ def gather(handles: Iterable[JobHandle[Any]], return_exceptions: bool = False) -
         handles: handles, of one or several queues.
         return_exceptions: whether to give errors in place of results. Otherwise the first of
             them in this order is raised, and the other jobs go on.
+
+    Raises:
+        TypeError: something else than a handle is among them.
     """
-    waited = list(handles)
+    waited = _checked("gather", handles)
     if not return_exceptions:
         return [handle.result() for handle in waited]
     results: list[Any] = []
@@ -95,3 +99,16 @@ def gather(handles: Iterable[JobHandle[Any]], return_exceptions: bool = False) -
         except Exception as error:  # noqa: BLE001  # whatever the handler raised
             results.append(error)
     return results
+
+
+def _checked(caller: str, handles: Iterable[JobHandle[R]]) -> list[JobHandle[R]]:
+    """The handles, as a list; raises `TypeError` if they are none."""
+    if not isinstance(handles, Iterable):
+        raise TypeError(f"{caller}() takes a list of handles, not {handles!r}")
+    given = list(handles)
+    for each in given:
+        if not isinstance(each, JobHandle):
+            raise TypeError(
+                f"{caller}() takes handles, as task.enqueue(...) returns them, not {each!r}"
+            )
+    return given

@@ -15,11 +15,11 @@ from weakref import WeakKeyDictionary
 
 from ..final import Config, Job, JobHandle, JobQueue, Priority, Status, current_job
 from ..final.testing import run_all
+from ..tasks import Tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Mapping
 
-    from ..tasks import Tasks
     from ..tasks.task import BaseTask
 
 
@@ -167,30 +167,34 @@ def immediate(tasks: Tasks) -> Iterator[None]:
 @contextmanager
 def recorded(tasks: Tasks) -> Iterator[list[RecordedCall]]:
     """Have calls run nothing; gives the list that they are noted in. No queue has to be open."""
+    _check_is_tasks("recorded", tasks)
     double = _Recorder(tasks)
     with double.queue, tasks.stand_in(double):
         _recordings[tasks] = double.calls
         yield double.calls
 
 
-def assert_enqueued(tasks: Tasks, task: BaseTask[Any, Any], **arguments: object) -> None:
+def assert_enqueued(tasks: Tasks, task: BaseTask[Any, Any], /, **arguments: object) -> None:
     """Raise `AssertionError` unless such a call was recorded, in the last `recorded(tasks)`.
 
     Args:
+        tasks: what was recorded.
         task: the task that was called.
         arguments: arguments by name; those that are not given may be anything.
 
     Raises:
         AssertionError: there is none; the message shows the calls that there are.
         RuntimeError: nothing was recorded: see `recorded`.
-        TypeError: the task takes no such argument.
+        TypeError: `task` is no task, or takes no such argument.
+        ValueError: it is a task of other `Tasks`.
     """
+    _check_is_tasks("assert_enqueued", tasks)
     calls = _recordings.get(tasks)
     if calls is None:
         raise RuntimeError(
             "nothing was recorded; write: with recorded(tasks): …, and then assert_enqueued(…)"
         )
-    takes = tasks.declaration(task.name).parameters.types
+    takes = tasks.declaration_of(task).parameters.types
     for name in arguments:
         if name not in takes:
             raise TypeError(f"task {task.name!r} has no argument {name!r}; it takes {list(takes)}")
@@ -205,6 +209,11 @@ def assert_enqueued(tasks: Tasks, task: BaseTask[Any, Any], **arguments: object)
     raise AssertionError(
         f"{task.name}({_written(arguments)}) was not enqueued; enqueued were:{seen or ' none'}"
     )
+
+
+def _check_is_tasks(caller: str, tasks: object) -> None:
+    if not isinstance(tasks, Tasks):
+        raise TypeError(f"{caller}() takes a Tasks first, not {tasks!r}")
 
 
 def _written(arguments: Mapping[str, object]) -> str:
