@@ -100,8 +100,8 @@ def _bound(module: str, qualname: str) -> str:
     owner, _, _ = qualname.partition(".")
     return (
         f"{module}.{owner} must be what the handler comes from: of a task, use @tasks.task above "
-        f"the function, or bind that name to the task ({owner} = tasks.task(...)({owner})); otherwise "
-        f"{_ADVICE}"
+        f"the function, or bind that name to the task ({owner} = tasks.task(...)({owner})); "
+        f"otherwise {_ADVICE}"
     )
 
 
