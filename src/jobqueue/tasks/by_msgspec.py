@@ -10,7 +10,7 @@ from typing import Any, cast
 import msgspec
 
 from .parameters import UNSET, Parameters, type_name
-from .typed_json import TypedJson
+from .typed_json import TypedJson, TypedResult
 
 
 class ByMsgspec(TypedJson):
@@ -24,33 +24,27 @@ class ByMsgspec(TypedJson):
         super().__init__(parameters, task)
         self._dump = _ENCODER.encode
         _check_types(parameters, task)
-        try:
-            fields = msgspec.defstruct(
-                "Arguments",
-                [
-                    (f"field_{index}", of)
-                    if name in parameters.required
-                    else (f"field_{index}", of, UNSET)
-                    for index, (name, of) in enumerate(parameters.types.items())
-                ],
-                rename={f"field_{i}": name for i, name in enumerate(self._names)},
-                forbid_unknown_fields=True,
-                kw_only=True,
-                gc=True,
-            )
-            self.load = msgspec.json.Decoder(fields, dec_hook=_from_wire).decode
-        except TypeError as error:
-            raise TypeError(
-                f"the arguments of task {task!r} cannot be told apart in JSON: {error}; "
-                f"change its annotations, or give it a codec of its own (codec=)"
-            ) from error
+        fields = msgspec.defstruct(
+            "Arguments",
+            [
+                (field, parameters.types[name])
+                if name in parameters.required
+                else (field, parameters.types[name], UNSET)
+                for name, field in self._fields.items()
+            ],
+            rename={field: name for name, field in self._fields.items()},
+            forbid_unknown_fields=True,
+            kw_only=True,
+            gc=True,
+        )
+        self.load = msgspec.json.Decoder(fields, dec_hook=_from_wire).decode
 
     def _told(self, error: Exception) -> tuple[str, str]:
         match = _PATH.search(str(error))
         return match[1] if match is not None else "", str(error).replace("`$.", "`")
 
 
-class ResultByMsgspec:
+class ResultByMsgspec(TypedResult):
     """Writes and reads what a task returns, by its return type. Thread-safe.
 
     Raises:
@@ -58,25 +52,16 @@ class ResultByMsgspec:
     """
 
     def __init__(self, parameters: Parameters, task: str) -> None:
+        super().__init__(parameters, task)
         returns = parameters.returns
-        wrong = _foreign(msgspec.inspect.type_info(returns), set())
+        wrong = _not_possible(returns)
         if wrong is not None:
             raise TypeError(
-                f"task {task!r} returns {type_name(returns)}, and a {type_name(wrong)} cannot be "
-                f"written as JSON, so store_result cannot keep it; return built-in types, "
-                f"dataclasses or models"
+                f"task {task!r} returns {type_name(returns)}, which store_result cannot keep: "
+                f"{wrong[0]}; {wrong[1]}, or do without store_result"
             )
+        self._dump = _ENCODER.encode
         self._load = msgspec.json.Decoder(returns, dec_hook=_from_wire).decode
-
-    def encode(self, result: object) -> bytes:
-        """Raises `TypeError` or `ValueError` if the result does not fit its type."""
-        written = _ENCODER.encode(result)
-        self._load(written)
-        return written
-
-    def decode(self, data: bytes) -> object:
-        """The result."""
-        return self._load(data)
 
 
 _PATH = re.compile(r"at `\$\.([^`.\[]+)")
@@ -114,18 +99,32 @@ def _is_model(of: type) -> bool:
 def _check_types(parameters: Parameters, task: str) -> None:
     """Raises if a type holds one that only its own program could write."""
     for name, of in parameters.types.items():
-        try:
-            wrong = _foreign(msgspec.inspect.type_info(of), set())
-        except TypeError as error:
-            raise TypeError(
-                f"task {task!r}: argument {name!r} cannot be carried: {error}"
-            ) from None
+        wrong = _not_possible(of)
         if wrong is not None:
             raise TypeError(
-                f"task {task!r}: argument {name!r} is annotated {type_name(of)}, and a "
-                f"{type_name(wrong)} cannot be written as JSON; use built-in types, dataclasses "
-                f"or models, or give the task a codec of its own (codec=)"
+                f"task {task!r}: argument {name!r} is annotated {type_name(of)}, which cannot be "
+                f"carried: {wrong[0]}; {wrong[1]}, or give the task a codec of its own (codec=)"
             )
+
+
+def _not_possible(of: Any) -> tuple[str, str] | None:
+    """What JSON cannot do with a type, and what to write instead; `None` if it can."""
+    try:
+        foreign = _foreign(msgspec.inspect.type_info(of), set())
+        msgspec.json.Decoder(of, dec_hook=_from_wire)
+    except (TypeError, NameError) as error:  # the latter of an annotation inside of a class
+        is_union = "union" in str(error)
+        remedy = _TELL_APART if is_union else _OTHER_TYPES
+        return f"in JSON its parts look alike ({error})" if is_union else str(error), remedy
+    if foreign is None:
+        return None
+    return f"a {type_name(foreign)} cannot be written as JSON", _OTHER_TYPES
+
+
+_OTHER_TYPES = "use built-in types, dataclasses or models"
+_TELL_APART = (
+    "use one of these types, or a msgspec.Struct with a tag of its own (tag=True) for each part"
+)
 
 
 def _foreign(info: object, seen: set[int]) -> Any | None:

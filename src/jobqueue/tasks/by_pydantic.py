@@ -13,7 +13,7 @@ import pydantic
 import pydantic_core
 
 from .parameters import UNSET, Parameters, type_name
-from .typed_json import TypedJson
+from .typed_json import TypedJson, TypedResult
 
 
 class ByPydantic(TypedJson):
@@ -47,7 +47,7 @@ class ByPydantic(TypedJson):
 
     @staticmethod
     def _dump(arguments: Any) -> bytes:
-        return pydantic_core.to_json(arguments, bytes_mode="base64", inf_nan_mode="null")
+        return _dump(arguments)
 
     def _told(self, error: Exception) -> tuple[str, str]:
         if not isinstance(error, pydantic.ValidationError):
@@ -57,7 +57,7 @@ class ByPydantic(TypedJson):
         return str(first["loc"][0]) if first["loc"] else "", f"{first['msg']} - at `{place}`"
 
 
-class ResultByPydantic:
+class ResultByPydantic(TypedResult):
     """Writes and reads what a task returns, by its return type. Thread-safe.
 
     Raises:
@@ -65,21 +65,21 @@ class ResultByPydantic:
     """
 
     def __init__(self, parameters: Parameters, task: str) -> None:
+        super().__init__(parameters, task)
         try:
-            self._adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(parameters.returns)
+            adapter: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(parameters.returns)
         except pydantic.errors.PydanticUserError as error:
             raise TypeError(
                 f"task {task!r} returns {type_name(parameters.returns)}, which cannot be written "
                 f"as JSON, so store_result cannot keep it; return built-in types, dataclasses or "
                 f"models: {error.message}"
             ) from error
+        self._load = partial(adapter.validate_json, strict=True)
 
-    def encode(self, result: object) -> bytes:
-        """Raises `ValueError` if the result does not fit its type."""
-        written = pydantic_core.to_json(result, bytes_mode="base64", inf_nan_mode="null")
-        self.decode(written)
-        return written
+    @staticmethod
+    def _dump(result: Any) -> bytes:
+        return _dump(result)
 
-    def decode(self, data: bytes) -> object:
-        """The result."""
-        return self._adapter.validate_json(data, strict=True)
+
+def _dump(value: Any) -> bytes:
+    return pydantic_core.to_json(value, bytes_mode="base64", inf_nan_mode="null")

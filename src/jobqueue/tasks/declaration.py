@@ -73,8 +73,18 @@ class Declaration:
 
     @functools.cached_property
     def wire(self) -> Wire:
-        """How its arguments are written. Raises `TypeError` if a type cannot be carried."""
-        return wire(self.settings.codec, self.parameters, self.name)
+        """How its arguments are written. Raises `TypeError` if a type cannot be carried.
+
+        That of a result that is to be kept is looked at here, too: both are said at the first use.
+        """
+        made = wire(self.settings.codec, self.parameters, self.name)
+        self.result_codec  # noqa: B018  # raises
+        return made
+
+    @functools.cached_property
+    def result_codec(self) -> ResultCodec | None:
+        """How its results are kept, if they are. Raises `TypeError` if their type cannot be."""
+        return result_codec(self.parameters, self.name) if self.settings.store_result else None
 
     def register(self, queue: Handlers, name: str) -> None:
         """Make it known to a queue, under its full name."""
@@ -83,7 +93,7 @@ class Declaration:
             "timeout": settings.timeout,
             "retry_on": settings.retry_on,
             "backoff": settings.backoff,
-            "result_codec": result_codec(self.parameters, name) if settings.store_result else None,
+            "result_codec": self.result_codec,
         }
         given = {key: value for key, value in options.items() if value is not None}
         queue.register(name, self.handler, **given)

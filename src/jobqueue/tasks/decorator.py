@@ -201,6 +201,12 @@ class Declaring(ABC):
     ) -> Any:
         """Decorator, with or without parentheses: makes a task of a function.
 
+        Arguments travel as JSON by their annotations, and arrive equal and of the same type, or
+        the call raises `TypeError`; a result that would not be kept so fails its job. Unions whose
+        parts look alike in JSON cannot be annotated: `str | bytes`, `str | datetime`,
+        `str | Path`, two dataclasses, a model of pydantic and anything but `None`. Use one of the
+        types, msgspec Structs with tags, or a codec.
+
         Args:
             name: what the log calls it, so that the function may move; its `__qualname__` if
                 not given.
@@ -214,7 +220,8 @@ class Declaring(ABC):
             codec: how its arguments are written; `None` takes the collection's.
 
         Raises:
-            TypeError: the function is a method, a class, or a generator function.
+            TypeError: the function is a method, a class, or a generator function. If a type
+                cannot be carried, the first call and `open` say so.
             ValueError: another function has this name, or it needs a name.
             TypeError, ValueError: an option cannot work; the message says which and why.
         """

@@ -40,6 +40,7 @@ class Parameters:
         types: the type of each argument on the wire, by the parameter's name: that of a `*args`
             is a list, that of a `**kwargs` a dictionary.
         required: the names of those without a default.
+        star: the name of `*args`, whose values are given as a tuple; `None` if it has none.
         returns: the type of the result.
         bind: takes arguments as the function does; returns those that were given, by name.
         call: `call(arguments, context)` calls the function with a mapping by name.
@@ -60,6 +61,7 @@ class Parameters:
         self.required = frozenset(
             each.name for each in wired if each.default is each.empty and not _is_any(each)
         )
+        self.star = next((each.name for each in wired if each.kind is each.VAR_POSITIONAL), None)
         self.returns = hints.get("return", Any)
         self.takes_context = bool(contexts)
         self.bind = cast("Callable[..., dict[str, Any]]", _make_bind(function, wired))

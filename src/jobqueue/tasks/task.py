@@ -130,7 +130,7 @@ class BaseTask(Generic[P, R]):
         """The job of such a call, for `queue.enqueue_many`; a delay is not part of it.
 
         Raises:
-            TypeError: the arguments are not those of the function, or cannot be carried.
+            TypeError: the arguments are not those of the function, or would not arrive as they are.
         """
         return self._job(self._declaration.parameters.bind(*args, **kwargs))
 
@@ -159,7 +159,7 @@ class BaseTask(Generic[P, R]):
         """Have a worker call the function; returns when the job is accepted.
 
         Raises:
-            TypeError: the arguments are not those of the function, or cannot be carried.
+            TypeError: the arguments are not those of the function, or would not arrive as they are.
             QueueNotOpenError: no queue is open for the task.
             JobQueueError, RuntimeError: as `JobQueue.enqueue` does.
         """

@@ -1,16 +1,21 @@
 """The arguments of a call as JSON, by the types of the signature: what is said if they do not fit.
 
 The payload is one JSON object of the arguments that were given, by name. It is read back at once
-when it is written: what a worker would refuse later is refused at the call, and nothing else is.
-With msgspec that costs less than a microsecond, and it needs no second set of rules.
+when it is written: what a worker would refuse later is refused at the call, and so is what would
+arrive as something else (`arrival.py`). With msgspec that costs less than a microsecond, and it
+needs no second set of rules. An argument whose exact type is the annotation's, as most are, needs
+no comparison; if all are text, no reading back either.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import typing
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
+from .arrival import Difference, described, difference, shortened
 from .parameters import UNSET, Parameters, type_name
 
 if TYPE_CHECKING:
@@ -18,7 +23,11 @@ if TYPE_CHECKING:
 
     from ..final import JobContext
 
-FOUND_CHARS_MAX = 80
+_ALWAYS_READ: tuple[type, ...] = (str, bool, type(None))
+"""Types whose values, if JSON can be made of them, come back as they were."""
+
+_READ_OR_REFUSED: tuple[type, ...] = (*_ALWAYS_READ, int, float)
+"""Types whose values come back as they were, or not at all: as `nan`, or an endless number."""
 
 
 class TypedJson(ABC):
@@ -32,7 +41,13 @@ class TypedJson(ABC):
     def __init__(self, parameters: Parameters, task: str) -> None:
         self._parameters = parameters
         self._task = task
-        self._names = list(parameters.types)
+        self._fields = {name: f"field_{index}" for index, name in enumerate(parameters.types)}
+        self._exact = {
+            name: of if _is_one(of, _READ_OR_REFUSED) else None
+            for name, of in parameters.types.items()
+        }
+        """The types of which an argument needs no comparison."""
+        self._is_always_read = all(_is_one(of, _ALWAYS_READ) for of in parameters.types.values())
         self.call: Callable[[Any, JobContext | None], Any] = parameters.call_fields
 
     @abstractmethod
@@ -41,12 +56,39 @@ class TypedJson(ABC):
 
     def encode(self, arguments: dict[str, Any]) -> bytes:
         """See `Wire`."""
+        exact = self._exact
         try:
             payload = self._dump(arguments)
-            self.load(payload)
-            return payload
+            for name, value in arguments.items():
+                if exact[name] is not type(value):
+                    found = self.load(payload)
+                    break
+            else:
+                if not self._is_always_read:
+                    self.load(payload)
+                return payload
         except Exception as error:  # noqa: BLE001  # of a hook for a user's type
             raise self._refused(arguments, error) from None
+        self._compare(arguments, found)
+        return payload
+
+    def _compare(self, arguments: dict[str, Any], found: object) -> None:
+        """Raises `TypeError` if an argument would arrive as something else."""
+        for name, value in arguments.items():
+            if self._exact[name] is type(value):
+                continue
+            given = list(value) if name == self._parameters.star else value
+            of = self._parameters.types[name]
+            try:
+                unlike = difference(given, getattr(found, self._fields[name]))
+                told = None if unlike is None else _advice(unlike, of)
+            except Exception as error:  # noqa: BLE001  # of a user's `==`, or too deep
+                told = f"it cannot be compared with what would arrive: {error}"
+            if told is not None:
+                raise TypeError(
+                    f"task {self._task!r}: argument {name!r} is {described(value)}, wanted is "
+                    f"{type_name(of)}: {told}"
+                )
 
     def _refused(self, arguments: dict[str, Any], error: Exception) -> TypeError:
         """Which of the arguments it is; `error` is what encoding or decoding them raised."""
@@ -55,15 +97,16 @@ class TypedJson(ABC):
                 self._dump({name: value})
             except Exception as own:  # noqa: BLE001  # of a hook for a user's type
                 return TypeError(
-                    f"task {self._task!r}: argument {name!r} is {_found(value)} "
-                    f"({type(value).__name__}), which cannot be carried: {own}; wanted is "
+                    f"task {self._task!r}: argument {name!r} is {described(value)}, which "
+                    f"cannot be carried: {own}; wanted is "
                     f"{type_name(self._parameters.types[name])}"
                 )
         name, told = self._told(error)
         value = arguments.get(name)
+        if isinstance(value, float) and not math.isfinite(value):
+            told = "JSON has no such number"
         return TypeError(
-            f"task {self._task!r}: argument {name!r} is {_found(value)} "
-            f"({type(value).__name__}), wanted is "
+            f"task {self._task!r}: argument {name!r} is {described(value)}, wanted is "
             f"{type_name(self._parameters.types.get(name, Any))}: {told}"
         )
 
@@ -73,7 +116,7 @@ class TypedJson(ABC):
             found = self.load(payload)
         except Exception as error:  # noqa: BLE001  # of a hook for a user's type
             raise ValueError(self.misfit(payload, error)) from None
-        values = ((name, getattr(found, f"field_{i}")) for i, name in enumerate(self._names))
+        values = ((name, getattr(found, field)) for name, field in self._fields.items())
         return {name: value for name, value in values if value is not UNSET}
 
     def misfit(self, payload: bytes, error: Exception) -> str:
@@ -81,19 +124,63 @@ class TypedJson(ABC):
         try:
             found = json.loads(payload)
         except ValueError as malformed:
-            return f"the payload is no JSON ({malformed}): {_found(payload)}"
+            return f"the payload is no JSON ({malformed}): {shortened(payload)}"
         if not isinstance(found, dict):
-            return f"the payload is no JSON object of arguments by name: {_found(found)}"
+            return f"the payload is no JSON object of arguments by name: {shortened(found)}"
         wrong = self._parameters.check(found)
         if wrong is not None:
             return wrong
         name, told = self._told(error)
         return (
-            f"argument {name!r} was found as {_found(found.get(name))}, wanted is "
+            f"argument {name!r} was found as {shortened(found.get(name))}, wanted is "
             f"{type_name(self._parameters.types.get(name, Any))}: {told}"
         )
 
 
-def _found(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= FOUND_CHARS_MAX else f"{text[: FOUND_CHARS_MAX - 1]}…"
+class TypedResult(ABC):
+    """Writes and reads what a task returns, by its return type. Thread-safe."""
+
+    _dump: Callable[[Any], bytes]
+    """Writes a result; raises whatever it raises."""
+    _load: Callable[[bytes], Any]
+    """Reads it; raises whatever it raises."""
+
+    def __init__(self, parameters: Parameters, task: str) -> None:
+        self._returns = parameters.returns
+        self._task = task
+
+    def encode(self, result: object) -> bytes:
+        """Raises `TypeError` or `ValueError` if the result does not fit its type."""
+        written = self._dump(result)
+        found = difference(result, self._load(written))
+        if found is not None:
+            raise TypeError(
+                f"task {self._task!r} returned {described(result)}, wanted is "
+                f"{type_name(self._returns)}: {_advice(found, self._returns)}"
+            )
+        return written
+
+    def decode(self, data: bytes) -> object:
+        """The result."""
+        return self._load(data)
+
+
+def _is_one(annotation: Any, of: tuple[type, ...]) -> bool:
+    return any(annotation is each for each in of)  # `in` would ask what the annotation is equal to
+
+
+def _advice(found: Difference, of: Any) -> str:
+    """What would go wrong, and what to do about it."""
+    if not _leaves_open(of):
+        return str(found)
+    return (
+        f"{found}; where no type is said, only None, bool, int, float, str, list and dict with "
+        f"str keys are carried, so annotate it with the type that it has"
+    )
+
+
+def _leaves_open(of: Any) -> bool:
+    """Whether an annotation does not say what is in it: `Any` or a bare container."""
+    return _is_one(of, (Any, list, dict, tuple, set, frozenset)) or any(
+        map(_leaves_open, typing.get_args(of))
+    )

@@ -55,7 +55,7 @@ def stored_result(job_id: str, result: object, codec: ResultCodec | None) -> Sto
         remedy = (
             "return built-in types, or register the handler with a result_codec"
             if codec is None
-            else "look at the result_codec of its handler"
+            else "look at what it returns, and at the result_codec of its handler"
         )
         raise RejectJobError(
             f"job {job_id!r} ran, but its result, of type {type(result).__name__}, cannot be kept "
