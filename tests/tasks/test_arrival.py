@@ -406,3 +406,21 @@ def test_structs_with_tags_are_told_apart() -> None:
     assert carried(_by_msgspec, cat | dog, dog("rex")) == dog("rex")
     with pytest.raises(TypeError, match=r"\.name is b'rex'"):
         carried(_by_msgspec, cat | dog, dog(b"rex"))
+
+
+# ── a codec of the user's ────────────────────────────────────────────────────────────────────
+
+
+class Broken:
+    def encode(self, arguments: Mapping[str, object]) -> bytes:
+        raise KeyError("no such codec")
+
+    def decode(self, payload: bytes) -> Mapping[str, object]:
+        return {}
+
+
+def test_a_codec_that_raises_is_told_with_its_task_and_the_arguments() -> None:
+    task = Tasks(codec=Broken()).task(name="f")(taking(str))
+    with pytest.raises(TypeError, match=r"codec of task 'f'.*\('x'\): KeyError.*no such") as caught:
+        task.job("a")
+    assert isinstance(caught.value.__cause__, KeyError)

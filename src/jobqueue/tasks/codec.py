@@ -37,7 +37,7 @@ class Wire(Protocol):
     call: Callable[[Any, JobContext | None], Any]
 
     def encode(self, arguments: dict[str, Any]) -> bytes:
-        """Raises `TypeError` that names the argument that cannot be carried."""
+        """Raises `TypeError` that names what cannot be carried."""
 
     def decode(self, payload: bytes) -> dict[str, Any]:
         """The arguments that a payload holds; raises `ValueError` that says what does not fit."""
@@ -58,7 +58,14 @@ class ByCodec:
 
     def encode(self, arguments: dict[str, Any]) -> bytes:
         """See `Wire`."""
-        payload = self._codec.encode(arguments)
+        try:
+            payload = self._codec.encode(arguments)
+        except Exception as error:  # it is the user's, and may raise anything
+            named = ", ".join(map(repr, arguments)) or "none"
+            raise TypeError(
+                f"the codec of task {self._task!r} could not encode its arguments ({named}): "
+                f"{type(error).__name__}: {error}"
+            ) from error
         if type(payload) is not bytes:
             raise TypeError(
                 f"the codec of task {self._task!r} must encode to bytes, not "
