@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import enum
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path, PurePath
@@ -135,8 +136,9 @@ UNLIKE: list[tuple[Any, object]] = [
     (list[int], {1, 2}),
     (set[str], {"a", b"b"}),
     (set[str], ["a"]),
-    (Sequence[str], ("a", "b")),
-    (Mapping[str, int], collections.Counter("a")),
+    (Sequence[str], ("a", b"b")),
+    (list[Sequence[str]], [("a", "b")]),
+    (dict[str, int], collections.Counter("a")),
     (dict[str, str], {"a": b"b"}),
     (dict[str, str], {b"a": "b"}),
     (dict[str, int], {1: 1}),
@@ -262,6 +264,22 @@ LIKE: list[tuple[Any, object]] = [
 @pytest.mark.parametrize(("of", "value"), LIKE, ids=[f"{of}-{value}" for of, value in LIKE])
 def test_what_arrives_as_itself_is_carried(wire: Any, of: Any, value: object) -> None:
     carried(wire, of, value)  # raises otherwise
+
+
+@pytest.mark.parametrize(
+    ("of", "value", "arrives"),
+    [
+        (Sequence[str], ("a", "b"), ["a", "b"]),
+        (Mapping[str, int], collections.Counter("a"), {"a": 1}),
+        (AbstractSet[str], frozenset("a"), {"a"}),
+    ],
+)
+@both
+def test_of_an_abstract_container_the_very_type_does_not_matter(
+    wire: Any, of: Any, value: object, arrives: object
+) -> None:
+    found = carried(wire, of, value)
+    assert (found, type(found)) == (arrives, type(arrives))
 
 
 def test_an_int_that_is_given_for_a_float_arrives_as_a_float() -> None:

@@ -13,6 +13,7 @@ import json
 import math
 import typing
 from abc import ABC, abstractmethod
+from collections import abc
 from typing import TYPE_CHECKING, Any
 
 from .arrival import Difference, described, difference, shortened
@@ -77,8 +78,8 @@ class TypedJson(ABC):
         for name, value in arguments.items():
             if self._exact[name] is type(value):
                 continue
-            given = list(value) if name == self._parameters.star else value
             of = self._parameters.types[name]
+            given = list(value) if name == self._parameters.star else _as_read(value, of)
             try:
                 unlike = difference(given, getattr(found, self._fields[name]))
                 told = None if unlike is None else _advice(unlike, of)
@@ -163,6 +164,24 @@ class TypedResult(ABC):
     def decode(self, data: bytes) -> object:
         """The result."""
         return self._load(data)
+
+
+_READ_AS: dict[Any, Callable[[Any], object]] = {
+    abc.Collection: list,
+    abc.Sequence: list,
+    abc.MutableSequence: list,
+    abc.Set: set,
+    abc.MutableSet: set,
+    abc.Mapping: dict,
+    abc.MutableMapping: dict,
+}
+"""What an abstract container is read as: its annotation says that the very type does not matter."""
+
+
+def _as_read(value: Any, of: Any) -> object:
+    origin = typing.get_origin(of)
+    read_as = _READ_AS.get(origin)
+    return value if read_as is None or not isinstance(value, origin) else read_as(value)
 
 
 def _is_one(annotation: Any, of: tuple[type, ...]) -> bool:
