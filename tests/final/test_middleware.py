@@ -349,3 +349,47 @@ def test_a_method_that_is_set_on_the_object_counts_as_overridden(
     middleware = Middleware()
     middleware.attempt = lambda context, call_next: "set"  # type: ignore[method-assign]  # as some do
     assert opened(middleware).enqueue(Job()).result(PATIENCE) == "set"
+
+
+def test_one_that_is_not_in_a_list_is_refused_and_told_to_be_put_into_one() -> None:
+    for alone in (Middleware(), Middleware, process_middleware.make):
+        with pytest.raises(TypeError, match=r"put it into a list: middleware=\[\.\.\.\]"):
+            JobQueue(middleware=alone)  # type: ignore[arg-type]  # the mistake
+    for other in (None, 3, "Noting"):
+        with pytest.raises(TypeError, match=r"must be a list of Middleware objects, not .*write"):
+            JobQueue(middleware=other)  # type: ignore[arg-type]  # the mistake
+
+
+def test_one_that_cannot_be_made_without_arguments_is_refused(
+    opened: Callable[..., JobQueue],
+) -> None:
+    with pytest.raises(TypeError, match=r"MarkingWith.* without arguments .*missing 1 required"):
+        opened(process_middleware.MarkingWith)
+
+
+async def _coroutine_function(*_: object) -> None: ...
+
+
+def _plain_function(*_: object) -> None: ...
+
+
+def _generator_function(*_: object) -> Iterator[None]:
+    yield
+
+
+@pytest.mark.parametrize(
+    ("method", "function", "message"),
+    [
+        ("enqueue", _coroutine_function, r"write def enqueue\(self, job, call_next\)"),
+        ("attempt", _coroutine_function, r"write def attempt\(.*async def aattempt\("),
+        ("finished", _coroutine_function, r"write def finished\(self, info\)"),
+        ("aattempt", _plain_function, r"write async def aattempt\(.*await call_next\(context\)"),
+        ("enqueue", _generator_function, "without yield"),
+    ],
+)
+def test_a_method_that_would_not_do_its_work_is_refused_when_the_queue_is_made(
+    opened: Callable[..., JobQueue], method: str, function: Any, message: str
+) -> None:
+    mistaken = type("Mistaken", (Middleware,), {method: function})
+    with pytest.raises(TypeError, match=rf"middleware Mistaken\.{method} is a .*{message}"):
+        opened(mistaken())

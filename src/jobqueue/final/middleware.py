@@ -7,10 +7,13 @@ together once, when the queue is made.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from .model.callables import is_coroutine_function, is_generator_function
+
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable
 
     from .model.context import JobContext
     from .model.handle import JobHandle
@@ -70,11 +73,12 @@ class Layers:
         entries: the list as it was given.
 
     Raises:
-        TypeError: an entry is no `Middleware` and gives none.
+        TypeError: this is no list, an entry is no `Middleware` and gives none, or a method would
+            not do its work when it is called.
     """
 
     def __init__(self, middleware: Iterable[Middleware | Callable[[], Middleware]] = ()) -> None:
-        self.entries = tuple(middleware)
+        self.entries = _listed(middleware)
         self.made = tuple(_made(entry) for entry in self.entries)
         self.enqueue = self._overridden("enqueue")
         self.attempt = self._overridden("attempt")
@@ -82,7 +86,10 @@ class Layers:
         self.finished = self._overridden("finished")
 
     def _overridden(self, name: str) -> tuple[Layer, ...]:
-        return tuple(getattr(each, name) for each in self.made if overrides(each, name))
+        found = [each for each in self.made if overrides(each, name)]
+        for each in found:
+            _refuse_undone(each, name)
+        return tuple(getattr(each, name) for each in found)
 
 
 def overrides(middleware: Middleware, name: str) -> bool:
@@ -105,14 +112,68 @@ def _around(layer: Layer, call_next: Callable[[Any], Any]) -> Callable[[Any], An
     return call
 
 
+def _listed(middleware: Any) -> tuple[Any, ...]:
+    """The entries.
+
+    Raises:
+        TypeError: it is one middleware, or nothing that could be a list of them.
+    """
+    is_one = isinstance(middleware, Middleware) or callable(middleware)
+    if is_one or isinstance(middleware, (str, bytes)) or not isinstance(middleware, Iterable):
+        instead = "put it into a list: middleware=[...]" if is_one else "write middleware=[...]"
+        raise TypeError(
+            f"middleware must be a list of Middleware objects, not {middleware!r}; {instead}"
+        )
+    return tuple(middleware)
+
+
 def _made(entry: object) -> Middleware:
-    made = entry() if callable(entry) and not isinstance(entry, Middleware) else entry
+    is_one = isinstance(entry, Middleware)
+    made = entry
+    if callable(entry) and not is_one:
+        try:
+            made = entry()
+        except TypeError as error:
+            raise TypeError(
+                f"middleware {entry!r} is called without arguments to make one, which failed: "
+                f"{error}; put a Middleware object into the list, or a function that makes one"
+            ) from error
     if not isinstance(made, Middleware):
+        gives = "" if made is entry else f", which gives {made!r}"
         raise TypeError(
             f"middleware must be a list of Middleware objects, or of functions that make one "
-            f"without arguments; not {entry!r}"
+            f"without arguments; not {entry!r}{gives}"
         )
     return made
+
+
+_PLAIN = {
+    "enqueue": "def enqueue(self, job, call_next), which calls no coroutine",
+    "attempt": (
+        "def attempt(self, context, call_next); around coroutine functions it is "
+        "async def aattempt(self, context, call_next)"
+    ),
+    "finished": "def finished(self, info), which calls no coroutine",
+}
+"""The methods that are called and not awaited, and what to write for each."""
+
+
+def _refuse_undone(middleware: Middleware, name: str) -> None:
+    """Raises `TypeError` if a call of this method would not do its work."""
+    method = getattr(middleware, name)
+    where = f"middleware {type(middleware).__qualname__}.{name}"
+    if is_generator_function(method):
+        raise TypeError(f"{where} is a generator function: write it without yield")
+    if name in _PLAIN:
+        if is_coroutine_function(method):
+            raise TypeError(
+                f"{where} is a coroutine function, and nobody awaits it: write {_PLAIN[name]}"
+            )
+    elif not is_coroutine_function(method):
+        raise TypeError(
+            f"{where} is a plain function, and is awaited: write "
+            f"async def {name}(self, context, call_next), and in it: await call_next(context)"
+        )
 
 
 def factory_of(entry: Middleware | Callable[[], Middleware]) -> Callable[[], Middleware]:

@@ -54,6 +54,14 @@ def is_coroutine_function(function: Callable[..., object]) -> bool:
     return any(inspect.iscoroutinefunction(each) for each in _within(function))
 
 
+def is_generator_function(function: Callable[..., object]) -> bool:
+    """Whether a call of it gives a generator, asynchronous or not."""
+    return any(
+        inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each)
+        for each in _within(function)
+    )
+
+
 def _within(function: object) -> list[object]:
     """The function, and what it calls: within a `partial`, an object, a decorator's function."""
     found: list[object] = []
