@@ -149,6 +149,18 @@ class JobQueue(Steering):
     def _use(self, loop: AbstractEventLoop) -> None:
         self._life.use(loop)
 
+    def _at_end(self, function: Callable[[], None]) -> None:
+        """Have a function called when the queue stops its threads; at once if it has."""
+        with self._mutex:
+            if self._state.now < State.ENDED:
+                self._life.at_end.append(function)
+                return
+        function()
+
+    def _refuse_handler(self) -> None:
+        if self._state.now is not State.FORKED:
+            self._seats.refuse_handler("close")
+
     def _run_all(self) -> None:
         """Run what is due on this thread; see `testing.run_all`."""
         self._enter(waits=True)

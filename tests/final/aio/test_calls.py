@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any
 
 import pytest
@@ -16,13 +16,10 @@ from jobqueue.final import (
     Job,
     JobCancelledError,
     JobHandle,
-    JobQueue,
-    Middleware,
     Priority,
     QueueClosedError,
     Status,
 )
-from tests.support import insides
 from tests.support.queues import Store, every_store
 from tests.support.records import Records
 from tests.support.waiting import PATIENCE, eventually
@@ -150,28 +147,6 @@ def test_a_call_that_is_cancelled_while_it_waits_for_room_has_enqueued_nothing(
             jq.status("second")
 
     run(main())
-
-
-def test_a_cancelled_call_through_middleware_has_enqueued_nothing(memory: Store) -> None:
-    class Passing(Middleware):
-        def enqueue(self, job: Job, call_next: Callable[[Job], JobHandle]) -> JobHandle:
-            return call_next(job)
-
-    jq = JobQueue(memory.config(queue_size=1), handler=len, start=False, middleware=[Passing()])
-    memory.queues.append(jq)
-
-    async def main() -> None:
-        await jq.aenqueue(Job(id="first"))
-        cancelled = asyncio.ensure_future(jq.aenqueue(Job(id="second")))
-        while not insides.producers(jq):  # the thread of the call waits for room
-            await asyncio.sleep(0)
-        cancelled.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await cancelled
-
-    run(main())  # its end waits for the thread of the call
-    with pytest.raises(KeyError):
-        jq.status("second")
 
 
 def test_a_handler_that_is_missing_for_an_awaited_call_is_told_of(

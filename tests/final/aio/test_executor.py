@@ -478,3 +478,28 @@ def test_a_coroutine_function_elsewhere_is_refused_and_told_where_it_runs(
     jq = memory.open(executor=executor)
     with pytest.raises(TypeError, match="executor='asyncio'"):
         jq.register("x", length)
+@pytest.mark.parametrize("executor", ["asyncio", "thread"])
+@pytest.mark.parametrize("what", ["aclose", "ajoin", "leave"])
+def test_a_handler_that_awaits_the_end_of_its_own_queue_is_told_at_once(
+    memory: Store, executor: str, what: str
+) -> None:
+    async def handler(payload: bytes) -> None:
+        if what == "leave":
+            await jq.__aexit__(None, None, None)
+        else:
+            await getattr(jq, what)()
+
+    def plain(payload: bytes) -> None:
+        asyncio.run(handler(payload))
+
+    jq = memory.open(plain, executor=executor, max_retries=0)
+    with jq:
+        jq.start()
+        if executor == "asyncio":
+            jq.register("coroutine", handler)
+        for name in ["coroutine", None] if executor == "asyncio" else [None]:
+            with pytest.raises(RuntimeError, match=r"a handler cannot (close|join) its own queue"):
+                jq.enqueue(Job(handler=name)).result(PATIENCE)
+        assert not jq.closed
+
+

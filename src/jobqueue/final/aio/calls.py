@@ -3,7 +3,7 @@
 Each takes the queue's mutex for as long as any caller does. Whatever a thread would sleep for
 (room in a lane, the log, the end of a job), a coroutine waits for in a `LoopParker`, which stands
 in the same list as the parkers of threads. So 10,000 coroutines that wait are 10,000 entries of
-lists, and no thread.
+lists, and no thread. Calls through middleware are another thing: see `through_middleware.py`.
 
 Guarantees: as `callers.admission`. A coroutine that is cancelled while it waits for room has
 enqueued nothing; once its job is accepted, the job runs.
@@ -14,13 +14,15 @@ loop's thread never leads a batch.
 from __future__ import annotations
 
 import asyncio
-import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from ..errors import EnqueueTimeoutError, JobQueueError, again
+from ..callers.room_wait import no_room
+from ..callers.through_middleware import AdmissionThroughMiddleware
+from ..errors import JobQueueError, again
 from ..exact import check_seconds
 from ..runtime.clock import SystemClock
 from .parking import LoopParker
+from .through_middleware import CallsThroughMiddleware
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -29,18 +31,31 @@ if TYPE_CHECKING:
     from ..callers.queries import Queries
     from ..core.placement import Placement
     from ..core.scheduler import Lane
+    from ..core.seats import Seats
     from ..exact import Seconds
     from ..model.handle import JobHandle
     from ..model.job import Job
     from ..wal.writing.batch import OpenBatch
 
-T = TypeVar("T")
-
 
 class Calls:
-    """The awaited calls of one queue. All methods are called on the thread of a running loop."""
+    """The awaited calls of one queue. All methods are called on the thread of a running loop.
 
-    def __init__(self, admission: Admission, queries: Queries, placement: Placement) -> None:
+    Args:
+        at_end: has a function called when the queue ends its threads.
+    """
+
+    def __init__(
+        self,
+        admission: Admission,
+        queries: Queries,
+        placement: Placement,
+        seats: Seats,
+        at_end: Callable[[Callable[[], None]], None],
+    ) -> None:
+        self._wrapped: CallsThroughMiddleware | None = None
+        if isinstance(admission, AdmissionThroughMiddleware):
+            self._wrapped = CallsThroughMiddleware(admission, seats, at_end)
         self._admission = admission
         self._queries = queries
         self._placement = placement
@@ -52,32 +67,19 @@ class Calls:
         """See `JobQueue.aenqueue`."""
         timeout = None if timeout is None else check_seconds("timeout", timeout)
         delay = check_seconds("delay", delay)
-        if self._admission.is_wrapped:
-            return await self._through_middleware(job, timeout, delay)
+        if self._wrapped is not None:
+            return await self._wrapped.enqueue(job, timeout, delay)
         handle, lane = self._admission.prepare(job, delay)
         batch = await self._admit(handle, lane, delay, timeout)
         await self._written(batch, handle._number)
         self._admission.tell_missing()
         return handle
 
-    async def _through_middleware(self, job: Job, timeout: float | None, delay: float) -> JobHandle:
-        """Middleware is plain code of the user's, around a call that may wait: in a thread."""
-        given_up = threading.Event()
-        accepted = asyncio.ensure_future(
-            asyncio.to_thread(self._admission.enqueue, job, timeout, delay, given_up)
-        )
-        try:
-            return await asyncio.shield(accepted)
-        except asyncio.CancelledError:
-            given_up.set()
-            accepted.add_done_callback(_retrieve)
-            raise
-
     async def enqueue_many(self, jobs: Iterable[Job], timeout: Seconds | None) -> list[JobHandle]:
         """See `JobQueue.aenqueue_many`."""
         seconds = None if timeout is None else check_seconds("timeout", timeout)
-        if self._admission.is_wrapped:
-            return await asyncio.to_thread(self._admission.enqueue_many, jobs, seconds)
+        if self._wrapped is not None:
+            return await self._wrapped.enqueue_many(jobs, seconds)
         checked = self._admission.check_all(jobs)
         deadline = None if seconds is None else SystemClock.monotonic() + seconds
         accepted: list[JobHandle] = []
@@ -123,11 +125,7 @@ class Calls:
                     return batch
                 left = None if deadline is None else deadline - SystemClock.monotonic()
                 if left is not None and left <= 0:
-                    raise EnqueueTimeoutError(
-                        f"job {handle.id!r} was not accepted: the {handle.job.priority.name} lane "
-                        f"({lane.maxsize} jobs) stayed full for {timeout:g} s; try again later, "
-                        f"or raise queue_size"
-                    )
+                    raise no_room(handle._job, lane, timeout)
                 was_woken = await parker.park(left)
         finally:
             if not is_in:
@@ -192,44 +190,3 @@ def result_of(handle: JobHandle[Any], queries: Queries) -> Generator[Any, None, 
     else:
         yield from end
     return handle.result(0)
-
-
-def _retrieve(future: asyncio.Future[Any]) -> None:
-    """Look at how a call ended that nobody waits for any more, so that asyncio does not warn."""
-    if not future.cancelled():
-        future.exception()
-
-
-async def in_thread(function: Callable[[], T]) -> T:
-    """Call a function in a thread of its own; if this is cancelled, the function goes on."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def run() -> None:
-        try:
-            result = function()
-        except BaseException as error:  # noqa: BLE001  # it goes to the coroutine that waits
-            _tell(loop, future, None, error)
-        else:
-            _tell(loop, future, result, None)
-
-    threading.Thread(target=run, name="jobqueue-close", daemon=True).start()
-    return await asyncio.shield(future)
-
-
-def _tell(
-    loop: asyncio.AbstractEventLoop,
-    future: asyncio.Future[Any],
-    result: object,
-    error: BaseException | None,
-) -> None:
-    def end() -> None:
-        if error is None:
-            future.set_result(result)
-        else:
-            future.set_exception(error)
-
-    try:
-        loop.call_soon_threadsafe(end)
-    except RuntimeError:  # the loop was closed meanwhile: nobody waits
-        pass

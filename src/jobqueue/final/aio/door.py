@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable
     from types import TracebackType
     from typing import Self
 
     from ..callers.admission import Admission
     from ..callers.queries import Queries
     from ..core.placement import Placement
+    from ..core.seats import Seats
     from ..exact import Seconds
     from ..model.handle import JobHandle
     from ..model.job import Job
@@ -26,12 +27,17 @@ class AsyncDoor:
     _admission: Admission
     _queries: Queries
     _placement: Placement
+    _seats: Seats
     _calls: Calls | None = None
 
     if TYPE_CHECKING:
         _starts_on_entry: bool
 
         def _use(self, loop: AbstractEventLoop) -> None: ...
+
+        def _at_end(self, function: Callable[[], None]) -> None: ...
+
+        def _refuse_handler(self) -> None: ...
 
         def _leave(self, error: BaseException | None, *, is_interrupted: bool) -> None: ...
 
@@ -50,7 +56,9 @@ class AsyncDoor:
         if self._calls is None:
             from .calls import Calls  # imported here: most queues do without asyncio
 
-            self._calls = Calls(self._admission, self._queries, self._placement)
+            self._calls = Calls(
+                self._admission, self._queries, self._placement, self._seats, self._at_end
+            )
         return self._calls
 
     async def aenqueue(
@@ -58,7 +66,9 @@ class AsyncDoor:
     ) -> JobHandle:
         """As `enqueue`, awaited. If it is cancelled while it waits for room, nothing is accepted.
 
-        With middleware that overrides `enqueue`, that runs in a thread of the loop's executor.
+        Middleware that overrides `enqueue` runs in a thread of the queue's own. There are a few;
+        further calls wait for one as they wait for room. A call that is cancelled meanwhile raises
+        `CancelledError` when its thread has given up, so when the middleware has come to an end.
         """
         return await self._awaited().enqueue(job, timeout, delay)
 
@@ -76,8 +86,9 @@ class AsyncDoor:
         self, timeout: Seconds | None = None, *, drain: bool | None = None
     ) -> ShutdownReport:
         """As `close`, awaited: in a thread, which goes on if this is cancelled."""
-        from .calls import in_thread
+        from .from_thread import in_thread
 
+        self._refuse_handler()
         return await in_thread(lambda: self.close(timeout, drain=drain))
 
     async def __aenter__(self) -> Self:
@@ -96,8 +107,9 @@ class AsyncDoor:
     ) -> None:
         import asyncio
 
-        from .calls import in_thread
+        from .from_thread import in_thread
 
+        self._refuse_handler()
         # To a coroutine Ctrl-C comes as a cancellation.
         ends = (asyncio.CancelledError, KeyboardInterrupt, SystemExit)
         await in_thread(lambda: self._leave(error, is_interrupted=isinstance(error, ends)))

@@ -25,7 +25,7 @@ from ..core.turns import Turn
 from ..errors import JobQueueError
 from ..runtime.clock import SystemClock
 from .slot import Slot
-from .threads import HandlerThreads
+from .threads import KeptThreads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +64,7 @@ class LoopRunners:
         self._placement = outcomes.placement
         self._mutex = outcomes.placement.mutex
         self._fail = fail
-        self._threads = HandlerThreads()
+        self._threads = KeptThreads("jobqueue-handler")
         self._thread: threading.Thread | None = None  # of the loop, if that is the queue's own
         self._is_started = False
         self._free: list[Slot] = []

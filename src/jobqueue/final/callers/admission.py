@@ -46,13 +46,7 @@ _OPEN = State.OPEN
 
 
 class Admission:
-    """Accepts jobs. All methods are called by producers, without the mutex.
-
-    Attributes:
-        is_wrapped: whether `enqueue` runs code of the user's around the acceptance.
-    """
-
-    is_wrapped = False
+    """Accepts jobs. All methods are called by producers, without the mutex."""
 
     def __init__(
         self,
@@ -224,9 +218,11 @@ class Admission:
                 # guard: who leaves a wait for room passes his turn on
                 lane.wake_producer()  # in case it was this one's turn, and it left
 
-    def enqueue_many(self, jobs: Iterable[Job], timeout: float | None) -> list[JobHandle]:
-        """See `JobQueue.enqueue_many`."""
-        return self.accept_all(self.check_all(jobs), timeout)
+    def enqueue_many(
+        self, jobs: Iterable[Job], timeout: float | None, cancel: threading.Event | None = None
+    ) -> list[JobHandle]:
+        """See `JobQueue.enqueue_many`; `cancel` is as in `enqueue`."""
+        return self.accept_all(self.check_all(jobs), RoomWait(timeout, cancel))
 
     def check_all(self, jobs: Iterable[Job]) -> list[Job]:
         """The jobs; raises if one of them cannot be accepted now, whether or not there is room."""
@@ -237,10 +233,9 @@ class Admission:
         self._refuse_repeated(batch_of_jobs)
         return batch_of_jobs
 
-    def accept_all(self, jobs: list[Job], timeout: float | None) -> list[JobHandle]:
+    def accept_all(self, jobs: list[Job], wait: RoomWait) -> list[JobHandle]:
         """Accept jobs that were checked; blocks while lanes are full."""
         accepted: list[JobHandle] = []
-        wait = RoomWait(timeout, None)
         try:
             while len(accepted) < len(jobs):
                 self._enqueue_some(jobs, accepted, wait)

@@ -89,8 +89,7 @@ class Queries:
 
     def join(self, timeout: float | None) -> bool:
         """See `JobQueue.join`."""
-        if self._seats.current() is not None:
-            raise RuntimeError("a handler cannot join its own queue: it would wait for itself")
+        self._seats.refuse_handler("join")
         was_idle = False  # it may be busy again before this thread can look
 
         def is_done() -> bool:

@@ -30,15 +30,10 @@ class RoomWait:
 
     def check(self, job: Job, lane: Lane) -> None:
         """Raises if the wait is over."""
-        if self._cancel is not None and self._cancel.is_set():
-            raise EnqueueCancelledError(
-                f"job {job._id!r} was not accepted: the wait for room was cancelled"
-            )
+        if self._cancel is not None:
+            refuse_given_up(job, self._cancel)
         if self._deadline is not None and SystemClock.monotonic() >= self._deadline:
-            raise EnqueueTimeoutError(
-                f"job {job._id!r} was not accepted: the {job._priority.name} lane ({lane.maxsize} "
-                f"jobs) stayed full for {self._timeout:g} s; try again later, or raise queue_size"
-            )
+            raise no_room(job, lane, self._timeout)
 
     def sleep(self, parker: Parker) -> None:
         """Wait until woken, or until it is worth a look."""
@@ -48,3 +43,19 @@ class RoomWait:
         if self._cancel is not None:
             seconds = min(CANCEL_POLL_SECONDS, math.inf if seconds is None else seconds)
         parker.park(seconds)
+
+
+def refuse_given_up(job: Job, given_up: threading.Event) -> None:
+    """Raises if the caller wants the job no more."""
+    if given_up.is_set():
+        raise EnqueueCancelledError(
+            f"job {job._id!r} was not accepted: the wait for room was cancelled"
+        )
+
+
+def no_room(job: Job, lane: Lane, timeout: float | None) -> EnqueueTimeoutError:
+    """The error for a job that no room came for in time."""
+    return EnqueueTimeoutError(
+        f"job {job._id!r} was not accepted: the {job._priority.name} lane ({lane.maxsize} "
+        f"jobs) stayed full for {timeout or 0.0:g} s; try again later, or raise queue_size"
+    )

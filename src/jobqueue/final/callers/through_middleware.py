@@ -11,11 +11,13 @@ from ..errors import JobQueueError
 from ..middleware import wrapped
 from ..runtime.clock import SystemClock
 from .admission import Admission
+from .room_wait import refuse_given_up
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable
 
+    from ..core.scheduler import Lane
     from ..exact import Seconds
     from ..middleware import Layer
     from ..model.handle import JobHandle
@@ -33,8 +35,6 @@ class AdmissionThroughMiddleware(Admission):
         layers: the `enqueue` methods of the middleware, outermost first; the other arguments are
             those of `Admission`.
     """
-
-    is_wrapped = True
 
     def __init__(self, layers: tuple[Layer, ...], *args: Any) -> None:
         super().__init__(*args)
@@ -54,16 +54,43 @@ class AdmissionThroughMiddleware(Admission):
         through = wrapped(self._layers, lambda job: accept(job, timeout, delay, cancel, call))
         return _handle_from(through(job), job)
 
-    def enqueue_many(self, jobs: Iterable[Job], timeout: float | None) -> list[JobHandle]:
-        """See `JobQueue.enqueue_many`."""
+    def enqueue_unless(
+        self, job: Job, timeout: float | None, delay: float, given_up: threading.Event
+    ) -> JobHandle:
+        """As `enqueue`, but what is given up before it is accepted is not, even if there is room.
+
+        For a coroutine that waits meanwhile: it may be cancelled while a layer is at work.
+        """
+        accept = super().enqueue
+
+        def accept_unless(job: Job) -> JobHandle:
+            refuse_given_up(job, given_up)
+            return accept(job, timeout, delay, given_up)
+
+        refuse_given_up(job, given_up)
+        return _handle_from(wrapped(self._layers, accept_unless)(job), job)
+
+    def first_held_up(self, jobs: Iterable[Job]) -> tuple[Job, Lane] | None:
+        """The first of the jobs whose lane is full, and the lane: a glance, without the mutex."""
+        for job in jobs:
+            lane = self._lanes[job._priority]
+            if lane.room <= 0:
+                return job, lane
+        return None
+
+    def enqueue_many(
+        self, jobs: Iterable[Job], timeout: float | None, cancel: threading.Event | None = None
+    ) -> list[JobHandle]:
+        """See `JobQueue.enqueue_many`; what `cancel` gives up is as in `enqueue_unless`."""
         checked = self.check_all(jobs)
         deadline = None if timeout is None else SystemClock.monotonic() + timeout
         accept = super().enqueue_many
 
         def accept_by_deadline(some: list[Job]) -> list[JobHandle]:
-            if deadline is None:
-                return accept(some, None)
-            return accept(some, max(0.0, deadline - SystemClock.monotonic()))
+            if cancel is not None:
+                refuse_given_up(some[0], cancel)
+            left = None if deadline is None else max(0.0, deadline - SystemClock.monotonic())
+            return accept(some, left, cancel)
 
         step = max(1, NESTED_MAX // len(self._layers))
         handles: list[JobHandle] = []

@@ -104,6 +104,11 @@ class Seats:
         """The calling thread runs the attempts of this seat from now on, or none. No mutex."""
         self._local.seat = seat
 
+    def refuse_handler(self, what: str) -> None:
+        """Raises if one of the queue's attempts calls this, to do what waits for all of them."""
+        if self.current() is not None:
+            raise RuntimeError(f"a handler cannot {what} its own queue: it would wait for itself")
+
     # ── seats that come and go ───────────────────────────────────────────────────────────────
 
     def add(self) -> Seat:

@@ -27,6 +27,7 @@ from ..timing.timer import tick_before
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
+    from collections.abc import Callable
 
     from ..config import Config
     from ..core.placement import Placement
@@ -43,7 +44,11 @@ LOG_SECONDS_MIN = 2.0
 
 
 class Lifecycle:
-    """The life of one queue after it was put together."""
+    """The life of one queue after it was put together.
+
+    Attributes:
+        at_end: called when the threads are stopped; added to before that, with the mutex.
+    """
 
     def __init__(
         self,
@@ -66,6 +71,7 @@ class Lifecycle:
         self._started = False
         self._gives_up = False  # whether `close` waits for nothing any more
         self._drops_because: str | None = None  # why what waits is dropped, to be told
+        self.at_end: list[Callable[[], None]] = []
         self._closer: int | None = None  # the thread that carries out `close`
         self._waiting_closers: list[Parker] = []
         self._finished_before: int | None = None  # jobs finished when `close` began
@@ -116,8 +122,7 @@ class Lifecycle:
         """See `JobQueue.close`."""
         if self._state.now is State.FORKED:
             return ShutdownReport(0, (), 0)
-        if self._seats.current() is not None:
-            raise RuntimeError("a handler cannot close its own queue: it would wait for itself")
+        self._seats.refuse_handler("close")
         self._seats.refuse_sleep("await queue.aclose()")
         journal = self._placement.journal
         leads = journal is not None and journal.writer.leads()
@@ -336,6 +341,8 @@ class Lifecycle:
 
     def _stop_threads(self, deadline: float) -> None:
         self._placement.timer.stop()
+        for stop in self.at_end:
+            stop()
         if self._processes is not None:
             self._processes.close(_left(deadline, 0.0))
         if self._placement.journal is not None:
