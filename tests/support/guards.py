@@ -39,6 +39,7 @@ _GUARD = re.compile(r"# guard: (?P<name>.+)")
 _WITHOUT = re.compile(r"#   without: ?(?P<code>.*)")
 
 NOTICED_BY = {
+    "a seat is stood in for once": ("tests/final/workers/test_stand_ins.py",),
     "a stand-in that could not start is tried again": ("tests/final/workers/test_worker.py",),
     "a stand-in is not tried again if no worker is missing any more": (
         "tests/final/workers/test_worker.py",

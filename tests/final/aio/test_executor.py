@@ -25,6 +25,7 @@ from jobqueue.final import (
     current_job,
 )
 from jobqueue.final.testing import ManualClock
+from tests.support import insides
 from tests.support.queues import Store, every_store
 from tests.support.records import Records
 from tests.support.waiting import PATIENCE, eventually
@@ -251,6 +252,95 @@ def test_a_coroutine_that_swallows_its_cancellation_is_completed(memory: Store) 
     run(main())
 
 
+class Stubborn:
+    """Makes coroutines that swallow their cancellations and go on, until they are let go."""
+
+    def __init__(self) -> None:
+        self.swallowed = 0
+        self.let_go = threading.Event()
+
+    async def __call__(self, payload: bytes) -> str:
+        while not self.let_go.is_set():
+            try:
+                await asyncio.sleep(0.001)
+            except asyncio.CancelledError:
+                self.swallowed += 1
+        return "done all the same"
+
+
+def test_one_that_goes_on_though_it_was_cancelled_overruns_and_is_stood_in_for(
+    memory: Store,
+) -> None:
+    stubborn = Stubborn()
+    with opened(memory, stubborn, num_workers=1) as jq:
+        jq.register("fine", length)
+        handle = jq.enqueue(Job())
+        eventually(lambda: handle.status is Status.PROCESSING)
+        assert handle.cancel()
+        assert jq.enqueue(Job(b"abc", handler="fine")).result(PATIENCE) == 3
+        assert (jq.metrics().overrunning, jq.metrics().workers.count) == (1, 2)
+        stubborn.let_go.set()
+        assert handle.result(PATIENCE) == "done all the same"
+        eventually(lambda: jq.metrics().workers.count == 1)
+        assert jq.metrics().overrunning == 0
+        assert jq.enqueue(Job(b"abc", handler="fine")).result(PATIENCE) == 3
+    assert stubborn.swallowed == 1
+
+
+def test_one_whose_tasks_go_on_overruns_too(memory: Store) -> None:
+    stubborn = Stubborn()
+
+    async def handler(payload: bytes) -> object:
+        return await asyncio.gather(stubborn(payload))
+
+    with opened(memory, handler, num_workers=1) as jq:
+        jq.register("fine", length)
+        handle = jq.enqueue(Job())
+        eventually(lambda: handle.status is Status.PROCESSING)
+        handle.cancel()
+        assert jq.enqueue(Job(b"abc", handler="fine")).result(PATIENCE) == 3
+        assert jq.metrics().overrunning == 1
+        stubborn.let_go.set()
+        assert handle.wait(PATIENCE) is Status.CANCELLED
+        assert jq.metrics().overrunning == 0
+
+
+def test_one_that_ends_when_it_is_cancelled_does_not_overrun(
+    memory: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def handler(payload: bytes) -> None:
+        await asyncio.sleep(PATIENCE)
+
+    with opened(memory, handler, num_workers=1) as jq:
+        seats = insides.seats(jq)
+        monkeypatch.setattr(seats, "replace", lambda seat: pytest.fail("it was stood in for"))
+        handle = jq.enqueue(Job())
+        eventually(lambda: handle.status is Status.PROCESSING)
+        handle.cancel()
+        assert handle.wait(PATIENCE) is Status.CANCELLED
+        assert (jq.metrics().overrunning, jq.metrics().workers.count) == (0, 1)
+
+
+def test_one_that_was_cancelled_and_is_past_its_time_later_overruns_once(
+    memory: Store, clock: ManualClock
+) -> None:
+    stubborn = Stubborn()
+    with opened(memory, stubborn, clock=clock, job_timeout=5, num_workers=2) as jq:
+        jq.register("fine", length)
+        handle = jq.enqueue(Job())
+        eventually(lambda: handle.status is Status.PROCESSING)
+        handle.cancel()
+        eventually(lambda: jq.metrics().overrunning == 1)
+        clock.advance(6)
+        eventually(lambda: stubborn.swallowed == 2)
+        assert jq.metrics().overrunning == 1
+        stubborn.let_go.set()
+        assert handle.wait(PATIENCE) is Status.CANCELLED
+        assert jq.enqueue(Job(b"abc", handler="fine")).result(PATIENCE) == 3
+        eventually(lambda: jq.metrics().workers.count == 2)
+        assert jq.metrics().overrunning == 0
+
+
 def test_past_its_time_a_coroutine_is_cancelled_and_the_attempt_has_failed(
     memory: Store, clock: ManualClock
 ) -> None:
@@ -401,6 +491,31 @@ def test_a_handler_that_awaits_jobs_of_its_own_queue_is_stood_in_for(memory: Sto
     run(main())
 
 
+@pytest.mark.parametrize("executor", ["asyncio", "thread"])
+@pytest.mark.parametrize("what", ["aclose", "ajoin", "leave"])
+def test_a_handler_that_awaits_the_end_of_its_own_queue_is_told_at_once(
+    memory: Store, executor: str, what: str
+) -> None:
+    async def handler(payload: bytes) -> None:
+        if what == "leave":
+            await jq.__aexit__(None, None, None)
+        else:
+            await getattr(jq, what)()
+
+    def plain(payload: bytes) -> None:
+        asyncio.run(handler(payload))
+
+    jq = memory.open(plain, executor=executor, max_retries=0)
+    with jq:
+        jq.start()
+        if executor == "asyncio":
+            jq.register("coroutine", handler)
+        for name in ["coroutine", None] if executor == "asyncio" else [None]:
+            with pytest.raises(RuntimeError, match=r"a handler cannot (close|join) its own queue"):
+                jq.enqueue(Job(handler=name)).result(PATIENCE)
+        assert not jq.closed
+
+
 def test_close_gives_up_on_what_outlives_it_by_cancelling_it(log_store: Store) -> None:
     cancelled: list[str] = []
 
@@ -478,28 +593,3 @@ def test_a_coroutine_function_elsewhere_is_refused_and_told_where_it_runs(
     jq = memory.open(executor=executor)
     with pytest.raises(TypeError, match="executor='asyncio'"):
         jq.register("x", length)
-@pytest.mark.parametrize("executor", ["asyncio", "thread"])
-@pytest.mark.parametrize("what", ["aclose", "ajoin", "leave"])
-def test_a_handler_that_awaits_the_end_of_its_own_queue_is_told_at_once(
-    memory: Store, executor: str, what: str
-) -> None:
-    async def handler(payload: bytes) -> None:
-        if what == "leave":
-            await jq.__aexit__(None, None, None)
-        else:
-            await getattr(jq, what)()
-
-    def plain(payload: bytes) -> None:
-        asyncio.run(handler(payload))
-
-    jq = memory.open(plain, executor=executor, max_retries=0)
-    with jq:
-        jq.start()
-        if executor == "asyncio":
-            jq.register("coroutine", handler)
-        for name in ["coroutine", None] if executor == "asyncio" else [None]:
-            with pytest.raises(RuntimeError, match=r"a handler cannot (close|join) its own queue"):
-                jq.enqueue(Job(handler=name)).result(PATIENCE)
-        assert not jq.closed
-
-

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from jobqueue.final import Job, JobHandle, JobQueue, Status
+from jobqueue.final.testing import ManualClock
 from tests.support import insides
 from tests.support.handlers import in_thread
 from tests.support.queues import Store, every_store, until
@@ -74,6 +75,26 @@ def test_there_are_as_many_workers_as_before_when_the_waits_are_over(memory: Sto
         jq.enqueue(Job(handler="held"))
     assert blocker.await_entered(2)
     assert jq.metrics().queued == 1
+
+
+def test_one_that_waits_and_is_past_its_time_is_stood_in_for_once(
+    memory: Store, clock: ManualClock
+) -> None:
+    def parent(payload: bytes) -> object:
+        return jq.enqueue(Job(handler="child")).result()
+
+    blocker = memory.blocker()
+    jq = memory.open(parent, num_workers=2, job_timeout=5, max_retries=0, clock=clock)
+    jq.register("child", blocker, timeout=60)
+    handle = jq.enqueue(Job())
+    assert blocker.await_entered()
+    assert jq.metrics().workers.count == 3
+    clock.advance(6)
+    assert jq.metrics().overrunning == 1
+    assert jq.metrics().workers.count == 3
+    blocker.gate.set()
+    assert handle.wait(PATIENCE) is Status.FAILED
+    assert eventually(lambda: jq.metrics().workers.count == 2)
 
 
 def test_what_has_ended_is_waited_for_without_a_stand_in(memory: Store) -> None:

@@ -6,8 +6,9 @@ attempt as a worker does. A slot that finds nothing ends its task, so that a tho
 a thousand entries of a list. One callback of the loop, `_dispatch`, stands in the scheduler's list
 of sleepers for all of them, and gives the jobs that come to slots that are free.
 
-Guarantees: as many attempts at once as there are seats, and one more for each that is past its time
-or waits for another job, up to as many again. The loop's thread waits for nothing but the mutex.
+Guarantees: as many attempts at once as there are seats, and one more for each that is past its
+time, goes on though it was cancelled, or waits for another job, up to as many again. The loop's
+thread waits for nothing but the mutex.
 Relies on: the queue's mutex, taken here. All methods run on the loop's thread, unless they say
 otherwise.
 """
@@ -280,7 +281,7 @@ class LoopRunners:
             ended = asyncio.gather(*tasks, return_exceptions=True)
             ended.add_done_callback(lambda _: self.loop.stop())
 
-    # ── attempts that are past their time ────────────────────────────────────────────────────
+    # ── attempts that overrun ────────────────────────────────────────────────────────────────
 
     def overran(
         self, slot: Slot, handle: JobHandle, stop: StopRequest, timeout: float
@@ -292,14 +293,11 @@ class LoopRunners:
         Returns:
             What is left to be done without any lock.
         """
-        stand_in = None
         with self._mutex:
             self._mutex.settle()
             if not self.seats.overran(slot.seat, handle, stop):
                 return None
-            if self._outcomes.state.now < State.CLOSING:
-                seat = self.seats.replace(slot.seat)
-                stand_in = None if seat is None else self._make_slot(seat)
+            stand_in = self._make_replacement(slot)
 
         def finish() -> None:
             slot.cancel_late(stop)
@@ -312,6 +310,23 @@ class LoopRunners:
             )
 
         return finish
+
+    def outlived(self, slot: Slot, stop: StopRequest) -> None:
+        """A coroutine was cancelled and goes on: have another slot stand in for its own."""
+        stand_in = None
+        with self._mutex:
+            self._mutex.settle()
+            if self.seats.outlived(slot.seat, stop):
+                stand_in = self._make_replacement(slot)
+        if stand_in is not None:
+            self._add(stand_in)
+
+    def _make_replacement(self, slot: Slot) -> Slot | None:
+        """With the mutex: a slot to stand in for one whose attempt overruns, if there may be."""
+        if self._outcomes.state.now >= State.CLOSING:
+            return None
+        seat = self.seats.replace(slot.seat)
+        return None if seat is None else self._make_slot(seat)
 
     def _make_stand_in(self, seat: Seat) -> Callable[[], None]:
         """Any thread, with the mutex: see `Seats.make_stand_in`."""

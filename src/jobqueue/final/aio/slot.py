@@ -63,6 +63,9 @@ class Runner(Protocol):
     ) -> Callable[[], None] | None:
         """An attempt's time is up. On the timer's thread, with the timer's lock."""
 
+    def outlived(self, slot: Slot, stop: StopRequest, /) -> None:
+        """A coroutine was cancelled and goes on."""
+
     def in_thread(self, function: Callable[[], None], /) -> None:
         """Have a thread call a function that raises nothing."""
 
@@ -171,6 +174,13 @@ class Slot:
         if self._cancelled is not stop:
             self._cancelled = stop
             self._cancel(stop)
+            # Called when the coroutine has got its cancellation. If that goes on by way of other
+            # tasks, a few rounds later: until then it overruns, which does no harm.
+            self._runner.loop.call_soon(self._look_after_cancel, stop)
+
+    def _look_after_cancel(self, stop: StopRequest) -> None:
+        if self._stop is stop:
+            self._runner.outlived(self, stop)
 
     def cancel_late(self, stop: StopRequest) -> None:
         """Cancel the coroutine that `stop` is for: its time is up. Any thread."""

@@ -34,7 +34,7 @@ class Seat:
     Attributes:
         slot: the place in the log's slots file that names the job that runs here.
         handle: the job that runs here, or `None`.
-        overrunning: whether that attempt is past its time.
+        overrunning: whether that attempt is past its time, or goes on though it was cancelled.
         replaced: whether another seat stands in for this one, which then ends with its attempt.
         waits_for: the job whose end the handler waits for, if it does.
         told: the job that ended here last, until all of its callbacks have been called.
@@ -66,7 +66,7 @@ class Seats:
 
     Args:
         size: how many attempts run at a time. As many seats more can stand in for attempts that
-            are past their time, and as many for those that wait for jobs.
+            overrun, and as many for those that wait for jobs.
 
     Attributes:
         make_stand_in: makes what runs the attempts of a new seat that stands in for the given one;
@@ -126,7 +126,13 @@ class Seats:
         self._tell_of_suspects()
 
     def replace(self, seat: Seat) -> Seat | None:
-        """A seat to stand in for one whose attempt is past its time; `None`: there are enough."""
+        """A seat to stand in for one whose attempt overruns; `None`: one does, or there are enough.
+
+        Whatever it overruns for, and if its handler waits for a job besides: one is enough.
+        """
+        # guard: a seat is stood in for once
+        if seat.replaced:
+            return None
         if not self._may_replace(overrunning=True):
             return None
         seat.replaced = True
@@ -143,7 +149,7 @@ class Seats:
         return False
 
     def find_slow(self) -> Seat | None:
-        """A seat whose attempt is past its time, and that no other stands in for; if any."""
+        """A seat whose attempt overruns, and that no other stands in for; if any."""
         for seat in self._all:
             if seat.overrunning and not seat.replaced:
                 return seat
@@ -157,12 +163,24 @@ class Seats:
 
     def overran(self, seat: Seat, handle: JobHandle, stop: StopRequest) -> bool:
         """An attempt's time is up: ask it to stop; `False` if that attempt is not here any more."""
-        if seat.handle is not handle or handle._stop is not stop or seat.overrunning:
+        if seat.handle is not handle or handle._stop is not stop or stop.overran:
             return False
-        seat.overrunning = True
-        self._status.meters[handle._job._priority].overrunning += 1
+        self._note_overrun(seat, handle)
         stop.overrun()
         return True
+
+    def outlived(self, seat: Seat, stop: StopRequest) -> bool:
+        """A coroutine was cancelled and goes on; `False` if that attempt is not here any more."""
+        handle = seat.handle
+        if handle is None or handle._stop is not stop:
+            return False
+        self._note_overrun(seat, handle)
+        return True
+
+    def _note_overrun(self, seat: Seat, handle: JobHandle) -> None:
+        if not seat.overrunning:  # it may be cancelled first, and past its time later
+            seat.overrunning = True
+            self._status.meters[handle._job._priority].overrunning += 1
 
     def begin_wait(self, seat: Seat, handle: JobHandle) -> Callable[[], None] | None:
         """The handler that runs here is about to wait for the end of a job.

@@ -106,7 +106,8 @@ class Metrics:
         queued: jobs in a lane, or waiting for a handler of their name.
         scheduled: jobs that wait for their delay or backoff.
         processing: jobs in a handler.
-        overrunning: those of them that are past `job_timeout`.
+        overrunning: those of them that are past `job_timeout`, and coroutines that go on though
+            they were cancelled.
         completed: jobs whose handler returned.
         failed: jobs that failed for the last time.
         retried: attempts that failed and were scheduled again.
