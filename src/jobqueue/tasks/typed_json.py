@@ -79,9 +79,10 @@ class TypedJson(ABC):
             if self._exact[name] is type(value):
                 continue
             of = self._parameters.types[name]
-            given = list(value) if name == self._parameters.star else _as_read(value, of)
+            given = list(value) if name == self._parameters.star else _of_one_kind(value, of)
+            arrives = _of_one_kind(getattr(found, self._fields[name]), of)
             try:
-                unlike = difference(given, getattr(found, self._fields[name]))
+                unlike = difference(given, arrives)
                 told = None if unlike is None else _advice(unlike, of)
             except Exception as error:  # noqa: BLE001  # of a user's `==`, or too deep
                 told = f"it cannot be compared with what would arrive: {error}"
@@ -166,7 +167,7 @@ class TypedResult(ABC):
         return self._load(data)
 
 
-_READ_AS: dict[Any, Callable[[Any], object]] = {
+_KINDS: dict[Any, Callable[[Any], object]] = {
     abc.Collection: list,
     abc.Sequence: list,
     abc.MutableSequence: list,
@@ -175,13 +176,13 @@ _READ_AS: dict[Any, Callable[[Any], object]] = {
     abc.Mapping: dict,
     abc.MutableMapping: dict,
 }
-"""What an abstract container is read as: its annotation says that the very type does not matter."""
+"""What stands for any kind of an abstract container: the very type does not matter there."""
 
 
-def _as_read(value: Any, of: Any) -> object:
+def _of_one_kind(value: Any, of: Any) -> object:
     origin = typing.get_origin(of)
-    read_as = _READ_AS.get(origin)
-    return value if read_as is None or not isinstance(value, origin) else read_as(value)
+    kind = _KINDS.get(origin)
+    return value if kind is None or not isinstance(value, origin) else kind(value)
 
 
 def _is_one(annotation: Any, of: tuple[type, ...]) -> bool:
