@@ -428,7 +428,8 @@ def test_process_is_replaced_also_at_the_interpreters_exit(stage: Stage, tmp_pat
         assert owner.line() == "leaving"
         os.kill(pids[0], signal.SIGKILL)  # its job is retried
 
-        assert stage.hear() not in pids
+        if sys.version_info < (3, 12):  # from then on none can be started any more
+            assert stage.hear() not in pids
         stage.let_go()
         stage.let_go()
         assert owner.end() == 0, owner.stderr

@@ -13,7 +13,11 @@ def _use() -> None:
         threading.Event().wait(0.05)  # the thread that enqueues ends before
         print("ran")
 
-    jq = JobQueue(Config(num_workers=1), handler=handler)
+    try:
+        jq = JobQueue(Config(num_workers=1), handler=handler)
+    except RuntimeError as error:
+        print(f"RuntimeError: {error}")
+        return
     kept.append(jq)
     jq.enqueue_many([Job() for _ in range(3)])
     print("accepted 3")

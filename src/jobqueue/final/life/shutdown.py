@@ -23,7 +23,7 @@ from ..model.shutdown_report import ShutdownReport
 from ..model.transitions import Status
 from ..runtime.clock import SystemClock
 from ..runtime.parking import Parker
-from ..timing.timer import tick_before
+from ..timing.timer import tick_after, tick_before
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 REPORT_SECONDS_MIN = 0.1
 """What log handlers get for the last records if the deadline has passed."""
+AGAIN_SECONDS = 1.0
+"""After which a thread is tried again that could not be started."""
 LOG_SECONDS_MIN = 2.0
 """What the log gets for its last write if the deadline has passed."""
 
@@ -192,8 +194,15 @@ class Lifecycle:
 
     def _finish_elsewhere(self) -> None:
         """Called on the timer's thread. Jobs that a log keeps are not waited for without end."""
+        if self._state.now >= State.CLOSING:
+            return
         thread = threading.Thread(target=self._finish, name="jobqueue-close", daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads can be had now, or the interpreter has begun to end
+            timer = self._placement.timer
+            tick = tick_after(self._placement.clock.monotonic() + AGAIN_SECONDS)
+            timer.schedule(self._finish_elsewhere, tick)
 
     def _finish(self) -> None:
         self._drops_because = "nobody can reach the queue any more, or start it"
