@@ -12,8 +12,10 @@ import pytest
 
 from jobqueue.final import LogWriteError
 from jobqueue.final.runtime.parking import Parker
+from jobqueue.final.wal import appender
 from jobqueue.final.wal.format.record import Completed, Enqueued, Record
 from jobqueue.final.wal.reading.replay import replay
+from jobqueue.final.wal.writing import active_segment
 from jobqueue.final.wal.writing.batch import LogOptions, OpenBatch
 from jobqueue.final.wal.writing.writer import LogWriter
 from tests.support.disk_tree import SyncBegan, Synced, SyncFailed, Tree, Written
@@ -332,4 +334,4 @@ def test_a_broken_hand_over_is_found(
         assert log.read() == log.added
 
     with pytest.raises(Broken, match=found):
-        explore(model)
+        explore(model, within=(active_segment, appender))

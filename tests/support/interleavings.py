@@ -22,12 +22,14 @@ from jobqueue.final import job_queue
 from jobqueue.final.life import wiring as assembly
 from jobqueue.final.runtime.clock import SystemClock
 from jobqueue.final.timing import timer
+from jobqueue.final.workers import worker
 from tests.support import insides
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
 
+    from jobqueue.final.core.turns import Turn
     from jobqueue.final.life.shutdown import Lifecycle
 
 interleave: Any = pytest.importorskip(
@@ -101,8 +103,14 @@ def _everything_modelled() -> Iterator[None]:
         # Its threads are not those that the standard library keeps a list of.
         patch.setattr(threading, "current_thread", _Stranger)
         patch.setattr(job_queue, "watch", _leave_alone)
+        patch.setattr(worker, "live", _live)
         patch.setattr(logging.getLogger("jobqueue"), "disabled", True)
         yield
+
+
+def _live(_turn: Turn, work: Callable[[], None], _died: object) -> None:
+    """The explorer ends a thread by an exception, after which a worker would go on."""
+    work()
 
 
 def _leave_alone(life: Lifecycle) -> None:
