@@ -169,6 +169,7 @@ NOTICED_BY = {
         "tests/final/core/test_hostile_errors.py",
     ),
     "a kept error holds nothing of its frames": ("tests/final/core/test_hostile_errors.py",),
+    "a kept traceback holds nothing of its frames": ("tests/final/core/test_hostile_errors.py",),
     "a callback is kept only if there is an end to come": ("tests/final/core/test_endings.py",),
     "busy processes are killed by close": ("tests/final/processes/test_owner.py",),
     "no process is started after close": ("tests/final/processes/test_owner.py",),

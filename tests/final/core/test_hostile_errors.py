@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import traceback
 import weakref
+from collections.abc import Callable
+from threading import Event
 from typing import Any, NoReturn
 
 import pytest
 
-from jobqueue.final import Job, RejectJobError, Status
+from jobqueue.final import Job, JobHandle, RejectJobError, Status
 from tests.support.queues import Store
 from tests.support.waiting import PATIENCE, eventually
 
@@ -38,18 +40,31 @@ def test_the_traceback_does_not_grow_with_each_result(memory: Store) -> None:
     assert seen[0][-1] == "fail"
 
 
-@pytest.mark.parametrize("how", ["its own", "its cause's", "its context's", "a group's"])
-def test_a_kept_handle_holds_nothing_of_the_frames_of_its_error(memory: Store, how: str) -> None:
+@pytest.mark.parametrize(
+    "how", ["its own", "a closure's", "its cause's", "its context's", "a group's"]
+)
+def test_a_kept_handle_holds_nothing_of_the_frames_of_its_error(
+    memory: Store, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Fault 67 of docs/reliability.md."""
+    monkeypatch.setattr(logging.getLogger("jobqueue"), "propagate", False)  # pytest keeps records
     held: list[weakref.ref[Held]] = []
 
     def deeper() -> NoReturn:
         local = Held()
         held.append(weakref.ref(local))
+        if how == "a closure's":
+            within(lambda: local)
         raise RejectJobError("no")
 
+    def within(look: Callable[[], object]) -> NoReturn:
+        def reject() -> NoReturn:
+            raise RejectJobError(type(look()).__name__)
+
+        reject()
+
     def fail(payload: bytes) -> None:
-        if how == "its own":
+        if how in {"its own", "a closure's"}:
             deeper()
         try:
             deeper()
@@ -65,6 +80,64 @@ def test_a_kept_handle_holds_nothing_of_the_frames_of_its_error(memory: Store, h
     assert eventually(lambda: held[0]() is None)
     with pytest.raises((RejectJobError, ExceptionGroup)):
         handle.result(PATIENCE)
+
+
+@pytest.mark.parametrize("how", ["alone", "with a cause", "in a group"])
+def test_the_traceback_of_a_kept_error_prints_as_it_did(memory: Store, how: str) -> None:
+    """Fault 67 of docs/reliability.md."""
+
+    def divide(depth: int) -> int:
+        return divide(depth - 1) if depth else 1 + 1 // depth
+
+    def fail(payload: bytes) -> int:
+        try:
+            return divide(20)
+        except ZeroDivisionError as error:
+            if how == "with a cause":
+                raise RejectJobError("why") from error
+            if how == "in a group":
+                raise ExceptionGroup("two", [error, KeyError("x")]) from None
+            raise
+
+    jq = memory.open(fail, max_retries=0)
+    handle = jq.enqueue(Job())
+    jq.close(PATIENCE)  # the worker has let go of what the frames held
+    with pytest.raises((ArithmeticError, RejectJobError, ExceptionGroup)) as caught:
+        handle.result()
+    trace = caught.value.__traceback__
+    for _ in range(frames(caught.value).index("fail")):  # those of the caller come first
+        assert trace is not None
+        trace = trace.tb_next
+    printed = "".join(traceback.format_exception(caught.value.with_traceback(trace)))
+    assert printed == jq.info(handle.id).last_traceback
+
+
+def test_an_error_that_is_raised_before_it_is_told_keeps_the_frames_of_its_caller(
+    memory: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised, told = Event(), Event()
+
+    class Slow(logging.NullHandler):
+        def handle(self, record: logging.LogRecord) -> bool:
+            told.set()
+            return raised.wait(PATIENCE)
+
+    monkeypatch.setattr(logging.getLogger("jobqueue"), "handlers", [Slow()])
+
+    def fail(payload: bytes) -> NoReturn:
+        raise RejectJobError("no")
+
+    def ask(handle: JobHandle) -> object:
+        return handle.result(PATIENCE)
+
+    jq = memory.open(fail)
+    handle = jq.enqueue(Job())
+    assert told.wait(PATIENCE)
+    with pytest.raises(RejectJobError) as caught:
+        ask(handle)
+    raised.set()
+    jq.close(PATIENCE)
+    assert frames(caught.value)[1:] == ["ask", "result", "fail"]
 
 
 class HostileMeta(type):

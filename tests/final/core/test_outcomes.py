@@ -352,7 +352,7 @@ def traced(record: logging.LogRecord) -> BaseException:
     assert record.exc_info is not None
     error = record.exc_info[1]
     assert error is not None
-    assert record.exc_info[2] is error.__traceback__ is not None
+    assert record.exc_info[2] is not None
     return error
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from jobqueue.final import Job, JobHandle, RejectJobError, RetryJobError, Status
 from jobqueue.final.core.status_map import StatusMap
+from jobqueue.final.model.handle import Raised
 from jobqueue.final.model.metrics import COUNTED
 from jobqueue.final.model.transitions import FINAL, FIRST, FOLLOWS, Event, after
 from jobqueue.final.testing import ManualClock
@@ -141,11 +142,12 @@ def test_jobs_of_a_real_queue_go_every_way_of_the_table_and_no_other(
     }
 
 
+FAULT = Raised(OSError(), None)
 CHANGES: dict[Event, Callable[[StatusMap, JobHandle], object]] = {
     Event.START: lambda status, handle: status.start(handle, 0.0, 0.0),
     Event.RETURN: lambda status, handle: status.complete(handle, None, 0.0, 0.0),
     Event.RETRY: lambda status, handle: status.retry(handle, ("error", ""), 0.0),
-    Event.FAIL: lambda status, handle: status.fail(handle, ("error", ""), OSError(), 0.0, 0.0),
+    Event.FAIL: lambda status, handle: status.fail(handle, ("error", ""), FAULT, 0.0, 0.0),
     Event.CANCEL: lambda status, handle: status.cancel(handle, 0.0, 0.0),
 }
 

@@ -17,7 +17,7 @@ from .status_map import wake_waiters
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..model.handle import JobHandle
+    from ..model.handle import JobHandle, Raised
     from ..runtime.reporting import Failure
     from ..wal.format.record import Record
     from .placement import Placement
@@ -28,6 +28,7 @@ class Failing:
     """An attempt fails. Made and finished with the mutex, while its job is in PROCESSING.
 
     Args:
+        raised: the error, and the traceback that its handle raises it with.
         delay: seconds until the next attempt; `None` if there is none.
         leave: has the attempt leave its seat; called with when it began, last of all.
 
@@ -45,7 +46,7 @@ class Failing:
         placement: Placement,
         handle: JobHandle,
         failure: Failure,
-        error: BaseException,
+        raised: Raised,
         delay: float | None,
         leave: Callable[[float], None],
     ) -> None:
@@ -53,7 +54,7 @@ class Failing:
         self._placement = placement
         self._handle = handle
         self._failure = failure
-        self._error = error
+        self._raised = raised
         self._delay = delay
         self._leave = leave
         self._since = handle._since
@@ -102,7 +103,7 @@ class Failing:
     def _fail(self) -> None:
         handle, status = self._handle, self._placement.status
         if handle._status is Status.PROCESSING:
-            status.fail(handle, self._failure, self._error, self._now, self._wall)
+            status.fail(handle, self._failure, self._raised, self._now, self._wall)
         wake_waiters(handle)
         if self.evicted is None:
             self.evicted = status.one_too_many()

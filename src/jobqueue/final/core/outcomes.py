@@ -12,15 +12,19 @@ from contextvars import Context
 from typing import TYPE_CHECKING
 
 from ..model.context import StopRequest
+from ..model.handle import Raised
 from ..model.results import stored_result
 from ..model.transitions import FINAL
-from ..runtime.reporting import clear_frames, describe
+from ..runtime.reporting import describe, trace_of
+from ..runtime.tracebacks import let_go, stand_in_for
 from .counters import BusyMeter
 from .failing import Failing
 from .queue_state import State
 from .retrying import Retrying
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from ..config import Config
     from ..model.handle import JobHandle
     from ..model.handlers import Handler
@@ -155,8 +159,11 @@ class Outcomes:
         Args:
             may_wait: whether the calling thread may wait until the log record of it is made.
         """
-        failure = describe(error)
+        failure, trace = describe(error), trace_of(error)
         delay = self._retrying.delay(handle, error)
+        # guard: a kept traceback holds nothing of its frames
+        #   without: raised = Raised(error, trace)
+        raised = Raised(error, trace if delay is not None else stand_in_for(trace))
         attempt = handle._job._retries
         reporter = self.placement.reporter
         reporter.prepare()
@@ -172,7 +179,7 @@ class Outcomes:
                 self.rest(seat)
                 self._leave(seat, handle, since, now)
 
-            change = Failing(self.placement, handle, failure, error, delay, leave)
+            change = Failing(self.placement, handle, failure, raised, delay, leave)
             self.placement.mutex.unfinished = change
             change.finish()
             self.placement.mutex.unfinished = None
@@ -192,14 +199,15 @@ class Outcomes:
                 f"{self._config.max_dead_letters} (max_dead_letters)",
             )
         if has_ended:
-            self._let_go_of(error)
+            self._let_go_of(raised, trace)
             if seat.told is not None:
                 self.tell(seat, handle)
 
-    def _let_go_of(self, error: BaseException) -> None:
+    def _let_go_of(self, raised: Raised, trace: TracebackType | None) -> None:
         """A kept handle keeps the error, but not all that its frames hold, now that it is told."""
         try:
-            clear_frames(error)  # guard: a kept error holds nothing of its frames
+            # guard: a kept error holds nothing of its frames
+            let_go(raised.error, trace, raised.trace)
         except BaseException as inner:  # noqa: BLE001  # a generator's, that was closed by it
             message = "what the frames of an error held could not be let go of"
             self.placement.reporter.report(logging.WARNING, message, inner)

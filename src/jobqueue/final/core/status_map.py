@@ -12,16 +12,15 @@ from collections import deque
 from typing import TYPE_CHECKING, cast
 
 from ..errors import DuplicateJobError, UnknownJobError
-from ..model.handle import NO_RESULT, JobHandle, Raised
+from ..model.handle import NO_RESULT, JobHandle
 from ..model.job import Job, JobInfo, Priority, info_of
 from ..model.progress import progress_of
 from ..model.transitions import Event, Status, after
-from ..runtime.reporting import trace_of
 from .counters import LaneMeter
 from .remembered import DeadLetter, Finished, record_of
 
 if TYPE_CHECKING:
-    from ..model.handle import HandleOwner
+    from ..model.handle import HandleOwner, Raised
     from ..model.results import StoredResult
     from ..runtime.reporting import Failure
 
@@ -167,13 +166,13 @@ class StatusMap:
         meter.retried += 1
 
     def fail(
-        self, handle: JobHandle, failure: Failure, error: BaseException, now: float, wall: float
+        self, handle: JobHandle, failure: Failure, raised: Raised, now: float, wall: float
     ) -> None:
         """An attempt failed for good."""
         if handle._status is not _PROCESSING:
             after(handle._status, Event.FAIL)
         meter = self._measured(handle, now)
-        outcome, job = Raised(error, trace_of(error)), handle._job
+        job = handle._job
         letter = DeadLetter(
             job,
             handle._number,
@@ -185,7 +184,7 @@ class StatusMap:
             handle._progress,
         )
         handle._failure = failure
-        handle._outcome = outcome
+        handle._outcome = raised
         handle._status = _FAILED  # one step
         meter.processing -= 1
         meter.failed += 1

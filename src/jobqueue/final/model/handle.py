@@ -32,7 +32,10 @@ else:  # the default is for type checkers only
 
 
 class Raised(NamedTuple):
-    """What a handler raised last, and its traceback then: each `raise` adds to an error's own."""
+    """What a handler raised last, and what stands in for its traceback then.
+
+    An error's own traceback grows with each `raise`, and holds the variables of those who raised.
+    """
 
     error: BaseException
     trace: TracebackType | None

@@ -36,9 +36,6 @@ _NEVER = float("inf")
 _OWN = "jobqueue.final."
 # What C defines, for classes of users may override the attributes.
 _trace: Any = vars(BaseException)["__traceback__"]
-_cause: Any = vars(BaseException)["__cause__"]
-_context: Any = vars(BaseException)["__context__"]
-_members: Any = vars(BaseExceptionGroup)["exceptions"]
 _name: Any = vars(type)["__name__"]
 logger = logging.getLogger("jobqueue")
 handlers_logger = logging.getLogger("jobqueue.job")
@@ -64,21 +61,6 @@ def trace_of(error: BaseException) -> TracebackType | None:
     """An error's traceback, whatever its class makes of that."""
     trace: TracebackType | None = _trace.__get__(error)
     return trace
-
-
-def clear_frames(error: BaseException) -> None:
-    """Let go of all that the frames hold in which an error and what led to it were raised."""
-    left: list[BaseException | None] = [error]
-    seen: set[int] = set()
-    while left:
-        each = left.pop()
-        if each is None or id(each) in seen:
-            continue
-        seen.add(id(each))
-        traceback.clear_frames(trace_of(each))
-        left += [_cause.__get__(each), _context.__get__(each)]
-        if issubclass(type(each), BaseExceptionGroup):
-            left += _members.__get__(each)
 
 
 def _is_own(frame: FrameType) -> bool:
@@ -118,12 +100,13 @@ def _encodable(text: str) -> str:
 class _Record:
     """What a log record is made of, and who waits for it."""
 
-    __slots__ = ("error", "level", "message", "parker", "thread", "time")
+    __slots__ = ("error", "level", "message", "parker", "thread", "time", "trace")
 
     def __init__(self, level: int, message: str, error: BaseException | None) -> None:
         self.level = level
         self.message = message
         self.error = error
+        self.trace = None if error is None else trace_of(error)  # its handle may raise it meanwhile
         self.parker: Parker | None = None
         self.time = SystemClock.time()
         self.thread = threading.current_thread()
@@ -132,14 +115,14 @@ class _Record:
         """Keep the error as text only: its frames hold what the handler held."""
         if self.error is not None:
             self.message = f"{self.message}\n{describe(self.error)[1]}"
-            self.error = None
+            self.error = self.trace = None
 
     def make(self) -> None:
         """Make the record and have the user's log handlers see it. They may do anything."""
         if not logger.isEnabledFor(self.level):
             return
         error = self.error
-        trace = None if error is None else (type(error), error, error.__traceback__)
+        trace = None if error is None else (type(error), error, self.trace)
         made = logger.makeRecord(logger.name, self.level, __file__, 0, self.message, (), trace)
         made.thread, made.threadName = self.thread.ident, self.thread.name
         made.relativeCreated -= (made.created - self.time) * 1000
