@@ -252,6 +252,63 @@ def test_a_method_in_the_body_of_a_class_is_refused_with_what_to_write(memory: S
     assert jq.enqueue(Job(handler="name")).result(PATIENCE) == "done"
 
 
+def passes_on(function: Callable[..., object]) -> Callable[..., object]:
+    @functools.wraps(function)
+    def call(*args: object) -> object:
+        return function(*args)
+
+    return call
+
+
+class Decorated:
+    """Methods as decorators leave them."""
+
+    @passes_on
+    def traced(self, payload: bytes) -> bytes:
+        return payload
+
+    @functools.lru_cache  # noqa: B019  # it is what is tested
+    def cached(self, payload: bytes) -> bytes:
+        return payload
+
+    def plain(self, payload: bytes) -> bytes:
+        return payload
+
+
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (Decorated.traced, "traced"),
+        (passes_on(Decorated.traced), "traced"),
+        (Decorated.cached, "cached"),
+        (functools.partial(Decorated.plain), "plain"),
+        (functools.partial(Decorated.traced, extra=1), "traced"),
+        (passes_on(functools.partial(Decorated.plain)), "plain"),
+    ],
+)
+def test_a_method_within_something_else_is_refused_with_what_to_write(
+    memory: Store, function: Callable[..., object], name: str
+) -> None:
+    with pytest.raises(TypeError, match=rf"method in a class.*Decorated\(\)\.{name}, or"):
+        memory.open().register("name", function)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        Decorated().traced,
+        passes_on(Decorated().plain),
+        functools.partial(Decorated.traced, Decorated()),
+        functools.partial(Decorated().traced),
+        passes_on(functools.partial(Decorated.plain, Decorated())),
+    ],
+)
+def test_a_method_that_has_its_object_is_right(
+    memory: Store, function: Callable[..., object]
+) -> None:
+    assert memory.open(function).enqueue(Job(b"abc")).result(PATIENCE) == b"abc"
+
+
 @pytest.mark.parametrize("what", ["send", 3, b"", ()])
 def test_what_cannot_be_called_is_refused(memory: Store, what: Any) -> None:
     jq = memory.open()

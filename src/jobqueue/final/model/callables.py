@@ -41,11 +41,13 @@ def refuse_undone_function(
                 f"plain function, without yield. (If it is one that goes through a generator: "
                 f"delete its __wrapped__)"
             )
-    if _is_method_of_class(function):
-        kind, _, method = name.rpartition(".")
+    method = _method_without_object(function)
+    if method is not None:
+        kind, _, own_name = method.__qualname__.rpartition(".")
+        what = "is" if name == method.__qualname__ else f"calls {method.__qualname__},"
         raise TypeError(
-            f"handler {name} is a method in a class, and there is no object to call it on; "
-            f"register that of an object, as {kind}().{method}, or a function"
+            f"handler {name} {what} a method in a class, and there is no object to call it on; "
+            f"register that of an object, as {kind}().{own_name}, or a function"
         )
 
 
@@ -83,10 +85,26 @@ def _within(function: object) -> list[object]:
     return found
 
 
-def _is_method_of_class(function: object) -> bool:
+def _method_without_object(function: object) -> FunctionType | None:
+    """The method that stands in the body of a class, if the payload would be its object.
+
+    It may be within decorators' functions, `partial` and `lru_cache`, unless one of them has the
+    object: a bound method, or the first argument of a `partial`.
+    """
+    seen: list[object] = []
+    while not any(each is function for each in seen):
+        seen.append(function)
+        if isinstance(function, functools.partial):
+            function = None if function.args else function.func
+        elif isinstance(function, FunctionType) and _takes_object(function):
+            return function
+        elif not isinstance(function, type):
+            function = inspect.getattr_static(function, "__wrapped__", None)
+    return None
+
+
+def _takes_object(function: FunctionType) -> bool:
     """Whether it is a plain function that stands in the body of a class and takes its object."""
-    if not isinstance(function, FunctionType):
-        return False
     holder = function.__qualname__.rpartition(".")[0]
     names = function.__code__.co_varnames[: function.__code__.co_argcount]
     return bool(holder) and not holder.endswith("<locals>") and names[:1] == ("self",)
