@@ -224,9 +224,9 @@ class QueueMachine(RuleBasedStateMachine):
         return job.handler == LATE and not self.has_late
 
     def parked(self, priority: Priority) -> int:
-        """How many jobs of a lane wait for their handler; they take no room."""
+        """How many jobs of a lane wait for their handler, or will; they take no room."""
         return sum(
-            known.status is Status.QUEUED and self.is_parked(known.job)
+            known.waits and self.is_parked(known.job)
             for known in self.jobs.values()
             if known.job.priority is priority
         )

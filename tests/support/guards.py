@@ -50,6 +50,7 @@ NOTICED_BY = {
     "a job that waits for itself is told": ("tests/final/workers/test_stand_ins.py",),
     "a job that runs alone lets others in when it waits for one": ("tests/final/test_races.py",),
     "attempts that hang keep no suspect out": ("tests/final/test_races.py",),
+    "delayed jobs that wait then are bounded": ("tests/final/core/test_registry.py",),
     "names beyond some records a minute are gathered": ("tests/final/core/test_registry.py",),
     "names whose jobs have gone meanwhile are not told of": ("tests/final/core/test_registry.py",),
     "a worker does not wait for a log handler that is stuck": (

@@ -329,7 +329,8 @@ class JobQueue(Steering):
             QueueClosedError: the queue is closed, or closed while this waited.
             DuplicateJobError: the id is known.
             UnknownHandlerError: the job names no handler and there is no default one; or its
-                handler is not registered, and `queue_size` jobs of its lane wait for such ones.
+                handler is not registered, and `queue_size` jobs of its lane wait for such ones,
+                some of them until they are due.
             ValueError: the payload is larger than `max_payload_bytes`.
             LogWriteError: the log could not take it.
             TypeError: `job` is no `Job`.

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import logging
+import queue
+import threading
 from typing import Any
 
 import pytest
@@ -67,6 +70,48 @@ def test_no_more_than_queue_size_of_them_are_accepted_per_lane(store: Store) -> 
     jq.register("mail.sned", len)
     assert jq.handle("d").wait(PATIENCE) is Status.COMPLETED
     park(jq, 3, "other")
+
+
+@every_store
+def test_delayed_ones_count_from_their_acceptance_on(store: Store, clock: ManualClock) -> None:
+    """Fault 62 of docs/reliability.md."""
+    jq = store.open(queue_size=3, clock=clock)
+    for id in "ab":
+        jq.enqueue(Job(id=id, handler="x"), delay=1)
+    park(jq, 1)
+    for delay in (0, 1):
+        with pytest.raises(UnknownHandlerError, match="3 jobs of the MEDIUM lane"):
+            jq.enqueue(Job(handler="x"), delay=delay)
+    jq.enqueue(Job(handler="x", priority=Priority.HIGH), delay=1)
+
+    clock.advance(1)
+    with pytest.raises(UnknownHandlerError):
+        park(jq, 1)
+    assert jq.cancel("a")
+    jq.enqueue(Job(id="c", handler="x"), delay=1)
+    assert jq.cancel("c")
+    park(jq, 1)
+
+
+def test_delayed_ones_whose_handler_is_there_now_count_no_more(
+    memory: Store, clock: ManualClock
+) -> None:
+    jq = memory.open(queue_size=1, clock=clock)
+    late = jq.enqueue(Job(handler="x"), delay=1)
+    jq.register("x", len)
+    park(jq, 1)
+    clock.advance(1)
+    assert late.wait(PATIENCE) is Status.COMPLETED
+
+
+def test_delayed_ones_of_an_earlier_run_count(log_store: Store, clock: ManualClock) -> None:
+    jq = log_store.open(queue_size=1, clock=clock)
+    jq.enqueue(Job(handler="x"), delay=1)
+    jq.close()
+
+    jq = log_store.open(queue_size=1, clock=clock)
+    with pytest.raises(UnknownHandlerError):
+        park(jq, 1)
 
 
 def test_a_restart_keeps_all_that_wait_and_the_bound(log_store: Store) -> None:
@@ -152,6 +197,35 @@ def test_a_name_is_told_of_once_and_again_if_all_its_jobs_had_gone(
     jq.close()
 
     assert messages(records) == [told("x"), told("y"), told("x")]
+
+
+def test_a_name_is_told_of_when_its_first_delayed_job_is_due(
+    memory: Store, records: Records, clock: ManualClock
+) -> None:
+    jq = memory.open(clock=clock)
+    for delay in (1, 2):
+        jq.enqueue(Job(handler="x"), delay=delay)
+    jq.enqueue(Job(handler="y"), delay=3)
+    assert records.rest() == []
+    for _ in range(3):
+        clock.advance(1)
+    jq.close()
+
+    assert messages(records) == [told("x"), told("y")]
+
+
+def test_the_thread_that_finds_a_job_due_makes_no_record(
+    memory: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    makers: queue.Queue[str] = queue.Queue()
+
+    class Noting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            makers.put(threading.current_thread().name)
+
+    monkeypatch.setattr(logging.getLogger("jobqueue"), "handlers", [Noting()])
+    memory.open().enqueue(Job(handler="x"), delay=0.001)
+    assert makers.get(timeout=PATIENCE) == "jobqueue-report"
 
 
 def test_a_start_tells_once_of_all_names(log_store: Store, records: Records) -> None:

@@ -169,6 +169,8 @@ class Admission:
                 elif lane.room > 0:
                     handle._has_room = True  # one step
                     lane.room -= 1  # guard: a place in the lane is taken
+            elif handle._call is None and self._find(job._handler) is None:
+                self._registry.expect(handle)  # guard: delayed jobs that wait then are bounded
             if self._journal is None:
                 self._placement.arrive(handle)
             else:

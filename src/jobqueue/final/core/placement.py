@@ -212,6 +212,8 @@ class Placement:
                 self.watchers.look()
         functions = [item for item in items if not isinstance(item, JobHandle)]
         wanted = [cast("Callable[[], Callable[[], object] | None]", each)() for each in functions]
+        if self.registry.untold:
+            wanted.append(self.missing.tell)
         return [later for later in wanted if later is not None]
 
     def replace(self, old: Handler, new: Handler) -> None:

@@ -1,4 +1,4 @@
-"""The handlers by name, and the queued jobs whose handler is not registered yet."""
+"""The handlers by name, and the waiting jobs whose handler is not registered yet."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ..model.handle import ARRIVING
 from ..model.handlers import Handler, name_of
 from ..model.job import Priority
 from ..model.policy import NO_POLICY
+from ..model.transitions import Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
     from ..model.handle import JobHandle
     from ..model.job import Job
 
+_SCHEDULED = Status.SCHEDULED
+
 
 class HandlerRegistry:
-    """The handlers by name, and the queued jobs whose handler is not registered yet.
+    """The handlers by name, and the waiting jobs whose handler is not registered yet.
 
-    Such a job takes no place in its lane from its acceptance on.
+    Such a job takes no place in its lane from its acceptance on. It is parked when it is due.
 
     Relies on: the queue's mutex, held by the caller of every method but `__init__`.
 
@@ -30,7 +33,7 @@ class HandlerRegistry:
         make: makes a handler of a function, for the place where handlers run (threads or
             processes). Raises as `Handler` does, and `ValueError` if a process could not import it
             by name.
-        parked_max: how many new jobs of each priority may be parked.
+        parked_max: how many new jobs of each priority may be parked, or are to be.
 
     Attributes:
         untold: names that jobs wait for, of which no thread has told yet.
@@ -55,6 +58,9 @@ class HandlerRegistry:
         self._parked: dict[JobHandle, None] = {}  # the same jobs
         # These, and those whose record is on its way.
         self._by_lane: tuple[dict[JobHandle, None], ...] = tuple({} for _ in Priority)
+        # Those that are not due yet, likewise by name and by lane.
+        self._delayed: dict[str | None, dict[JobHandle, None]] = {}
+        self._delayed_by_lane: tuple[dict[JobHandle, None], ...] = tuple({} for _ in Priority)
 
     def check(self, name: str, handler: Handler, *, replace: bool = False) -> bool:
         """Whether a handler is to be added; `False` if it is there as it is.
@@ -76,8 +82,11 @@ class HandlerRegistry:
         return replace or handler.policy not in (NO_POLICY, known.policy)
 
     def put(self, name: str, handler: Handler) -> None:
-        """Add a handler, or put it in the place of another."""
+        """Add a handler, or put it in the place of another. Delayed jobs do not wait for it now."""
         self._handlers[name] = handler
+        for handle in self._delayed.get(name, ()):
+            self._delayed_by_lane[handle._job._priority].pop(handle, None)
+        self._delayed.pop(name, None)
 
     def parked_under(self, name: str) -> list[JobHandle]:
         """The jobs that wait for this name."""
@@ -91,7 +100,7 @@ class HandlerRegistry:
                 f"job {job._id!r} names no handler and the queue has no default handler; set "
                 f"Job(handler=...) or JobQueue(handler=...)"
             )
-        waiting = len(self._by_lane[job._priority])
+        waiting = len(self._by_lane[job._priority]) + len(self._delayed_by_lane[job._priority])
         # guard: jobs that wait for a handler are bounded
         if waiting >= self._parked_max:
             raise UnknownHandlerError(
@@ -105,7 +114,12 @@ class HandlerRegistry:
 
         Twice does no harm, nor of the other methods.
         """
-        self._by_lane[handle._job._priority][handle] = None
+        job = handle._job
+        if handle._status is _SCHEDULED:
+            self._delayed.setdefault(job._handler, {})[handle] = None
+            self._delayed_by_lane[job._priority][handle] = None
+        else:
+            self._by_lane[job._priority][handle] = None
 
     def park(self, handle: JobHandle) -> None:
         """Keep a job until its handler is registered."""
@@ -117,9 +131,21 @@ class HandlerRegistry:
         jobs[handle] = None
         self._by_lane[job._priority][handle] = None
         self._parked[handle] = None
+        self._delay_is_over(handle)
+
+    def _delay_is_over(self, handle: JobHandle) -> None:
+        job = handle._job
+        self._delayed_by_lane[job._priority].pop(handle, None)
+        jobs = self._delayed.get(job._handler)
+        if jobs is not None:
+            jobs.pop(handle, None)
+            if not jobs:
+                self._delayed.pop(job._handler, None)
 
     def unpark(self, handle: JobHandle) -> bool:
         """Take a job out; `False` if it was not parked. Otherwise it is on its way from now on.
+
+        A delayed one is not expected any more.
 
         It may be broken off, and is done again then: the second way of finding it goes last.
         """
@@ -132,6 +158,7 @@ class HandlerRegistry:
                 self._by_name.pop(job._handler, None)
                 self.untold.pop(job._handler, None)
         self._by_lane[job._priority].pop(handle, None)
+        self._delay_is_over(handle)
         if handle not in self._parked:
             return False
         del self._parked[handle]  # one step

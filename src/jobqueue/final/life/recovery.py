@@ -348,6 +348,8 @@ def _queue_again(
         meter.enqueued += len(lane)
     for handle in others:
         placement.status.accept(handle)
+        if find(handle._job._handler) is None:
+            placement.registry.expect(handle)
         placement.arrive(handle)
 
 
