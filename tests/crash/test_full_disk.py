@@ -505,6 +505,22 @@ def test_async_runs_each_kept_job_once(log: str, files: HeldFiles) -> None:
     jq.close()
 
 
+def test_async_still_knows_a_job_that_ended_while_others_had_filled_the_disk(
+    log: str, files: HeldFiles, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jq = _open(log, "async", start=True)
+    files.fail("write", errno.ENOSPC, for_ever=True)
+    monkeypatch.setattr(files, "free", lambda _directory: (4096, 1 << 30))
+    jq.enqueue(Job(id="a", headers={"large": "x" * 4096})).wait(PATIENCE)
+    tries = files.calls.count("write")
+    assert eventually(lambda: files.calls.count("write") > tries + 2)
+
+    files.heal()
+
+    jq.close()
+    assert _reopened(log, records).status("a") is Status.COMPLETED
+
+
 def test_async_writes_what_it_accepted_when_there_is_space_again_while_it_closes(
     log: str, files: HeldFiles, records: Records
 ) -> None:

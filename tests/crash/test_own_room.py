@@ -11,12 +11,13 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from jobqueue.cli import main
-from jobqueue.final import Config, Job, JobQueue, LogWriteError
+from jobqueue.final import Config, Job, JobQueue, LogWriteError, Status
 from jobqueue.final.wal.room import RESERVE_BYTES_MIN, RESERVE_NAMES
 from tests.support.waiting import PATIENCE, eventually
 
@@ -71,6 +72,17 @@ def _takes_a_job(jq: JobQueue, payload: bytes = b"") -> bool:
     return True
 
 
+def _free(disk: Path) -> int:
+    status = os.statvfs(disk)
+    return status.f_bavail * status.f_frsize
+
+
+def _log_bytes(jq: JobQueue) -> int:
+    log = jq.metrics().log
+    assert log is not None
+    return log.bytes
+
+
 def _fill_to_the_brim(disk: Path) -> Path:
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file:
@@ -116,6 +128,44 @@ def test_once_the_jobs_are_done_all_works_again(
         assert jq.enqueue(Job(b"abc")).result(PATIENCE) == 3
     retention = ["--status-retention", "100"]
     assert main(["log", "compact", *retention, str(config.persist_path)]) == 0
+
+
+@pytest.mark.slow
+def test_jobs_that_ended_before_they_were_written_do_not_keep_the_disk_full(disk: Disk) -> None:
+    """Fault 32 of docs/reliability.md."""
+    config = replace(_config(small := disk("size=2m"), "async"), status_retention=1000)
+    jq = JobQueue(config, handler=len)
+    jq.pause()
+    jq.enqueue_many([Job(b"x", id=str(n)) for n in range(20_000)])  # one batch, of all the disk
+    assert eventually(lambda: not _takes_a_job(jq))
+
+    jq.resume()
+
+    assert jq.join(PATIENCE)
+    assert eventually(lambda: _takes_a_job(jq))
+    jq.flush()
+    jq.close()
+    assert _free(small) > 200_000
+    with JobQueue(config, handler=len) as jq:
+        assert jq.metrics().queued == 0
+        assert jq.status("19999") is Status.COMPLETED  # those that ended last are known still
+        assert jq.enqueue(Job(b"abc")).result(PATIENCE) == 3
+
+
+@pytest.mark.slow
+def test_of_a_batch_that_is_larger_than_the_disk_a_part_is_written(disk: Disk) -> None:
+    config = _config(disk("size=4m"), "async")
+    jq = JobQueue(config, handler=len, start=False)
+    jq.enqueue_many([Job(b"x" * 1000) for _ in range(10_000)])
+
+    assert eventually(lambda: _log_bytes(jq) > 1 << 17)
+    with pytest.raises(LogWriteError) as caught:
+        jq.close(0)
+
+    report = caught.value.report
+    assert report is not None
+    with JobQueue(config, handler=len, start=False) as jq:
+        assert jq.metrics().queued == 10_000 - report.lost
 
 
 @pytest.mark.slow

@@ -153,18 +153,27 @@ class Placement:
             return self._snapshot_bytes()
 
     def reserve_bytes(self) -> int:
-        """About what a snapshot and the ends of all unfinished jobs would take. No mutex."""
+        """About what a snapshot, the ends of all unfinished jobs and what waits would take.
+
+        No mutex.
+        """
         with self.mutex:
             self.mutex.settle()
-            bytes_then = self._snapshot_bytes() + len(self.status.live) * 2 * RECORD_BYTES
+            waiting = 0 if self.journal is None else self.journal.writer.waiting_records
+            records = len(self.status.live) * 2 + waiting
+            bytes_then = self._snapshot_bytes() + records * RECORD_BYTES
         return bytes_then + bytes_then // 4
 
     def _snapshot_bytes(self) -> int:
         status = self.status
         jobs = len(status.live) + len(status.dead)
         payload = 0 if self.journal is None else self.journal.payload_bytes
-        payload += status.result_bytes
-        return payload + jobs * RECORD_BYTES + len(status.finished) * 2 * RECORD_BYTES
+        finished, results = len(status.finished), status.result_bytes
+        if self.journal is not None and (forgotten := self.journal.writer.forgotten):
+            ended = sum(meter.completed + meter.cancelled for meter in status.meters)
+            logged = min(finished, max(0, ended - forgotten))
+            finished, results = logged, results * logged // max(1, finished)
+        return payload + results + jobs * RECORD_BYTES + finished * 2 * RECORD_BYTES
 
     def forget(self, handle: JobHandle) -> None:
         """Undo the acceptance of a job that has not arrived. Again, it does what is left."""

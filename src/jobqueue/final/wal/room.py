@@ -134,6 +134,9 @@ class Room:
     def take_again(self, wanted: int) -> None:
         """Have what was given up back, or as much of it as is wanted now.
 
+        Half of it will do, as it does at a start: what the log needs may have grown so much
+        meanwhile that there never is room for all.
+
         Raises:
             OSError: there is no room for it.
         """
@@ -142,8 +145,13 @@ class Room:
                 raise OSError(
                     errno.ENOSPC, "the reserve of disk space is in use, to make room; try again"
                 )
+            size = min(max(wanted, RESERVE_BYTES_MIN), self._owed)
             try:
-                self._hold(max(self._held, min(max(wanted, RESERVE_BYTES_MIN), self._owed)))
+                free, total = self._files.free(self._directory)
+                most = self._held + free - total // 20
+                if most > size // 2:
+                    size = min(size, most)
+                self._hold(max(self._held, size))
             except OSError as error:
                 self.notes(error)
                 self._owed = max(self._owed, self._held)

@@ -7,7 +7,8 @@ import pytest
 
 from jobqueue.final import LogWriteError
 from jobqueue.final.runtime.parking import Parker
-from jobqueue.final.wal.writing.batch import OpenBatch
+from jobqueue.final.wal.format.record import Completed, Discarded, Enqueued, Failed
+from jobqueue.final.wal.writing.batch import PIECE_BYTES, PIECE_RECORDS, OpenBatch
 from tests.support.handlers import in_thread
 from tests.support.waiting import PATIENCE, eventually
 
@@ -41,3 +42,61 @@ def test_each_who_waits_for_a_batch_is_told_what_went_wrong(lock: threading.RLoc
 
 def test_a_wait_for_a_batch_ends_with_its_time(lock: threading.RLock) -> None:
     OpenBatch().wait(lock, Parker(), 0.001)
+
+
+def _accepted(number: int, payload: str = "x") -> Enqueued:
+    return Enqueued(number, str(number), 1, 0.0, payload=payload)
+
+
+def _completed(number: int) -> Completed:
+    return Completed(number, 2.0, 1.0, 0)
+
+
+def test_of_a_job_that_was_discarded_before_it_was_written_nothing_is_kept() -> None:
+    batch = OpenBatch()
+    batch.records = [
+        _accepted(1),
+        _accepted(2),
+        Failed(1, 2.0, 1.0, 0, "boom", ""),
+        Discarded(1),
+        Discarded(3),  # it is in the log
+    ]
+
+    batch.thin()
+
+    assert batch.records == [_accepted(2), Discarded(3)]
+
+
+def test_jobs_that_ended_first_are_forgotten_first_and_those_that_have_not_are_kept() -> None:
+    batch = OpenBatch()
+    batch.records = [*map(_accepted, range(1, 5)), *map(_completed, (9, 3, 1, 4))]
+
+    records, forgotten = batch.without_some_ended(lambda _ended: 2)
+
+    assert forgotten == 1
+    assert records == [
+        *(_accepted(2), _completed(9)),
+        *(_accepted(1), _completed(1), _accepted(4), _completed(4)),
+    ]
+
+
+def test_no_piece_of_a_batch_ends_between_a_job_without_payload_and_its_end() -> None:
+    batch = OpenBatch()
+    ended = range(1, 2 * PIECE_RECORDS)
+    others = range(ended.stop, ended.stop + PIECE_RECORDS)
+    batch.records = [
+        *(_accepted(number, "") for number in ended),
+        *map(_accepted, others),
+        *map(_completed, ended),
+        *map(_accepted, range(others.stop, others.stop + PIECE_RECORDS + 1)),
+    ]
+
+    pieces = list(batch.pieces())
+
+    assert pieces == [2 * len(ended) + len(others), PIECE_RECORDS, 1]
+
+
+def test_a_batch_with_large_payloads_has_small_pieces() -> None:
+    batch = OpenBatch()
+    batch.records = [_accepted(number, "x" * PIECE_BYTES) for number in (1, 2, 3)]
+    assert list(batch.pieces()) == [1, 1, 1]

@@ -161,6 +161,18 @@ class ActiveSegment:
             data = encode_batch(records, self.number + 1, self.synced)
         self._append(data, len(records))
 
+    def encoded(self, records: Sequence[Record]) -> bytes:
+        """Return about what `write` would write.
+
+        Raises:
+            UnencodableError: some records cannot be encoded.
+        """
+        return encode_batch(records, self.number + 1, self.synced)
+
+    def free_bytes(self) -> int:
+        """Return how many bytes are free where the log is."""
+        return self._files.free(self._directory)[0]
+
     def _write_halves(self, records: Sequence[Record]) -> None:
         middle = len(records) // 2
         self.write(records[:middle])

@@ -8,22 +8,36 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ...errors import LogWriteError, again
-from ..format.record import Cancelled, Completed, Enqueued, Requeued, made_plain
+from ..format.record import (
+    Cancelled,
+    Completed,
+    Discarded,
+    Enqueued,
+    Requeued,
+    made_plain,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from ..format.record import Record
     from .callbacks import Parker, Waiter
 
 _CALLS = (Enqueued, Requeued)
 """Records of calls that are undone when their batch cannot be written."""
+_ENDS = (Completed, Cancelled)
+PIECE_RECORDS = 2_000
+PIECE_BYTES = 1 << 18
+"""A batch that found no room is written in pieces that are about as large as this."""
 
 
 class OpenBatch:
     """The records that are written together, and the threads that wait for them."""
 
-    __slots__ = ("awaited", "done", "error", "records", "refused", "told", "urgent", "waiters")
+    __slots__ = (
+        *("awaited", "done", "error", "is_backlog", "records"),
+        *("refused", "told", "urgent", "waiters"),
+    )
 
     def __init__(self) -> None:
         self.records: list[Record] = []
@@ -33,6 +47,8 @@ class OpenBatch:
         """Whether a call waits for its fsync (under "fsync")."""
         self.urgent = False
         """Whether it is the thread's to write, at once."""
+        self.is_backlog = False
+        """Whether it found no room, and is kept until it does (under "async")."""
         self.waiters: list[Waiter] = []
         self.done = False
         self.error: LogWriteError | None = None
@@ -75,25 +91,72 @@ class OpenBatch:
         return failed
 
     def thin(self) -> None:
-        """With the lock: drop the payloads of jobs of which all is in this batch, end included.
+        """With the lock: drop what the log has no use for of jobs of which all is in this batch.
 
-        The log has no use for them. There is no end to what "async" may accept and run while its
-        batch finds no room.
+        Of one that has ended that is its payload; of one that was discarded, all. There is no end
+        to what "async" may accept and run while its batch finds no room.
         """
-        ended = {each.job for each in self.records if isinstance(each, (Completed, Cancelled))}
-        for place, each in enumerate(self.records):
-            if isinstance(each, Enqueued) and each.job in ended and (each.payload or each.binary):
-                self.records[place] = Enqueued(
-                    each.job,
-                    each.id,
-                    each.priority,
-                    each.created,
-                    each.handler,
-                    each.max_retries,
-                    each.headers,
-                    due=each.due,
-                    delay=each.delay,
-                )
+        begun = {each.job for each in self.records if type(each) is Enqueued}
+        gone = begun & {each.job for each in self.records if type(each) is Discarded}
+        ended = {each.job for each in self.records if isinstance(each, _ENDS)}
+        self.records = [
+            _without_payload(each) if type(each) is Enqueued and each.job in ended else each
+            for each in self.records
+            if each.job not in gone
+        ]
+
+    def without_some_ended(
+        self, afford: Callable[[list[list[Record]]], int]
+    ) -> tuple[list[Record], int]:
+        """Its records with only some of the jobs of which all is in it, end included.
+
+        The others are as if the log had forgotten them, which it does with the oldest ones. What
+        is kept comes last, each job's records together. Changes nothing.
+
+        Args:
+            afford: told their records, job by job, those that ended first coming first; returns
+                how many of the last ones are to be kept.
+
+        Returns:
+            The records, and how many jobs are not among them.
+        """
+        jobs: dict[int, list[Record]] = {}
+        ended: list[list[Record]] = []
+        for each in self.records:
+            if type(each) is Enqueued:
+                jobs[each.job] = [each]
+            elif (job := jobs.get(each.job)) is not None:
+                job.append(each)
+                if isinstance(each, _ENDS):
+                    ended.append(job)
+        if not ended:
+            return self.records, 0
+        count = len(ended) - afford(ended)
+        numbers = {job[0].job for job in ended}
+        records = [each for each in self.records if each.job not in numbers]
+        return records + [each for job in ended[count:] for each in job], count
+
+    def pieces(self) -> Iterator[int]:
+        """Yield how many records, from the first on, may be written first; then of the rest.
+
+        A job that has ended has no payload here: nothing may come between it and its end, or it
+        would run again without.
+        """
+        begun = {each.job for each in self.records if type(each) is Enqueued}
+        ended = begun & {each.job for each in self.records if isinstance(each, _ENDS)}
+        count = size = halfway = 0
+        for each in self.records.copy():
+            count += 1
+            if type(each) is Enqueued:
+                size += len(each.payload) + len(each.binary)
+                halfway += each.job in ended
+            elif each.job in ended and isinstance(each, _ENDS):
+                halfway -= 1
+            if not halfway and (count >= PIECE_RECORDS or size >= PIECE_BYTES):
+                yield count
+                count = size = 0
+        if count:
+            yield count
 
     def take_early(self) -> list[Record]:
         """Take out the records that do not depend on a call's being carried out by this batch."""
@@ -172,6 +235,22 @@ class LogOptions:
     files_before: int
     status_retention: int
     map_log: bool | None = None
+
+
+def _without_payload(each: Enqueued) -> Enqueued:
+    if not (each.payload or each.binary):
+        return each
+    return Enqueued(
+        each.job,
+        each.id,
+        each.priority,
+        each.created,
+        each.handler,
+        each.max_retries,
+        each.headers,
+        due=each.due,
+        delay=each.delay,
+    )
 
 
 def _unencodable(error: Exception) -> LogWriteError:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 ASYNC_LINGER_SECONDS = 0.002
 FSYNC_LINGER_SECONDS = 0.05
 RETRY_SECONDS = 0.1
+FREE_BYTES_MIN = 64 << 10
+"""With less room than this a disk is full, whatever the log does."""
 NEVER = float("inf")
 
 
@@ -103,15 +105,15 @@ class Delivery:
         self._asleep_until = 0.0
         self._closing = False
         self._give_up_at = 0.0  # until then a log that closes waits for space
-        self._end_of_all = OpenBatch()  # without records; done when the thread has ended
+        self._end_of_all = OpenBatch()  # has no records; done when the thread has ended
         self._given_up: list[Record] = []  # what a log that failed had not written
         self.failure: LogWriteError | None = None
         """Why the log has failed for good."""
         self.refusal: LogWriteError | None = None
         """Why the last batch could not be written; the next one that can be clears it."""
+        self.forgotten = 0  # jobs that ended before they were written, and never are
         self._active = ActiveSegment(files, directory, options, lock, monotonic, room)
-        self.is_start_undone = False
-        """Set by a start that fails, before it closes the log: its segment need not stay."""
+        self.is_start_undone = False  # set if a start fails, before it closes: no segment stays
         self._upkeep = Upkeep(
             files,
             directory,
@@ -192,6 +194,10 @@ class Delivery:
     def _write_or_refuse(self, batch: OpenBatch) -> None:
         """Write a batch. If the disk is full the reserve is for what no call waits for, only."""
         room = self._active.room
+        if batch.is_backlog:
+            self._forget_ended(batch)
+            if not batch.records:
+                return
         if not batch.has_calls():
             room.provide(lambda: self._active.write(batch.records))
             return
@@ -199,7 +205,10 @@ class Delivery:
             self._write_early(batch)
             self._upkeep.take_again()  # guard: no job is written into the reserve
         try:
-            self._active.write(batch.records)
+            if batch.is_backlog:
+                self._write_in_pieces(batch)
+            else:
+                self._active.write(batch.records)
         except OSError as error:
             if room.notes(error):
                 self._write_early(batch)
@@ -219,6 +228,43 @@ class Delivery:
         with self._lock:
             if self._sync_due == NEVER:
                 self._sync_due = self._monotonic() + self._fsync_interval
+
+    def _forget_ended(self, batch: OpenBatch) -> None:
+        """Forget the oldest jobs that ended before they were written, if they would fill the disk.
+
+        All of them may be within `status_retention`, and yet more than the disk could ever hold:
+        then no job would be taken any more. On a disk that others have filled they are kept.
+        """
+        free = self._active.free_bytes()
+
+        def afford(ended: list[list[Record]]) -> int:
+            count = len(ended)
+            # guard: what has ended is forgotten only if there is room to gain
+            #   without: while count:
+            while count and free >= FREE_BYTES_MIN:
+                records = [each for job in ended[-count:] for each in job]
+                if len(self._active.encoded(records)) <= free // 4:
+                    break
+                count //= 2
+            return count
+
+        try:
+            records, forgotten = batch.without_some_ended(afford)
+        except UnencodableError:
+            return  # the write that follows sorts it out
+        with self._lock:
+            batch.records = records
+            self.forgotten += forgotten
+
+    def _write_in_pieces(self, batch: OpenBatch) -> None:
+        """Write as much of a batch as there is room for. The reserve grows with it."""
+        for count in batch.pieces():
+            piece = batch.records[:count]
+            self._active.write(piece)
+            with self._lock:
+                del batch.records[:count]
+                self._on_durable(piece, None, True)
+            self._upkeep.grow()
 
     def _take_again(self) -> None:
         """Look whether there is room again, if there was none."""
@@ -313,6 +359,7 @@ class Delivery:
                 batch.records += self._open.records
                 batch.told = 0
                 batch.thin()
+                batch.is_backlog = True
                 self._open = batch
                 return
             self._finish(batch, error, written=False)

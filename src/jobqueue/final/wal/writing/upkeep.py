@@ -84,10 +84,14 @@ class Upkeep:
 
     def step(self, now: float, *, looked: bool, wrote: bool) -> None:
         """The log's thread has done something, and looked where the log is if that was due."""
+        self.grow(looked=looked)
+        self.compactor.step(now, wrote=wrote)
+
+    def grow(self, *, looked: bool = False) -> None:
+        """Have the reserve be as large as is needed, if the log has grown or was looked at."""
         has_changed = looked or self._active.bytes - self._bytes_seen > _GROWTH_BYTES_MIN
         if has_changed and not self._active.room.is_short:
             self.take()
-        self.compactor.step(now, wrote=wrote)
 
     def take(self) -> None:
         """Have the reserve be as large as is needed now."""

@@ -124,9 +124,14 @@ class LogWriter(LogThread):
         added = self._open.records or self._active.copied
         return bool(added) and added[-1] is record
 
+    @property
+    def waiting_records(self) -> int:
+        """How many records no thread has begun to write."""
+        return len(self._open.records)
+
     def stats(self) -> LogStats:
         """Figures for the metrics."""
-        return self._active.stats(len(self._open.records), self.failure or self.refusal)
+        return self._active.stats(self.waiting_records, self.failure or self.refusal)
 
     # ── callers' threads, without the lock ───────────────────────────────────────────────────
 
