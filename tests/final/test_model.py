@@ -326,6 +326,13 @@ class QueueMachine(RuleBasedStateMachine):
             with pytest.raises(refused):
                 self.jq.enqueue(job, timeout=0, delay=delay)
 
+    @rule(
+        ids=st.lists(ANY_ID, min_size=3, max_size=6, unique=True), priority=PRIORITIES, delay=DELAYS
+    )
+    def enqueue_some_late(self, ids: list[str], priority: Priority, delay: float) -> None:
+        for job_id in ids:
+            self.enqueue(job_id, priority, LATE, delay, None)
+
     @rule(wanted=st.lists(st.tuples(ANY_ID, PRIORITIES), max_size=6))
     def enqueue_many(self, wanted: list[tuple[str, Priority]]) -> None:
         jobs = [self.make_job(*each) for each in wanted]
