@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -81,6 +82,11 @@ def _log_bytes(jq: JobQueue) -> int:
     log = jq.metrics().log
     assert log is not None
     return log.bytes
+
+
+def _use_up_inodes(disk: Path, but: int) -> None:
+    while os.statvfs(disk).f_favail > but:
+        (disk / f"ballast-{uuid4()}").touch()
 
 
 def _fill_to_the_brim(disk: Path) -> Path:
@@ -186,6 +192,25 @@ def test_with_no_byte_free_a_queue_starts_and_drains_and_its_outcomes_are_there(
     with JobQueue(config, handler=len, start=False) as jq:
         assert jq.metrics().queued == 0
         assert _takes_a_job(jq)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("files_free", [0, 1])
+def test_with_no_inode_free_a_queue_starts_again_and_again(disk: Disk, files_free: int) -> None:
+    """Fault 32 of docs/reliability.md."""
+    config = _config(small := disk("size=8m,nr_inodes=60"))
+    with JobQueue(config, handler=len, start=False) as jq:
+        jq.enqueue_many([Job(b"x" * 100, id=str(n)) for n in range(50)])
+    _use_up_inodes(small, files_free)
+
+    for _ in range(12):
+        with JobQueue(config, handler=len) as jq:
+            assert jq.join(PATIENCE)
+        _use_up_inodes(small, 0)
+
+    assert main(["log", "compact", str(config.persist_path)]) == 0
+    with JobQueue(config, handler=len) as jq:
+        assert jq.status("49") is Status.COMPLETED
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from ..final.wal.maintenance.snapshot import compact as replace_by_snapshot
+from ..final.wal.maintenance.snapshot import free_inodes
 from ..final.wal.names import list_present
 from ..final.wal.reading.closed import write_closed
 from ..final.wal.reading.cut import distrust_memory
@@ -51,6 +52,7 @@ def _compact(log: Log, status_retention: int) -> None:
     make_ready(log, reading)
     if reading.next_segment == 1:
         return  # all there was is torn
+    free_inodes(log.files, log.directory, status_retention, log.room)
     # A snapshot is always followed by a segment: what it replaces is sealed, and one is active.
     start_segment(log, reading).finish()
     write_closed(log.files, log.directory, reading.next_segment, reading.last)

@@ -39,8 +39,8 @@ class SmallDisk(FaultyFiles):
     def free(self, directory: str) -> tuple[int, int]:
         return self.bytes_free, 1 << 30
 
-    def has_inodes(self, directory: str) -> bool:
-        return self.files_free > 0
+    def has_inodes(self, directory: str, count: int = 1) -> bool:
+        return self.files_free >= count
 
 
 def _held(path: Path) -> int:

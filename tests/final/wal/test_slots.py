@@ -139,6 +139,17 @@ def test_slots_that_cannot_be_made_leave_those_of_the_last_run(
         assert found(tmp_path) == Interrupted(3, frozenset({1, 2}))
 
 
+def test_with_no_inode_free_slots_take_the_place_of_those_of_the_last_run(
+    files: FaultyFiles, tmp_path: Path
+) -> None:
+    (tmp_path / SLOTS_NAME).write_bytes(encode_slots(3, [1, 2]))
+    files.fail("create", errno.ENOSPC)
+
+    made(files, tmp_path, maps=True, run=7).close()
+
+    assert found(tmp_path) == Interrupted(7, frozenset())
+
+
 @pytest.mark.parametrize("map_log", [True, False])
 def test_a_wish_decides_whether_slots_are_mapped(
     files: FaultyFiles, tmp_path: Path, map_log: bool

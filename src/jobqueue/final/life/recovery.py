@@ -27,6 +27,7 @@ from ..runtime.reporting import Reporter
 from ..timing.timer import tick_after
 from ..wal.files import Files
 from ..wal.format.record import COUNT_MAX
+from ..wal.maintenance.snapshot import free_inodes
 from ..wal.names import LOCK_NAME, list_log
 from ..wal.reading.cut import distrust_memory, recover
 from ..wal.reading.fold import COMPLETED, QUEUED, JobState, LogState
@@ -132,6 +133,7 @@ def _read(files: Files, directory: str, lock: int, retention: int, reporter: Rep
             f"jobs that were running when the process ended it cannot be told which they were; "
             f"that is not counted as a crash of theirs. No job is lost",
         )
+    free_inodes(files, directory, retention, room)
     log_files = list_log(files, directory).files
     return LockedLog(
         files=files,

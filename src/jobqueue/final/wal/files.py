@@ -200,10 +200,10 @@ class Files(Opener):
         status = self._statvfs(directory)
         return status.f_bavail * status.f_frsize, status.f_blocks * status.f_frsize
 
-    def has_inodes(self, directory: str) -> bool:
-        """Tell whether another file could be made where a directory is, if inodes are counted."""
+    def has_inodes(self, directory: str, count: int = 1) -> bool:
+        """Tell whether so many files could be made where a directory is, if inodes are counted."""
         status = self._statvfs(directory)
-        return not status.f_files or status.f_favail > 0
+        return not status.f_files or status.f_favail >= count
 
     def lack(self, directory: str) -> str:
         """Say in words what there is none of where a directory is, after an error of `FULL`."""

@@ -160,6 +160,16 @@ class Room:
             self._owed = 0
             self.is_short = False
 
+    def keep_files(self) -> None:
+        """Hold what inodes there are, if there are too few, as the log closes.
+
+        The next start needs some, and others may take them meanwhile.
+        """
+        with self._lock, suppress(OSError):
+            if self.is_short and self.lacks_inodes:
+                for name in RESERVE_NAMES[1:]:
+                    self._files.fill(path_in(self._directory, name), 0)
+
     def _look_up(self) -> None:
         """With the lock: see what the last run has left; a copy of it may have holes."""
         if not self._is_known:

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .files import path_in
+from .files import FULL, path_in
 
 if TYPE_CHECKING:
     from .files import Files
@@ -82,6 +82,19 @@ def encode_slots(run: int, jobs: list[int]) -> bytes:
     return array("Q", [number * _FACTOR & _WORD_MASK for number in (run, *jobs)]).tobytes()
 
 
+def _create(files: Files, temporary: str, path: str) -> int:
+    """Create the file that is to replace `path`; if there is no inode, in the place of that."""
+    try:
+        return files.create(temporary)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        # What it says of the last run is in the log by now.
+        with suppress(FileNotFoundError):
+            files.unlink(path)
+        return files.create(temporary)
+
+
 class Slots:
     """The slots of this run.
 
@@ -93,7 +106,7 @@ class Slots:
         map_log: whether to store through a map; `None`: if no store into it can fail.
 
     Raises:
-        OSError: the file cannot be made; that of the last run is still there.
+        OSError: the file cannot be made; that of the last run is still there, if the disk has room.
     """
 
     def __init__(
@@ -109,7 +122,7 @@ class Slots:
         self._released: int | None = None
         with suppress(FileNotFoundError):
             files.unlink(temporary)  # of an attempt that found the disk full
-        fd = files.create(temporary)
+        fd = _create(files, temporary, path)
         self._fd: int | None = fd  # if stores are calls
         try:
             # Written out, so that the blocks are there and a full disk is an error here.

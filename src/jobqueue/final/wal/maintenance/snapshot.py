@@ -17,16 +17,20 @@ from ..format.record import Completed, Enqueued
 from ..names import list_log, snapshot_name
 from ..reading.fold import LogState
 from ..reading.replay import Replay
+from ..room import RESERVE_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ..files import Files
     from ..format.record import Record
+    from ..room import Room
 
 RECORDS_PER_BATCH = 500
 PAYLOAD_BYTES_PER_BATCH = 1 << 20
 """About: a batch is held in memory, and a reader takes one of absurd size for garbage."""
+
+_FILES_TO_MERGE = 3
 
 
 class CompactionStoppedError(Exception):
@@ -80,6 +84,23 @@ def compact(
     size = write_snapshot(files, path, header, state.records(), must_stop)
     removed = _remove_replaced(files, directory)
     return Compaction(through, len(removed), sum(removed), size)
+
+
+def free_inodes(files: Files, directory: str, status_retention: int, room: Room) -> None:
+    """If there are few inodes, have one file instead of all but the last one.
+
+    Each start leaves a file, and needs some. If there is no room even for this, nothing happens.
+
+    Relies on: the log is sound; what was torn is cut off, and nobody appends.
+    """
+    present = list_log(files, directory).files
+    # guard: a start frees inodes if there are few
+    #   without: return
+    if len(present) < _FILES_TO_MERGE or files.has_inodes(directory, len(RESERVE_NAMES)):
+        return
+    through = present[-2].number
+    with contextlib.suppress(OSError):
+        room.provide(lambda: compact(files, directory, through, status_retention))
 
 
 def _ask(must_stop: Callable[[], bool]) -> None:

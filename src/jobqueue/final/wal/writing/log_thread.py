@@ -147,6 +147,7 @@ class LogThread(Delivery):
             self._break(as_write_error(error, self._directory), None)
         if self.failure is None:
             self._active.write_closed()
+            self._active.room.keep_files()
 
     def _await_leader(self) -> None:
         """With the lock: wait for a caller that leads, if the thread dies beside it."""
