@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from jobqueue.final.wal.files import Files
 from jobqueue.final.wal.format.codec import encode_batch, encode_header
 from jobqueue.final.wal.format.record import Enqueued
 from jobqueue.final.wal.names import LOCK_NAME, segment_name
+from jobqueue.final.wal.slots import SLOTS_NAME
 from tests.support import insides
 from tests.support.commands import Command
 from tests.support.logs import Image, LogDirectory, done, job, nothing, segment, snapshot
@@ -121,6 +122,22 @@ def test_what_only_a_start_would_refuse_is_a_damage_too(
     outcome = command("verify", "--json")
     assert (outcome.code, outcome.object["verdict"]) == (1, "corrupt")
     assert len(outcome.object["damages"]) == 1
+
+
+@pytest.mark.parametrize("put", [os.mkdir, os.mkfifo])
+def test_what_is_no_file_in_the_place_of_the_slots_is_refused_as_by_a_start(
+    command: Command, log: LogDirectory, put: Callable[[Path], None]
+) -> None:
+    """Fault 36 of docs/reliability.md."""
+    log.put(segment(1, 1, [[job(1)]]))
+    put(log.path / SLOTS_NAME)
+
+    outcome = command("verify", "--json")
+
+    with pytest.raises(OSError, match=SLOTS_NAME):
+        log.open()
+    assert (outcome.code, outcome.object["verdict"]) == (1, "corrupt")
+    assert [damage["file"] for damage in outcome.object["damages"]] == [SLOTS_NAME]
 
 
 # While a queue has the log open

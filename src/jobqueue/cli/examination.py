@@ -16,6 +16,7 @@ from ..final.wal.reading.damage_scan import DamageScan
 from ..final.wal.reading.replay import replay
 from ..final.wal.reading.scan import blames_the_file
 from ..final.wal.reading.walk import Finding
+from ..final.wal.slots import read_slots
 from .access import Log, read_log
 from .exits import Exit
 from .screen import Screen, count_text, printable
@@ -84,6 +85,7 @@ def _refusal(log: Log) -> Finding | None:
     try:
         for _ in replay(log.files, log.directory):
             pass
+        read_slots(log.files, log.directory)
         refuse_directories(log.files, list_present(log.files, log.directory))
     except LogCorruptError as error:
         return Finding(error.segment, error.offset, error.offset, error.problem)
