@@ -257,9 +257,11 @@ class Stubborn:
 
     def __init__(self) -> None:
         self.swallowed = 0
+        self.begun = threading.Event()
         self.let_go = threading.Event()
 
     async def __call__(self, payload: bytes) -> str:
+        self.begun.set()
         while not self.let_go.is_set():
             try:
                 await asyncio.sleep(0.001)
@@ -275,7 +277,7 @@ def test_one_that_goes_on_though_it_was_cancelled_overruns_and_is_stood_in_for(
     with opened(memory, stubborn, num_workers=1) as jq:
         jq.register("fine", length)
         handle = jq.enqueue(Job())
-        eventually(lambda: handle.status is Status.PROCESSING)
+        assert stubborn.begun.wait(PATIENCE)
         assert handle.cancel()
         assert jq.enqueue(Job(b"abc", handler="fine")).result(PATIENCE) == 3
         assert (jq.metrics().overrunning, jq.metrics().workers.count) == (1, 2)
@@ -296,7 +298,7 @@ def test_one_whose_tasks_go_on_overruns_too(memory: Store) -> None:
     with opened(memory, handler, num_workers=1) as jq:
         jq.register("fine", length)
         handle = jq.enqueue(Job())
-        eventually(lambda: handle.status is Status.PROCESSING)
+        assert stubborn.begun.wait(PATIENCE)
         handle.cancel()
         assert jq.enqueue(Job(b"abc", handler="fine")).result(PATIENCE) == 3
         assert jq.metrics().overrunning == 1
@@ -328,7 +330,7 @@ def test_one_that_was_cancelled_and_is_past_its_time_later_overruns_once(
     with opened(memory, stubborn, clock=clock, job_timeout=5, num_workers=2) as jq:
         jq.register("fine", length)
         handle = jq.enqueue(Job())
-        eventually(lambda: handle.status is Status.PROCESSING)
+        assert stubborn.begun.wait(PATIENCE)
         handle.cancel()
         eventually(lambda: jq.metrics().overrunning == 1)
         clock.advance(6)

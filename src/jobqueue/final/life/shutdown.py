@@ -23,7 +23,8 @@ from ..model.shutdown_report import ShutdownReport
 from ..model.transitions import Status
 from ..runtime.clock import SystemClock
 from ..runtime.parking import Parker
-from ..timing.timer import tick_after, tick_before
+from ..timing.timer import tick_before
+from .elsewhere import Elsewhere
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
 REPORT_SECONDS_MIN = 0.1
 """What log handlers get for the last records if the deadline has passed."""
-AGAIN_SECONDS = 1.0
-"""After which a thread is tried again that could not be started."""
 LOG_SECONDS_MIN = 2.0
 """What the log gets for its last write if the deadline has passed."""
 
@@ -70,6 +69,7 @@ class Lifecycle:
         self._seats = runners.seats
         self._log = log
         self._lock = None if log is None else log.lock  # until the log is unlocked
+        self._elsewhere = Elsewhere(placement, state)
         self._started = False
         self._gives_up = False  # whether `close` waits for nothing any more
         self._drops_because: str | None = None  # why what waits is dropped, to be told
@@ -129,7 +129,7 @@ class Lifecycle:
         journal = self._placement.journal
         leads = journal is not None and journal.writer.leads()
         if leads or self._mutex._is_owned():  # a signal handler interrupted the queue's own code
-            self._placement.timer.call_soon(lambda: self._close_elsewhere(timeout, drain))
+            self._elsewhere.call(lambda: self.close_aside(timeout, drain=drain), daemon=False)
             return self._provisional_report()
         if self._closer == threading.get_ident():  # a signal handler interrupted `close`
             return self._report or self._provisional_report()
@@ -189,22 +189,11 @@ class Lifecycle:
         """
         if self._state.now >= State.CLOSING:
             return False
-        self._placement.timer.call_soon(self._finish_elsewhere)
+        self._elsewhere.call(self._finish, daemon=True)
         return True
 
-    def _finish_elsewhere(self) -> None:
-        """Called on the timer's thread. Jobs that a log keeps are not waited for without end."""
-        if self._state.now >= State.CLOSING:
-            return
-        thread = threading.Thread(target=self._finish, name="jobqueue-close", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError:  # no more threads can be had now, or the interpreter has begun to end
-            timer = self._placement.timer
-            tick = tick_after(self._placement.clock.monotonic() + AGAIN_SECONDS)
-            timer.schedule(self._finish_elsewhere, tick)
-
     def _finish(self) -> None:
+        """Jobs that a log keeps are not waited for without end."""
         self._drops_because = "nobody can reach the queue any more, or start it"
         self.close_aside(SECONDS_MAX if self._log is None else None, drain=True)
 
@@ -212,13 +201,6 @@ class Lifecycle:
         if self._drops_because and self._log is None and report.remaining:
             message = f"{report.remaining} jobs that waited were dropped: {self._drops_because}"
             self._placement.reporter.report(logging.WARNING, message)
-
-    def _close_elsewhere(self, timeout: float | None, drain: bool | None) -> None:
-        """Called on the timer's thread, which must go on while the queue drains: starts another."""
-        thread = threading.Thread(
-            target=self.close_aside, args=(timeout,), kwargs={"drain": drain}, name="jobqueue-close"
-        )
-        thread.start()
 
     def _claim(self, deadline: float) -> bool:
         """Become the thread that closes; `False` if that is done, or did not come in time."""
