@@ -105,6 +105,11 @@ def carried(wire: Callable[[Parameters], Any], of: Any, value: object) -> Any:
     return made.decode(made.encode({"x": value}))["x"]
 
 
+def named(cases: list[tuple[Any, object]]) -> list[str]:
+    """Their names, the same in each process: a set's text is not."""
+    return [f"{number}-{of}" for number, (of, _) in enumerate(cases)]
+
+
 # ── what is refused ──────────────────────────────────────────────────────────────────────────
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -173,7 +178,7 @@ UNLIKE: list[tuple[Any, object]] = [
 
 
 @both
-@pytest.mark.parametrize(("of", "value"), UNLIKE, ids=[f"{of}-{value}" for of, value in UNLIKE])
+@pytest.mark.parametrize(("of", "value"), UNLIKE, ids=named(UNLIKE))
 def test_what_would_arrive_as_something_else_is_refused(wire: Any, of: Any, value: object) -> None:
     with pytest.raises(TypeError, match=r"^task 'f': argument 'x' is .*, wanted is "):
         carried(wire, of, value)
@@ -261,7 +266,7 @@ LIKE: list[tuple[Any, object]] = [
 
 
 @both
-@pytest.mark.parametrize(("of", "value"), LIKE, ids=[f"{of}-{value}" for of, value in LIKE])
+@pytest.mark.parametrize(("of", "value"), LIKE, ids=named(LIKE))
 def test_what_arrives_as_itself_is_carried(wire: Any, of: Any, value: object) -> None:
     carried(wire, of, value)  # raises otherwise
 
