@@ -12,7 +12,16 @@ from typing import Any, NoReturn
 
 import pytest
 
-from jobqueue.final import Config, ConfigError, Job, JobContext, Priority, RetryJobError, Status
+from jobqueue.final import (
+    Backoff,
+    Config,
+    ConfigError,
+    Job,
+    JobContext,
+    Priority,
+    RetryJobError,
+    Status,
+)
 from jobqueue.final.exact import (
     SECONDS_MAX,
     check_seconds,
@@ -25,7 +34,16 @@ from jobqueue.final.testing import ManualClock
 from tests.support.queues import Store, every_log, until
 from tests.support.waiting import PATIENCE
 
-FOR_EVER = (sys.maxsize, 1e12, 1e300, 10**400, threading.TIMEOUT_MAX * 2, timedelta.max)
+FOR_EVER = (
+    sys.maxsize,
+    1e12,
+    1e300,
+    10**400,
+    Fraction(10**400),
+    threading.TIMEOUT_MAX * 2,
+    timedelta.max,
+)
+TOO_MANY_DIGITS = 10**5000
 
 
 def _betray(*_args: object, **_named: object) -> NoReturn:
@@ -39,6 +57,7 @@ HOSTILE: dict[str, Any] = dict.fromkeys(
     ("__float__", "__int__", "__index__", "__lt__", "__le__", "__gt__", "__ge__", "__add__"),
     _betray,
 )
+HOSTILE["__bool__"] = _betray
 
 Text = type("Text", (str,), {})
 HostileText = type("HostileText", (str,), HOSTILE | {"encode": _betray, "isascii": _betray})
@@ -112,6 +131,23 @@ def test_a_time_that_no_thread_can_wait_is_the_longest_that_one_can(value: Any) 
 def test_what_is_not_finite_is_refused_by_name(kind: type[float], text: str) -> None:
     with pytest.raises(ValueError, match=f"delay must be a finite number .*not {text}"):
         check_seconds("delay", kind(text))
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        lambda: Job(max_retries=TOO_MANY_DIGITS),
+        lambda: Job(priority=TOO_MANY_DIGITS),  # type: ignore[arg-type]  # what is tested
+        lambda: Config(num_workers=-TOO_MANY_DIGITS),
+        lambda: Config(jitter=Fraction(TOO_MANY_DIGITS)),  # type: ignore[arg-type]
+        lambda: Config(max_payload_bytes=TOO_MANY_DIGITS, persist_path="log"),
+        lambda: Backoff(jitter=TOO_MANY_DIGITS),
+        lambda: check_seconds("delay", -TOO_MANY_DIGITS),
+    ],
+)
+def test_a_number_that_cannot_be_shown_is_refused_by_name(refused: Callable[[], object]) -> None:
+    with pytest.raises(ValueError, match=r"must be .*, not a value with too many digits"):
+        refused()
 
 
 # ── where values come in ─────────────────────────────────────────────────────────────────────
@@ -247,6 +283,13 @@ def test_a_retry_after_a_delay_of_a_subclass_is_recorded(
     clock.advance(4.9)
     assert handle.status is Status.SCHEDULED
     clock.advance(timedelta(milliseconds=100))
+    assert handle.result(PATIENCE) == 1
+
+
+@pytest.mark.parametrize("delay", [0, 0.001])
+def test_a_delay_is_asked_nothing(memory: Store, delay: float) -> None:
+    """Fault 50 of docs/reliability.md."""
+    handle = memory.open(len).enqueue(Job(b"x"), delay=HostileFloat(delay))
     assert handle.result(PATIENCE) == 1
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from .errors import ConfigError
-from .exact import check_seconds, exact_str, real_number, whole_number
+from .exact import check_seconds, exact_str, real_number, shown, whole_number
 
 Durability = Literal["async", "write", "fsync"]
 Executor = Literal["thread", "process", "asyncio"]
@@ -106,7 +106,8 @@ class Config:
         if self.persist_path is not None and self.max_payload_bytes > LOGGED_PAYLOAD_BYTES_MAX:
             raise ConfigError(
                 f"max_payload_bytes must be at most {LOGGED_PAYLOAD_BYTES_MAX} with a log "
-                f"(persist_path), not {self.max_payload_bytes}; store larger things elsewhere"
+                f"(persist_path), not {shown(self.max_payload_bytes)}; store larger things "
+                f"elsewhere"
             )
 
 
@@ -132,7 +133,7 @@ def _exact(name: str, value: object) -> object:
 def _exact_whole_number(name: str, value: object, smallest: int) -> int:
     number = whole_number(value)
     if number is None or number < smallest:
-        raise ConfigError(f"{name} must be a whole number >= {smallest}, not {value!r}")
+        raise ConfigError(f"{name} must be a whole number >= {smallest}, not {shown(value)}")
     return number
 
 
@@ -146,7 +147,7 @@ def _exact_seconds(name: str, value: object, alternative: str = "") -> float:
 def _exact_fraction(name: str, value: object) -> float:
     number = real_number(value)
     if number is None or not 0 <= number <= 1:
-        raise ConfigError(f"{name} must be a number from 0 to 1, not {value!r}")
+        raise ConfigError(f"{name} must be a number from 0 to 1, not {shown(value)}")
     return number
 
 

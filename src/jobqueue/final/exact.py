@@ -14,7 +14,7 @@ import sys
 import threading
 from datetime import timedelta
 from numbers import Integral, Real
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 Seconds: TypeAlias = float | timedelta
 """A time as users may give it."""
@@ -47,7 +47,7 @@ def whole_number(value: object) -> int | None:
 def real_number(value: object) -> float | None:
     """The value as a `float`; `None` if it is no number. `bool` is none.
 
-    A whole number that is beyond all floats is the last of them.
+    A number that is beyond all floats is the last of them.
     """
     if type(value) is float:
         return value
@@ -56,7 +56,21 @@ def real_number(value: object) -> float | None:
     whole = whole_number(value)
     if whole is not None:
         return float(max(-_WHOLE_MAX, min(whole, _WHOLE_MAX)))
-    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # a fraction
+        number: Any = value
+        return sys.float_info.max if number > 0 else -sys.float_info.max
+
+
+def shown(value: object) -> str:
+    """A value as messages show it. Python writes no whole number of more than 4,300 digits."""
+    try:
+        return repr(value)
+    except ValueError:
+        return "a value with too many digits to be shown"
 
 
 def check_seconds(name: str, value: object, alternative: str = "") -> float:
@@ -79,6 +93,6 @@ def check_seconds(name: str, value: object, alternative: str = "") -> float:
         return min(seconds, SECONDS_MAX)
     wanted = f"number of seconds >= 0, or a timedelta {alternative}".rstrip()
     if seconds is None:
-        raise TypeError(f"{name} must be a {wanted}, not {value!r}")
-    shown = value if type(value) in {int, timedelta} else seconds
-    raise ValueError(f"{name} must be a finite {wanted}, not {shown!r}")
+        raise TypeError(f"{name} must be a {wanted}, not {shown(value)}")
+    told = value if type(value) in {int, timedelta} else seconds
+    raise ValueError(f"{name} must be a finite {wanted}, not {shown(told)}")

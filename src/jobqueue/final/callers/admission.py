@@ -81,7 +81,7 @@ class Admission:
             self.check(job)
         if timeout is not None:
             timeout = check_seconds("timeout", timeout)
-        if delay or type(delay) is not float:
+        if type(delay) is not float or delay:  # in this order: no method of a user's is called
             delay = check_seconds("delay", delay)
         mutex = self._mutex
         if mutex._is_owned():

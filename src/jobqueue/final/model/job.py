@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from ..exact import exact_bytes, exact_str, whole_number
+from ..exact import exact_bytes, exact_str, shown, whole_number
 from ..runtime.clock import SystemClock
 from .checks import ID_LENGTH_MAX, check_text, check_utf8
 from .frozen_dict import FrozenDict
@@ -189,16 +189,16 @@ def _exact_payload(payload: object) -> bytes:
 def _to_priority(value: object) -> Priority:
     number = whole_number(value)
     if number is None or not 0 <= number < len(Priority):
-        raise ValueError(f"priority must be Priority.HIGH, MEDIUM or LOW, not {value!r}")
+        raise ValueError(f"priority must be Priority.HIGH, MEDIUM or LOW, not {shown(value)}")
     return Priority(number)
 
 
 def _exact_max_retries(value: object) -> int:
     number = whole_number(value)
     if number is None:
-        raise TypeError(f"max_retries must be a whole number or None, not {value!r}")
+        raise TypeError(f"max_retries must be a whole number or None, not {shown(value)}")
     if not 0 <= number <= RETRIES_MAX:
-        raise ValueError(f"max_retries must be 0 to {RETRIES_MAX}, not {number}")
+        raise ValueError(f"max_retries must be 0 to {RETRIES_MAX}, not {shown(number)}")
     return number
 
 

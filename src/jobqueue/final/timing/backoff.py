@@ -7,7 +7,7 @@ import random as randomness
 import sys
 from typing import TYPE_CHECKING
 
-from ..exact import check_seconds, real_number
+from ..exact import check_seconds, real_number, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -89,7 +89,7 @@ class Backoff:
 def _number(name: str, value: object, least: float, most: float) -> float:
     number = real_number(value)
     if number is None:
-        raise TypeError(f"{name} must be a number, not {value!r}")
+        raise TypeError(f"{name} must be a number, not {shown(value)}")
     if not least <= number <= most:
-        raise ValueError(f"{name} must be a number from {least:g} to {most:g}, not {value!r}")
+        raise ValueError(f"{name} must be a number from {least:g} to {most:g}, not {shown(value)}")
     return number
