@@ -23,8 +23,8 @@ class JobQueueError(Exception):
 
     Attributes:
         accepted: the handles (`JobHandle`) of the jobs that a call had accepted before it failed;
-            only `enqueue_many` fills it. They belong to this process: a pickled or copied error
-            has none.
+            only `enqueue_many` fills it. They belong to this process: a copied error has the same
+            ones, a pickled one has none.
     """
 
     accepted: Sequence[Any] = ()
@@ -32,8 +32,23 @@ class JobQueueError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         """It is made again without `__init__`, which may take other arguments than it keeps."""
         arguments = super().__reduce__()[1]
-        kept = {name: value for name, value in self.__dict__.items() if name != "accepted"}
+        kept = dict(self.__dict__)
+        if self.accepted:
+            kept["accepted"] = _Handles(self.accepted)
         return _made_again, (type(self), *arguments), kept
+
+
+class _Handles(tuple[Any, ...]):
+    """Handles on their way into a copy of their error."""
+
+    __slots__ = ()
+
+    def __deepcopy__(self, memo: object) -> _Handles:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled, they are none."""
+        return tuple, ()
 
 
 def _made_again(kind: type[JobQueueError], *arguments: object) -> JobQueueError:

@@ -172,6 +172,10 @@ class Job:
         copy._retries = NOT_TAKEN
         return copy
 
+    def __getstate__(self) -> object:
+        """What every class has; but the pickle protocols 0 and 1 ask for one of its own."""
+        return super().__getstate__()
+
     def __repr__(self) -> str:
         return f"<Job {self._id!r} {self._priority.name} handler={self._handler!r}>"
 
