@@ -82,6 +82,11 @@ def test_a_kept_handle_holds_nothing_of_the_frames_of_its_error(
         handle.result(PATIENCE)
 
 
+def without_marks(text: str) -> list[str]:
+    """The lines but for those that mark a part of the one above."""
+    return [line for line in text.splitlines() if line.strip(" |~^")]
+
+
 @pytest.mark.parametrize("how", ["alone", "with a cause", "in a group"])
 def test_the_traceback_of_a_kept_error_prints_as_it_did(memory: Store, how: str) -> None:
     """Fault 67 of docs/reliability.md."""
@@ -109,7 +114,7 @@ def test_the_traceback_of_a_kept_error_prints_as_it_did(memory: Store, how: str)
         assert trace is not None
         trace = trace.tb_next
     printed = "".join(traceback.format_exception(caught.value.with_traceback(trace)))
-    assert printed == jq.info(handle.id).last_traceback
+    assert without_marks(printed) == without_marks(str(jq.info(handle.id).last_traceback))
 
 
 def test_an_error_that_is_raised_before_it_is_told_keeps_the_frames_of_its_caller(

@@ -41,9 +41,10 @@ class OddClock(ManualClock):
 def test_a_clock_without_a_finite_number_is_refused_by_the_constructor(
     name: str, reading: Any
 ) -> None:
+    before = set(threading.enumerate())
     with pytest.raises(ValueError, match=rf"clock .* {name}\(\) returned"):
         JobQueue(handler=len, clock=OddClock(**{name: reading}))
-    assert not [each for each in threading.enumerate() if each.name.startswith("jobqueue")]
+    assert set(threading.enumerate()) <= before
 
 
 def test_a_clock_that_goes_wrong_later_fails_the_call_that_reads_it(memory: Store) -> None:

@@ -2,8 +2,10 @@
 
 A frame holds its variables and its function, and that holds variables of the functions around it.
 `frame.clear` lets go of the first alone. So other frames stand in for those of a kept error: of
-generators that are never run, whose code has the same file, names and lines. What prints a
-traceback asks for no more. Cf. the library tblib, which makes its frames by raising in them.
+generators that are never run, whose code has the same file and names; the line is the traceback's
+own. What prints a traceback asks for no more. Only the marks below a part of a line are lost: they
+are found by the code's own table, and a table that does not fit its code would be read beyond its
+end. Cf. the library tblib, which makes its frames by raising in them.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from types import FrameType
 
+_NOWHERE = -1
+"""In the place of an instruction."""
 _OF_MODULE = ("__name__", "__file__", "__loader__", "__spec__")
 """By these globals of a frame the lines of its file are found."""
 # What C defines, for classes of users may override the attributes.
@@ -40,7 +44,7 @@ def stand_in_for(trace: TracebackType | None) -> TracebackType | None:
         key = id(frame.f_code), id(frame.f_globals)
         if key not in frames:
             frames[key] = _stand_in(frame)
-        made = TracebackType(made, frames[key], entry.tb_lasti, -1 if line is None else line)
+        made = TracebackType(made, frames[key], _NOWHERE, -1 if line is None else line)
     return made
 
 
@@ -86,7 +90,6 @@ def _stand_in(frame: FrameType) -> FrameType:
         co_name=code.co_name,
         co_qualname=code.co_qualname,
         co_firstlineno=code.co_firstlineno,
-        co_linetable=code.co_linetable,
     )
     own = {name: dict.get(module, name) for name in _OF_MODULE}
     made: FrameType = FunctionType(same, own)().gi_frame
