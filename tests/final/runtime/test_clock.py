@@ -6,14 +6,16 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from jobqueue.final import Config, Job, JobQueue, RetryJobError, Status
+from jobqueue.final import Config, Job, JobQueue, JobQueueError, RetryJobError, Status
 from jobqueue.final.runtime.clock import SystemClock, sleep_meter
 from jobqueue.final.testing import ManualClock
 from tests.support.queues import Store, until
+from tests.support.records import Records
 from tests.support.waiting import PATIENCE
 
 HOUR = 3600.0
@@ -56,6 +58,25 @@ def test_a_clock_that_goes_wrong_later_fails_the_call_that_reads_it(memory: Stor
     del clock.readings["time"]
     assert jq.enqueue(Job(), delay=5).status is Status.SCHEDULED
     assert jq.metrics().enqueued == 1
+
+
+@pytest.mark.parametrize("works", [False, True], ids=["idle", "with jobs"])
+def test_a_queue_whose_clock_goes_wrong_closes_and_lets_go_of_its_log(
+    log_store: Store, records: Records, works: bool
+) -> None:
+    clock = OddClock()
+    jq = log_store.open(len, clock=clock)
+    jq.enqueue(Job(id="a")).wait(PATIENCE)
+
+    clock.readings["monotonic"] = math.nan
+    for n in range(3 * works):
+        with suppress(JobQueueError, ValueError):
+            jq.enqueue(Job(id=str(n)))
+    jq.close(drain=True)
+
+    assert "monotonic() returned nan" in "".join(each.getMessage() for each in records.rest())
+    assert not [each for each in threading.enumerate() if each.name.startswith("jobqueue")]
+    assert log_store.open(len).status("a") is Status.COMPLETED
 
 
 def test_readings_of_a_subclass_are_recorded_as_plain_numbers(log_store: Store) -> None:

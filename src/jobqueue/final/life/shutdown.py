@@ -21,7 +21,7 @@ from ..errors import LogWriteError, again
 from ..exact import SECONDS_MAX
 from ..model.shutdown_report import ShutdownReport
 from ..model.transitions import Status
-from ..runtime.clock import SystemClock
+from ..runtime.clock import CheckedClock, SystemClock
 from ..runtime.parking import Parker
 from ..timing.timer import tick_before
 from .elsewhere import Elsewhere
@@ -137,6 +137,11 @@ class Lifecycle:
         deadline = SystemClock.monotonic() + (0.0 if self._gives_up else seconds)
         if drain is None:
             drain = self._log is None
+        clock = self._placement.clock
+        if isinstance(clock, CheckedClock):
+            # guard: close does not fail for a clock of the user's
+            #   without: pass
+            clock.bears_with_faults = True
         try:
             if self._claim(deadline):
                 self._shut_down(deadline, drain=drain)
@@ -146,6 +151,8 @@ class Lifecycle:
         if self._report is not None:  # or another thread still closes
             seconds = deadline - SystemClock.monotonic()
             self._placement.missing.tell_gathered()
+            if isinstance(clock, CheckedClock) and (fault := clock.fault) is not None:
+                self._placement.reporter.report(logging.ERROR, f"as the queue closed, {fault}")
             self._placement.reporter.close(max(seconds, REPORT_SECONDS_MIN))
         with self._mutex:
             if self._loss is not None:

@@ -63,6 +63,11 @@ class SystemClock:
 class CheckedClock:
     """A clock of the user's, each reading of which is checked. Thread-safe if that one is.
 
+    Attributes:
+        bears_with_faults: whether to go by the last good reading if there is no other: a queue that
+            closes ends its threads and lets go of its log whatever its clock does.
+        fault: the last error that was borne with.
+
     Raises:
         ValueError: a reading is no finite number; at its first use already, which is in here.
     """
@@ -71,16 +76,33 @@ class CheckedClock:
         self._clock = clock
         self.manual = bool(clock.manual)
         self.subscribe = clock.subscribe
-        self.monotonic()
-        self.time()
+        self.bears_with_faults = False
+        self.fault: Exception | None = None
+        self._good_monotonic = self.monotonic()
+        self._good_time = self.time()
 
     def monotonic(self) -> float:
         """See `Clock`."""
-        return _checked("monotonic", self._clock.monotonic())
+        try:
+            self._good_monotonic = seconds = _checked("monotonic", self._clock.monotonic())
+        except Exception as error:  # noqa: BLE001  # whatever it raises
+            self._bear_with(error)
+            return self._good_monotonic
+        return seconds
 
     def time(self) -> float:
         """See `Clock`."""
-        return _checked("time", self._clock.time())
+        try:
+            self._good_time = seconds = _checked("time", self._clock.time())
+        except Exception as error:  # noqa: BLE001  # whatever it raises
+            self._bear_with(error)
+            return self._good_time
+        return seconds
+
+    def _bear_with(self, error: Exception) -> None:
+        if not self.bears_with_faults:
+            raise error
+        self.fault = error
 
 
 def _checked(name: str, reading: object) -> float:
