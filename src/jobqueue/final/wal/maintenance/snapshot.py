@@ -95,7 +95,7 @@ def free_inodes(files: Files, directory: str, status_retention: int, room: Room)
     """
     present = list_log(files, directory).files
     # guard: a start frees inodes if there are few
-    #   without: return
+    #   without: if True:
     if len(present) < _FILES_TO_MERGE or files.has_inodes(directory, len(RESERVE_NAMES)):
         return
     through = present[-2].number
