@@ -9,6 +9,7 @@ import pytest
 
 from jobqueue.cli import access
 from jobqueue.cli.live import LiveFiles
+from jobqueue.final import Config, JobQueue
 from jobqueue.final.wal.files import Files
 from jobqueue.final.wal.format.codec import encode_batch, encode_header
 from jobqueue.final.wal.format.record import Enqueued
@@ -135,7 +136,7 @@ def test_what_is_no_file_in_the_place_of_the_slots_is_refused_as_by_a_start(
     outcome = command("verify", "--json")
 
     with pytest.raises(OSError, match=SLOTS_NAME):
-        log.open()
+        JobQueue(Config(persist_path=log.path), handler=len)
     assert (outcome.code, outcome.object["verdict"]) == (1, "corrupt")
     assert [damage["file"] for damage in outcome.object["damages"]] == [SLOTS_NAME]
 
