@@ -65,6 +65,27 @@ def test_a_job_that_is_scheduled_is_waited_for() -> None:
     assert eventually(lambda: _threads() == 0)
 
 
+def test_it_is_closed_a_little_later_if_no_thread_can_be_had_for_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("jobqueue.final.life.elsewhere.AGAIN_SECONDS", 0.01)
+    start, refused = threading.Thread.start, threading.Event()
+
+    def start_later(thread: threading.Thread) -> None:
+        if thread.name == "jobqueue-close" and not refused.is_set():
+            refused.set()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_later)
+    jq = JobQueue(handler=len)
+    with dropped:
+        del jq
+        gc.collect()
+    assert refused.wait(PATIENCE)
+    assert eventually(lambda: _threads() == 0)
+
+
 def test_a_handle_goes_on_working_without_its_queue(memory: Store) -> None:
     blocker = memory.blocker()
 
