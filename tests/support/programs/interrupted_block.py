@@ -33,7 +33,9 @@ def main(how: str) -> None:
         return
     with jq:
         jq.enqueue(Job())
-        threading.Event().wait()
+        never = threading.Event()
+        while not never.wait(0.05):  # a signal that comes just before a wait does not end it
+            pass
 
 
 if __name__ == "__main__":
