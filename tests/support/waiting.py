@@ -17,6 +17,16 @@ PATIENCE = 10.0
 _LOOK_SECONDS = 0.001
 
 
+def until_interrupted() -> None:
+    """Wait for ever, in the main thread, until a signal handler raises.
+
+    A wait without an end would not be ended by a signal that comes just before it begins.
+    """
+    never = threading.Event()
+    while not never.wait(0.05):
+        pass
+
+
 def eventually(predicate: Callable[[], object], timeout: float = PATIENCE) -> bool:
     """Wait until a predicate holds, for which there is no event; fails if it never does."""
     deadline = time.monotonic() + timeout

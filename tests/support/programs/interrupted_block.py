@@ -9,6 +9,7 @@ import sys
 import threading
 
 from jobqueue.final import Config, Job, JobQueue, QueueClosedError
+from tests.support.waiting import until_interrupted
 
 queues: list[JobQueue] = []  # which live to the very end
 
@@ -33,9 +34,7 @@ def main(how: str) -> None:
         return
     with jq:
         jq.enqueue(Job())
-        never = threading.Event()
-        while not never.wait(0.05):  # a signal that comes just before a wait does not end it
-            pass
+        until_interrupted()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import threading
 from jobqueue.final import Config, Job, JobHandle, JobQueue, Status
 from jobqueue.final.processes.wire import GROUP_SIGNALS
 from tests.support import process_handlers
+from tests.support.waiting import until_interrupted
 
 FORK_SECONDS_MAX = 30
 
@@ -57,7 +58,7 @@ def close_on_signal(jq: JobQueue, payload: bytes) -> None:
     try:
         for job_id in ids:
             jq.enqueue(Job(payload, id=job_id, handler="hold"))
-        threading.Event().wait()
+        until_interrupted()
     except KeyboardInterrupt:
         print("interrupted")
     jq.close()
