@@ -70,6 +70,7 @@ class Lifecycle:
         self._log = log
         self._lock = None if log is None else log.lock  # until the log is unlocked
         self._elsewhere = Elsewhere(placement, state)
+        self._closing = State.CLOSING
         self._started = False
         self._gives_up = False  # whether `close` waits for nothing any more
         self._drops_because: str | None = None  # why what waits is dropped, to be told
@@ -189,12 +190,13 @@ class Lifecycle:
     def let_go(self) -> bool:
         """The user can't reach the queue any more: finish what was accepted, then close.
 
-        It takes no lock: the garbage collector calls it, on any thread, which may hold any.
+        It takes no lock: the garbage collector calls it, on any thread, which may hold any. At the
+        very end of the interpreter there are no modules' names any more.
 
         Returns:
             Whether there is anything to be closed.
         """
-        if self._state.now >= State.CLOSING:
+        if self._state.now >= self._closing:
             return False
         self._elsewhere.call(self._finish, daemon=True)
         return True
