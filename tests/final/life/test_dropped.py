@@ -29,8 +29,19 @@ from tests.support.waiting import PATIENCE, eventually, eventually_freed
 dropped = pytest.warns(ResourceWarning, match="a JobQueue was dropped")
 
 
+_of_others: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def _know_others() -> None:
+    """Threads that other tests have left are none of these tests'."""
+    _of_others.clear()
+    _of_others.update(threading.enumerate())
+
+
 def _threads() -> int:
-    return sum(thread.name.startswith("jobqueue-") for thread in threading.enumerate())
+    own = set(threading.enumerate()) - _of_others
+    return sum(thread.name.startswith("jobqueue-") for thread in own)
 
 
 # ── dropped ──────────────────────────────────────────────────────────────────────────────────
