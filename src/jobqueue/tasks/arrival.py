@@ -15,11 +15,11 @@ import dataclasses
 import functools
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from uuid import UUID
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Hashable
 
 FOUND_CHARS_MAX = 80
 
@@ -59,7 +59,7 @@ def difference(given: Any, arrived: Any) -> Difference | None:
         return None if is_float else Difference("", given, arrived)
     if kind in _PLAIN:
         return None if given == arrived else Difference("", given, arrived)
-    compare = _COMPARISONS.get(kind) or _comparison(kind)  # type: ignore[arg-type]  # is hashable
+    compare = _COMPARISONS.get(kind) or _comparison(cast("Hashable", kind))
     return compare(given, arrived)
 
 
@@ -78,7 +78,7 @@ def shortened(value: object) -> str:
 
 
 @functools.lru_cache(maxsize=1024)
-def _comparison(kind: type) -> Callable[[Any, Any], Difference | None]:
+def _comparison(kind: Any) -> Callable[[Any, Any], Difference | None]:
     """How two values of a type that is not among `_COMPARISONS` are compared."""
     if issubclass(kind, tuple):
         return _of_items

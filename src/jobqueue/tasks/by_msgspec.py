@@ -75,8 +75,7 @@ def _to_wire(value: object) -> object:
         return str(value)
     if _is_model(type(value)):
         return cast("Any", value).model_dump(mode="json", by_alias=True)
-    # What msgspec asks of a hook that does not know a type; the caller names the argument.
-    raise NotImplementedError(f"a value of type {type(value).__qualname__}")
+    raise TypeError(f"a value of type {type(value).__qualname__}")
 
 
 def _from_wire(wanted: type, value: object) -> object:
@@ -86,8 +85,7 @@ def _from_wire(wanted: type, value: object) -> object:
         return wanted(value)
     if _is_model(wanted):
         return cast("Any", wanted).model_validate_json(msgspec.json.encode(value), strict=True)
-    # As above: msgspec asks for this error.
-    raise NotImplementedError(f"a value of type {wanted.__qualname__}")
+    raise TypeError(f"a value of type {wanted.__qualname__}")
 
 
 def _is_model(of: type) -> bool:

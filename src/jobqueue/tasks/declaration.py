@@ -78,7 +78,7 @@ class Declaration:
         That of a result that is to be kept is looked at here, too: both are said at the first use.
         """
         made = wire(self.settings.codec, self.parameters, self.name)
-        self.result_codec  # noqa: B018  # raises
+        _ = self.result_codec  # which raises, if it does, at the first use of this
         return made
 
     @functools.cached_property

@@ -137,7 +137,7 @@ class Decorator(Protocol):
 
 
 class Declaring(ABC):
-    """What has `@tasks.task`: `Tasks`."""
+    """What has `@tasks.task`: `Tasks`. Its overloads are those above, once more for a method."""
 
     @overload
     def task(self, fn: TakesAnyFirstAndGivesAny[P, R], /) -> Task[P, R]: ...

@@ -68,7 +68,7 @@ class TypedJson(ABC):
                 if not self._is_always_read:
                     self.load(payload)
                 return payload
-        except Exception as error:  # noqa: BLE001  # of a hook for a user's type
+        except Exception as error:  # noqa: BLE001  # to write a user's type runs code of its class
             raise self._refused(arguments, error) from None
         self._compare(arguments, found)
         return payload
@@ -84,7 +84,7 @@ class TypedJson(ABC):
             try:
                 unlike = difference(given, arrives)
                 told = None if unlike is None else _advice(unlike, of)
-            except Exception as error:  # noqa: BLE001  # of a user's `==`, or too deep
+            except Exception as error:  # noqa: BLE001  # a user's `==` may raise anything
                 told = f"it cannot be compared with what would arrive: {error}"
             if told is not None:
                 raise TypeError(
@@ -97,7 +97,7 @@ class TypedJson(ABC):
         for name, value in arguments.items():
             try:
                 self._dump({name: value})
-            except Exception as own:  # noqa: BLE001  # of a hook for a user's type
+            except Exception as own:  # noqa: BLE001  # as above: code of a user's class
                 return TypeError(
                     f"task {self._task!r}: argument {name!r} is {described(value)}, which "
                     f"cannot be carried: {own}; wanted is "
@@ -116,7 +116,7 @@ class TypedJson(ABC):
         """See `Wire`."""
         try:
             found = self.load(payload)
-        except Exception as error:  # noqa: BLE001  # of a hook for a user's type
+        except Exception as error:  # noqa: BLE001  # to read a user's type runs code of its class
             raise ValueError(self.misfit(payload, error)) from None
         values = ((name, getattr(found, field)) for name, field in self._fields.items())
         return {name: value for name, value in values if value is not UNSET}

@@ -96,7 +96,7 @@ def gather(handles: Iterable[JobHandle[Any]], return_exceptions: bool = False) -
     for handle in waited:
         try:
             results.append(handle.result())
-        except Exception as error:  # noqa: BLE001  # whatever the handler raised
+        except Exception as error:  # noqa: BLE001  # whatever the handler raised is given
             results.append(error)
     return results
 

@@ -562,6 +562,21 @@ def test_enqueue_with_handler_waits_for_room_no_longer_than_its_timeout(store: S
     assert blocked.result(PATIENCE).result(PATIENCE) == b"X"
 
 
+def test_a_function_whose_code_was_replaced_is_looked_into_again(memory: Store) -> None:
+    """As a notebook's automatic reload does it."""
+
+    def before(payload: bytes) -> int:
+        return len(payload)
+
+    def after(payload: bytes, context: JobContext) -> tuple[int, int]:
+        return len(payload), context.attempt
+
+    with memory.open() as jq:
+        assert jq.enqueue_with_handler(Job(b"abc"), before).result(PATIENCE) == 3
+        before.__code__ = after.__code__
+        assert jq.enqueue_with_handler(Job(b"abc"), before).result(PATIENCE) == (3, 0)
+
+
 def test_what_is_found_of_a_function_goes_with_it(memory: Store) -> None:
     def local(payload: bytes, context: JobContext) -> int:
         return len(payload) + context.attempt

@@ -72,5 +72,5 @@ def _delay(error: RetryJobError) -> float | None:
     """The delay that it asks for; `None` if a subclass lacks or broke it."""
     try:
         return RetryJobError(delay=error.delay).delay
-    except BaseException:  # noqa: BLE001  # whatever a subclass made of it
+    except BaseException:  # noqa: BLE001  # a subclass of the user's may make `delay` raise anything
         return None

@@ -79,7 +79,7 @@ def _within(function: object) -> list[object]:
         elif isinstance(function, type) or inspect.isbuiltin(function):
             function = None
         else:
-            function = getattr(type(function), "__call__", None)  # noqa: B004  # what it is, not if
+            function = type(function).__call__
             if not isinstance(function, FunctionType):
                 function = None
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from types import FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -24,6 +24,8 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 class _Form(NamedTuple):
     """In which form a function is called; see the attributes of `Handler`."""
 
+    code: CodeType | None
+    """Of the plain function that it was found in: tools that reload a module replace it there."""
     is_async: bool
     wants_context: bool
     by_keyword: bool
@@ -58,7 +60,7 @@ class Handler:
 
     def __init__(self, function: Callable[..., object], *, coroutines: bool = False) -> None:
         self.function = function
-        self.is_async, self.wants_context, self.by_keyword = _form(function, coroutines)
+        _, self.is_async, self.wants_context, self.by_keyword = _form(function, coroutines)
         self.is_equipped = self.wants_context or coroutines
         self.policy = NO_POLICY
 
@@ -108,7 +110,9 @@ _forms: dict[tuple[bool, bool], WeakKeyDictionary[FunctionType, _Form]] = {
     for is_bound in (False, True)
     for coroutines in (False, True)
 }
-"""What was found of plain functions, and of those of bound methods, for the next time."""
+"""What was found of plain functions, and of those of bound methods, for the next time.
+
+Any thread: each step is one of a dictionary's, and to look twice does no harm."""
 
 
 def _form(function: Callable[..., object], coroutines: bool) -> _Form:
@@ -116,20 +120,20 @@ def _form(function: Callable[..., object], coroutines: bool) -> _Form:
     is_bound = type(function) is MethodType
     plain = function.__func__ if type(function) is MethodType else function
     if type(plain) is not FunctionType:
-        return _look_into(function, coroutines)
+        return _look_into(function, coroutines, None)
     known = _forms[is_bound, coroutines]
     form = known.get(plain)
-    if form is None:
-        form = known[plain] = _look_into(function, coroutines)
+    if form is None or form.code is not plain.__code__:
+        form = known[plain] = _look_into(function, coroutines, plain.__code__)
     return form
 
 
-def _look_into(function: Callable[..., object], coroutines: bool) -> _Form:
+def _look_into(function: Callable[..., object], coroutines: bool, code: CodeType | None) -> _Form:
     if not callable(function):
         raise TypeError(f"a handler must be callable, not {function!r}")
     refuse_undone_function(function, name_of(function), coroutines=coroutines)
     is_async = coroutines and is_coroutine_function(function)
-    return _Form(is_async, *_takes_context(function))
+    return _Form(code, is_async, *_takes_context(function))
 
 
 def _takes_context(function: Callable[..., object]) -> tuple[bool, bool]:

@@ -141,6 +141,7 @@ class Job:
         """How often the queue that took it has retried it so far.
 
         One that was taken before, or by another queue, is copied: its count is in `handle.job`.
+        (Two queues must not be given it at the very same moment, by two threads.)
         """
         return max(0, self._retries)
 

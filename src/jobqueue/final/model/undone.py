@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import Any, cast
 
 from .handle import JobHandle
 
@@ -26,7 +27,7 @@ def refuse_undone(result: object, name: str) -> None:
     """
     kind = type(result)
     if issubclass(kind, (CoroutineType, GeneratorType)):
-        result.close()  # type: ignore[attr-defined]  # both have it
+        cast("GeneratorType[Any, Any, Any]", result).close()  # a coroutine has that, too
     elif not issubclass(kind, AsyncGeneratorType) and not _is_awaitable(kind):
         return
     raise TypeError(

@@ -78,31 +78,30 @@ class CheckedClock:
         self.subscribe = clock.subscribe
         self.bears_with_faults = False
         self.fault: Exception | None = None
-        self._good_monotonic = self.monotonic()
-        self._good_time = self.time()
+        self._good_monotonic = self._good_time = 0.0  # until the next two lines
+        self.monotonic()
+        self.time()
 
     def monotonic(self) -> float:
         """See `Clock`."""
-        try:
-            self._good_monotonic = seconds = _checked("monotonic", self._clock.monotonic())
-        except Exception as error:  # noqa: BLE001  # whatever it raises
-            self._bear_with(error)
-            return self._good_monotonic
+        self._good_monotonic = seconds = self._reading(
+            "monotonic", self._clock.monotonic, self._good_monotonic
+        )
         return seconds
 
     def time(self) -> float:
         """See `Clock`."""
-        try:
-            self._good_time = seconds = _checked("time", self._clock.time())
-        except Exception as error:  # noqa: BLE001  # whatever it raises
-            self._bear_with(error)
-            return self._good_time
+        self._good_time = seconds = self._reading("time", self._clock.time, self._good_time)
         return seconds
 
-    def _bear_with(self, error: Exception) -> None:
-        if not self.bears_with_faults:
-            raise error
-        self.fault = error
+    def _reading(self, name: str, read: Callable[[], object], good: float) -> float:
+        try:
+            return _checked(name, read())
+        except Exception as error:
+            if not self.bears_with_faults:
+                raise
+            self.fault = error
+            return good
 
 
 def _checked(name: str, reading: object) -> float:

@@ -74,7 +74,7 @@ class Mutex(Protocol):
         """Make it free in a forked child, whichever thread held it."""
 
 
-class _ClaimedRLock(type(threading.RLock())):  # type: ignore[misc]  # a function, for typeshed
+class _ClaimedRLock(type(threading.RLock())):  # type: ignore[misc]  # typeshed: a function
     __slots__ = ("claimant", "settle", "unfinished")
 
 
