@@ -12,9 +12,10 @@ import pytest
 
 from jobqueue.final import Job, JobQueue, RejectJobError, Status
 from jobqueue.final.wal.maintenance.snapshot import Compaction, compact
-from jobqueue.final.wal.writing import compactor
+from jobqueue.final.wal.writing import compactor, upkeep
+from jobqueue.final.wal.writing.compactor import Compactor
 from tests.support.queues import Store
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 SEGMENT_BYTES = 4096
 
@@ -168,6 +169,40 @@ def test_what_is_needed_no_more_is_freed_for_no_more_than_it_takes(
     written = sum(each.bytes_after for each in compactions)
     freed = sum(each.bytes_before - each.bytes_after for each in compactions)
     assert 0 < written < freed + SEGMENT_BYTES
+
+
+def test_what_ends_while_the_log_is_compacted_is_freed_without_another_write(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 81 of docs/reliability.md."""
+    began, gate = threading.Event(), threading.Event()
+    looks: list[float] = []
+    step = Compactor.step
+
+    def held(*args: Any) -> Compaction:
+        began.set()
+        gate.wait(PATIENCE)
+        return compact(*args)
+
+    def counted(self: Compactor, now: float, *, wrote: bool) -> None:
+        step(self, now, wrote=wrote)
+        looks.append(now)
+
+    monkeypatch.setattr(compactor, "compact", held)
+    monkeypatch.setattr(compactor, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(upkeep, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(Compactor, "step", counted)
+    jq = store.open(lambda _payload: None, segment_bytes=SEGMENT_BYTES, status_retention=20)
+    while not began.is_set():
+        finish(jq, 20)
+    for _ in range(10):
+        finish(jq, 20)
+    seen = len(looks)
+    assert eventually(lambda: len(looks) > seen + 20)  # it has looked again and again
+
+    gate.set()
+
+    assert eventually(lambda: log_bytes(store.path) < 5 * SEGMENT_BYTES), log_bytes(store.path)
 
 
 @pytest.mark.slow

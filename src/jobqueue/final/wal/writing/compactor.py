@@ -73,7 +73,9 @@ class Compactor:
         if self.due <= now or self._active.segment != self._segment_seen:
             self.due = _NEVER
             self._segment_seen = self._active.segment
-            if self._is_worth_while():
+            if self._is_compacting():  # what is sealed meanwhile is looked at after it
+                self.due = now + LOOK_SECONDS  # guard: what is sealed during a compaction is freed
+            elif self._is_worth_while():
                 self.start()
         if wrote:
             self.wrote(now)
@@ -107,7 +109,10 @@ class Compactor:
         )
 
     def _cannot_start(self) -> bool:
-        return self._stopped or (self._thread is not None and self._thread.is_alive())
+        return self._stopped or self._is_compacting()
+
+    def _is_compacting(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
 
     def gains_by_rotation(self) -> bool:
         """Whether something would be freed if the active segment were sealed, and compacted too.
