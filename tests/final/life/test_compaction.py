@@ -171,36 +171,63 @@ def test_what_is_needed_no_more_is_freed_for_no_more_than_it_takes(
     assert 0 < written < freed + SEGMENT_BYTES
 
 
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When the log's thread has looked whether to compact: often, and without anything to do."""
+    when: list[float] = []
+    step = Compactor.step
+
+    def noted(self: Compactor, now: float, *, wrote: bool) -> None:
+        step(self, now, wrote=wrote)
+        when.append(now)
+
+    monkeypatch.setattr(compactor, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(upkeep, "LOOK_SECONDS", 0.001)
+    monkeypatch.setattr(Compactor, "step", noted)
+    return when
+
+
+def until_looked_again(looks: list[float]) -> None:
+    seen = len(looks)
+    assert eventually(lambda: len(looks) > seen + 20)
+
+
 def test_what_ends_while_the_log_is_compacted_is_freed_without_another_write(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store, looks: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fault 81 of docs/reliability.md."""
     began, gate = threading.Event(), threading.Event()
-    looks: list[float] = []
-    step = Compactor.step
 
     def held(*args: Any) -> Compaction:
         began.set()
         gate.wait(PATIENCE)
         return compact(*args)
 
-    def counted(self: Compactor, now: float, *, wrote: bool) -> None:
-        step(self, now, wrote=wrote)
-        looks.append(now)
-
     monkeypatch.setattr(compactor, "compact", held)
-    monkeypatch.setattr(compactor, "LOOK_SECONDS", 0.001)
-    monkeypatch.setattr(upkeep, "LOOK_SECONDS", 0.001)
-    monkeypatch.setattr(Compactor, "step", counted)
     jq = store.open(lambda _payload: None, segment_bytes=SEGMENT_BYTES, status_retention=20)
     while not began.is_set():
         finish(jq, 20)
     for _ in range(10):
         finish(jq, 20)
-    seen = len(looks)
-    assert eventually(lambda: len(looks) > seen + 20)  # it has looked again and again
+    until_looked_again(looks)
 
     gate.set()
+
+    assert eventually(lambda: log_bytes(store.path) < 5 * SEGMENT_BYTES), log_bytes(store.path)
+
+
+def test_nothing_is_written_in_vain_for_jobs_whose_end_is_not_sealed_yet(
+    store: Store, compactions: list[Compaction], looks: list[float]
+) -> None:
+    """Fault 81 of docs/reliability.md."""
+    jq = store.open(lambda _payload: None, segment_bytes=SEGMENT_BYTES, status_retention=20)
+    for handle in [jq.enqueue(Job(b"x" * 20_000), delay=3600) for _ in range(3)]:
+        handle.cancel()  # these records are in the active segment
+    until_looked_again(looks)
+    assert compactions == []
+
+    for _ in range(3):
+        finish(jq, 20)
 
     assert eventually(lambda: log_bytes(store.path) < 5 * SEGMENT_BYTES), log_bytes(store.path)
 

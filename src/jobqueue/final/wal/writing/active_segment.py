@@ -65,6 +65,8 @@ class ActiveSegment:
         """Number of the active segment."""
         self.sealed_bytes = options.bytes_before
         self.sealed_files = options.files_before
+        self.on_sealed: Callable[[], None] = _nothing
+        """Called when the active segment is sealed and no other is begun; without the lock."""
         self._is_sealed = False  # the active segment, while the next one cannot be started
         self.number = options.batch
         """Of the last batch written."""
@@ -239,6 +241,7 @@ class ActiveSegment:
         segment takes no more batches.
         """
         self.seal()
+        self.on_sealed()
         sealed = self._appender
         appender = self._start(self.segment + 1)
         with self._lock:
@@ -301,6 +304,10 @@ class ActiveSegment:
     def abandon(self) -> None:
         """Close the active segment as it is. Nothing may follow."""
         self._appender.abandon()
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 class FsyncError(Exception):

@@ -65,11 +65,16 @@ class Compactor:
         self._underestimate = 0
         self._failed_needed = _NEVER  # what was needed when there was no room to compact
         self._segment_seen = 0
+        # What was needed when the last segment was sealed: what a snapshot of all that is sealed
+        # takes. What has ended since is told in the active segment.
+        self._sealed_needed: int | None = None
+        active.on_sealed = self._sealed
         self.due = 0.0
         """When `step` looks next whether it is worth while (monotonic seconds)."""
 
     def step(self, now: float, *, wrote: bool) -> None:
         """The log's thread has done something; look at each new segment, and now and then."""
+        self._needed_of_sealed()  # at the first step, before more is accepted
         if self.due <= now or self._active.segment != self._segment_seen:
             self.due = _NEVER
             self._segment_seen = self._active.segment
@@ -79,6 +84,16 @@ class Compactor:
                 self.start()
         if wrote:
             self.wrote(now)
+
+    def _needed_of_sealed(self) -> int:
+        """Bytes: about what a snapshot of all that is sealed takes. On the log's thread."""
+        if self._sealed_needed is None:  # it is what the last run has left
+            self._sealed_needed = self._needed()
+        return self._sealed_needed
+
+    def _sealed(self) -> None:
+        """A segment is sealed. On the log's thread."""
+        self._sealed_needed = self._needed()
 
     def wrote(self, now: float) -> None:
         """Something was written: have `step` called in a while. Any thread."""
@@ -96,9 +111,12 @@ class Compactor:
         # A log that lacks room has its last segment sealed first; see `gains_by_rotation`.
         if active.sealed_files < 2 or active.room.is_short or self._cannot_start():
             return False
+        # guard: what ends later is not counted as freed
+        #   without: sealed = self._needed()
+        sealed = self._needed_of_sealed()
         # guard: a compaction that freed little is made again only when the log has doubled
-        #   without: needed = self._needed()
-        needed = self._needed() + self._underestimate
+        #   without: needed = sealed
+        needed = sealed + self._underestimate
         segment_bytes = self._options.segment_bytes
         files_max = SMALL_FILES_MAX + 2 * active.sealed_bytes // segment_bytes
         return (
@@ -132,7 +150,10 @@ class Compactor:
         """Start a compaction of all that is sealed."""
         through = self._active.segment - 1
         thread = threading.Thread(
-            target=self._compact, args=(through,), name="jobqueue-compact", daemon=True
+            target=self._compact,
+            args=(through, self._needed_of_sealed()),
+            name="jobqueue-compact",
+            daemon=True,
         )
         try:
             thread.start()
@@ -141,7 +162,7 @@ class Compactor:
         else:
             self._thread = thread  # only now, since `stop` may join it from another thread
 
-    def _compact(self, through: int) -> None:
+    def _compact(self, through: int, expected: int) -> None:
         needed = self._needed()
         try:
             result = self._active.room.provide(
@@ -160,7 +181,7 @@ class Compactor:
             self._report(error)
             return
         self._failed_needed = _NEVER
-        self._underestimate = max(0, result.bytes_after - needed)
+        self._underestimate = max(0, result.bytes_after - expected)
         self._active.compacted(result.files, result.bytes_before, result.bytes_after)
 
     @property
