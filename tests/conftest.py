@@ -132,6 +132,13 @@ def _still_alive(threads: list[threading.Thread]) -> list[str]:
     return [thread.name for thread in threads if thread.is_alive()]
 
 
+@pytest.fixture(autouse=True)
+def _slow_tests_are_not_traced(request: pytest.FixtureRequest) -> None:
+    """What they show is seldom a line that no quick test runs; if many, `make test` would fail."""
+    if request.node.get_closest_marker("slow") is not None:
+        request.getfixturevalue("no_tracer")
+
+
 @pytest.fixture(scope="module")
 def measured_children(request: pytest.FixtureRequest) -> Iterator[None]:
     """Have processes that the tests of a module start measure themselves in a coverage run."""
