@@ -35,7 +35,7 @@ class Noting(Middleware):
 
     def enqueue(self, job: Job, call_next: Callable[[Job], JobHandle]) -> JobHandle:
         self.notes.append(f"{self.name} takes {job.id}")
-        handle = call_next(job.with_headers({self.name: "seen"}))
+        handle = call_next(job.with_headers({**job.headers, self.name: "seen"}))
         self.notes.append(f"{self.name} gives {job.id}")
         return handle
 

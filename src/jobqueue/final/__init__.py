@@ -61,6 +61,7 @@ from .model.context import JobContext, current_job
 from .model.handle import JobHandle
 from .model.job import Job, JobInfo, Priority
 from .model.metrics import LaneMetrics, LogMetrics, Metrics, Quantiles, WorkerMetrics
+from .model.plan import Unique
 from .model.progress import Progress
 from .model.shutdown_report import ShutdownReport
 from .model.transitions import Status
@@ -97,6 +98,7 @@ __all__ = [
     "RetryJobError",
     "ShutdownReport",
     "Status",
+    "Unique",
     "UnknownHandlerError",
     "UnknownJobError",
     "WorkerMetrics",

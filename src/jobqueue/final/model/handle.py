@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .handlers import Handler
     from .job import Job
     from .progress import Progress, Told
+    from .ties import Ties
 
     Callback = Callable[["JobHandle"], object]
     R_co = TypeVar("R_co", covariant=True, default=object)
@@ -95,6 +96,7 @@ class JobHandle(Generic[R_co]):
         "_started",
         "_status",
         "_stop",
+        "_ties",
         "_waiters",
     )
 
@@ -114,6 +116,8 @@ class JobHandle(Generic[R_co]):
         """Whether it takes one of its lane's places."""
         self._stop: StopRequest | None = None
         """Made for attempts that can be told to stop, or were."""
+        self._ties: Ties | None = None
+        """What ties it to other jobs, to its limit and to a time; `None` for most jobs."""
         self._call: Handler | None = None
         """What runs it: the handler that it carries, or from its arrival on the one it names."""
         self._failure: tuple[str, str] | None = None
@@ -136,6 +140,11 @@ class JobHandle(Generic[R_co]):
     def job(self) -> Job:
         """The job."""
         return self._job
+
+    @property
+    def existing(self) -> bool:
+        """Whether `enqueue` added no job, since there was one like it: then this is that one's."""
+        return False
 
     @property
     def status(self) -> Status:

@@ -12,10 +12,15 @@ from ..runtime.clock import SystemClock
 from .checks import ID_LENGTH_MAX, check_text, check_utf8
 from .frozen_dict import FrozenDict
 from .ids import new_id
+from .plan import checked_plan
 from .progress import progress_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..exact import Seconds
     from ..runtime.reporting import Failure
+    from .plan import HasId, Plan, Unique
     from .progress import Progress, Told
     from .transitions import Status
 
@@ -45,6 +50,12 @@ class Job:
         max_retries: retries after the first attempt; `None` takes the queue's.
         headers: small text pairs that travel with the job (at most 8 KiB together).
         store_result: whether what the handler returns is kept with the job, in the log too.
+        key: what the job is about, as a customer or a file; 1 to 255 characters. Unique jobs,
+            limits and looks go by it.
+        unique: add it only if there is no job like it.
+        after: the jobs, or their ids, that are to be completed before it runs. If one of them
+            fails or is cancelled, it is cancelled.
+        expires: it is cancelled if it has not started within so many seconds from its acceptance.
 
     Raises:
         TypeError: an argument is of the wrong type.
@@ -58,6 +69,7 @@ class Job:
         "_id",
         "_max_retries",
         "_payload",
+        "_plan",
         "_priority",
         "_retries",
         "_store_result",
@@ -73,6 +85,10 @@ class Job:
         max_retries: int | None = None,
         headers: Mapping[str, str] | None = None,
         store_result: bool = False,
+        key: str | None = None,
+        unique: Unique | None = None,
+        after: Iterable[str | HasId] | None = None,
+        expires: Seconds | None = None,
         _created: float | None = None,
     ) -> None:
         if type(payload) is not bytes:
@@ -91,6 +107,9 @@ class Job:
             max_retries = _exact_max_retries(max_retries)
         if store_result is not False and store_result is not True:
             raise TypeError(f"store_result must be True or False, not {store_result!r}")
+        self._plan: Plan | None = None
+        if key is not None or unique is not None or after is not None or expires is not None:
+            self._plan = checked_plan(key, unique, after, expires)
         self._payload = payload
         self._id = id
         self._priority = priority
@@ -137,6 +156,26 @@ class Job:
         return self._store_result
 
     @property
+    def key(self) -> str | None:
+        """What the job is about; unique jobs, limits and looks go by it."""
+        return None if self._plan is None else self._plan.key
+
+    @property
+    def unique(self) -> Unique | None:
+        """Whether there may be another job like it."""
+        return None if self._plan is None else self._plan.unique
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """The ids of the jobs that it waits for."""
+        return () if self._plan is None else self._plan.after
+
+    @property
+    def expires(self) -> float | None:
+        """Seconds from its acceptance within which it has to have started; `None`: any time."""
+        return None if self._plan is None else self._plan.expires
+
+    @property
     def retries(self) -> int:
         """How often the queue that took it has retried it so far.
 
@@ -157,13 +196,15 @@ class Job:
         return copy
 
     def with_headers(self, headers: Mapping[str, str]) -> Job:
-        """The same job, with these headers besides its own; one of the same name takes its place.
+        """The same job, same id, with these headers in place of all its own.
+
+        Those that are to stay are among them: `job.with_headers({**job.headers, "tenant": "a"})`.
 
         Raises:
             TypeError, ValueError: as for `Job(headers=...)`.
         """
         copy = self._copy()
-        copy._headers = _checked_headers({**self._headers, **_checked_headers(headers)})
+        copy._headers = _checked_headers(headers)
         return copy
 
     def _copy(self) -> Job:

@@ -1,0 +1,128 @@
+"""What a job asks for besides its place in a lane: `key`, `unique`, `after`, `expires`.
+
+Most jobs ask for none of it, and have no `Plan`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, get_args
+
+from ..exact import check_seconds, exact_str
+from .checks import check_text
+
+if TYPE_CHECKING:
+    from ..exact import Seconds
+
+By = Literal["handler+key", "handler+payload", "key"]
+Until = Literal["finished", "started"]
+OnConflict = Literal["existing", "raise", "replace"]
+
+
+class HasId(Protocol):
+    """An accepted job: a `JobHandle`, or what else has a job's id."""
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unique:
+    """A job that is added only if there is none like it. Immutable.
+
+    Args:
+        by: what makes two jobs alike: their handler and key, their handler and payload, or their
+            key alone.
+        until: a job counts until it has "finished", all retries included, or only until it has
+            "started" for the first time.
+        on_conflict: what becomes of a second one. "existing": it is not added, and its caller gets
+            a handle of the first. "raise": `DuplicateJobError`. "replace": it takes the place of
+            the first, which is cancelled; if that runs already, it is not added, as by "existing".
+            That of the newcomer counts.
+
+    Raises:
+        ValueError: a value is none of these.
+    """
+
+    by: By = "handler+key"
+    until: Until = "finished"
+    on_conflict: OnConflict = "existing"
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if not isinstance(value, str) or exact_str(value) not in choices:
+                wanted = " or ".join(map(repr, choices))
+                raise ValueError(f"Unique({name}=...) must be {wanted}, not {value!r}")
+            object.__setattr__(self, name, exact_str(value))  # it is frozen from here on
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether jobs are told apart by their keys."""
+        return self.by != "handler+payload"
+
+
+_CHOICES = {
+    "by": get_args(By),
+    "until": get_args(Until),
+    "on_conflict": get_args(OnConflict),
+}
+
+
+class Plan(NamedTuple):
+    """What one job asks for.
+
+    Attributes:
+        key: what it is about, as a customer or a file: unique jobs, limits and looks go by it.
+        unique: whether there may be another one like it.
+        after: ids of the jobs that it waits for.
+        expires: seconds from its acceptance within which it has to have started.
+    """
+
+    key: str | None = None
+    unique: Unique | None = None
+    after: tuple[str, ...] = ()
+    expires: float | None = None
+
+
+def checked_plan(
+    key: object, unique: object, after: object, expires: Seconds | None
+) -> Plan | None:
+    """The plan of these arguments of `Job`; `None` if they ask for nothing.
+
+    Raises:
+        TypeError, ValueError: one of them cannot work.
+    """
+    if key is not None:
+        key = check_text("key", key)
+    if unique is not None:
+        if not isinstance(unique, Unique):
+            raise TypeError(f"unique must be a Unique, as in unique=Unique(), not {unique!r}")
+        if unique.needs_key and key is None:
+            raise ValueError(
+                f"a job that is unique by {unique.by!r} needs a key: set key=..., or write "
+                f'unique=Unique(by="handler+payload")'
+            )
+    ids = () if after is None else _ids(after)
+    if expires is not None:
+        expires = check_seconds("expires", expires, "or None")
+    if key is None and unique is None and not ids and expires is None:
+        return None
+    return Plan(key, unique, ids, expires)
+
+
+def _ids(after: object) -> tuple[str, ...]:
+    if isinstance(after, (str, bytes)) or not isinstance(after, Iterable):
+        raise TypeError(
+            f"after must be a list of handles or ids, as in after=[handle], not {after!r}"
+        )
+    return tuple(dict.fromkeys(_id(each) for each in after))
+
+
+def _id(what: object) -> str:
+    job_id = what if isinstance(what, str) else getattr(what, "id", None)
+    if not isinstance(job_id, str):
+        raise TypeError(f"after must list handles or ids of jobs, not {what!r}")
+    return exact_str(job_id)
