@@ -56,9 +56,19 @@ class Journal:
         """Of the jobs that are unfinished or failed."""
 
     def enqueued(
-        self, handle: JobHandle, due: float | None = None, delay: float | None = None
+        self,
+        handle: JobHandle,
+        due: float | None = None,
+        delay: float | None = None,
+        expires: float | None = None,
     ) -> None:
-        """A job was accepted; `due` is the Unix time before which it must not run."""
+        """A job was accepted.
+
+        Args:
+            due: the Unix time before which it must not run.
+            delay: the seconds that this came from.
+            expires: the Unix time by which it has to have started.
+        """
         job = handle._job
         text, binary = payload_fields(job._payload)
         number = self._next_number
@@ -76,6 +86,8 @@ class Journal:
             delay,
             job._store_result,
         )
+        if job._plan is not None:
+            _tell_plan(record, handle, expires)
         self._next_number = number + 1
         self.payload_bytes += len(job._payload)
         handle._number = number
@@ -130,9 +142,21 @@ class Journal:
         self.writer.add(record)
         return record
 
-    def stopped(self, number: int, wall: float, started: float | None, retries: int) -> Cancelled:
-        """The process ended before its handler did, which was asked to; returns the record."""
-        record = Cancelled(number, wall, started, retries)
+    def stopped(
+        self,
+        number: int,
+        wall: float,
+        started: float | None,
+        retries: int,
+        why: str | None = None,
+    ) -> Cancelled:
+        """It is cancelled before it is there again; returns the record.
+
+        Args:
+            why: what `last_error` says. `None`: its handler was asked to stop, and the process
+                ended before that did.
+        """
+        record = Cancelled(number, wall, started, retries, why, why and "")
         self.writer.add(record)
         return record
 
@@ -153,6 +177,19 @@ class Journal:
     def dropped(self, number: int) -> None:
         """A failed job that was never counted in here was dropped."""
         self.writer.add(Discarded(number))
+
+
+def _tell_plan(record: Enqueued, handle: JobHandle, expires: float | None) -> None:
+    """Put into a new record what the job asks for besides its lane."""
+    plan, ties = handle._job._plan, handle._ties
+    assert plan is not None  # its caller looks
+    record.key = plan.key
+    if plan.unique is not None:
+        record.unique = plan.unique.by
+        record.until_started = plan.unique.until == "started"
+    if ties is not None and ties.waits_for:
+        record.after = [each._number for each in ties.waits_for]
+    record.expires, record.within = expires, plan.expires
 
 
 # ── the records of attempts that ended ───────────────────────────────────────────────────────────

@@ -77,6 +77,8 @@ class Outcomes:
             placement.slots.set(seat.slot, handle._number)  # guard: setting of a job's slot
         if handle._has_room:
             placement.free_room(handle)
+        if handle._ties is not None:
+            placement.bindings.started(handle)
         if handler.is_equipped or self.job_timeout is not None:
             handle._stop = StopRequest(placement.timer.sleep)
         return handler
@@ -86,6 +88,8 @@ class Outcomes:
         if self.placement.slots is not None and self.state.now < _ENDED:
             self.placement.slots.set(seat.slot, handle._number)
         self.placement.free_room(handle)
+        if handle._ties is not None:
+            self.placement.bindings.started(handle)
 
     def timeout_of(self, handler: Handler) -> float | None:
         """Seconds that an attempt of this handler may take; `None` for ever. No mutex."""
@@ -106,6 +110,8 @@ class Outcomes:
         stored = self._status.complete(handle, result, now, wall)
         if self.placement.journal is not None:
             self.placement.journal.completed(handle, wall, stored)
+        if handle._ties is not None:
+            self.placement.bindings.ended(handle)
         if self._endings.finished:
             self._endings.note(handle)
         if handle._callbacks is not None:
@@ -118,6 +124,8 @@ class Outcomes:
         # guard: the end of a job that was broken off is recorded
         if self.placement.journal is not None:
             self.placement.journal.completed_rest(handle, wall, stored)
+        if handle._ties is not None:
+            self.placement.bindings.ended(handle)
         if self._endings.finished:
             self._endings.note(handle)
         if handle._callbacks is not None:
@@ -225,11 +233,15 @@ class Outcomes:
         """The last step of an attempt's end: until then the seat tells whose end it is."""
         if handle is self._scheduler.isolated_job:
             self._scheduler.isolated_job_ended()
+        if handle._ties is not None:
+            self.placement.bindings.left(handle)
         busy = self.busy
         seat.handle = None  # one step
         if seat.overrunning:
             seat.overrunning = False
             self._status.meters[handle._job._priority].overrunning -= 1
+        if self._scheduler.reserved:
+            self._scheduler.rouse()
         if busy.second <= since and now < busy.next_second:
             busy.busy += now - since
         else:

@@ -201,7 +201,7 @@ class StatusMap:
         """Keep a failed job."""
         self.dead[letter.job._id] = letter
 
-    def cancel(self, handle: JobHandle, now: float, wall: float) -> None:
+    def cancel(self, handle: JobHandle, now: float, wall: float, *, expired: bool = False) -> None:
         """A job was cancelled: before it ran, or because its handler gave up when asked to.
 
         Again, it does what is left, if no job has ended since.
@@ -217,6 +217,7 @@ class StatusMap:
             self.finished[job_id] = record
             del self.live[job_id]
             meter.cancelled += 1
+            meter.expired += expired
             if before is _SCHEDULED:
                 meter.scheduled -= 1
             elif before is _PROCESSING:

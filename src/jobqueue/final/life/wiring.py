@@ -18,6 +18,7 @@ from ..callers.changes import Changes
 from ..callers.queries import Queries
 from ..callers.through_middleware import AdmissionThroughMiddleware
 from ..config import Config
+from ..core.bindings import Bindings
 from ..core.endings import Endings
 from ..core.isolation import Isolation
 from ..core.outcomes import Outcomes
@@ -78,6 +79,7 @@ def assemble(
     """
     placement = _make_placement(config, registry, clock, layers)
     state = QueueState()
+    placement.bindings = Bindings(placement, state)
     seats = Seats(config.num_workers, placement.scheduler, placement.status)
     outcomes = Outcomes(config, placement, state, seats)
     Isolation(placement, seats, config.job_timeout)
@@ -98,6 +100,7 @@ def assemble(
     with _path_in_errors(config):
         log = _open_log(config, placement, log_failed, log_ended)
     placement.timer = Timer(clock, placement.fire, lambda error: fail(_timer_died(error)))
+    placement.bindings.use(placement.timer)
     placement.reporter.open(placement.timer.call_soon)
     placement.missing.timer = placement.timer
     if processes is not None:
@@ -162,7 +165,12 @@ def _make_placement(
         mutex=mutex,
         clock=clock,
         status=status,
-        scheduler=FairScheduler(mutex, size=config.queue_size, fairness=config.fairness),
+        scheduler=FairScheduler(
+            mutex,
+            size=config.queue_size,
+            fairness=config.fairness,
+            reserved=config.reserved_workers,
+        ),
         registry=registry,
         watchers=Watchers(mutex),
         endings=Endings(status, layers.finished, reporter),

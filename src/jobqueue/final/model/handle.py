@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, cast
 
 from ..errors import JobCancelledError, JobQueueError
 from .progress import progress_of
+from .ties import Ties
 from .transitions import Status
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from .handlers import Handler
     from .job import Job
     from .progress import Progress, Told
-    from .ties import Ties
 
     Callback = Callable[["JobHandle"], object]
     R_co = TypeVar("R_co", covariant=True, default=object)
@@ -116,7 +116,7 @@ class JobHandle(Generic[R_co]):
         """Whether it takes one of its lane's places."""
         self._stop: StopRequest | None = None
         """Made for attempts that can be told to stop, or were."""
-        self._ties: Ties | None = None
+        self._ties: Ties | None = None if job._plan is None else Ties()
         """What ties it to other jobs, to its limit and to a time; `None` for most jobs."""
         self._call: Handler | None = None
         """What runs it: the handler that it carries, or from its arrival on the one it names."""

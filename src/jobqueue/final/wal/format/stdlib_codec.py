@@ -41,6 +41,8 @@ class _Field(NamedTuple):
     nullable: bool
     meta: Meta | None
     default: Any
+    of: Meta | None
+    """The bounds of a list's numbers."""
 
 
 def _field(name: str, annotation: Any, default: Any) -> _Field:
@@ -53,9 +55,10 @@ def _field(name: str, annotation: Any, default: Any) -> _Field:
     if get_origin(annotation) is Annotated:
         annotation, meta = get_args(annotation)
     kind = get_origin(annotation) or annotation
-    if kind is dict and default is not _REQUIRED:
-        default = {}
-    return _Field(name, kind, nullable, meta, default)
+    if kind in (dict, list) and default is not _REQUIRED:
+        default = kind()
+    of = get_args(get_args(annotation)[0])[1] if kind is list else None
+    return _Field(name, kind, nullable, meta, default, of)
 
 
 def _fields(cls: type) -> tuple[_Field, ...]:
@@ -94,7 +97,7 @@ def _encode(record: _record.Record) -> str:
     parts = [f'{{"op":"{cls.__name__.lower()}"']
     for field in _FIELDS[cls]:
         value = getattr(record, field.name)
-        if value is not field.default and value != {}:
+        if value is not field.default and value not in ({}, []):
             parts.append(f'"{field.name}":{_encode_value(value)}')
     return ",".join(parts) + "}\n"
 
@@ -137,13 +140,16 @@ def _decode_field(field: _Field, values: dict[str, Any]) -> Any:
     if field.name not in values:
         if field.default is _REQUIRED:
             raise ValueError(f"field {field.name!r} is missing")
-        return {} if field.kind is dict else field.default
+        return field.kind() if field.kind in (dict, list) else field.default
     value = values[field.name]
     if value is None and field.nullable:
         return None
     value = _CONVERT[field.kind](value, field.name)
     if field.meta is not None:
         _check_bounds(field, field.meta, value)
+    if field.of is not None:
+        for each in value:
+            _check_bounds(field, field.of, each)
     return value
 
 
@@ -193,6 +199,12 @@ def _to_dict(value: Any, name: str) -> dict[str, str]:
     return {_to_str(key, name): _to_str(item, name) for key, item in value.items()}
 
 
+def _to_list(value: Any, name: str) -> list[int]:
+    if not isinstance(value, list):
+        _wrong(name)
+    return [_to_int(each, name) for each in value]
+
+
 _CONVERT: dict[type, Callable[[Any, str], Any]] = {
     bool: _to_bool,
     int: _to_int,
@@ -200,6 +212,7 @@ _CONVERT: dict[type, Callable[[Any, str], Any]] = {
     str: _to_str,
     bytes: _to_bytes,
     dict: _to_dict,
+    list: _to_list,
 }
 
 

@@ -119,6 +119,15 @@ class LogWriter(LogThread):
                 return True
         return False
 
+    def batch_with(self, number: int) -> OpenBatch | None:
+        """The batch that this job's `Enqueued` is on its way in; `None`: it has been told of."""
+        for batch in (self._writing, self._open):
+            if batch is not None and any(
+                type(each) is Enqueued and each.job == number for each in batch.records
+            ):
+                return batch
+        return None
+
     def ends_with(self, record: Record) -> bool:
         """Whether this very record was the last to be added, and has yet to be told of."""
         added = self._open.records or self._active.copied
