@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from ..core.scheduler import Lane
     from ..exact import Seconds
+    from ..model.context import StopRequest
     from ..model.handlers import Handler
     from ..wal.writing.batch import OpenBatch
 
@@ -265,6 +266,19 @@ class Admission(Entrance):
         batch = self.batch_of(existing)
         if batch is not None and self._journal is not None:
             self._journal.writer.wait(batch, existing._number)
+
+    def hold_back(self, parent: JobHandle, stop: StopRequest, jobs: list[Job]) -> None:
+        """See `JobContext.enqueue`; `stop` is that of the attempt."""
+        for job in jobs:
+            self.check(job)
+        with self._mutex:
+            self._mutex.settle()
+            self._state.refuse_after(State.OPEN)
+            if parent._status is not Status.PROCESSING or parent._stop is not stop:
+                raise RuntimeError(
+                    f"the attempt of job {parent.id!r} has ended: it enqueues nothing any more"
+                )
+            self._placement.bindings.hold_back(parent, jobs)
 
     def tell_missing(self) -> None:
         """Warn of handlers that are missing for the jobs just accepted, if there are any."""

@@ -58,6 +58,8 @@ class Entrance:
         job_id, status = job._id, self._status
         if job_id in status.live or job_id in status.finished or job_id in status.dead:
             status.refuse_known(job_id)
+        if status.reserved and job_id in status.reserved:
+            status.refuse_known(job_id)
         if call is None and self._find(job._handler) is None:
             self._registry.refuse_unknown(job)
         if self._journal is not None:

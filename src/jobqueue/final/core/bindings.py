@@ -1,7 +1,7 @@
 """What ties jobs to each other and to a time: one door to the rooms that each know one such tie.
 
 A job that has none (`JobHandle._ties` is `None`) never comes here: the hot path looks at that, and
-at nothing else. The rooms are `unique`, `dependencies`, `limits` and `expiry`.
+at nothing else. The rooms are `unique`, `dependencies`, `children`, `limits` and `expiry`.
 
 Guarantees: whatever ends a job, each tie is loosed once.
 Relies on: the queue's mutex, held by the caller of every method that does not say otherwise. Each
@@ -17,6 +17,7 @@ from ..errors import DuplicateJobError
 from ..model.handle import ARRIVING
 from ..model.transitions import FINAL, Status
 from .cancelling import Cancelling
+from .children import Children
 from .dependencies import Dependencies, ties_of
 from .expiry import Expiries
 from .limits import Limits
@@ -24,8 +25,13 @@ from .queue_state import State
 from .unique import Uniqueness
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..model.handle import JobHandle
+    from ..model.handlers import Handler
+    from ..model.job import Job
     from ..timing.timer import Timer
+    from ..wal.format.record import Enqueued
     from .placement import Placement
     from .queue_state import QueueState
 
@@ -41,6 +47,7 @@ class Bindings:
         self.unique = Uniqueness()
         self.dependencies = Dependencies(placement.status)
         self.expiries = Expiries(placement.clock, self._expire)
+        self.children = Children(placement)
         self.limits = Limits(placement.mutex, placement.clock, placement.scheduler)
         for lane in placement.scheduler.lanes:
             lane.may_start = self.limits.may_start
@@ -151,8 +158,13 @@ class Bindings:
 
     def left(self, handle: JobHandle) -> None:
         """An attempt has left its seat."""
-        if handle._ties is not None and handle._ties.passed is not None:
+        ties = handle._ties
+        if ties is None:
+            return
+        if ties.passed is not None:
             self.limits.release(handle)
+        if ties.children is not None:
+            self.children.drop(handle)
 
     def ended(self, handle: JobHandle) -> None:
         """The job has ended, in whatever way."""
@@ -201,9 +213,36 @@ class Bindings:
         elif not ties.waits_for:  # the last of them was completed meanwhile
             self.go(handle)
 
+    def replaced(self, handler: Handler) -> None:
+        """Jobs are to be run by this handler now: they go by its limits."""
+        self.limits.replaced(handler)
+
+    def settle(self) -> None:
+        """Do what is left of a change that was broken off."""
+        self.limits.settle()
+
     def requeued(self, handle: JobHandle) -> None:
         """A failed job is queued again: it is unique again, if there is none like it by now."""
         self.unique.hold(handle)
+
+    # ── jobs from jobs ───────────────────────────────────────────────────────────────────────
+
+    def hold_back(self, parent: JobHandle, jobs: Sequence[Job]) -> None:
+        """Take jobs that are to be enqueued when the parent's handler returns."""
+        self.children.hold_back(parent, jobs)
+
+    def born(self, parent: JobHandle) -> list[Enqueued]:
+        """The handler has returned: accept what it held back; returns the records of it."""
+        return self.children.accept(parent)
+
+    def arrive(self, parent: JobHandle) -> None:
+        """What was accepted so goes on its way."""
+        self.children.arrive(parent)
+
+    @property
+    def aside(self) -> tuple[dict[JobHandle, None], ...]:
+        """The jobs that wait for a limit or a rate, by lane."""
+        return self.limits.aside
 
     # ── what is left to the timer's thread ───────────────────────────────────────────────────
 

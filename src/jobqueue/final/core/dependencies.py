@@ -16,7 +16,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from ..errors import UnknownJobError
-from ..model.ties import Ties
+from ..model.handle import Ties
 from ..model.transitions import FINAL, Status
 
 if TYPE_CHECKING:

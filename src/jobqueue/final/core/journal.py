@@ -61,13 +61,16 @@ class Journal:
         due: float | None = None,
         delay: float | None = None,
         expires: float | None = None,
-    ) -> None:
-        """A job was accepted.
+        *,
+        is_added: bool = True,
+    ) -> Enqueued:
+        """A job was accepted; returns its record.
 
         Args:
             due: the Unix time before which it must not run.
             delay: the seconds that this came from.
             expires: the Unix time by which it has to have started.
+            is_added: whether its record is added to the log here.
         """
         job = handle._job
         text, binary = payload_fields(job._payload)
@@ -91,24 +94,51 @@ class Journal:
         self._next_number = number + 1
         self.payload_bytes += len(job._payload)
         handle._number = number
-        self.writer.add(record)
+        if is_added:
+            self.writer.add(record)
+        return record
 
     def commit(self, handle: JobHandle) -> OpenBatch | None:
         """Bring the last record to its level; returns the batch to wait for, if there is one."""
         return self.writer.commit(inline=len(handle._job._payload) < LARGE_PAYLOAD_BYTES)
 
-    def completed(self, handle: JobHandle, wall: float, stored: StoredResult | None) -> None:
-        """Its handler returned; `stored` is what is kept of what it returned."""
+    def born(self, handle: JobHandle, expires: float | None) -> Enqueued:
+        """The record of a job that stands in that of its parent's completion."""
+        return self.enqueued(handle, None, None, expires, is_added=False)
+
+    def completed(
+        self,
+        handle: JobHandle,
+        wall: float,
+        stored: StoredResult | None,
+        children: list[Enqueued] | None = None,
+    ) -> None:
+        """Its handler returned.
+
+        Args:
+            stored: what is kept of what it returned.
+            children: the jobs that it has enqueued by that.
+        """
         record, payload_bytes = completed(handle, wall, stored), len(handle._job._payload)
+        if children:
+            record.children = children
         self._counted = record  # one step
         self.payload_bytes -= payload_bytes
         self.writer.add(record)
 
-    def completed_rest(self, handle: JobHandle, wall: float, stored: StoredResult | None) -> None:
+    def completed_rest(
+        self,
+        handle: JobHandle,
+        wall: float,
+        stored: StoredResult | None,
+        children: list[Enqueued] | None = None,
+    ) -> None:
         """Do what is left of `completed` if that was broken off."""
         record = self._counted
         if not (isinstance(record, Completed) and record.job == handle._number):
             record = completed(handle, wall, stored)
+            if children:
+                record.children = children
         self.once(record, len(handle._job._payload))
 
     def free(self, what: object, payload_bytes: int) -> None:
@@ -169,6 +199,9 @@ class Journal:
         """
         records = self.writer.unwritten() if self.is_async else ()
         unwritten = {record.job for record in records if isinstance(record, (Enqueued, Requeued))}
+        for record in records:
+            if isinstance(record, Completed):
+                unwritten.update(child.job for child in record.children)
         first: float = math.inf
         if (problem := self.writer.problem) is not None and problem.file_gone:
             first = 0 if problem.directory_gone else self._first_number

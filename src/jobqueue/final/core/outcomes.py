@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..config import Config
     from ..model.handle import JobHandle
     from ..model.handlers import Handler
+    from ..model.results import StoredResult
     from .placement import Placement
     from .queue_state import QueueState
     from .seats import Seat, Seats
@@ -108,7 +109,9 @@ class Outcomes:
         if self.state.now >= _ENDED:  # guard: fencing of a late result
             return
         stored = self._status.complete(handle, result, now, wall)
-        if self.placement.journal is not None:
+        if handle._ties is not None and handle._ties.children is not None:
+            self._returned_with_children(handle, wall, stored)
+        elif self.placement.journal is not None:
             self.placement.journal.completed(handle, wall, stored)
         if handle._ties is not None:
             self.placement.bindings.ended(handle)
@@ -121,8 +124,10 @@ class Outcomes:
     def returned_rest(self, seat: Seat, handle: JobHandle) -> None:
         """Do what is left of `returned` if that was broken off. With the mutex."""
         wall, stored = self._status.complete_rest(handle)
+        if handle._ties is not None and handle._ties.children is not None:
+            self._returned_with_children(handle, wall, stored)
         # guard: the end of a job that was broken off is recorded
-        if self.placement.journal is not None:
+        elif self.placement.journal is not None:
             self.placement.journal.completed_rest(handle, wall, stored)
         if handle._ties is not None:
             self.placement.bindings.ended(handle)
@@ -132,6 +137,15 @@ class Outcomes:
             seat.told = handle
         since = handle._since
         self._leave(seat, handle, since, since)  # for how long is not known
+
+    def _returned_with_children(
+        self, handle: JobHandle, wall: float, stored: StoredResult | None
+    ) -> None:
+        """Record a completion, and the jobs that the handler has enqueued by it, at once."""
+        records = self.placement.bindings.born(handle)
+        if self.placement.journal is not None:
+            self.placement.journal.completed_rest(handle, wall, stored, records)
+        self.placement.bindings.arrive(handle)
 
     def keep(self, handle: JobHandle, result: object) -> None:
         """Have what a handler returned stay, beyond the job's handles; before `returned`.

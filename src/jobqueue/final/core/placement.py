@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 from ..model.handle import ARRIVING, NOT_ARRIVED, JobHandle
 from ..model.transitions import Status
 from ..timing.timer import LONG_SECONDS, TICKS_PER_SECOND
-from ..wal.format.record import Enqueued, Requeued
+from ..wal.format.record import Completed, Enqueued, Requeued
 from .dependencies import ties_of
 from .missing_handlers import MissingHandlers
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..wal.format.record import Record
     from ..wal.slots import Slots
     from ..wal.writing.batch import OpenBatch
-    from .bindings import Bindings
+    from .bonds import Bonds
     from .endings import Endings
     from .journal import Journal
     from .registry import HandlerRegistry
@@ -69,7 +69,7 @@ class Placement:
         self.endings = endings
         self.reporter = reporter
         self.timer: Timer  # set by the queue, since the timer calls `fire`
-        self.bindings: Bindings  # set by the queue, since it looks at the queue's state
+        self.bindings: Bonds  # set by the queue, since it looks at the queue's state
         self.journal: Journal | None = None  # set by the queue, since the log calls `on_durable`
         self.slots: Slots | None = None  # set by the queue, if there is a log
         self.suspects: set[JobHandle] = set()
@@ -125,6 +125,9 @@ class Placement:
                 if type(record) is Requeued:
                     self._on_requeued(record.job, error, written)
                     was_told = True  # perhaps
+                elif type(record) is Completed and record.children and error is None:
+                    # guard: what a handler enqueued with its completion arrives with that
+                    self.on_durable(record.children, None, written)
                 continue
             handle = live.get(record.id)
             if handle is None or handle._number != record.job:
@@ -250,7 +253,7 @@ class Placement:
                 handle._call = new
                 if new.is_limited:
                     ties_of(handle)
-        self.bindings.limits.replaced(new)
+        self.bindings.replaced(new)
         for letter in self.status.dead.values():
             if letter.call is old:
                 letter.call = new
@@ -315,7 +318,7 @@ class Placement:
             self._finish(change)
             if change.ended is not None:
                 self._owe(change.ended)
-        self.bindings.limits.settle()
+        self.bindings.settle()
         if self.journal is not None:
             self.journal.writer.commit(inline=False)  # by the log's thread: nobody waits for it
         for lane in self.scheduler.lanes:

@@ -47,6 +47,7 @@ class StatusMap:
         result_retention: how many results of jobs that do not store them are kept.
 
     Attributes:
+        reserved: ids of jobs that attempts hold back, and whose; see `children.py`.
         results: the last results of jobs that do not store them, with the jobs' ids, oldest first.
             Threads append to it without the mutex: an older result that goes may run users' code.
         result_bytes: of the results that are stored, about.
@@ -56,6 +57,7 @@ class StatusMap:
         self.live: dict[str, JobHandle] = {}
         self.finished: dict[str, Finished] = {}
         self.dead: dict[str, DeadLetter] = {}
+        self.reserved: dict[str, JobHandle] = {}
         self.results: deque[tuple[str, object]] = deque(maxlen=result_retention)
         self.result_bytes = 0
         self.meters = tuple(LaneMeter() for _ in Priority)
@@ -68,6 +70,12 @@ class StatusMap:
 
     def refuse_known(self, job_id: str) -> None:
         """Raises `DuplicateJobError` if the id is known."""
+        if job_id in self.reserved:
+            parent = self.reserved[job_id].id
+            raise DuplicateJobError(
+                f"job {job_id!r} is held back by job {parent!r}, whose handler is to enqueue it; "
+                f"give each job an id of its own"
+            )
         if job_id in self:
             raise DuplicateJobError(
                 f"job {job_id!r} is already known ({self.status(job_id).value}); "

@@ -79,7 +79,7 @@ def assemble(
     """
     placement = _make_placement(config, registry, clock, layers)
     state = QueueState()
-    placement.bindings = Bindings(placement, state)
+    placement.bindings = bindings = Bindings(placement, state)
     seats = Seats(config.num_workers, placement.scheduler, placement.status)
     outcomes = Outcomes(config, placement, state, seats)
     Isolation(placement, seats, config.job_timeout)
@@ -100,7 +100,7 @@ def assemble(
     with _path_in_errors(config):
         log = _open_log(config, placement, log_failed, log_ended)
     placement.timer = Timer(clock, placement.fire, lambda error: fail(_timer_died(error)))
-    placement.bindings.use(placement.timer)
+    bindings.use(placement.timer)
     placement.reporter.open(placement.timer.call_soon)
     placement.missing.timer = placement.timer
     if processes is not None:
@@ -108,15 +108,7 @@ def assemble(
     locked = None if log is None else log.locked
     life = Lifecycle(config, placement, state, pool, locked, processes)
     with closed_on_error(life), _path_in_errors(config):
-        if log is not None:
-            log.restore(owner)
-        placement.timer.start()
-        if log is not None:
-            log.start()
-        if registry.untold:
-            placement.missing.tell()
-        placement.reporter.catch_up()  # so that what a start says is said when it returns
-        placement.endings.tell_owed()
+        _begin(owner, placement, log)
     return Parts(
         placement,
         state,
@@ -126,6 +118,19 @@ def assemble(
         life,
         Queries(placement, state, outcomes),
     )
+
+
+def _begin(owner: HandleOwner, placement: Placement, log: OpenedLog | None) -> None:
+    """Bring back the jobs of the log, and start the timer and the log."""
+    if log is not None:
+        log.restore(owner)
+    placement.timer.start()
+    if log is not None:
+        log.start()
+    if placement.registry.untold:
+        placement.missing.tell()
+    placement.reporter.catch_up()  # so that what a start says is said when it returns
+    placement.endings.tell_owed()
 
 
 def _make_admission(layers: Layers, *args: Any) -> Admission:

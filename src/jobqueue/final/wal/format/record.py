@@ -107,7 +107,7 @@ class Completed(_Record, tag="completed"):
     """The handler returned.
 
     If the job stores its result, `result` holds that if it is UTF-8, else `binary`. `coded` says
-    that the handler's own codec wrote it.
+    that the handler's own codec wrote it. `children` are the jobs that it has enqueued by that.
     """
 
     job: JobNumber
@@ -117,6 +117,7 @@ class Completed(_Record, tag="completed"):
     result: str | None = None
     binary: bytes = b""
     coded: bool = False
+    children: list[Enqueued] = []  # noqa: RUF012  # likewise
 
 
 class Failed(_Record, tag="failed"):
@@ -226,6 +227,8 @@ def _plain(name: str, value: object) -> object:
         return {_plain_text(key): _plain_text(text) for key, text in pairs}
     if name in {"store_result", "coded", "until_started"}:
         return value is True
+    if name == "children":
+        return [made_plain(each) for each in value] if isinstance(value, list) else []
     if name == "after":
         return [whole_number(each) or 1 for each in value] if isinstance(value, list) else []
     if name == "binary":

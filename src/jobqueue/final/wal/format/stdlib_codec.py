@@ -42,7 +42,7 @@ class _Field(NamedTuple):
     meta: Meta | None
     default: Any
     of: Meta | None
-    """The bounds of a list's numbers."""
+    """The bounds of a list's numbers; `None` for a list of records."""
 
 
 def _field(name: str, annotation: Any, default: Any) -> _Field:
@@ -57,7 +57,8 @@ def _field(name: str, annotation: Any, default: Any) -> _Field:
     kind = get_origin(annotation) or annotation
     if kind in (dict, list) and default is not _REQUIRED:
         default = kind()
-    of = get_args(get_args(annotation)[0])[1] if kind is list else None
+    element = get_args(annotation)[0] if kind is list else None
+    of = get_args(element)[1] if get_origin(element) is Annotated else None
     return _Field(name, kind, nullable, meta, default, of)
 
 
@@ -93,13 +94,17 @@ class StdlibLines:
 
 
 def _encode(record: _record.Record) -> str:
+    return f"{_encode_object(record)}\n"
+
+
+def _encode_object(record: _record.Record) -> str:
     cls = type(record)
     parts = [f'{{"op":"{cls.__name__.lower()}"']
     for field in _FIELDS[cls]:
         value = getattr(record, field.name)
         if value is not field.default and value not in ({}, []):
             parts.append(f'"{field.name}":{_encode_value(value)}')
-    return ",".join(parts) + "}\n"
+    return ",".join(parts) + "}"
 
 
 def _encode_value(value: Any) -> str:
@@ -109,6 +114,10 @@ def _encode_value(value: Any) -> str:
         return str(value)
     if isinstance(value, float):
         return _encode_float(value)
+    if isinstance(value, list):
+        return f"[{','.join(map(_encode_value, value))}]"
+    if type(value) in _FIELDS:
+        return _encode_object(value)
     if isinstance(value, bytes):
         return f'"{base64.b64encode(value).decode()}"'
     return _ENCODER.encode(value)
@@ -126,7 +135,10 @@ def _encode_float(value: float) -> str:
 
 
 def _decode(line: bytes) -> _record.Record:
-    fields = _OBJECT.decode(line.decode())
+    return _decode_object(_OBJECT.decode(line.decode()))
+
+
+def _decode_object(fields: Any) -> _record.Record:
     if not isinstance(fields, dict):
         raise ValueError("a record must be an object")
     tag = fields.get("op")
@@ -199,10 +211,17 @@ def _to_dict(value: Any, name: str) -> dict[str, str]:
     return {_to_str(key, name): _to_str(item, name) for key, item in value.items()}
 
 
-def _to_list(value: Any, name: str) -> list[int]:
+def _to_list(value: Any, name: str) -> list[Any]:
     if not isinstance(value, list):
         _wrong(name)
+    if name == "children":
+        return [_to_enqueued(each, name) for each in value]
     return [_to_int(each, name) for each in value]
+
+
+def _to_enqueued(value: Any, name: str) -> _record.Enqueued:
+    record = _decode_object(value)
+    return record if isinstance(record, _record.Enqueued) else _wrong(name)
 
 
 _CONVERT: dict[type, Callable[[Any, str], Any]] = {

@@ -165,6 +165,8 @@ class LogState:
         if isinstance(record, Completed):
             state.status = COMPLETED
             state.result = result_of(record)
+            if record.children:
+                self.apply_all(record.children)
         else:
             state.status = CANCELLED
             if record.error is not None:

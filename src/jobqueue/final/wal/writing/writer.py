@@ -111,6 +111,12 @@ class LogWriter(LogThread):
         self._work.notify()
         return batch
 
+    def hurry(self) -> None:
+        """Bring what has been added to its level of durability, though no call waits for it."""
+        if self._is_fsync:
+            self._open.awaited = True
+        self.commit(inline=not self._is_fsync)
+
     def holds(self, number: int) -> bool:
         """Whether the `Enqueued` of this job was added, and the owner has yet to be told of it."""
         writing = () if self._writing is None else self._writing.records
