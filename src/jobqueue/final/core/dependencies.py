@@ -44,8 +44,13 @@ class Dependencies:
         self.ended: deque[JobHandle] = deque()
         self._status = status
 
-    def find(self, handle: JobHandle) -> None:
+    def find(self, handle: JobHandle, parent: JobHandle | None = None) -> None:
         """Note what a new job waits for, before it is accepted. Changes nothing else.
+
+        Args:
+            parent: the job whose completion enqueues it. It was looked then whether its ids are
+                known: one that has been forgotten since, so that nobody knows how it ended, dooms
+                the job.
 
         Raises:
             UnknownJobError: an id is unknown, or has been forgotten.
@@ -58,11 +63,16 @@ class Dependencies:
             if live is not None:
                 waits_for[live] = None
                 continue
-            if job_id not in self._status:
+            if parent is not None and job_id == parent._job._id:
+                continue
+            if job_id in self._status:
+                status = self._status.status(job_id)
+                if status is not Status.COMPLETED:
+                    ties.doomed = ties.doomed or reason(job_id, status)
+            elif parent is None:
                 raise not_known(job, job_id)
-            status = self._status.status(job_id)
-            if status is not Status.COMPLETED:
-                ties.doomed = ties.doomed or reason(job_id, status)
+            else:
+                ties.doomed = f"job {job_id!r}, which it waits for, is not known any more"
         ties.waits_for = waits_for
 
     def tie(self, handle: JobHandle) -> None:

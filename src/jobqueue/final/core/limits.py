@@ -267,10 +267,17 @@ class Limits:
             turnstile.used -= 1
             if turnstile.waiting:
                 note(turnstile)
-            elif turnstile.key is not None and not turnstile.used:
-                self._turnstiles[turnstile.rule].pop(turnstile.key, None)
+            else:
+                self._tidy(turnstile)
         if self._ajar:
             self.settle()
+
+    def _tidy(self, turnstile: Turnstile) -> None:
+        """A key of a limit that nothing goes by any more goes; a new one would be the same."""
+        is_needed = turnstile.used or turnstile.waiting
+        if turnstile.is_limit and turnstile.key is not None and not is_needed:
+            # guard: keys of a limit that are not needed are forgotten
+            self._turnstiles[turnstile.rule].pop(turnstile.key, None)
 
     def take_out(self, handle: JobHandle) -> None:
         """A job that waits is cancelled. Its entry in the line is passed over from now on."""
@@ -307,6 +314,8 @@ class Limits:
             heappop(heap)
         if isinstance(turnstile, Bucket):
             self._await_token(turnstile)
+        else:
+            self._tidy(turnstile)
 
     def _next_lane(self, turnstile: Turnstile, line: Line) -> int:
         """The lane whose first job is next in line; entries that are none any more go."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..errors import DuplicateJobError
+
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
@@ -48,6 +50,15 @@ class Uniqueness:
         unique = handle._job.unique
         if unique is not None and unique.until == "started":
             self.release(handle)
+
+
+def not_unique(job: Job, first: JobHandle) -> DuplicateJobError:
+    """The error for a job that is to be the only one of its kind, and is not."""
+    assert job.unique is not None  # its caller looks
+    return DuplicateJobError(
+        f"job {job._id!r} was not accepted: job {first._job._id!r} is like it (unique by "
+        f"{job.unique.by}) and is {first._status.value}"
+    )
 
 
 def _identity(job: Job) -> Hashable:
