@@ -233,6 +233,9 @@ class Bindings:
     def settle(self) -> None:
         """Do what is left of a change that was broken off."""
         self.limits.settle()
+        # guard: jobs that are to be looked after are, though the thread was hit that left them
+        if self.has_doomed:
+            self._call_soon()
 
     def requeued(self, handle: JobHandle) -> None:
         """A failed job is queued again: it is unique again, if there is none like it by now."""
@@ -266,16 +269,16 @@ class Bindings:
 
     def _call_soon(self) -> None:
         if not self._is_called:
-            self._is_called = True
             self._timer.call_soon(self._look_after)
+            self._is_called = True  # last: an interruption forgets no call
 
     def _look_after(self) -> None:
         """Without the mutex, on the timer's thread: cancel and release what is left."""
-        self._is_called = False
         has_more = True
         while has_more:
             with self._placement.mutex:
                 self._placement.mutex.settle()
+                self._is_called = False
                 has_more = self._state.now < State.ENDED and self._step()
         self._placement.endings.tell_owed_aside()
 

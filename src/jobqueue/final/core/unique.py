@@ -34,8 +34,9 @@ class Uniqueness:
         if ties is None or handle._job.unique is None:
             return
         identity = _identity(handle._job)
-        if self._holders.setdefault(identity, handle) is handle:
-            ties.identity = identity
+        ties.identity = identity  # first: an interruption leaves none that nobody lets go of
+        if self._holders.setdefault(identity, handle) is not handle:
+            ties.identity = None
 
     def release(self, handle: JobHandle) -> None:
         """Another job may have its identity now."""
