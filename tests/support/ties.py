@@ -50,5 +50,6 @@ def check_rest(jq: JobQueue) -> None:
     until_looked_after(jq)
     check_whole(jq)
     metrics = jq.metrics()
-    assert metrics.enqueued == metrics.completed + metrics.failed + metrics.cancelled
+    ended = metrics.completed + metrics.failed + metrics.cancelled
+    assert metrics.enqueued == ended, list(insides.status_map(jq).live.values())
     assert (metrics.queued, metrics.limited) == (0, 0)

@@ -519,6 +519,20 @@ def test_a_child_expires_counted_from_the_handlers_return(store: Store, clock: M
     check_rest(jq)
 
 
+@every_store
+def test_run_all_runs_them_too(store: Store) -> None:
+    def parent(context: JobContext) -> None:
+        depth = int(context.job.payload)
+        for _ in range(3 if depth else 0):
+            context.enqueue(Job(b"%d" % (depth - 1), handler="parent"))
+
+    jq, _ = open_with(store, parent)
+    jq.enqueue(Job(b"4", handler="parent"))
+    run_all(jq)
+    assert jq.metrics().completed == sum(3**n for n in range(5))
+    check_rest(jq)
+
+
 def test_children_have_children(store: Store) -> None:
     def parent(context: JobContext) -> None:
         depth = int(context.job.payload)

@@ -269,11 +269,11 @@ class Bindings:
 
     def _call_soon(self) -> None:
         if not self._is_called:
-            self._timer.call_soon(self._look_after)
+            self._timer.call_soon(self.look_after)
             self._is_called = True  # last: an interruption forgets no call
 
-    def _look_after(self) -> None:
-        """Without the mutex, on the timer's thread: cancel and release what is left."""
+    def look_after(self) -> None:
+        """Without the mutex, mostly on the timer's thread: cancel and release what is left."""
         has_more = True
         while has_more:
             with self._placement.mutex:

@@ -78,6 +78,9 @@ class Bonds(Protocol):
     def settle(self) -> None:
         """Do what is left of a change that was broken off."""
 
+    def look_after(self) -> None:
+        """Without the mutex: cancel and queue the jobs that others have left to do so."""
+
     def hold_back(self, parent: JobHandle, jobs: Sequence[Job]) -> None:
         """Take jobs that are to be enqueued when the parent's handler returns."""
 
