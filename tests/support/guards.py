@@ -48,6 +48,7 @@ NOTICED_BY = {
     "jobs whose records are on their way to the log are run too": (
         "tests/final/core/test_children.py",
     ),
+    "workers are reserved for High": ("tests/final/core/test_reserved.py",),
     "a dead letter holds no identity": ("tests/final/core/test_unique.py",),
     "a job whose time to start has passed is not started": ("tests/final/core/test_expiry.py",),
     "a job of many waits for none that comes after it": ("tests/final/core/test_dependencies.py",),

@@ -179,10 +179,8 @@ class Limits:
         elif turnstile is not None:
             ties.passed = None  # one step
             turnstile.used -= 1
-            if turnstile.waiting:
+            if turnstile.waiting or turnstile.key is not None:
                 note(turnstile)
-            else:
-                self._tidy(turnstile)
         if self._ajar:
             self.settle()
 
