@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -9,22 +10,28 @@ from typing import Any
 import pytest
 
 from jobqueue.final import (
+    Config,
     DuplicateJobError,
     EnqueueTimeoutError,
     Job,
     JobCancelledError,
+    JobHandle,
     JobQueue,
     Limit,
+    LogWriteError,
     Priority,
     Status,
     Unique,
 )
 from jobqueue.final.testing import ManualClock
 from tests.support import insides
+from tests.support.crash_check import on_disk
+from tests.support.disk_tree import Tree
 from tests.support.handlers import Recorder, in_thread
 from tests.support.queues import Attempts, Store, every_log, every_store, until, until_blocked
+from tests.support.recording_files import EMPTY_DISK, LOG, RecordingFiles
 from tests.support.ties import check_rest, check_whole
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, eventually
 
 THREADS = 1000
 
@@ -510,6 +517,46 @@ def test_a_requeued_job_that_meets_one_like_it_runs_beside_it(memory: Store) -> 
     assert second.wait(PATIENCE) is Status.COMPLETED
     assert jq.join(PATIENCE)
     check_rest(jq)
+
+
+@pytest.mark.parametrize("durability", ["write", "fsync"])
+def test_a_job_that_could_not_be_requeued_is_not_unique(durability: Any) -> None:
+    def fails(_payload: bytes) -> None:
+        raise ValueError
+
+    files = RecordingFiles(Tree(EMPTY_DISK), maps=False, sync_seconds=0)
+    config = Config(persist_path=LOG, durability=durability, max_retries=0)
+    with on_disk(files):
+        jq = JobQueue(config, handlers={"work": fails})
+    with jq:
+        first = jq.enqueue(unique_job())
+        assert first.wait(PATIENCE) is Status.FAILED
+        jq.flush()
+        jq.pause()
+        files.inject = lambda _call: errno.ENOSPC
+        with pytest.raises(LogWriteError):
+            jq.requeue(first.id)
+        files.inject = None
+
+        assert jq.status(first.id) is Status.FAILED
+        second = eventually_enqueued(jq, unique_job())
+        assert not second.existing
+        check_whole(jq)
+
+
+def eventually_enqueued(jq: JobQueue, job: Job) -> JobHandle:
+    """Enqueue it once the log has found that there is space again."""
+    handles: list[JobHandle] = []
+
+    def is_accepted() -> bool:
+        try:
+            handles.append(jq.enqueue(job))
+        except LogWriteError:
+            return False
+        return True
+
+    eventually(is_accepted)
+    return handles[0]
 
 
 # ── together with limits ─────────────────────────────────────────────────────────────────────

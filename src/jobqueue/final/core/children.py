@@ -58,15 +58,15 @@ class Children:
             self._placement.bindings.refuse_like(job)
             new[job_id] = JobHandle(parent._owner, job._copy(), Status.QUEUED)
         ties = ties_of(parent)
-        ties.children = {**(ties.children or {}), **new}
-        for job_id in new:
-            reserved[job_id] = parent
+        reserve, whose = reserved.update, dict.fromkeys(new, parent)
+        ties.children = (ties.children or {}) | new  # one step
+        reserve(whose)
 
     def drop(self, parent: JobHandle) -> None:
         """The attempt has ended: what it held back and is not accepted is gone."""
         ties = ties_of(parent)
         for job_id in ties.children or ():
-            self._status.reserved.pop(job_id, None)
+            self._status.reserved.pop(job_id, None)  # guard: an attempt that fails frees its ids
         ties.children = None
 
     def accept(self, parent: JobHandle) -> list[Enqueued]:
@@ -78,6 +78,7 @@ class Children:
         children = ties_of(parent).children or {}
         for job_id, child in tuple(children.items()):
             self._status.reserved.pop(job_id, None)
+            # guard: a child is not let in beside one like it
             if not self._accept(child, parent):
                 children.pop(job_id)
         return [ties_of(child).record for child in children.values()]

@@ -88,6 +88,7 @@ class Dependencies:
         for each in ties_of(handle).waits_for or ():
             dependents = ties_of(each).dependents
             if dependents is not None and each._status not in _ENDED:
+                # guard: a job that waits no more is not told of
                 dependents.pop(handle, None)
 
     def release(self, handle: JobHandle) -> Iterator[JobHandle]:
@@ -107,6 +108,7 @@ class Dependencies:
                     yield each
             else:
                 ties.doomed = ties.doomed or reason(handle._job._id, handle._status)
+                # guard: a job after one that is not completed is cancelled
                 self.doomed.append(each)
             dependents.pop(each, None)  # last: an interruption forgets none
 

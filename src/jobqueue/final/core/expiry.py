@@ -55,6 +55,7 @@ class Expiries:
     def end(self, handle: JobHandle) -> None:
         """The job has started, or ended. Again, it does nothing."""
         ties = handle._ties
+        # guard: a job that has started does not expire
         if ties is not None and ties.expiry is not None:
             self.timer.remove(ties.expiry, ties.expiry_tick)
             ties.expiry = None

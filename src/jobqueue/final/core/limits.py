@@ -94,11 +94,13 @@ class Limits:
             turnstile = None if by_key is None else by_key.get(key)
             if turnstile is None or turnstile is but:  # a new one would be open
                 continue
+            # guard: a job does not pass those that wait for the same limit
             if turnstile.waiting:
                 return turnstile
             if turnstile.is_limit:
-                if turnstile.used >= turnstile.max:
+                if turnstile.used >= turnstile.max:  # guard: a limit is kept
                     return turnstile
+            # guard: a rate is kept
             elif not turnstile.is_open(self._clock.monotonic()):
                 return turnstile
         return None
@@ -179,6 +181,7 @@ class Limits:
         elif turnstile is not None:
             ties.passed = None  # one step
             turnstile.used -= 1
+            # guard: an attempt that ends lets the next one through
             if turnstile.waiting or turnstile.key is not None:
                 note(turnstile)
         if self._ajar:
@@ -296,6 +299,8 @@ class Limits:
     def replaced(self, handler: Handler) -> None:
         """Jobs that wait are to be run by this handler now: have them look for its limits."""
         for lane in self.aside:
+            # guard: jobs that are taken over by another handler keep their order
+            #   without: for handle in [each for each in lane if each._call is handler]:
             for handle in reversed([each for each in lane if each._call is handler]):
                 self._leave_line(handle)
                 self._put_in_front(handle)

@@ -98,6 +98,8 @@ class Bucket(Turnstile):
     def tokens_at(self, now: float) -> float:
         """How many tokens there are."""
         new = max(0.0, now - self.counted) * self.max / self.per
+        # guard: a bucket holds no more than its tokens
+        #   without: return self.tokens + new
         return min(float(self.max), self.tokens + new)
 
     def is_idle(self, now: float) -> bool:

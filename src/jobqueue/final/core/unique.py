@@ -42,6 +42,8 @@ class Uniqueness:
         """Another job may have its identity now."""
         ties = handle._ties
         if ties is not None and ties.identity is not None:
+            # guard: a job lets go of no identity but its own
+            #   without: if ties.identity in self._holders:
             if self._holders.get(ties.identity) is handle:
                 del self._holders[ties.identity]
             ties.identity = None
@@ -49,6 +51,7 @@ class Uniqueness:
     def started(self, handle: JobHandle) -> None:
         """Its first attempt has begun: that may be all that it was to be unique for."""
         unique = handle._job.unique
+        # guard: a job is unique until it has started, if it says so
         if unique is not None and unique.until == "started":
             self.release(handle)
 
