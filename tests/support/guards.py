@@ -41,9 +41,9 @@ _WITHOUT = re.compile(r"#   without: ?(?P<code>.*)")
 NOTICED_BY = {
     "a place in the lane is taken": ("tests/final/callers/test_admission.py",),
     "a handler that enqueues never waits for room": ("tests/final/callers/test_admission.py",),
-    "a replacement is told of before it is made": ("tests/final/core/test_unfinished.py",),
+    "a replacement is told of before it is made": ("tests/final/core/test_unfinished_ties.py",),
     "jobs that are to be looked after are, though the thread was hit that left them": (
-        "tests/final/core/test_unfinished.py",
+        "tests/final/core/test_unfinished_ties.py",
     ),
     "jobs whose records are on their way to the log are run too": (
         "tests/final/core/test_children.py",
