@@ -20,12 +20,26 @@ from typing import Any
 
 import pytest
 
-from jobqueue.final import Config, Job, JobHandle, JobQueue, JobQueueError, Metrics, Status
+from jobqueue.final import (
+    Config,
+    Job,
+    JobContext,
+    JobHandle,
+    JobQueue,
+    JobQueueError,
+    Limit,
+    Metrics,
+    Rate,
+    Status,
+    Unique,
+    UnknownJobError,
+)
 from jobqueue.final.core.turns import Turn
 from jobqueue.final.model.transitions import FINAL
 from tests.support import insides
 from tests.support.handlers import in_thread
 from tests.support.interrupts import Interruption, each_place
+from tests.support.ties import check_rest, check_whole
 from tests.support.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.usefixtures("no_tracer")
@@ -186,6 +200,89 @@ def test_wherever_a_worker_is_hit_each_job_ends_once(tmp_path: Path, durability:
         if durability != "memory":
             with JobQueue(config, start=False) as jq:
                 assert [jq.status(handle.id) for handle in told] == statuses, where
+
+
+def run_tied(jq: JobQueue, interruption: Interruption) -> list[JobHandle]:
+    """One worker runs jobs that are tied to each other and to limits; then it ends."""
+
+    def parent(_payload: bytes, context: JobContext) -> None:
+        context.enqueue_many(
+            [Job(id="1", handler="work"), Job(id="2", handler="work", after=["1"])]
+        )
+        context.enqueue(Job(id="3", handler="work", key="old", unique=replacing))
+
+    def fail(_payload: bytes) -> None:
+        raise ValueError
+
+    replacing = Unique("key", on_conflict="replace")
+    limit = Limit(1)
+    jq.register("work", len, limit=limit, rate=Rate(1000))
+    jq.register("parent", parent, limit=limit)
+    jq.register("fail", fail, limit=Limit(1, per_key=True))
+    old = jq.enqueue(Job(key="old", handler="work", unique=replacing), delay=3600.0)
+    first = jq.enqueue(Job(id="parent", handler="parent", key="p", unique=Unique(), expires=60.0))
+    failing = jq.enqueue(Job(handler="fail", key="f"))
+    handles = [
+        old,
+        *(first, failing),
+        jq.enqueue(Job(handler="work", after=[first])),
+        jq.enqueue(Job(handler="work", after=[failing])),
+        jq.enqueue(Job(handler="work", unique=Unique(until="started"), key="w")),
+    ]
+    work = insides.new_worker(jq)
+
+    def run() -> None:
+        with interruption:
+            try:
+                work()
+            except KeyboardInterrupt:  # on the way into the first function
+                work()
+
+    running = in_thread(run)
+    try:  # no call of the queue's: that would finish what the worker has left
+        assert eventually(
+            lambda: insides.number_of_live(jq) == (insides.recorded_status(old) not in FINAL)
+        )
+    finally:
+        with insides.mutex(jq):
+            insides.scheduler(jq).stop()
+    running.result(PATIENCE)
+    return handles
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("durability", ["memory", "write"])
+def test_wherever_a_worker_is_hit_all_ties_are_loosed(tmp_path: Path, durability: Any) -> None:
+    """Fault 83 of docs/reliability.md."""
+    places: Iterable[Interruption] = each_place()
+    if durability != "memory":
+        places = map(Interruption, range(random.randrange(8), 900, 8))
+    for number, interruption in enumerate(places):
+        config = Config(max_retries=0)
+        if durability != "memory":
+            config = replace(config, persist_path=tmp_path / str(number))
+        with JobQueue(config, start=False) as jq:
+            old, first, failing, after_first, after_failing, _ = run_tied(jq, interruption)
+            where = interruption.where
+            check_whole(jq)
+            is_done = first.status is Status.COMPLETED
+            has_run = after_first.status in (Status.COMPLETED, Status.FAILED)  # it may be hit too
+            assert has_run if is_done else after_first.status is Status.CANCELLED, where
+            assert failing.status is Status.FAILED, where
+            assert after_failing.status is Status.CANCELLED, where
+            children = [is_known(jq, each) for each in "123"]
+            assert children == [is_done] * 3, where
+            assert (old.status is Status.CANCELLED) == is_done, where
+            old.cancel()
+            check_rest(jq)
+
+
+def is_known(jq: JobQueue, job_id: str) -> bool:
+    try:
+        jq.status(job_id)
+    except UnknownJobError:
+        return False
+    return True
 
 
 @pytest.mark.slow

@@ -39,6 +39,27 @@ _GUARD = re.compile(r"# guard: (?P<name>.+)")
 _WITHOUT = re.compile(r"#   without: ?(?P<code>.*)")
 
 NOTICED_BY = {
+    "a place in the lane is taken": ("tests/final/callers/test_admission.py",),
+    "a handler that enqueues never waits for room": ("tests/final/callers/test_admission.py",),
+    "a replacement is told of before it is made": ("tests/final/core/test_unfinished_ties.py",),
+    "jobs that are to be looked after are, though the thread was hit that left them": (
+        "tests/final/core/test_unfinished_ties.py",
+    ),
+    "jobs whose records are on their way to the log are run too": (
+        "tests/final/core/test_children.py",
+    ),
+    "workers are reserved for High": ("tests/final/core/test_reserved.py",),
+    "a wall clock that was set back makes no delay longer": ("tests/final/core/test_expiry.py",),
+    "a bucket holds no more than its tokens": ("tests/final/core/test_limits.py",),
+    "a dead letter holds no identity": ("tests/final/core/test_unique.py",),
+    "a job whose time to start has passed is not started": ("tests/final/core/test_expiry.py",),
+    "a job of many waits for none that comes after it": ("tests/final/core/test_dependencies.py",),
+    "a job that waits for one that failed is cancelled at the next start": (
+        "tests/final/core/test_dependencies.py",
+    ),
+    "what a handler enqueued with its completion arrives with that": (
+        "tests/final/core/test_children.py",
+    ),
     "a seat is stood in for once": ("tests/final/workers/test_stand_ins.py",),
     "a stand-in that could not start is tried again": ("tests/final/workers/test_worker.py",),
     "a stand-in is not tried again if no worker is missing any more": (
@@ -196,6 +217,8 @@ SLOW = frozenset(
         "full segments that are needed are not rewritten for their number",
         "a compaction that freed little is made again only when the log has doubled",
         "a change is told of before it is made",
+        "a replacement is told of before it is made",
+        "jobs that are to be looked after are, though the thread was hit that left them",
         "an acceptance is told of before it is made",
         "queues that were opened after the main thread's end",
         "the newest queue is closed first",

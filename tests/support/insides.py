@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from jobqueue import improved, naive
-    from jobqueue.final import Job, JobContext, JobHandle, JobQueue
+    from jobqueue.final import Job, JobContext, JobHandle, JobQueue, Limit
+    from jobqueue.final.core.bindings import Bindings
     from jobqueue.final.core.counters import BusyMeter
     from jobqueue.final.core.journal import Journal
     from jobqueue.final.core.outcomes import Outcomes
@@ -370,11 +371,147 @@ def check_places(jq: JobQueue) -> None:
     named = [handle for jobs in placement.registry._by_name.values() for handle in jobs]
     assert sorted(map(id, parked)) == sorted(map(id, named))
     assert all(placement.registry._by_name.values())
-    places = [*in_lanes, *scheduler.suspects, *parked]
+    aside = [handle for waiting in placement.bindings.aside for handle in waiting]
+    places = [*in_lanes, *scheduler.suspects, *parked, *aside]
     assert sorted(map(id, places)) == sorted(map(id, queued))
     for lane, priority in zip(scheduler.lanes, Priority, strict=True):
         taken = sum(handle._has_room and handle._job._priority is priority for handle in live)
         assert lane.room == lane.maxsize - taken
+
+
+def bindings(jq: JobQueue) -> Bindings:
+    """What ties jobs to each other, to limits and to times."""
+    from jobqueue.final.core.bindings import Bindings
+
+    bindings = jq._placement.bindings
+    assert isinstance(bindings, Bindings)
+    return bindings
+
+
+def count_turnstiles(jq: JobQueue) -> int:
+    """How many limits, and keys of them, are kept."""
+    return sum(len(by_key) for by_key in bindings(jq).limits._turnstiles.values())
+
+
+def use_up(jq: JobQueue, limit: Limit) -> None:
+    """Have a limit be used up, as if attempts went on."""
+    with jq._mutex:
+        turnstile = bindings(jq).limits._make(limit, None)
+        turnstile.used = turnstile.max
+
+
+def give_back(jq: JobQueue, name: str) -> None:
+    """One of those attempts has ended: that of the handler of this name."""
+    handler = jq._registry.find(name)
+    assert handler is not None
+    with jq._mutex:
+        limits = bindings(jq).limits
+        turnstile = limits._turnstiles[handler.policy.rules[0]][None]
+        turnstile.used -= 1
+        limits._ajar.append(turnstile)
+        limits.settle()
+
+
+def number_of_live(jq: JobQueue) -> int:
+    """How many jobs have not ended."""
+    return len(jq._status.live)
+
+
+def suspect(jq: JobQueue, job_id: str) -> None:
+    """Have a job that is queued run alone, as if the process had died while it ran."""
+    handle = jq._status.live[job_id]
+    with jq._mutex:
+        jq._scheduler.lanes[handle._job._priority].queue.remove(handle)
+        jq._placement.suspects.add(handle)
+        jq._placement.arrive(handle)
+
+
+def check_ties(jq: JobQueue) -> None:
+    """Assert that each tie of each job is one that will be loosed; with the mutex.
+
+    No identity is held by a job that has ended, no job waits for one that has, no permit is lost,
+    no id is reserved by nobody, no time to start is forgotten.
+    """
+    live = list(jq._placement.status.live.values())
+    tied = [handle for handle in live if handle._ties is not None]
+    _check_identities(jq, tied)
+    _check_dependents(jq, tied)
+    _check_turnstiles(jq, tied)
+    _check_reserved(jq, tied)
+    for handle in tied:
+        assert handle._ties is not None
+        never_started = handle._started is None and handle._status is not Status.PROCESSING
+        if handle._job.expires is not None and never_started:
+            assert handle._ties.expiry is not None, handle
+        if handle._status is Status.PROCESSING:
+            assert handle._ties.expiry is None, handle
+
+
+def _check_identities(jq: JobQueue, tied: list[JobHandle]) -> None:
+    holders = bindings(jq).unique._holders
+    for identity, holder in holders.items():
+        assert holder in tied, f"{holder} has ended and holds {identity}"
+        assert holder._ties is not None
+        assert holder._ties.identity == identity
+    for handle in tied:
+        assert handle._ties is not None
+        if handle._ties.identity is not None:
+            assert holders[handle._ties.identity] is handle
+
+
+def _check_dependents(jq: JobQueue, tied: list[JobHandle]) -> None:
+    dependencies = bindings(jq).dependencies
+    assert not dependencies.doomed
+    assert not dependencies.ended
+    for handle in tied:
+        assert handle._ties is not None
+        for parent in handle._ties.waits_for or ():
+            assert parent in tied, f"{handle} waits for {parent}, which has ended"
+            assert parent._ties is not None
+            assert handle in (parent._ties.dependents or ())
+        for dependent in handle._ties.dependents or ():
+            assert dependent in tied, f"{dependent} has ended and is told of {handle}"
+        if handle._status is Status.SCHEDULED and not handle._due_tick:
+            assert handle._ties.waits_for, f"{handle} waits for nothing"
+
+
+def _check_turnstiles(jq: JobQueue, tied: list[JobHandle]) -> None:
+    limits = bindings(jq).limits
+    assert not limits._ajar
+    there = [each for by_key in limits._turnstiles.values() for each in by_key.values()]
+    now = jq._placement.clock.monotonic()
+    for turnstile in there:
+        waiting = [each for each in tied if each._ties and each._ties.line is turnstile]
+        passed = [each for each in tied if each._ties and each._ties.passed is turnstile]
+        assert turnstile.waiting == len(waiting), f"{turnstile.rule!r}: {waiting} wait"
+        assert turnstile.used - len(passed) in (0, turnstile.max), f"{passed} have passed"
+        if waiting and turnstile.is_limit:
+            assert not turnstile.is_open(now), (
+                f"{waiting} wait at {turnstile.rule!r}, which is open"
+            )
+        if turnstile.is_limit and turnstile.key is not None:
+            assert turnstile.used, f"{turnstile.key!r} of {turnstile.rule!r} is not needed any more"
+    aside = [handle for waiting in limits.aside for handle in waiting]
+    for handle in tied:
+        ties = handle._ties
+        assert ties is not None
+        assert (ties.line is not None) == (handle in aside), handle
+        assert ties.line is None or ties.line in there, handle
+        if ties.passed is not None:
+            assert handle._status in (Status.QUEUED, Status.PROCESSING), handle
+    assert all(handle in tied for handle in aside)
+
+
+def _check_reserved(jq: JobQueue, tied: list[JobHandle]) -> None:
+    reserved = jq._placement.status.reserved
+    for handle in tied:
+        assert handle._ties is not None
+        for job_id in handle._ties.children or ():
+            assert reserved.get(job_id) is handle
+    for job_id, parent in reserved.items():
+        assert parent in tied, f"{job_id!r} is reserved by {parent}, which has ended"
+        assert parent._ties is not None
+        assert job_id in (parent._ties.children or ())
 
 
 def check_wheel(wheel: TimerWheel[Any]) -> None:
@@ -432,6 +569,11 @@ def thread_of(timer: Timer) -> threading.Thread:
 def subscribers(clock: ManualClock) -> Sequence[object]:
     """What is told that time was moved."""
     return clock._subscribers
+
+
+def move(clock: ManualClock, seconds: float) -> None:
+    """Have time pass, and nobody told of it."""
+    clock._elapsed_seconds += seconds
 
 
 def past_seconds(meter: BusyMeter) -> Mapping[int, float]:

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from jobqueue.final import RejectJobError, RetryJobError, current_job
+from jobqueue.final import Job, Priority, RejectJobError, RetryJobError, Unique, current_job
 from tests.support.waiting import PATIENCE, eventually
 
 if TYPE_CHECKING:
@@ -451,3 +451,25 @@ def await_cancel(payload: bytes) -> bool:
     assert context is not None
     say(payload, "waits")
     return context.wait(30)
+
+
+def measures(payload: bytes) -> int:
+    """How long it is."""
+    return len(payload)
+
+
+def fans_out(payload: bytes, context: JobContext) -> int:
+    """Enqueues three jobs with its own completion; with payload 1 the first attempt fails."""
+    name = context.job.id
+    context.enqueue(Job(id=f"{name} 0", handler="len"))
+    context.enqueue_many(
+        [
+            Job(b"x", id=f"{name} 1", handler="len", priority=Priority.LOW, key="k"),
+            Job(
+                id=f"{name} 2", handler="len", after=[f"{name} 0"], unique=Unique("handler+payload")
+            ),
+        ]
+    )
+    if payload == b"1" and context.attempt == 0:
+        raise ValueError
+    return 3

@@ -7,56 +7,32 @@ has set off. What the queue says of the job then has to hold in the log as well.
 from __future__ import annotations
 
 import ast
-import logging
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 import jobqueue.final
-from jobqueue.final import Job, JobHandle, JobQueue, Priority, Status, UnknownJobError
-from jobqueue.final.life import recovery as recovery_module
+from jobqueue.final import Job, JobHandle, JobQueue, Priority, Status
 from jobqueue.final.testing import ManualClock
 from jobqueue.final.wal.format.record import Record
 from tests.support import insides
+from tests.support.breaking_off import (
+    PAIRS_MIN,
+    PLACES_MIN,
+    UNKNOWN,
+    Change,
+    bury,
+    open_paused,
+    try_all,
+)
 from tests.support.handlers import in_thread
-from tests.support.interrupts import Interruption, each_pair_of_places, each_place
-from tests.support.logs import HastyFiles
+from tests.support.interrupts import each_pair_of_places, each_place
 from tests.support.queues import Store, until_blocked
 from tests.support.waiting import PATIENCE
 
 SOURCES = Path(jobqueue.final.__file__).parent
-UNKNOWN = None
-PLACES_MIN, PAIRS_MIN = 15, 60
-
-
-def fails(_payload: bytes) -> None:
-    raise ValueError
-
-
-@dataclass(frozen=True)
-class Change:
-    """One kind of change.
-
-    Attributes:
-        prepare: has the queue, which is paused, know a job with this id.
-        make: makes the change.
-        before, after: the status of the job.
-    """
-
-    prepare: Callable[[JobQueue, str], object]
-    make: Callable[[JobQueue, str], object]
-    before: Status | None
-    after: Status | None
-
-
-def _bury(jq: JobQueue, job_id: str) -> None:
-    handle = jq.enqueue(Job(b"payload", id=job_id, handler="fails"))
-    jq.resume()
-    assert handle.wait(PATIENCE) is Status.FAILED
-    jq.pause()
 
 
 CHANGES = {
@@ -96,8 +72,10 @@ CHANGES = {
         Status.QUEUED,
         Status.CANCELLED,
     ),
-    "requeue": Change(_bury, lambda jq, job_id: jq.requeue(job_id), Status.FAILED, Status.QUEUED),
-    "discard": Change(_bury, lambda jq, job_id: jq.discard(job_id), Status.FAILED, UNKNOWN),
+    "requeue": Change(
+        bury, lambda jq, job_id: jq.requeue(job_id), Status.FAILED, Status.QUEUED, requeues=True
+    ),
+    "discard": Change(bury, lambda jq, job_id: jq.discard(job_id), Status.FAILED, UNKNOWN),
     "register": Change(
         lambda jq, job_id: jq.enqueue(Job(b"payload", id=job_id, handler=job_id)),
         lambda jq, job_id: jq.register(job_id, len),
@@ -105,101 +83,6 @@ CHANGES = {
         Status.QUEUED,
     ),
 }
-
-
-@pytest.fixture
-def hasty(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Store]:
-    """A store on a disk that takes no time."""
-    monkeypatch.setattr(recovery_module, "Files", HastyFiles)
-    monkeypatch.setattr(logging.getLogger("jobqueue"), "disabled", True)
-    store = Store(getattr(request, "param", "write"), tmp_path)
-    yield store
-    store.close()
-
-
-def open_paused(store: Store) -> JobQueue:
-    jq = store.open(
-        len, handlers={"fails": fails}, num_workers=1, queue_size=100_000, max_retries=0
-    )
-    jq.pause()
-    return jq
-
-
-def status_of(jq: JobQueue, job_id: str) -> Status | None:
-    try:
-        return jq.status(job_id)
-    except UnknownJobError:
-        return UNKNOWN
-
-
-def break_off(interruption: Interruption, make: Callable[[], object]) -> None:
-    try:
-        with interruption:
-            make()
-    except KeyboardInterrupt:
-        pass
-
-
-def check_whole(jq: JobQueue) -> None:
-    """All that is counted fits what is there, and each job is where it belongs, once."""
-    jq.flush()  # what the log's thread was left with has arrived
-    metrics = jq.metrics()
-    with insides.mutex(jq):
-        status, journal = insides.status_map(jq), insides.journal(jq)
-        live = list(status.live.values())
-        statuses = [insides.recorded_status(handle) for handle in live]
-        assert metrics.queued == statuses.count(Status.QUEUED)
-        assert metrics.scheduled == statuses.count(Status.SCHEDULED)
-        assert metrics.processing == 0
-        insides.check_lanes(insides.scheduler(jq))
-        insides.check_places(jq)
-        if journal is not None:
-            jobs = [*map(insides.job_of, live), *(letter.job for letter in status.dead.values())]
-            assert journal.payload_bytes == sum(len(job.payload) for job in jobs)
-
-
-def check_log(store: Store, jq: JobQueue, statuses: dict[str, Status | None]) -> None:
-    """The next start finds the jobs as the last run has left them."""
-    jq.close(drain=False)
-    if store.kind == "memory":
-        return
-    again = store.open(handlers={"fails": fails}, start=False)
-    assert {job_id: status_of(again, job_id) for job_id in statuses} == statuses
-    again.close(drain=False)
-
-
-def try_all(store: Store, change: Change, interruptions: Iterator[Interruption]) -> int:
-    """Make a change again and again, each time with another interruption; returns how often."""
-    jq = open_paused(store)
-    broken_off = insides.placement(jq).broken_off
-    current: list[Interruption] = []
-
-    def broken_off_twice() -> None:
-        current[-1].go_on()
-        broken_off()
-
-    insides.placement(jq).broken_off = broken_off_twice  # type: ignore[method-assign]
-    statuses: dict[str, Status | None] = {}
-    for number, interruption in enumerate(interruptions):
-        job_id = f"job {number}"
-        current.append(interruption)
-        change.prepare(jq, job_id)
-
-        break_off(interruption, lambda: change.make(jq, job_id))  # noqa: B023  # called at once
-
-        assert not insides.is_owned(insides.mutex(jq)), interruption.where
-        status = status_of(jq, job_id)
-        assert status in {change.before, change.after}, interruption.where
-        if interruption.where is None or number % 50 == 0:
-            check_whole(jq)
-        if change is CHANGES["requeue"] and status is Status.QUEUED:
-            jq.cancel(job_id)  # before `_bury` has it run; it fails in the log if it is dead there
-        statuses[job_id] = status_of(jq, job_id)
-    assert status is change.after  # the last was not interrupted
-    check_log(store, jq, statuses)
-    return number
 
 
 # CPython drops an exception that comes as a generator is closed.
@@ -222,7 +105,11 @@ def test_a_change_that_is_broken_off_is_done_and_recorded_or_never_was(
 @dropped_ones
 @pytest.mark.parametrize(
     ("hasty", "name"),
-    [*(("write", name) for name in CHANGES), ("memory", "enqueue"), ("memory", "requeue")],
+    [
+        *(("write", name) for name in CHANGES),
+        ("memory", "enqueue"),
+        ("memory", "requeue"),
+    ],
     indirect=["hasty"],
 )
 def test_so_is_one_whose_repair_is_broken_off_as_well(hasty: Store, name: str) -> None:
@@ -285,7 +172,7 @@ ENTRIES: dict[str, Callable[[JobQueue], object]] = {
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_each_call_first_finishes_what_was_left(hasty: Store, entry: str) -> None:
     jq = open_paused(hasty)
-    _bury(jq, "dead")
+    bury(jq, "dead")
     jq.enqueue(Job(id="queued"))
     left = leave(jq)
 

@@ -76,7 +76,13 @@ class Entrance:
             return first
         leaves_room = first._has_room and first._job._priority is handle._job._priority
         if lane.room > 0 or leaves_room or self._needs_no_room(handle):
-            bindings.replace(first)
+            self._mutex.unfinished = handle  # guard: a replacement is told of before it is made
+            try:
+                bindings.replace(first)
+                self._mutex.unfinished = None
+            except BaseException:
+                self._placement.broken_off()
+                raise
         return None
 
     def _needs_no_room(self, handle: JobHandle) -> bool:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..errors import DuplicateJobError
 from ..model.handle import ARRIVING
 from ..model.transitions import FINAL, Status
 from .cancelling import Cancelling
@@ -22,7 +21,7 @@ from .dependencies import Dependencies, ties_of
 from .expiry import Expiries
 from .limits import Limits
 from .queue_state import State
-from .unique import Uniqueness
+from .unique import Uniqueness, not_unique
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,11 +49,12 @@ class Bindings:
         self.children = Children(placement)
         self.limits = Limits(placement.mutex, placement.clock, placement.scheduler)
         for lane in placement.scheduler.lanes:
-            lane.may_start = self.limits.may_start
+            lane.may_start = self.may_start
         self._placement = placement
         self._state = state
         self._timer: Timer
         self._is_called = False  # whether the timer's thread is about to look after the rest
+        self._cancelling: Cancelling | None = None  # until all of it is done
 
     def use(self, timer: Timer) -> None:
         """Have this timer call, and look after what is left to another thread."""
@@ -62,8 +62,11 @@ class Bindings:
 
     # ── a new job ────────────────────────────────────────────────────────────────────────────
 
-    def meet(self, handle: JobHandle) -> JobHandle | None:
+    def meet(self, handle: JobHandle, parent: JobHandle | None = None) -> JobHandle | None:
         """A job with a plan is to be accepted: look what it meets. Changes no other job.
+
+        Args:
+            parent: the job whose completion enqueues it, if one does.
 
         Returns:
             The job that is like it and that is to be had in its place, or replaced by it; if any.
@@ -74,18 +77,23 @@ class Bindings:
         """
         job = handle._job
         if job.after:
-            self.dependencies.find(handle)
+            self.dependencies.find(handle, parent)
             if ties_of(handle).waits_for or ties_of(handle).doomed:
                 handle._status = _SCHEDULED
         if job.unique is None:
             return None
         first = self.unique.holder(job)
         if first is not None and job.unique.on_conflict == "raise":
-            raise DuplicateJobError(
-                f"job {job._id!r} was not accepted: job {first._job._id!r} is like it (unique by "
-                f"{job.unique.by}) and is {first._status.value}"
-            )
+            raise not_unique(job, first)
         return first
+
+    def refuse_like(self, job: Job) -> None:
+        """A job is to be enqueued later: raises `DuplicateJobError` if `meet` would do so now."""
+        unique = job.unique
+        if unique is not None and unique.on_conflict == "raise":
+            first = self.unique.holder(job)
+            if first is not None:
+                raise not_unique(job, first)
 
     @staticmethod
     def may_replace(handle: JobHandle, first: JobHandle) -> bool:
@@ -97,7 +105,6 @@ class Bindings:
     def replace(self, first: JobHandle) -> None:
         """Cancel the job whose place a new one takes, in the same batch of the log."""
         self._cancel(first, None)
-        self._placement.endings.owe(first)
         self._call_soon()
 
     def bind(self, handle: JobHandle) -> float | None:
@@ -135,7 +142,6 @@ class Bindings:
             return False
         if handle._status not in FINAL:
             self._cancel(handle, why)
-            self._placement.endings.owe(handle)
         return True
 
     def forget(self, handle: JobHandle) -> None:
@@ -143,6 +149,13 @@ class Bindings:
         self._loose(handle)
 
     # ── a job that is known ──────────────────────────────────────────────────────────────────
+
+    def may_start(self, handle: JobHandle) -> bool:
+        """Whether a job at the front of its lane may start; if not, it is to leave the lane."""
+        # guard: a job whose time to start has passed is not started
+        if self.expiries.has_passed(handle):
+            return False
+        return self.limits.may_start(handle)
 
     def started(self, handle: JobHandle) -> None:
         """An attempt begins."""
@@ -220,6 +233,9 @@ class Bindings:
     def settle(self) -> None:
         """Do what is left of a change that was broken off."""
         self.limits.settle()
+        # guard: jobs that are to be looked after are, though the thread was hit that left them
+        if self.has_doomed:
+            self._call_soon()
 
     def requeued(self, handle: JobHandle) -> None:
         """A failed job is queued again: it is unique again, if there is none like it by now."""
@@ -253,16 +269,16 @@ class Bindings:
 
     def _call_soon(self) -> None:
         if not self._is_called:
-            self._is_called = True
-            self._timer.call_soon(self._look_after)
+            self._timer.call_soon(self.look_after)
+            self._is_called = True  # last: an interruption forgets no call
 
-    def _look_after(self) -> None:
-        """Without the mutex, on the timer's thread: cancel and release what is left."""
-        self._is_called = False
+    def look_after(self) -> None:
+        """Without the mutex, mostly on the timer's thread: cancel and release what is left."""
         has_more = True
         while has_more:
             with self._placement.mutex:
                 self._placement.mutex.settle()
+                self._is_called = False
                 has_more = self._state.now < State.ENDED and self._step()
         self._placement.endings.tell_owed_aside()
 
@@ -275,7 +291,6 @@ class Bindings:
             handle = doomed.popleft()
             if handle._status not in FINAL:
                 self._cancel(handle, ties_of(handle).doomed)
-                self._placement.endings.owe(handle)
         if ended and not doomed:
             self._release(ended[0])
             if not ties_of(ended[0]).dependents:
@@ -285,10 +300,21 @@ class Bindings:
         return bool(doomed or ended)
 
     def _cancel(self, handle: JobHandle, why: str | None, *, expired: bool = False) -> None:
-        change = Cancelling(self._placement, handle, why, expired=expired)
+        """Cancel a job; leave it to another thread to tell of that."""
+        self._cancelling = Cancelling(self._placement, handle, why, expired=expired)
+        self.finish_cancelling()
+
+    def finish_cancelling(self) -> None:
+        """Do what is left of it, if it was broken off."""
+        change = self._cancelling
+        if change is None:
+            return
         change.finish()
         if self._placement.journal is not None and change.record is not None:
             self._placement.journal.once(change.record, change.freed_bytes)
+        if change.ended is not None:
+            self._placement.endings.owe(change.ended)
+        self._cancelling = None
 
     def _expire(self, handle: JobHandle) -> None:
         """Without any lock, on the timer's thread: the job's time to start has passed."""
@@ -300,7 +326,6 @@ class Bindings:
             ties.expiry = None
             seconds = handle._job.expires
             self._cancel(handle, f"expired after {seconds:g} s", expired=True)
-            self._placement.endings.owe(handle)
             if self._placement.journal is not None:
                 self._placement.journal.writer.commit(inline=False)
         self._placement.endings.tell_owed_aside()

@@ -27,8 +27,11 @@ class Bonds(Protocol):
     def aside(self) -> Sequence[dict[JobHandle, None]]:
         """The jobs that wait for a limit or a rate, by lane."""
 
-    def meet(self, handle: JobHandle) -> JobHandle | None:
+    def meet(self, handle: JobHandle, parent: JobHandle | None = None) -> JobHandle | None:
         """A job with a plan is to be accepted: the one that is like it, if any."""
+
+    def refuse_like(self, job: Job) -> None:
+        """A job is to be enqueued later: raises if there is one like it that keeps it out now."""
 
     def may_replace(self, handle: JobHandle, first: JobHandle) -> bool:
         """Whether a new job is to take the place of the one that is like it."""
@@ -69,8 +72,14 @@ class Bonds(Protocol):
     def replaced(self, handler: Handler) -> None:
         """Jobs are to be run by this handler now."""
 
+    def finish_cancelling(self) -> None:
+        """Do what is left of a cancellation that was broken off."""
+
     def settle(self) -> None:
         """Do what is left of a change that was broken off."""
+
+    def look_after(self) -> None:
+        """Without the mutex: cancel and queue the jobs that others have left to do so."""
 
     def hold_back(self, parent: JobHandle, jobs: Sequence[Job]) -> None:
         """Take jobs that are to be enqueued when the parent's handler returns."""

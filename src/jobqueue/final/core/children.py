@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..errors import DuplicateJobError, UnknownJobError
+from ..errors import DuplicateJobError
 from ..model.handle import NOT_ARRIVED, JobHandle
 from ..model.transitions import Status
 from .dependencies import not_known, ties_of
@@ -37,7 +37,7 @@ class Children:
         """Take jobs that are to be enqueued when the parent's handler returns: all or none.
 
         Raises:
-            DuplicateJobError: an id is known, or taken.
+            DuplicateJobError: an id is known, or taken; or there is one like a job that says so.
             UnknownJobError: a job is to run after one that is unknown.
             UnknownHandlerError: as for `enqueue`.
         """
@@ -55,17 +55,18 @@ class Children:
                     raise not_known(job, each)
             if self._placement.registry.find(job._handler) is None:
                 self._placement.registry.refuse_unknown(job)
+            self._placement.bindings.refuse_like(job)
             new[job_id] = JobHandle(parent._owner, job._copy(), Status.QUEUED)
         ties = ties_of(parent)
-        ties.children = {**(ties.children or {}), **new}
-        for job_id in new:
-            reserved[job_id] = parent
+        reserve, whose = reserved.update, dict.fromkeys(new, parent)
+        ties.children = (ties.children or {}) | new  # one step
+        reserve(whose)
 
     def drop(self, parent: JobHandle) -> None:
         """The attempt has ended: what it held back and is not accepted is gone."""
         ties = ties_of(parent)
         for job_id in ties.children or ():
-            self._status.reserved.pop(job_id, None)
+            self._status.reserved.pop(job_id, None)  # guard: an attempt that fails frees its ids
         ties.children = None
 
     def accept(self, parent: JobHandle) -> list[Enqueued]:
@@ -77,30 +78,45 @@ class Children:
         children = ties_of(parent).children or {}
         for job_id, child in tuple(children.items()):
             self._status.reserved.pop(job_id, None)
-            if not self._accept(child):
+            # guard: a child is not let in beside one like it
+            if not self._accept(child, parent):
                 children.pop(job_id)
         return [ties_of(child).record for child in children.values()]
 
-    def _accept(self, child: JobHandle) -> bool:
+    def _accept(self, child: JobHandle, parent: JobHandle) -> bool:
         """Let one in; `False` if there is one like it."""
-        placement, bindings, job = self._placement, self._placement.bindings, child._job
+        placement, job = self._placement, child._job
         ties_of(child)
         if self._status.live.get(job._id) is not child:
-            try:
-                first = None if job._plan is None else bindings.meet(child)
-            except (DuplicateJobError, UnknownJobError):  # it has come, or gone, since the call
-                return False
-            if first is not None:
+            if job._plan is not None and not self._meet(child, parent):
                 return False
             job._retries = 0
             self._status.accept(child)
-        expires = None if job._plan is None else bindings.bind(child)
+        expires = None if job._plan is None else placement.bindings.bind(child)
         if child._call is None:
             child._call = placement.registry.find(job._handler)
         if child._call is None:
             placement.registry.expect(child)
         if placement.journal is not None and ties_of(child).record is None:
             ties_of(child).record = placement.journal.born(child, expires)
+        return True
+
+    def _meet(self, child: JobHandle, parent: JobHandle) -> bool:
+        """Whether it is to be let in beside what it meets: one that it replaces is cancelled.
+
+        One that comes with it is not: the log has no record of it yet.
+        """
+        bindings = self._placement.bindings
+        try:
+            first = bindings.meet(child, parent)
+        except DuplicateJobError:  # one like it has come since the call
+            return False
+        if first is None:
+            return True
+        siblings = ties_of(parent).children or {}
+        if first._job._id in siblings or not bindings.may_replace(child, first):
+            return False
+        bindings.replace(first)
         return True
 
     def arrive(self, parent: JobHandle) -> None:

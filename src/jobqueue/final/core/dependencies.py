@@ -44,8 +44,13 @@ class Dependencies:
         self.ended: deque[JobHandle] = deque()
         self._status = status
 
-    def find(self, handle: JobHandle) -> None:
+    def find(self, handle: JobHandle, parent: JobHandle | None = None) -> None:
         """Note what a new job waits for, before it is accepted. Changes nothing else.
+
+        Args:
+            parent: the job whose completion enqueues it. It was looked then whether its ids are
+                known: one that has been forgotten since, so that nobody knows how it ended, dooms
+                the job.
 
         Raises:
             UnknownJobError: an id is unknown, or has been forgotten.
@@ -58,11 +63,16 @@ class Dependencies:
             if live is not None:
                 waits_for[live] = None
                 continue
-            if job_id not in self._status:
+            if parent is not None and job_id == parent._job._id:
+                continue
+            if job_id in self._status:
+                status = self._status.status(job_id)
+                if status is not Status.COMPLETED:
+                    ties.doomed = ties.doomed or reason(job_id, status)
+            elif parent is None:
                 raise not_known(job, job_id)
-            status = self._status.status(job_id)
-            if status is not Status.COMPLETED:
-                ties.doomed = ties.doomed or reason(job_id, status)
+            else:
+                ties.doomed = f"job {job_id!r}, which it waits for, is not known any more"
         ties.waits_for = waits_for
 
     def tie(self, handle: JobHandle) -> None:
@@ -78,6 +88,7 @@ class Dependencies:
         for each in ties_of(handle).waits_for or ():
             dependents = ties_of(each).dependents
             if dependents is not None and each._status not in _ENDED:
+                # guard: a job that waits no more is not told of
                 dependents.pop(handle, None)
 
     def release(self, handle: JobHandle) -> Iterator[JobHandle]:
@@ -97,6 +108,7 @@ class Dependencies:
                     yield each
             else:
                 ties.doomed = ties.doomed or reason(handle._job._id, handle._status)
+                # guard: a job after one that is not completed is cancelled
                 self.doomed.append(each)
             dependents.pop(each, None)  # last: an interruption forgets none
 

@@ -1,7 +1,8 @@
 """Jobs that are cancelled if they have not started in time.
 
 Guarantees: such a job is cancelled by the timer, whether or not a worker comes to it; also while
-the queue is paused or was never started. One that has started once is left alone.
+the queue is paused or was never started. A worker that comes to it before the timer does, but after
+its time, does not start it. One that has started once is left alone.
 Relies on: the queue's mutex, held by the caller of every method.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..timing.timer import LONG_SECONDS, tick_after
+from ..timing.timer import LONG_SECONDS, tick_after, tick_before
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +42,8 @@ class Expiries:
         ties = handle._ties
         if ties is None or ties.expiry is not None:
             return
-        tick = tick_after(self._clock.monotonic() + seconds)
+        now = self._clock.monotonic()
+        tick = tick_after(now + seconds) if seconds else tick_before(now)
         expiry = _Expiry(self._expire, handle)
         ties.expiry_tick = tick
         ties.expiry = expiry
@@ -53,9 +55,17 @@ class Expiries:
     def end(self, handle: JobHandle) -> None:
         """The job has started, or ended. Again, it does nothing."""
         ties = handle._ties
+        # guard: a job that has started does not expire
         if ties is not None and ties.expiry is not None:
             self.timer.remove(ties.expiry, ties.expiry_tick)
             ties.expiry = None
+
+    def has_passed(self, handle: JobHandle) -> bool:
+        """Whether the job's time has passed, so that the timer is about to come to it."""
+        ties = handle._ties
+        if ties is None or ties.expiry is None:
+            return False
+        return tick_before(self._clock.monotonic()) >= ties.expiry_tick
 
 
 class _Expiry:

@@ -21,114 +21,26 @@ be hit in is made of steps that may be done again, as `unfinished.py` tells.
 from __future__ import annotations
 
 from collections import deque
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from ..model.job import Priority
-from ..model.limits import Limit, Rate
-from ..model.transitions import Status
+from ..model.limits import Limit
 from ..timing.timer import tick_after
 from .dependencies import ties_of
+from .turnstiles import NOWHERE, Bucket, Line, Refill, Turnstile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ..model.handle import JobHandle
     from ..model.handlers import Handler
+    from ..model.limits import Rate
     from ..runtime.clock import Clock
     from ..runtime.mutex import Mutex
     from ..timing.timer import Timer
     from .scheduler import FairScheduler
 
-_QUEUED = Status.QUEUED  # a look into an enumeration is slow
 _SWEPT_AT_ONCE = 2
-_ALMOST_ONE = 1 - 1e-9  # of a token: sums of floats that should be whole ones are
-
-
-class Line:
-    """The jobs that wait at a turnstile.
-
-    Attributes:
-        lanes: a heap of places and jobs for each lane.
-        turns: for each lane how many jobs of higher ones may be served before the next of its own.
-        stale: how many entries stand for jobs that have left, at most.
-    """
-
-    __slots__ = ("lanes", "stale", "turns")
-
-    def __init__(self, fairness: int) -> None:
-        self.lanes: tuple[list[tuple[int, JobHandle]], ...] = tuple([] for _ in Priority)
-        self.turns = [fairness] * len(Priority)
-        self.stale = 0
-
-
-class Turnstile:
-    """A limit, or one key of it.
-
-    Attributes:
-        used: how many attempts have passed through and go on.
-        waiting: how many jobs wait, in `line`.
-    """
-
-    __slots__ = ("key", "line", "max", "rule", "used", "waiting")
-    is_limit = True
-
-    def __init__(self, rule: Limit | Rate, key: str | None) -> None:
-        self.rule = rule
-        self.key = key
-        self.max = rule.count
-        self.used = self.waiting = 0
-        self.line: Line | None = None
-
-    def is_open(self, now: float) -> bool:
-        """Whether an attempt may pass; whether others wait is not looked at."""
-        del now
-        return self.used < self.max
-
-    def left_one(self) -> None:
-        """A job has left the line, and its entry is passed over: sweep, if those are many."""
-        line = self.line
-        if line is None:
-            return
-        line.stale += 1
-        if line.stale > self.waiting:
-            for heap in line.lanes:
-                heap[:] = [entry for entry in heap if ties_of(entry[1]).line is self]
-                heapify(heap)
-            line.stale = 0
-
-
-class Bucket(Turnstile):
-    """A rate, or one key of it.
-
-    Attributes:
-        tokens: how many attempts may begin, when last counted, which was at `counted` (seconds).
-        refill: what the timer calls when the next token is there, while any job waits for one.
-    """
-
-    __slots__ = ("counted", "per", "refill", "tokens")
-    is_limit = False
-
-    def __init__(self, rule: Rate, key: str | None, now: float) -> None:
-        super().__init__(rule, key)
-        self.per = rule.per
-        self.tokens = float(rule.count)
-        self.counted = now
-        self.refill: _Refill | None = None
-
-    def is_open(self, now: float) -> bool:
-        """Whether an attempt may pass."""
-        return self.tokens_at(now) >= _ALMOST_ONE
-
-    def tokens_at(self, now: float) -> float:
-        """How many tokens there are."""
-        new = max(0.0, now - self.counted) * self.max / self.per
-        return min(float(self.max), self.tokens + new)
-
-    def is_idle(self, now: float) -> bool:
-        """Whether a new one would be the same."""
-        return not self.waiting and self.tokens_at(now) >= self.max
 
 
 class Limits:
@@ -149,6 +61,8 @@ class Limits:
         self._turnstiles: dict[Limit | Rate, dict[str | None, Turnstile]] = {}
         self._places = 0  # given to jobs that have stepped aside
         self._ajar: deque[Turnstile] = deque()  # opened, and their lines not looked after yet
+        # The job that leaves the line of one, until it is in its lane, or in the line of another.
+        self._moving: tuple[JobHandle, Turnstile, Turnstile | None] | None = None
 
     # ── at the front of a lane ───────────────────────────────────────────────────────────────
 
@@ -180,11 +94,13 @@ class Limits:
             turnstile = None if by_key is None else by_key.get(key)
             if turnstile is None or turnstile is but:  # a new one would be open
                 continue
+            # guard: a job does not pass those that wait for the same limit
             if turnstile.waiting:
                 return turnstile
             if turnstile.is_limit:
-                if turnstile.used >= turnstile.max:
+                if turnstile.used >= turnstile.max:  # guard: a limit is kept
                     return turnstile
+            # guard: a rate is kept
             elif not turnstile.is_open(self._clock.monotonic()):
                 return turnstile
         return None
@@ -217,7 +133,7 @@ class Limits:
             else:
                 limit = turnstile
         if limit is None:
-            ties.passed = _NOWHERE
+            ties.passed = NOWHERE
         else:
             ties.passed = limit  # one step
             limit.used += 1
@@ -241,6 +157,8 @@ class Limits:
 
     def _step_aside(self, handle: JobHandle, turnstile: Turnstile) -> None:
         ties, lane = ties_of(handle), handle._job._priority
+        if isinstance(turnstile, Bucket):
+            self._await_token(turnstile)  # first: an interruption has no job wait for nothing
         if not ties.place:
             self._places += 1
             ties.place = self._places
@@ -251,8 +169,6 @@ class Limits:
         ties.line = turnstile  # one step
         turnstile.waiting += 1
         heappush(heap, entry)
-        if isinstance(turnstile, Bucket):
-            self._await_token(turnstile)
 
     # ── when it has ended ────────────────────────────────────────────────────────────────────
 
@@ -260,31 +176,41 @@ class Limits:
         """An attempt has ended, or a job that had passed was cancelled. Again, it does nothing."""
         ties = ties_of(handle)
         turnstile, note = ties.passed, self._ajar.append
-        if turnstile is _NOWHERE:
+        if turnstile is NOWHERE:
             ties.passed = None
         elif turnstile is not None:
             ties.passed = None  # one step
             turnstile.used -= 1
-            if turnstile.waiting:
+            # guard: an attempt that ends lets the next one through
+            if turnstile.waiting or turnstile.key is not None:
                 note(turnstile)
-            elif turnstile.key is not None and not turnstile.used:
-                self._turnstiles[turnstile.rule].pop(turnstile.key, None)
         if self._ajar:
             self.settle()
 
+    def _tidy(self, turnstile: Turnstile) -> None:
+        """A key of a limit that nothing goes by any more goes; a new one would be the same."""
+        is_needed = turnstile.used or turnstile.waiting
+        if turnstile.is_limit and turnstile.key is not None and not is_needed:
+            # guard: keys of a limit that are not needed are forgotten
+            self._turnstiles[turnstile.rule].pop(turnstile.key, None)
+
     def take_out(self, handle: JobHandle) -> None:
         """A job that waits is cancelled. Its entry in the line is passed over from now on."""
-        ties = ties_of(handle)
         self.aside[handle._job._priority].pop(handle, None)
+        self._leave_line(handle)
+        self.release(handle)
+
+    def _leave_line(self, handle: JobHandle) -> None:
+        ties = ties_of(handle)
         turnstile = ties.line
         if turnstile is not None:
             ties.line = None  # one step
             turnstile.waiting -= 1
             turnstile.left_one()
-        self.release(handle)
 
     def settle(self) -> None:
         """Let those through whose turn it is, at all turnstiles that have opened."""
+        self._move()
         while self._ajar:
             self._let_through(self._ajar[0])
             self._ajar.popleft()
@@ -296,17 +222,34 @@ class Limits:
         while line is not None and turnstile.waiting and turnstile.is_open(now):
             heap = line.lanes[self._next_lane(turnstile, line)]
             handle = heap[0][1]
-            ties, call = ties_of(handle), handle._call
+            call = handle._call
             closed = None if call is None else self._closed(handle, call, turnstile)
+            self._moving = handle, turnstile, closed
+            self._move()
+        if isinstance(turnstile, Bucket):
+            if turnstile.waiting:
+                self._await_token(turnstile)
+        else:
+            self._tidy(turnstile)
+
+    def _move(self) -> None:
+        """The job that leaves a line goes to another one's, or passes. Again, it does the rest."""
+        if self._moving is None:
+            return
+        handle, turnstile, closed = self._moving
+        ties, call = ties_of(handle), handle._call
+        if ties.line is turnstile:
             ties.line = None  # one step
             turnstile.waiting -= 1
-            if closed is not None:  # another one
-                self._step_aside(handle, closed)
-            elif call is not None:
-                self._let_in(handle, call)
-            heappop(heap)
-        if isinstance(turnstile, Bucket):
-            self._await_token(turnstile)
+            if turnstile.line is not None:
+                turnstile.line.stale += 1
+        if closed is None:
+            if call is not None and ties.passed is None:
+                self._pass(handle, call)
+            self._put_in_front(handle)
+        elif ties.line is None:
+            self._step_aside(handle, closed)
+        self._moving = None
 
     def _next_lane(self, turnstile: Turnstile, line: Line) -> int:
         """The lane whose first job is next in line; entries that are none any more go."""
@@ -323,30 +266,28 @@ class Limits:
         turns[chosen] = self._scheduler.fairness
         return chosen
 
-    def _let_in(self, handle: JobHandle, call: Handler) -> None:
-        """A job passes, and goes to the front of its lane."""
-        self.aside[handle._job._priority].pop(handle, None)
-        if ties_of(handle).passed is None:
-            self._pass(handle, call)
-        self._put_in_front(handle)
-
     def _put_in_front(self, handle: JobHandle) -> None:
-        put = self._scheduler.lanes[handle._job._priority].queue.appendleft
+        """A job that stepped aside goes to the front of its lane. Again, it does nothing."""
+        lane = handle._job._priority
+        jobs = self._scheduler.lanes[lane].queue
         ties_of(handle).place = 0
-        put(handle)
+        if not (jobs and jobs[0] is handle):
+            jobs.appendleft(handle)
+        self.aside[lane].pop(handle, None)
         self._scheduler.rouse()
 
     # ── what opens by itself, or is taken away ───────────────────────────────────────────────
 
     def _await_token(self, turnstile: Bucket) -> None:
-        """Have the timer call when a rate's next token is there, if any job waits for one."""
-        if turnstile.refill is not None or not turnstile.waiting:
+        """Have the timer call when a rate's next token is there."""
+        if turnstile.refill is not None:
             return
         now = self._clock.monotonic()
         missing = max(0.0, 1.0 - turnstile.tokens_at(now))
-        turnstile.refill = refill = _Refill(self._refilled, turnstile)
+        refill = Refill(self._refilled, turnstile)
         seconds = missing * turnstile.per / turnstile.max
         self.timer.schedule(refill, tick_after(now + seconds))
+        turnstile.refill = refill  # last: an interruption forgets no token
 
     def _refilled(self, turnstile: Bucket) -> None:
         """A token is there. On the timer's thread, with the timer's lock; not the mutex."""
@@ -358,28 +299,13 @@ class Limits:
     def replaced(self, handler: Handler) -> None:
         """Jobs that wait are to be run by this handler now: have them look for its limits."""
         for lane in self.aside:
+            # guard: jobs that are taken over by another handler keep their order
+            #   without: for handle in [each for each in lane if each._call is handler]:
             for handle in reversed([each for each in lane if each._call is handler]):
-                self.take_out(handle)
+                self._leave_line(handle)
                 self._put_in_front(handle)
 
     @property
     def waiting(self) -> list[int]:
         """How many jobs of each lane wait in lines."""
         return [len(lane) for lane in self.aside]
-
-
-_NOWHERE = Turnstile(Limit(1), None)
-"""What a job has passed that has no limit, but perhaps a rate."""
-
-
-class _Refill:
-    """Called by the timer when the next token of a rate is there."""
-
-    __slots__ = ("_refilled", "_turnstile")
-
-    def __init__(self, refilled: Callable[[Bucket], None], turnstile: Bucket) -> None:
-        self._refilled = refilled
-        self._turnstile = turnstile
-
-    def __call__(self) -> None:
-        self._refilled(self._turnstile)

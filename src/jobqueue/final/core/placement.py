@@ -156,6 +156,8 @@ class Placement:
                 self.arrive(handle)
         elif not written:
             self.status.bury_again(letter, handle)
+            if handle._ties is not None:
+                self.bindings.forget(handle)  # guard: a dead letter holds no identity
             self._owe(handle)
         self._requeued.pop(number, None)
 
@@ -311,6 +313,7 @@ class Placement:
         change = self.mutex.unfinished
         if change is None:
             return
+        self.bindings.finish_cancelling()
         if isinstance(change, JobHandle):
             self._settle_acceptance(change)
         else:
@@ -335,3 +338,5 @@ class Placement:
             journal = self.journal
             if journal is None or not journal.writer.holds(handle._number):
                 self.forget(handle)
+            elif handle._ties is not None:
+                self.bindings.cancel_doomed(handle)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..errors import DuplicateJobError
+
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
@@ -32,13 +34,16 @@ class Uniqueness:
         if ties is None or handle._job.unique is None:
             return
         identity = _identity(handle._job)
-        if self._holders.setdefault(identity, handle) is handle:
-            ties.identity = identity
+        ties.identity = identity  # first: an interruption leaves none that nobody lets go of
+        if self._holders.setdefault(identity, handle) is not handle:
+            ties.identity = None
 
     def release(self, handle: JobHandle) -> None:
         """Another job may have its identity now."""
         ties = handle._ties
         if ties is not None and ties.identity is not None:
+            # guard: a job lets go of no identity but its own
+            #   without: if ties.identity in self._holders:
             if self._holders.get(ties.identity) is handle:
                 del self._holders[ties.identity]
             ties.identity = None
@@ -46,8 +51,18 @@ class Uniqueness:
     def started(self, handle: JobHandle) -> None:
         """Its first attempt has begun: that may be all that it was to be unique for."""
         unique = handle._job.unique
+        # guard: a job is unique until it has started, if it says so
         if unique is not None and unique.until == "started":
             self.release(handle)
+
+
+def not_unique(job: Job, first: JobHandle) -> DuplicateJobError:
+    """The error for a job that is to be the only one of its kind, and is not."""
+    assert job.unique is not None  # its caller looks
+    return DuplicateJobError(
+        f"job {job._id!r} was not accepted: job {first._job._id!r} is like it (unique by "
+        f"{job.unique.by}) and is {first._status.value}"
+    )
 
 
 def _identity(job: Job) -> Hashable:

@@ -65,4 +65,6 @@ def bind(
 
 def seconds_left(due: float, delay: float, clock: Clock) -> float:
     """What is left of a delay; never more than was asked for, should the wall clock have jumped."""
+    # guard: a wall clock that was set back makes no delay longer
+    #   without: return max(0.0, due - clock.time())
     return min(max(0.0, due - clock.time()), delay)

@@ -9,6 +9,9 @@ from ..exact import check_seconds, shown, whole_number
 if TYPE_CHECKING:
     from ..exact import Seconds
 
+COUNT_MAX = 2**53
+"""More than that is as many: it is what a float can count."""
+
 
 class Limit:
     """At most so many attempts at once. Immutable; handlers share one by being given the same.
@@ -92,11 +95,12 @@ class Rate:
 
 def _checked_count(what: str, count: object) -> int:
     number = whole_number(count)
+    wanted = f"{what}(count) must be a whole number >= 1"
     if number is None:
-        raise TypeError(f"{what}(count) must be a whole number >= 1, not {shown(count)}")
+        raise TypeError(f"{wanted}, not {shown(count)}")
     if number < 1:
-        raise ValueError(f"{what}(count) must be a whole number >= 1, not {shown(count)}")
-    return number
+        raise ValueError(f"{wanted}, not {shown(number)}; to let nothing start, use pause()")
+    return min(number, COUNT_MAX)
 
 
 def _checked_switch(what: str, per_key: object) -> bool:

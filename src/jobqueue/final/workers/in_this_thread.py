@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..model.context import runs_attempts
+from ..model.handle import NOT_ARRIVED
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -38,8 +39,16 @@ class BorrowedThread(Worker):
 
     def _await_job(self) -> JobHandle | None:
         """What came due while the others ran; `None`, in place of a wait, if nothing did."""
+        handle = self._take()
+        # guard: jobs whose records are on their way to the log are run too
+        if handle is None and self._is_more_to_come():
+            handle = self._take()
+        return handle
+
+    def _take(self) -> JobHandle | None:
         placement, outcomes = self._placement, self._outcomes
         placement.timer.expire()
+        placement.bindings.look_after()
         with placement.mutex:
             placement.mutex.settle()
             handle = placement.scheduler.take_ready()
@@ -48,6 +57,17 @@ class BorrowedThread(Worker):
             clock = placement.clock
             outcomes.begin(self.seat, handle, clock.monotonic(), clock.time())
             return handle
+
+    def _is_more_to_come(self) -> bool:
+        """Have the log take what it was told; whether jobs were waiting for that."""
+        placement = self._placement
+        with placement.mutex:
+            placement.mutex.settle()
+            live = placement.status.live.values()
+            if placement.journal is None or all(each._since != NOT_ARRIVED for each in live):
+                return False
+        placement.journal.writer.flush()
+        return True
 
     def is_here(self, worker: Worker) -> bool:
         """It is."""

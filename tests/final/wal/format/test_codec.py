@@ -27,6 +27,7 @@ from jobqueue.final.wal.format.record import (
     Completed,
     Crashed,
     Discarded,
+    Doomed,
     Enqueued,
     Failed,
     Record,
@@ -55,10 +56,10 @@ names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=2
 
 
 def enqueued_from(payload: bytes, *fields: Any) -> Enqueued:
-    job, name, priority, created, handler, max_retries, headers, due, delay, keeps = fields
+    job, name, priority, created, handler, max_retries, headers, *rest = fields
     text, binary = payload_fields(payload)
     return Enqueued(
-        job, name, priority, created, handler, max_retries, headers, text, binary, due, delay, keeps
+        job, name, priority, created, handler, max_retries, headers, text, binary, *rest
     )
 
 
@@ -81,14 +82,33 @@ enqueued = st.builds(
     st.none() | times,
     st.none() | delays,
     st.booleans(),
+    st.none() | names,
+    st.none() | st.sampled_from(["handler+key", "handler+payload", "key", ""]) | texts,
+    st.booleans(),
+    st.lists(numbers, max_size=3),
+    st.none() | times,
+    st.none() | delays,
 )
+
+
+def with_children(record: Completed, children: list[Enqueued]) -> Completed:
+    record.children = children
+    return record
+
+
+completed = st.builds(Completed, numbers, times, times, counts)
 records: st.SearchStrategy[Record] = st.one_of(
     enqueued,
     st.builds(Retried, numbers, times, times, counts, times, delays, texts, texts),
-    st.builds(Completed, numbers, times, times, counts),
+    completed,
+    st.builds(with_children, completed, st.lists(enqueued, max_size=3)),
     st.builds(completed_with, st.binary() | texts.map(str.encode), st.booleans()),
     st.builds(Failed, numbers, times, st.none() | times, counts, texts, texts),
     st.builds(Cancelled, numbers, times, st.none() | times, counts),
+    st.builds(
+        Cancelled, numbers, times, st.none() | times, counts, st.none() | texts, st.none() | texts
+    ),
+    st.builds(Doomed, numbers, names),
     st.builds(Requeued, numbers, times),
     st.builds(Discarded, numbers),
     st.builds(Crashed, numbers, counts),
@@ -139,6 +159,8 @@ def test_text_payloads_can_be_read_in_the_log() -> None:
 
 ENQUEUED = b'"op":"enqueued","job":1,"id":"a","priority":1,"created":1.5'
 
+COMPLETED = b'"op":"completed","job":1,"at":3.0,"started":2.0,"retries":0'
+
 
 @both_codecs
 @pytest.mark.parametrize(
@@ -179,6 +201,33 @@ ENQUEUED = b'"op":"enqueued","job":1,"id":"a","priority":1,"created":1.5'
         b"{" + ENQUEUED + b',"binary":1}',
         b"{" + ENQUEUED + b',"payload":null}',
         b"{" + ENQUEUED + b',"delay":-1}',
+        b"{" + ENQUEUED + b',"key":""}',
+        b"{" + ENQUEUED + b',"key":5}',
+        b"{" + ENQUEUED + b',"key":"' + b"k" * 256 + b'"}',
+        b"{" + ENQUEUED + b',"unique":5}',
+        b"{" + ENQUEUED + b',"until_started":1}',
+        b"{" + ENQUEUED + b',"after":1}',
+        b"{" + ENQUEUED + b',"after":null}',
+        b"{" + ENQUEUED + b',"after":{"1":2}}',
+        b"{" + ENQUEUED + b',"after":["1"]}',
+        b"{" + ENQUEUED + b',"after":[0]}',
+        b"{" + ENQUEUED + b',"after":[1.5]}',
+        b"{" + ENQUEUED + b',"after":[true]}',
+        b"{" + ENQUEUED + b',"after":[[[[1]]]]}',
+        b"{" + ENQUEUED + b',"expires":1e999}',
+        b"{" + ENQUEUED + b',"within":-1}',
+        b"{" + COMPLETED + b',"children":{}}',
+        b"{" + COMPLETED + b',"children":null}',
+        b"{" + COMPLETED + b',"children":[1]}',
+        b"{" + COMPLETED + b',"children":[null]}',
+        b"{" + COMPLETED + b',"children":[{' + COMPLETED + b"}]}",
+        b"{" + COMPLETED + b',"children":[{"op":"discarded","job":1}]}',
+        b"{" + COMPLETED + b',"children":[{"op":"enqueued","job":1}]}',
+        b"{" + COMPLETED + b',"children":[{' + ENQUEUED + b',"after":[0]}]}',
+        b"{" + COMPLETED + b',"children":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"op":"doomed","job":1}',
+        b'{"op":"doomed","job":1,"by":""}',
+        b'{"op":"doomed","job":1,"by":5}',
         b"{" + ENQUEUED + b',"unknown":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     ],
 )
@@ -198,6 +247,43 @@ def test_what_is_no_record_is_refused_with_one_error(
 def test_fields_that_a_later_version_may_add_are_passed_over(lines: codec.Lines) -> None:
     line = b'{"op":"discarded","job":1,"why":{"deep":[1,null,"x"]}}\n'
     assert lines.decode(line) == [Discarded(1)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"{" + COMPLETED + b',"children":[{' + ENQUEUED.partition(b",")[2] + b"}]}",
+        b"{" + COMPLETED + b',"children":[{' + ENQUEUED + b',"children":[5]}]}',
+        b"{" + COMPLETED + b',"children":[{' + ENQUEUED + b',"later":{"a":[null]}}]}',
+        b"{" + COMPLETED + b',"children":[]}',
+        b"{" + ENQUEUED + b',"after":[],"key":null,"unique":null}',
+    ],
+)
+def test_both_codecs_read_what_no_release_wrote_alike(line: bytes) -> None:
+    found = []
+    for lines in (codec.lines, StdlibLines()):
+        try:
+            found.append(lines.decode(line + b"\n"))
+        except ValueError:
+            found.append([])
+    assert found[0] == found[1]
+
+
+@both_codecs
+def test_no_two_records_share_what_they_wait_for_or_their_children(lines: codec.Lines) -> None:
+    data = b"{" + ENQUEUED + b"}\n{" + COMPLETED + b"}\n"
+    first, second = (lines.decode(data) for _ in range(2))
+    assert isinstance(first[0], Enqueued)
+    assert isinstance(first[1], Completed)
+    first[0].after.append(5)
+    first[1].children.append(first[0])
+    assert second == lines.decode(data)
+    assert lines.encode(second) == data
+
+
+def test_a_job_that_asks_for_nothing_more_is_written_as_ever() -> None:
+    data = codec.lines.encode([Enqueued(1, "a", 1, 1.5)])
+    assert data == b'{"op":"enqueued","job":1,"id":"a","priority":1,"created":1.5}\n'
 
 
 @both_codecs

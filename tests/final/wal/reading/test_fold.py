@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +12,7 @@ from jobqueue.final.wal.format.record import (
     Completed,
     Crashed,
     Discarded,
+    Doomed,
     Enqueued,
     Failed,
     Record,
@@ -47,10 +48,20 @@ def cancelled(number: int = 1) -> Cancelled:
     return Cancelled(number, 60.0, None, 0)
 
 
+def waiting(number: int, *after: int, key: str | None = None) -> Enqueued:
+    """A job that waits for others."""
+    unique = None if key is None else "key"
+    return Enqueued(number, f"job-{number}", 1, 1.0, key=key, unique=unique, after=list(after))
+
+
+def completed_with(number: int, *children: Enqueued) -> Completed:
+    return Completed(number, 40.0, 39.0, 2, children=list(children))
+
+
 def folded(records: Iterable[Record], retention: int = MANY) -> LogState:
     state = LogState(retention)
     for record in records:
-        state.apply(copy.copy(record))
+        state.apply(copy.deepcopy(record))
     return state
 
 
@@ -124,7 +135,8 @@ ANY: list[Record] = [
     Requeued(1, 70.0),
     Discarded(1),
     Crashed(1, 1),
-    Revoked(1, 80.0),  # whether that follows is tested below
+    Revoked(1, 80.0),  # whether that follows is tested below, as is the next
+    Doomed(1, "job-0"),
 ]
 FOLLOWS = {
     (QUEUED, Retried),
@@ -218,9 +230,99 @@ events = st.lists(
         st.builds(Discarded, st.integers(1, 5)),
         st.builds(Crashed, st.integers(1, 5), st.integers(1, 3)),
         st.builds(Revoked, st.integers(1, 5), st.just(80.0)),
+        st.builds(waiting, st.integers(1, 9), st.integers(1, 9), st.integers(1, 9)),
+        st.builds(
+            completed_with,
+            st.integers(1, 5),
+            st.builds(waiting, st.integers(1, 9), st.integers(1, 9), key=st.sampled_from("ab")),
+            st.builds(enqueued, st.integers(1, 9)),
+        ),
+        st.builds(Doomed, st.integers(1, 9), st.just("job-1")),
     ),
     max_size=30,
 )
+
+
+def unfinished_doomed(state: LogState) -> set[int]:
+    """The unfinished jobs that are to be cancelled at the next start."""
+    return {
+        number
+        for number in state.doomed
+        if number in state.jobs and state.jobs[number].status == QUEUED
+    }
+
+
+def test_a_job_waits_for_those_that_are_not_completed() -> None:
+    state = folded([enqueued(1), enqueued(2), waiting(3, 1, 2), completed(1)])
+    assert state.jobs[3].enqueued.after == [2]
+    assert not state.doomed
+    state.apply(completed(2))
+    assert state.jobs[3].enqueued.after == []
+    assert not state.doomed
+
+
+@pytest.mark.parametrize("end", [failed, cancelled])
+def test_a_job_after_one_that_was_not_completed_is_doomed(end: Any) -> None:
+    before = folded([enqueued(1), waiting(2, 1), waiting(3, 2), end(1)])
+    later = folded([enqueued(1), end(1), waiting(2, 1), waiting(3, 2)])
+    for state in (before, later):
+        assert state.doomed == {2: "job-1"}
+        state.apply(cancelled(2))
+        assert state.doomed == {3: "job-2"}
+        state.apply(cancelled(3))
+        assert state.doomed == {}
+
+
+def test_a_job_after_one_that_is_not_known_waits_for_nothing() -> None:
+    forgotten = folded([enqueued(1), completed(1), waiting(2, 1)], retention=0)
+    never = folded([waiting(2, 1), waiting(3, 3), waiting(4, 9)])
+    for state in (forgotten, never):
+        assert all(not each.enqueued.after for each in state.jobs.values())
+        assert not state.doomed
+
+
+def test_a_job_after_one_that_failed_stays_doomed_though_that_is_requeued_or_discarded() -> None:
+    story: list[Record] = [enqueued(1), waiting(2, 1), failed(1)]
+    assert folded([*story, Requeued(1, 70.0)]).doomed == {2: "job-1"}
+    assert folded([*story, Discarded(1)]).doomed == {2: "job-1"}
+
+
+def test_a_requeued_job_has_no_time_to_expire() -> None:
+    expiring = Enqueued(1, "job-1", 1, 1.0, expires=50.0, within=49.0)
+    kept = one(expiring, failed(), Requeued(1, 70.0)).enqueued
+    assert (kept.expires, kept.within) == (None, None)
+
+
+def test_the_children_of_a_completion_are_accepted_by_it_once() -> None:
+    ending = completed_with(1, waiting(2, 1), waiting(3, 2))
+    state = folded([enqueued(1), ending, ending, ending])
+    assert [each.status for each in state.jobs.values()] == [COMPLETED, QUEUED, QUEUED]
+    assert state.jobs[2].enqueued.after == []  # the parent is completed
+    assert state.jobs[3].enqueued.after == [2]
+    assert state.next_number == 4
+    for number in (2, 3):
+        state.apply(completed(number))
+    state.apply(copy.deepcopy(ending))
+    assert {each.status for each in state.jobs.values()} == {COMPLETED}
+
+
+@pytest.mark.parametrize("end", [failed, cancelled, completed])
+def test_the_children_of_a_completion_that_does_not_follow_are_none(end: Any) -> None:
+    state = folded([enqueued(1), end(1), completed_with(1, enqueued(2))])
+    assert set(state.jobs) == {1}
+
+
+def test_the_children_of_a_job_that_is_forgotten_at_once_are_there() -> None:
+    state = folded([enqueued(1), completed_with(1, enqueued(2), waiting(3, 2))], retention=0)
+    assert set(state.jobs) == {2, 3}
+    assert state.jobs[3].enqueued.after == [2]
+
+
+def test_a_snapshot_keeps_that_a_job_is_doomed_though_the_other_is_forgotten() -> None:
+    state = folded([enqueued(1), waiting(2, 1), cancelled(1)], retention=0)
+    records = [copy.deepcopy(each) for each in state.records()]
+    assert [type(each) for each in records] == [Enqueued, Doomed]
+    assert folded(records, retention=0).doomed == {2: "job-1"}
 
 
 def unfinished_revoked(state: LogState) -> dict[int, float]:
@@ -248,7 +350,7 @@ def test_what_has_ended_is_in_the_order_of_the_log_whatever_the_clock_said() -> 
     assert [each.enqueued.job for each in state.failed()] == [4, 3]
 
 
-@settings(max_examples=50)
+@settings(max_examples=150)
 @given(events, st.integers(0, 4))
 def test_a_snapshots_records_rebuild_the_state(story: list[Record], retention: int) -> None:
     state = folded(story, retention)
@@ -258,7 +360,13 @@ def test_a_snapshots_records_rebuild_the_state(story: list[Record], retention: i
     assert again.finished() == state.finished()
     assert again.failed() == state.failed()
     assert unfinished_revoked(again) == unfinished_revoked(state)
-    for number in range(6, 10):  # and it forgets in the same order
+    assert unfinished_doomed(again) == unfinished_doomed(state)
+    for number in sorted(state.jobs):  # and jobs after those that end now are told alike
+        for each in (state, again):
+            each.apply(cancelled(number) if number % 2 else completed(number))
+        assert again.jobs == state.jobs
+        assert unfinished_doomed(again) == unfinished_doomed(state)
+    for number in range(16, 20):  # and it forgets in the same order
         for record in (enqueued(number), completed(number)):
             state.apply(copy.copy(record))
             again.apply(copy.copy(record))

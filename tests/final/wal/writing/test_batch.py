@@ -7,7 +7,7 @@ import pytest
 
 from jobqueue.final import LogWriteError
 from jobqueue.final.runtime.parking import Parker
-from jobqueue.final.wal.format.record import Completed, Discarded, Enqueued, Failed
+from jobqueue.final.wal.format.record import Cancelled, Completed, Discarded, Enqueued, Failed
 from jobqueue.final.wal.writing.batch import PIECE_BYTES, PIECE_RECORDS, OpenBatch
 from tests.support.handlers import in_thread
 from tests.support.waiting import PATIENCE, eventually
@@ -78,6 +78,21 @@ def test_jobs_that_ended_first_are_forgotten_first_and_those_that_have_not_are_k
         *(_accepted(2), _completed(9)),
         *(_accepted(1), _completed(1), _accepted(4), _completed(4)),
     ]
+
+
+def test_a_job_that_others_wait_for_or_that_enqueued_some_is_not_forgotten() -> None:
+    batch = OpenBatch()
+    parent, waits = _completed(1), _accepted(3)
+    parent.children, waits.after = [_accepted(9)], [2]
+    batch.records = [
+        *(_accepted(1), _accepted(2), waits, _accepted(4), _completed(4)),
+        *(Cancelled(2, 2.0), parent, _completed(9)),
+    ]
+
+    records, forgotten = batch.without_some_ended(lambda _ended: 0)
+
+    assert forgotten == 1
+    assert records == [each for each in batch.records if each.job != 4]
 
 
 def test_no_piece_of_a_batch_ends_between_a_job_without_payload_and_its_end() -> None:

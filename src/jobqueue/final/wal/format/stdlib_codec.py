@@ -220,7 +220,7 @@ def _to_list(value: Any, name: str) -> list[Any]:
 
 
 def _to_enqueued(value: Any, name: str) -> _record.Enqueued:
-    record = _decode_object(value)
+    record = _decode_object({"op": "enqueued"} | value if isinstance(value, dict) else value)
     return record if isinstance(record, _record.Enqueued) else _wrong(name)
 
 

@@ -126,6 +126,7 @@ class LogState:
                 self._dependents.setdefault(each, []).append(number)
                 continue
             record.after.remove(each)
+            # guard: a job after one that had failed is doomed
             if state is not None and state.status in (FAILED, CANCELLED):
                 self.doomed[number] = state.enqueued.id
 
@@ -135,6 +136,7 @@ class LogState:
             dependent = self.jobs.get(each)
             if dependent is not None and dependent.status == QUEUED:
                 dependent.enqueued.after.remove(number)
+                # guard: a job after one that fails is doomed
                 if state.status != COMPLETED:
                     self.doomed.setdefault(each, state.enqueued.id)
 
@@ -165,6 +167,7 @@ class LogState:
         if isinstance(record, Completed):
             state.status = COMPLETED
             state.result = result_of(record)
+            # guard: a completion brings its children
             if record.children:
                 self.apply_all(record.children)
         else:
@@ -264,7 +267,7 @@ class LogState:
         for number, by in self.doomed.items():
             doomed = self.jobs.get(number)
             if doomed is not None and doomed.status == QUEUED:
-                yield Doomed(number, by)
+                yield Doomed(number, by)  # guard: a snapshot keeps what is doomed
 
 
 _APPLY: Final[dict[type[Any], Callable[[LogState, JobState, Any], None]]] = {

@@ -111,7 +111,8 @@ class OpenBatch:
         """Its records with only some of the jobs of which all is in it, end included.
 
         The others are as if the log had forgotten them, which it does with the oldest ones. What
-        is kept comes last, each job's records together. Changes nothing.
+        is kept comes last, each job's records together. One that others wait for, or that enqueued
+        some by its end, stays where it is. Changes nothing.
 
         Args:
             afford: told their records, job by job, those that ended first coming first; returns
@@ -122,12 +123,16 @@ class OpenBatch:
         """
         jobs: dict[int, list[Record]] = {}
         ended: list[list[Record]] = []
+        awaited = {n for each in self.records if type(each) is Enqueued for n in each.after}
         for each in self.records:
             if type(each) is Enqueued:
                 jobs[each.job] = [each]
             elif (job := jobs.get(each.job)) is not None:
                 job.append(each)
-                if isinstance(each, _ENDS) and not (type(each) is Completed and each.children):
+                is_needed = each.job in awaited or (type(each) is Completed and each.children)
+                # guard: a job is not forgotten whose end says what becomes of others
+                #   without: if isinstance(each, _ENDS):
+                if isinstance(each, _ENDS) and not is_needed:
                     ended.append(job)
         if not ended:
             return self.records, 0
