@@ -18,6 +18,7 @@ from ..wal.format.record import (
     Failed,
     Requeued,
     Retried,
+    Ticked,
     payload_fields,
     result_fields,
 )
@@ -80,6 +81,14 @@ class Journal:
         self.payload_bytes += len(job._payload)
         handle._number = number
         self.writer.add(record)
+
+    def ticked(self, name: str, at: float, number: int = 0) -> None:
+        """A schedule's ticks up to this Unix time are dealt with.
+
+        Args:
+            number: of the job that was just accepted for it, if one was.
+        """
+        self.writer.add(Ticked(name, at, number))
 
     def commit(self, handle: JobHandle) -> OpenBatch | None:
         """Bring the last record to its level; returns the batch to wait for, if there is one."""

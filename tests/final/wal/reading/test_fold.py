@@ -18,8 +18,17 @@ from jobqueue.final.wal.format.record import (
     Requeued,
     Retried,
     Revoked,
+    Ticked,
 )
-from jobqueue.final.wal.reading.fold import CANCELLED, COMPLETED, FAILED, QUEUED, JobState, LogState
+from jobqueue.final.wal.reading.fold import (
+    CANCELLED,
+    COMPLETED,
+    FAILED,
+    QUEUED,
+    SCHEDULES_MAX,
+    JobState,
+    LogState,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -218,6 +227,7 @@ events = st.lists(
         st.builds(Discarded, st.integers(1, 5)),
         st.builds(Crashed, st.integers(1, 5), st.integers(1, 3)),
         st.builds(Revoked, st.integers(1, 5), st.just(80.0)),
+        st.builds(Ticked, st.sampled_from(["a", "b"]), st.floats(0, 9), st.integers(0, 5)),
     ),
     max_size=30,
 )
@@ -248,6 +258,27 @@ def test_what_has_ended_is_in_the_order_of_the_log_whatever_the_clock_said() -> 
     assert [each.enqueued.job for each in state.failed()] == [4, 3]
 
 
+def test_a_tick_is_kept_whatever_becomes_of_its_job() -> None:
+    tick = Ticked("report", 90.0, 1)
+    stories: list[list[Record]] = [
+        [enqueued(), tick, completed()],
+        [enqueued(), failed(), Discarded(1), tick],
+    ]
+    for story in stories:
+        assert folded(story, 0).ticks == {"report": tick}
+
+
+def test_of_a_schedules_ticks_the_last_in_the_log_counts_whatever_the_clock_said() -> None:
+    state = folded([Ticked("a", 90.0, 1), Ticked("b", 1.0), Ticked("a", 10.0)])
+    assert list(state.ticks.values()) == [Ticked("b", 1.0), Ticked("a", 10.0)]
+
+
+def test_the_schedules_that_ticked_last_are_kept_if_there_are_too_many() -> None:
+    names = [f"schedule-{number}" for number in range(SCHEDULES_MAX + 2)]
+    state = folded([Ticked(name, 1.0) for name in (*names[:-1], names[1], names[-1])])
+    assert list(state.ticks) == [*names[3:-1], names[1], names[-1]]
+
+
 @settings(max_examples=50)
 @given(events, st.integers(0, 4))
 def test_a_snapshots_records_rebuild_the_state(story: list[Record], retention: int) -> None:
@@ -258,6 +289,7 @@ def test_a_snapshots_records_rebuild_the_state(story: list[Record], retention: i
     assert again.finished() == state.finished()
     assert again.failed() == state.failed()
     assert unfinished_revoked(again) == unfinished_revoked(state)
+    assert list(again.ticks.items()) == list(state.ticks.items())
     for number in range(6, 10):  # and it forgets in the same order
         for record in (enqueued(number), completed(number)):
             state.apply(copy.copy(record))

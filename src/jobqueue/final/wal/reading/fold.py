@@ -24,6 +24,7 @@ from ..format.record import (
     Requeued,
     Retried,
     Revoked,
+    Ticked,
     result_fields,
     result_of,
 )
@@ -31,12 +32,14 @@ from ..format.record import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["CANCELLED", "COMPLETED", "FAILED", "QUEUED", "JobState", "LogState"]
+__all__ = ["CANCELLED", "COMPLETED", "FAILED", "QUEUED", "SCHEDULES_MAX", "JobState", "LogState"]
 
 QUEUED: Final = "queued"
 COMPLETED: Final = "completed"
 FAILED: Final = "failed"
 CANCELLED: Final = "cancelled"
+SCHEDULES_MAX: Final = 10_000
+"""Of how many schedules the last tick is kept: those that have ticked last."""
 
 
 class JobState(Struct, gc=False):
@@ -80,6 +83,7 @@ class LogState:
         jobs: all jobs that are not forgotten, by number.
         next_number: above all numbers seen; the number of the next new job.
         revoked: the jobs whose handlers were asked to stop, and when; some may have ended.
+        ticks: the last tick of each schedule, by name; the one that came last is last.
     """
 
     def __init__(self, status_retention: int) -> None:
@@ -88,6 +92,7 @@ class LogState:
         self._finished: deque[int] = deque()  # completed and cancelled jobs, oldest first
         self._failed: dict[int, None] = {}  # failed jobs, oldest first
         self.revoked: dict[int, float] = {}
+        self.ticks: dict[str, Ticked] = {}
         self.next_number = 1
         # Numbers below that were not seen, as ranges: where each begins and ends. What is neither
         # there nor in `jobs` is forgotten. Jobs come in order, so there are few.
@@ -111,6 +116,8 @@ class LogState:
                 jobs[number] = JobState(record, record.due, record.delay or 0.0)
             elif (state := jobs.get(number)) is not None:
                 _APPLY[type(record)](self, state, record)
+            elif type(record) is Ticked:  # its job has been forgotten, or there is none
+                self._ticked(None, record)
 
     def _is_new(self, number: int) -> bool:
         """Note a number that did not come in order; tell whether it is seen for the first time."""
@@ -205,6 +212,15 @@ class LogState:
             state.crashes = record.crashes
             state.crashed_run = record.run
 
+    def _ticked(self, state: JobState | None, record: Ticked) -> None:
+        del state  # what becomes of the tick's job does not matter
+        ticks = self.ticks
+        ticks.pop(record.name, None)
+        ticks[record.name] = record
+        # guard: the schedules that a log remembers are bounded
+        if len(ticks) > SCHEDULES_MAX:
+            del ticks[next(iter(ticks))]
+
     def finished(self) -> list[JobState]:
         """The completed and cancelled jobs, oldest first, whatever the clock said at their end."""
         return [self.jobs[number] for number in self._finished]
@@ -218,6 +234,7 @@ class LogState:
 
         Jobs come in their order, and what ended in the order in which it did.
         """
+        yield from self.ticks.values()  # guard: a snapshot keeps the ticks
         for number, state in self.jobs.items():
             yield from _rebuild(state)
             if number in self.revoked and state.status == QUEUED:
@@ -235,6 +252,7 @@ _APPLY: Final[dict[type[Any], Callable[[LogState, JobState, Any], None]]] = {
     Requeued: LogState._requeued,
     Discarded: LogState._discarded,
     Crashed: LogState._crashed,
+    Ticked: LogState._ticked,
 }
 
 
