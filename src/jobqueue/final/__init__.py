@@ -61,6 +61,7 @@ from .model.context import JobContext, current_job
 from .model.handle import JobHandle
 from .model.job import Job, JobInfo, Priority
 from .model.metrics import LaneMetrics, LogMetrics, Metrics, Quantiles, WorkerMetrics
+from .model.periodic import PeriodicInfo
 from .model.plan import Unique
 from .model.progress import Progress
 from .model.shutdown_report import ShutdownReport
@@ -89,6 +90,7 @@ __all__ = [
     "LogWriteError",
     "Metrics",
     "Middleware",
+    "PeriodicInfo",
     "Priority",
     "Progress",
     "Quantiles",

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .core.seats import Seat
-    from .exact import Seconds
+    from .exact import Schedule, Seconds
     from .model.handle import JobHandle
     from .model.handlers import Handler
     from .model.job import Job, JobInfo
     from .model.metrics import Metrics
+    from .model.periodic import CatchUp, PeriodicInfo
     from .model.shutdown_report import ShutdownReport
     from .model.transitions import Status
 
@@ -109,11 +110,14 @@ class Operator(Protocol):
     def metrics(self) -> Metrics:
         """A consistent snapshot of all counters and times."""
 
-    def pause(self) -> None:
-        """Start no more jobs until `resume`."""
+    def periodics(self) -> list[PeriodicInfo]:
+        """The schedules of periodic jobs."""
 
-    def resume(self) -> None:
-        """Start jobs again."""
+    def pause(self, *, periodic: str | None = None) -> None:
+        """Start no more jobs until `resume`; or, of one schedule, enqueue none."""
+
+    def resume(self, *, periodic: str | None = None) -> None:
+        """Start jobs again; or have one schedule go on."""
 
 
 class Queue(Producer, Operator, Protocol):
@@ -131,6 +135,17 @@ class Queue(Producer, Operator, Protocol):
         replace: bool = False,
     ) -> None:
         """Add a handler under a name: its time, how it is retried, how its results are written."""
+
+    def periodic(
+        self,
+        name: str,
+        schedule: Schedule,
+        job_factory: Callable[[], Job],
+        *,
+        tz: str = "UTC",
+        catch_up: CatchUp = "none",
+    ) -> None:
+        """Enqueue a job at each tick of a schedule."""
 
     def start(self) -> None:
         """Start to run jobs."""

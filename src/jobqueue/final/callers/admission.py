@@ -350,10 +350,13 @@ class Admission:
                 lane.producers.remove(waiter)
             lane.wake_producer()
 
-    def _add(self, handle: JobHandle, lane: Lane) -> None:
+    def _add(self, handle: JobHandle, lane: Lane, *, takes_room: bool = True) -> None:
         """With the mutex: let in one job of many; the caller commits all their records at once.
 
         If it is broken off, those that were added before are committed as well.
+
+        Args:
+            takes_room: whether it takes a place in its lane, if there is one.
         """
         job = handle._job
         if job._retries >= 0:
@@ -364,7 +367,7 @@ class Admission:
         handle._call = self._find(job._handler)
         if handle._call is None:
             self._registry.expect(handle)
-        elif lane.room > 0:
+        elif takes_room and lane.room > 0:
             handle._has_room = True  # one step
             lane.room -= 1
         if self._journal is None:

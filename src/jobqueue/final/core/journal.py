@@ -55,6 +55,8 @@ class Journal:
         self._added: Record | None = None
         self.payload_bytes = 0
         """Of the jobs that are unfinished or failed."""
+        self.schedules: set[str] = set()
+        """Those whose last tick the log remembers."""
 
     def enqueued(
         self, handle: JobHandle, due: float | None = None, delay: float | None = None
@@ -88,6 +90,7 @@ class Journal:
         Args:
             number: of the job that was just accepted for it, if one was.
         """
+        self.schedules.add(name)
         self.writer.add(Ticked(name, at, number))
 
     def commit(self, handle: JobHandle) -> OpenBatch | None:
