@@ -10,25 +10,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
+from .exact import Schedule
 from .middleware import Middleware
+from .model.periodic import CatchUp
 from .model.results import ResultCodec
 from .runtime.clock import Clock
+from .timing.schedules import parse as parse_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
     from .core.seats import Seat
-    from .exact import Schedule, Seconds
+    from .exact import Seconds
     from .model.handle import JobHandle
     from .model.handlers import Handler
     from .model.job import Job, JobInfo
     from .model.metrics import Metrics
-    from .model.periodic import CatchUp, PeriodicInfo
+    from .model.periodic import PeriodicInfo
     from .model.shutdown_report import ShutdownReport
     from .model.transitions import Status
 
 __all__ = [
+    "CatchUp",
     "Clock",
     "Executor",
     "Handle",
@@ -37,6 +41,8 @@ __all__ = [
     "Producer",
     "Queue",
     "ResultCodec",
+    "Schedule",
+    "parse_schedule",
 ]
 
 R_co = TypeVar("R_co", covariant=True)
