@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from jobqueue.final import Job, JobQueue, PeriodicInfo, Status
-from jobqueue.final.core.periodic import AHEAD_SECONDS_MAX
+from jobqueue.final.core.periodic import AHEAD_SECONDS_MAX, Entry, PeriodicRoom
 from jobqueue.final.testing import ManualClock
-from tests.support.handlers import Recorder
+from jobqueue.final.timing.schedules import parse
+from tests.support.handlers import Recorder, in_thread
 from tests.support.queues import Store, every_store
 from tests.support.records import Records
+from tests.support.waiting import PATIENCE, eventually
 
 HOUR, DAY = 3600.0, 86_400.0
 
@@ -143,6 +145,17 @@ def test_the_log_remembers_the_last_tick_longer_than_its_job(
     assert recorder.ids().count("report@2026-11-29T10:00:00Z") == 1
 
 
+def test_of_two_threads_that_find_the_same_tick_one_takes_it() -> None:
+    entry = Entry("report", "@hourly", "UTC", parse("@hourly", "UTC"), Job, "none")
+    entry.begins(None, at("2026-11-29T09:20"))
+    room = PeriodicRoom({})
+    room.entries["report"] = entry
+    before, ten = entry.settled, at("2026-11-29T10:00")
+    taken = [room.take(entry, before, ten, ten + HOUR) for _ in range(2)]
+    assert taken == [True, False]
+    assert (entry.settled, entry.next) == (ten, ten + HOUR)
+
+
 def test_ticks_of_a_year_are_bounded_and_a_record_tells_of_it(
     memory: Store, clock: ManualClock, records: Records
 ) -> None:
@@ -271,16 +284,23 @@ def test_a_queue_with_schedules_alone_is_at_rest(memory: Store, clock: ManualClo
     assert (report.remaining, report.unfinished) == (0, ())
 
 
-def test_no_tick_comes_after_close(memory: Store, clock: ManualClock) -> None:
+def test_no_tick_comes_once_close_has_begun(memory: Store, clock: ManualClock) -> None:
     called: list[Job] = []
 
     def factory() -> Job:
         called.append(Job())
         return called[-1]
 
-    jq = memory.open(len, clock=clock)
+    blocker = memory.blocker()
+    jq = memory.open(blocker, clock=clock)
     jq.periodic("report", "@hourly", factory)
-    jq.close()
+    jq.enqueue(Job())
+    blocker.await_entered()
+    closing = in_thread(jq.close)
+    assert eventually(lambda: jq.closed)
+    clock.advance(HOUR)
+    blocker.gate.set()
+    closing.result(PATIENCE)
     clock.advance(HOUR)
     assert not called
     assert [info.name for info in jq.periodics()] == ["report"]

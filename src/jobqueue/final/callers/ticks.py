@@ -65,6 +65,7 @@ class TickAdmission:
                 #   without: self._admission._add(handle, lane)
                 self._admission._add(handle, lane, takes_room=False)
                 if journal is not None:
+                    # guard: a tick is in the log with its job
                     journal.ticked(tick.name, tick.at, handle._number)
                     batch = journal.commit(handle)
                 placement.mutex.unfinished = None

@@ -136,9 +136,7 @@ class Ticking:
 
     def _run_due(self) -> None:
         """Enqueue what is due."""
-        # guard: no tick comes after close has begun
-        #   without: while True:
-        while self._state.now is State.OPEN and self._room.entries:
+        while self._room.entries:
             wall, now = self._clock.time(), self._clock.monotonic()
             with self._mutex:
                 self._mutex.settle()
@@ -185,13 +183,14 @@ class Ticking:
     def _run_ticks(self, entry: Entry, taken: _Taken) -> None:
         before = taken.before
         for tick in taken.ticks:
+            # guard: no tick comes after close has begun
             if self._state.now is not State.OPEN:
                 return
             self._is_ticking = True
             try:
+                is_taken = self._enqueue(entry, tick)
                 # guard: a tick that the log did not take is tried again
-                #   without: self._enqueue(entry, tick)
-                if not self._enqueue(entry, tick):
+                if not is_taken:
                     held_until = self._clock.monotonic() + RETRY_SECONDS
                     with self._mutex:
                         self._mutex.settle()
