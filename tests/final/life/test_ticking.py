@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from jobqueue.final import Job, JobQueue, UnknownJobError
 from jobqueue.final.testing import ManualClock
+from tests.support import insides
 from tests.support.faulty_files import FaultyFiles
 from tests.support.forks import in_fork
 from tests.support.handlers import in_thread
+from tests.support.interrupts import Interruption, each_place
+from tests.support.logs import HastyFiles
 from tests.support.queues import Store
 from tests.support.records import Records
 from tests.support.waiting import PATIENCE, eventually
@@ -364,3 +369,66 @@ def test_a_tick_after_the_log_has_failed_for_good_does_nothing(
         jq.flush()
     clock.advance(HOUR)
     assert jq.metrics().enqueued == 0
+
+
+# --- KeyboardInterrupt --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hasty(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Store]:
+    """A store on a disk that takes no time: for tests that open hundreds of queues."""
+    monkeypatch.setattr("jobqueue.final.life.recovery.Files", HastyFiles)
+    store = Store(request.param, tmp_path)
+    yield store
+    store.close()
+
+
+def interrupt(interruption: Interruption, call: Callable[[], object]) -> None:
+    try:
+        with interruption:
+            call()
+    except KeyboardInterrupt:
+        pass
+
+
+def check_going_on(jq: JobQueue, clock: ManualClock, where: str | None) -> None:
+    """The schedule has its next tick, each job runs, and the log has no tick without its job."""
+    clock.advance(HOUR)
+    assert jq.periodics()[0].last == clock.time() // HOUR * HOUR, where
+    assert jq.join(PATIENCE), where
+    metrics = jq.metrics()
+    assert metrics.enqueued == metrics.completed, where
+    assert not insides.is_owned(insides.mutex(jq))
+    jq.close()
+
+
+CALLS: dict[str, Callable[[JobQueue, ManualClock], object]] = {
+    "periodic": lambda jq, _: jq.periodic("hourly", timedelta(hours=1), Job, catch_up="all"),
+    "tick": lambda _, clock: clock.advance(HOUR),
+    "pause": lambda jq, _: jq.pause(periodic="hourly"),
+    "resume": lambda jq, _: jq.resume(periodic="hourly"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_tracer")
+@pytest.mark.parametrize("hasty", ["memory", "write"], indirect=True)
+@pytest.mark.parametrize("call", CALLS)
+def test_whatever_is_interrupted_the_schedule_goes_on(hasty: Store, call: str) -> None:
+    for interruption in each_place():
+        shutil.rmtree(hasty.path, ignore_errors=True)
+        clock = ManualClock(TEN - 1800)
+        jq = hasty.open(len, clock=clock, num_workers=1)
+        if call != "periodic":
+            jq.periodic("hourly", timedelta(hours=1), Job, catch_up="all")
+        if call == "resume":
+            jq.pause(periodic="hourly")
+
+        interrupt(interruption, lambda: CALLS[call](jq, clock))  # noqa: B023  # called at once
+
+        if call == "periodic":
+            jq.periodic("hourly", timedelta(hours=1), Job, catch_up="all")
+        jq.resume(periodic="hourly")
+        check_going_on(jq, clock, interruption.where)
