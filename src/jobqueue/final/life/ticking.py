@@ -130,6 +130,8 @@ class Ticking:
             seconds = self._room.seconds_to_next(wall, now)
         if seconds is None or self._state.now is not State.OPEN:
             return None
+        # guard: a wall clock that is set is seen
+        #   without: return seconds
         return min(seconds, LOOK_SECONDS)
 
     # ── its own thread, or the one that moves a manual clock ─────────────────────────────────
@@ -243,6 +245,8 @@ def _job_of(entry: Entry, tick: float) -> Job:
         raise TypeError(
             f"the job factory of schedule {entry.name!r} returned {job!r}; it must return a Job"
         )
+    # guard: the user's job is left as it is
+    #   without: copy = job
     copy = job._copy()
     copy._id = f"{entry.name}@{utc_text(tick)}"
     return copy

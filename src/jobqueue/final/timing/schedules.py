@@ -17,7 +17,6 @@ from collections import deque
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import takewhile
 from typing import TYPE_CHECKING, Protocol
-from zoneinfo import ZoneInfo
 
 from ..exact import exact_str, shown
 
@@ -216,6 +215,8 @@ def _zone(tz: str) -> tzinfo:
     name = exact_str(tz)
     if name == "UTC":  # which needs no database, and of which cronsim knows that nothing changes
         return UTC
+    from zoneinfo import ZoneInfo  # imported here: most programs do without it
+
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:  # no such file, a path, a directory
