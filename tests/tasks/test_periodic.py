@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from jobqueue import AsyncTask, Config, Job, JobContext, JobQueue, Priority, Task, Tasks
+from jobqueue.tasks.settings import checked_options
 from jobqueue.testing import ManualClock, immediate, run_all
 
 HOUR = 3600.0
@@ -148,6 +150,18 @@ def test_what_cannot_be_is_refused_at_the_declaration(
     with pytest.raises(error, match=words) as caught:
         tasks.periodic(schedule, **options)
     assert "@tasks." in str(caught.value)
+
+
+def test_each_option_of_a_task_is_one_of_a_periodic_task_with_the_same_default(
+    tasks: Tasks,
+) -> None:
+    parameters = dict(inspect.signature(tasks.task).parameters)
+    del parameters["fn"]
+    defaults = {name: each.default for name, each in parameters.items()}
+    assert checked_options({}) == defaults
+    with pytest.raises(TypeError) as caught:
+        tasks.periodic("@daily", unheard_of=1)  # type: ignore[call-arg]
+    assert all(name in str(caught.value) for name in defaults)
 
 
 def test_a_queue_that_has_another_schedule_of_this_name_refuses_the_task(tasks: Tasks) -> None:

@@ -111,6 +111,8 @@ def assemble(
     locked = None if log is None else log.locked
     life = Lifecycle(config, placement, state, pool, locked, processes)
     with closed_on_error(life), _path_in_errors(config):
+        admission = _make_admission(layers, owner, config, placement, state, seats)
+        schedules = _make_schedules(layers, owner, placement, state, admission, life, locked)
         if log is not None:
             log.restore(owner)
         placement.timer.start()
@@ -120,8 +122,6 @@ def assemble(
             placement.missing.tell()
         placement.reporter.catch_up()  # so that what a start says is said when it returns
         placement.endings.tell_owed()
-    admission = _make_admission(layers, owner, config, placement, state, seats)
-    schedules = _make_schedules(layers, owner, placement, state, admission, life, locked)
     changes, queries = Changes(owner, placement, state), Queries(placement, state, outcomes)
     return Parts(placement, state, seats, admission, changes, life, queries, schedules)
 
