@@ -30,6 +30,7 @@ DEFAULTS = {
     "status_retention": 100_000,
     "result_retention": 1000,
     "max_dead_letters": 10_000,
+    "reserved_workers": 0,
     "max_payload_bytes": 16 * MIB,
     "executor": "thread",
     "max_crashes": 3,
@@ -45,6 +46,7 @@ SMALLEST = {
     "status_retention": 1,
     "result_retention": 0,
     "max_dead_letters": 1,
+    "reserved_workers": 0,
     "max_payload_bytes": 1,
     "max_crashes": 2,
 }

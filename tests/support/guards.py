@@ -57,6 +57,7 @@ NOTICED_BY = {
     ),
     "the ticks that are caught up with are bounded": ("tests/final/core/test_periodic.py",),
     "no tick comes after close has begun": ("tests/final/core/test_periodic.py",),
+    "a tick that replaces another waits for no room": ("tests/final/callers/test_ticks.py",),
     "the user's job is left as it is": ("tests/final/core/test_periodic.py",),
     "names beyond some records a minute are gathered": ("tests/final/core/test_registry.py",),
     "names whose jobs have gone meanwhile are not told of": ("tests/final/core/test_registry.py",),

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.final import Priority, Status
-from jobqueue.final.callers.changes import _Cancel
+from jobqueue.final.core.cancelling import Cancelling
 
 if TYPE_CHECKING:
     import subprocess
@@ -73,7 +73,7 @@ def status_map(jq: JobQueue) -> StatusMap:
 
 def cancel(jq: JobQueue, handle: JobHandle) -> None:
     """Cancel a job that waits, for a thread that has the mutex already."""
-    jq._placement.carry_out(_Cancel(jq._placement, handle))
+    jq._placement.carry_out(Cancelling(jq._placement, handle))
 
 
 def scheduler(jq: JobQueue) -> FairScheduler:

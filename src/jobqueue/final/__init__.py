@@ -60,6 +60,7 @@ from .middleware import Middleware
 from .model.context import JobContext, current_job
 from .model.handle import JobHandle
 from .model.job import Job, JobInfo, Priority
+from .model.limits import Limit, Rate
 from .model.metrics import LaneMetrics, LogMetrics, Metrics, Quantiles, WorkerMetrics
 from .model.periodic import PeriodicInfo
 from .model.plan import Unique
@@ -83,6 +84,7 @@ __all__ = [
     "JobQueue",
     "JobQueueError",
     "LaneMetrics",
+    "Limit",
     "LogCorruptError",
     "LogLockedError",
     "LogMetrics",
@@ -95,6 +97,7 @@ __all__ = [
     "Progress",
     "Quantiles",
     "QueueClosedError",
+    "Rate",
     "RejectJobError",
     "ResultGoneError",
     "RetryJobError",

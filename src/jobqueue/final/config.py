@@ -23,6 +23,7 @@ _WHOLE_NUMBERS = {  # field: smallest value that works
     "queue_size": 1,
     "max_retries": 0,
     "fairness": 1,
+    "reserved_workers": 0,
     "segment_bytes": 4096,
     "status_retention": 1,
     "result_retention": 0,
@@ -49,6 +50,8 @@ class Config:
         max_delay: cap of the backoff.
         jitter: fraction (0 to 1) by which each backoff varies, up or down, after the cap.
         fairness: how many jobs of higher priority may start before a waiting lower lane gets one.
+        reserved_workers: how many of `num_workers`, fewer than all, are kept for High: Medium and
+            Low together never hold the others' number, so no High job waits for a long Low one.
         persist_path: directory of the write-ahead log; `None` keeps everything in memory.
         durability: what `enqueue` waits for: "async" (the record is in the current batch),
             "write" (the kernel has it), "fsync" (the disk has it).
@@ -84,6 +87,7 @@ class Config:
     max_delay: float = 60.0
     jitter: float = 0.1
     fairness: int = 10
+    reserved_workers: int = 0
     persist_path: str | os.PathLike[str] | None = None
     durability: Durability = "write"
     fsync_interval: float = 0.05
@@ -103,6 +107,11 @@ class Config:
         for field in fields(self):
             value = _exact(field.name, getattr(self, field.name))
             object.__setattr__(self, field.name, value)  # it is frozen from here on
+        if self.reserved_workers >= self.num_workers:
+            raise ConfigError(
+                f"reserved_workers must be less than num_workers ({self.num_workers}), not "
+                f"{self.reserved_workers}: no worker would be left for Medium and Low"
+            )
         if self.persist_path is not None and self.max_payload_bytes > LOGGED_PAYLOAD_BYTES_MAX:
             raise ConfigError(
                 f"max_payload_bytes must be at most {LOGGED_PAYLOAD_BYTES_MAX} with a log "

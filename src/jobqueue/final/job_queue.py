@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .life.shutdown import Lifecycle
     from .middleware import Middleware
     from .model.job import Job
+    from .model.limits import Limit, Rate
     from .model.results import ResultCodec
     from .model.shutdown_report import ShutdownReport
     from .runtime.clock import Clock
@@ -245,6 +246,8 @@ class JobQueue(Repeating):
         retry_on: type[BaseException] | Iterable[type[BaseException]] | None = None,
         backoff: Callable[[int, BaseException], Seconds] | None = None,
         result_codec: ResultCodec | None = None,
+        limit: Limit | None = None,
+        rate: Rate | None = None,
         replace: bool = False,
     ) -> None:
         """Add a handler under a name; jobs that waited for it become runnable.
@@ -259,6 +262,9 @@ class JobQueue(Repeating):
                 next attempt, 0 being the first; `None` takes the one of `Config`.
             result_codec: writes and reads the results of jobs with `store_result=True`, called by
                 any thread (`ports.ResultCodec`); `None` takes results of built-in types alone.
+            limit: how many of its attempts may go on at once.
+            rate: how many of them may begin in a time. Several handlers share a limit or a rate by
+                being given the same object.
             replace: put it in the place of another function of this name. Queued jobs then run by
                 this one, and so do further attempts.
 
@@ -268,7 +274,7 @@ class JobQueue(Repeating):
         """
         self._enter()
         name = check_text("handler name", name)
-        policy = checked_policy(timeout, retry_on, backoff, result_codec)
+        policy = checked_policy(timeout, retry_on, backoff, result_codec, limit, rate)
         handler = self._registry.make(fn).with_policy(policy)
         self._changes.register(name, handler, replace=replace)
 
@@ -284,6 +290,8 @@ class JobQueue(Repeating):
         retry_on: type[BaseException] | Iterable[type[BaseException]] | None = None,
         backoff: Callable[[int, BaseException], Seconds] | None = None,
         result_codec: ResultCodec | None = None,
+        limit: Limit | None = None,
+        rate: Rate | None = None,
         replace: bool = False,
     ) -> Callable[[HandlerFunction], HandlerFunction]: ...
 

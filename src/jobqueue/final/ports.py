@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .model.handle import JobHandle
     from .model.handlers import Handler
     from .model.job import Job, JobInfo
+    from .model.limits import Limit, Rate
     from .model.metrics import Metrics
     from .model.periodic import PeriodicInfo
     from .model.shutdown_report import ShutdownReport
@@ -138,6 +139,8 @@ class Queue(Producer, Operator, Protocol):
         retry_on: type[BaseException] | Iterable[type[BaseException]] | None = None,
         backoff: Callable[[int, BaseException], Seconds] | None = None,
         result_codec: ResultCodec | None = None,
+        limit: Limit | None = None,
+        rate: Rate | None = None,
         replace: bool = False,
     ) -> None:
         """Add a handler under a name: its time, how it is retried, how its results are written."""

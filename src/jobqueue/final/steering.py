@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
+    from .callers.admission import Admission
     from .callers.changes import Changes
     from .callers.queries import Queries
     from .callers.schedules import Schedules
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from .errors import JobQueueError
     from .exact import Seconds
     from .life.wiring import Parts
-    from .model.job import JobInfo
+    from .model.context import StopRequest
+    from .model.job import Job, JobInfo
     from .model.metrics import Metrics
     from .model.progress import Told
     from .model.transitions import Status
@@ -51,6 +53,7 @@ class Steering(AsyncDoor):
     _state: QueueState
     _changes: Changes
     _queries: Queries
+    _admission: Admission
     _schedules: Schedules
     _desk: Steering
     """What handles ask."""
@@ -64,6 +67,7 @@ class Steering(AsyncDoor):
         self._state = parts.state
         self._changes = parts.changes
         self._queries = parts.queries
+        self._admission = parts.admission
         self._schedules = parts.schedules
         self._desk = desk
 
@@ -238,6 +242,10 @@ class Steering(AsyncDoor):
     def _add_done_callback(self, handle: JobHandle, fn: Callable[[JobHandle], object]) -> None:
         self._enter()
         self._queries.add_done_callback(handle, fn)
+
+    def _hold_back(self, handle: JobHandle, stop: StopRequest, jobs: list[Job]) -> None:
+        self._enter()
+        self._admission.hold_back(handle, stop, jobs)
 
     def _kept_result(self, handle: JobHandle) -> object:
         return self._queries.kept_result(handle)

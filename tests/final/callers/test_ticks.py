@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from jobqueue.final import Config, Job, JobHandle, JobQueue, Middleware
+from jobqueue.final import (
+    Config,
+    Job,
+    JobHandle,
+    JobQueue,
+    Middleware,
+    Status,
+    Unique,
+    UnknownJobError,
+)
+from jobqueue.final.model.plan import OnConflict
 from jobqueue.final.testing import ManualClock
 from tests.support.queues import Store
 from tests.support.records import Records
@@ -72,3 +82,31 @@ def test_the_record_of_a_tick_stands_behind_its_job_in_the_same_batch(
     first = kinds.index("enqueued")
     assert kinds[first - 2 : first] == ["ticked", "commit"]
     assert kinds[first : first + 3] == ["enqueued", "ticked", "commit"]
+
+
+@pytest.mark.parametrize(
+    ("on_conflict", "wanted"), [("existing", [10]), ("raise", [10]), ("replace", [11])]
+)
+def test_a_tick_whose_job_is_to_be_unique_meets_the_one_before(
+    log_store: Store, on_conflict: OnConflict, wanted: list[int]
+) -> None:
+    clock = ManualClock(datetime(2026, 11, 29, 9, 30, tzinfo=UTC).timestamp())
+    unique = Unique(on_conflict=on_conflict)
+    for start in range(2):
+        jq = log_store.open(len, clock=clock, start=False, queue_size=1)
+        jq.periodic("hourly", timedelta(hours=1), lambda: Job(key="a", unique=unique))
+        if not start:
+            jq.enqueue(Job())  # the lane is full
+            for _ in range(2):
+                clock.advance(HOUR)
+        statuses = {hour: _status(jq, f"hourly@2026-11-29T{hour}:00:00Z") for hour in (10, 11)}
+        assert [hour for hour, each in statuses.items() if each is Status.QUEUED] == wanted
+        assert jq.metrics().queued == 2
+        jq.close(drain=False)
+
+
+def _status(jq: JobQueue, job_id: str) -> Status | None:
+    try:
+        return jq.status(job_id)
+    except UnknownJobError:
+        return None

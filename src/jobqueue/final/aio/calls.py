@@ -20,6 +20,7 @@ from ..callers.room_wait import no_room
 from ..callers.through_middleware import AdmissionThroughMiddleware
 from ..errors import JobQueueError, again
 from ..exact import check_seconds
+from ..model.existing import ExistingHandle
 from ..runtime.clock import SystemClock
 from .parking import LoopParker
 from .through_middleware import CallsThroughMiddleware
@@ -70,10 +71,10 @@ class Calls:
         if self._wrapped is not None:
             return await self._wrapped.enqueue(job, timeout, delay)
         handle, lane = self._admission.prepare(job, delay)
-        batch = await self._admit(handle, lane, delay, timeout)
-        await self._written(batch, handle._number)
+        got, batch = await self._admit(handle, lane, delay, timeout)
+        await self._written(batch, got._number)
         self._admission.tell_missing()
-        return handle
+        return got
 
     async def enqueue_many(self, jobs: Iterable[Job], timeout: Seconds | None) -> list[JobHandle]:
         """See `JobQueue.aenqueue_many`."""
@@ -101,28 +102,30 @@ class Calls:
         if batch is not None and batch.refused:
             accepted += [each for each in handles if each._number not in batch.refused]
             raise again(next(iter(batch.refused.values())))
+        for each in handles:
+            if type(each) is ExistingHandle:
+                await self._written(self._admission.batch_of(each), each._number)
         accepted += handles
         if not handles:
             left = None if deadline is None else max(0.0, deadline - SystemClock.monotonic())
             handle, lane = self._admission.prepare(jobs[0], 0.0)
-            batch = await self._admit(handle, lane, 0.0, left)
-            await self._written(batch, handle._number)
-            accepted.append(handle)
+            got, batch = await self._admit(handle, lane, 0.0, left)
+            await self._written(batch, got._number)
+            accepted.append(got)
 
     async def _admit(
         self, handle: JobHandle, lane: Lane, delay: float, timeout: float | None
-    ) -> OpenBatch | None:
-        """Let the job in, once there is room; returns the batch that tells of it."""
+    ) -> tuple[JobHandle, OpenBatch | None]:
+        """Let the job in, once there is room; gives its handle, and the batch that tells of it."""
         deadline = None if timeout is None else SystemClock.monotonic() + timeout
         parker, was_woken, is_in = LoopParker(), False, False
         try:
             while True:
                 parker.rearm()
-                is_in, batch = self._admission.admit(
-                    handle, lane, delay, parker, was_woken=was_woken
-                )
-                if is_in:
-                    return batch
+                got, batch = self._admission.admit(handle, lane, delay, parker, was_woken=was_woken)
+                if got is not None:
+                    is_in = True
+                    return got, batch
                 left = None if deadline is None else deadline - SystemClock.monotonic()
                 if left is not None and left <= 0:
                     raise no_room(handle._job, lane, timeout)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from ..core.dependencies import not_known
 from ..core.queue_state import State
 from ..errors import (
     DuplicateJobError,
@@ -21,23 +22,21 @@ from ..errors import (
     again,
 )
 from ..exact import check_seconds
-from ..model.handle import HandleOwner, JobHandle
+from ..model.existing import ExistingHandle
+from ..model.handle import JobHandle
 from ..model.job import Job
 from ..model.transitions import Status
 from ..runtime.mutex import await_turn, check_reentry
 from ..runtime.parking import Parker, Wakeable
-from ..timing.timer import tick_after
+from .entrance import Entrance
 from .room_wait import RoomWait
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..config import Config
-    from ..core.placement import Placement
-    from ..core.queue_state import QueueState
     from ..core.scheduler import Lane
-    from ..core.seats import Seats
     from ..exact import Seconds
+    from ..model.context import StopRequest
     from ..model.handlers import Handler
     from ..wal.writing.batch import OpenBatch
 
@@ -45,28 +44,8 @@ _QUEUED, _SCHEDULED = Status.QUEUED, Status.SCHEDULED  # a look into an enumerat
 _OPEN = State.OPEN
 
 
-class Admission:
+class Admission(Entrance):
     """Accepts jobs. All methods are called by producers, without the mutex."""
-
-    def __init__(
-        self,
-        owner: HandleOwner,
-        config: Config,
-        placement: Placement,
-        state: QueueState,
-        seats: Seats,
-    ) -> None:
-        self._owner = owner
-        self._placement = placement
-        self._mutex = placement.mutex
-        self._state = state
-        self._seats = seats
-        self._status = placement.status
-        self._registry = placement.registry
-        self._find = placement.registry.find
-        self._lanes = placement.scheduler.lanes
-        self._payload_bytes_max = config.max_payload_bytes
-        self._journal = placement.journal
 
     def enqueue(  # noqa: PLR0912  # a call costs more than a step in here
         self,
@@ -98,16 +77,21 @@ class Admission:
                 if mutex.unfinished is not None:
                     mutex.settle()
                 self._refuse(job, call)
+                first = None if job._plan is None else self._meet(handle, lane)
                 has_room = delay or lane.room > 0 or self._needs_no_room(handle)
-                if has_room:
+                if first is None and has_room:
                     batch = self._accept(handle, lane, delay)
             finally:
                 # guard: a producer takes only its own claim back
                 #   without: if True:
                 if mutex.claimant is claim:
                     mutex.claimant = None
+        if first is not None:
+            return self._stand_for(first)
         if not has_room:
-            batch = self._enqueue_when_room(handle, lane, RoomWait(timeout, cancel))
+            first, batch = self._enqueue_when_room(handle, lane, RoomWait(timeout, cancel))
+            if first is not None:
+                return self._stand_for(first)
         if batch is not None and self._journal is not None:
             self._journal.writer.wait(batch, handle._number)
         if self._registry.untold:
@@ -125,69 +109,16 @@ class Admission:
                 f"store it elsewhere and enqueue where it is"
             )
 
-    # ── with the mutex ───────────────────────────────────────────────────────────────────────
-
-    def _refuse(self, job: Job, call: Handler | None) -> None:
-        """Raises if the job cannot be accepted now; room is not looked at."""
-        if self._state.now is not _OPEN:
-            self._state.refuse_after(_OPEN)
-        job_id, status = job._id, self._status
-        if job_id in status.live or job_id in status.finished or job_id in status.dead:
-            status.refuse_known(job_id)
-        if call is None and self._find(job._handler) is None:
-            self._registry.refuse_unknown(job)
-        if self._journal is not None:
-            self._journal.writer.check()
-
-    def _needs_no_room(self, handle: JobHandle) -> bool:
-        """Whether a job waits for its handler, or comes from a thread that is to make room."""
-        if handle._call is None and self._find(handle._job._handler) is None:
-            return True
-        # guard: a handler that enqueues never waits for room
-        return self._seats.current() is not None or self._placement.reporter.is_own_thread()
-
-    def _accept(self, handle: JobHandle, lane: Lane, delay: float) -> OpenBatch | None:
-        """Let the job in; returns the batch that its call must wait for."""
-        job = handle._job
-        if job._retries >= 0:  # the count of a queue that has this job, or had it
-            job = handle._job = job._copy()
-        job._retries = 0
-        due = None
-        if delay:
-            now = self._placement.clock.monotonic()
-            handle._due_tick = tick_after(now + delay)
-            due = self._placement.clock.time() + delay
-        batch = None
-        self._mutex.unfinished = handle  # guard: an acceptance is told of before it is made
-        try:
-            self._status.accept(handle)
-            if not delay:
-                if handle._call is None:
-                    handle._call = self._find(job._handler)
-                if handle._call is None:
-                    self._registry.expect(handle)
-                elif lane.room > 0:
-                    handle._has_room = True  # one step
-                    lane.room -= 1  # guard: a place in the lane is taken
-            elif handle._call is None and self._find(job._handler) is None:
-                self._registry.expect(handle)  # guard: delayed jobs that wait then are bounded
-            if self._journal is None:
-                self._placement.arrive(handle)
-            else:
-                self._journal.enqueued(handle, due, delay or None)
-                if self._journal.is_async:  # left to the log, it would take a tenth longer
-                    self._placement.arrive(handle)
-                else:
-                    batch = self._journal.commit(handle)
-            self._mutex.unfinished = None
-        except BaseException:
-            self._placement.broken_off()
-            raise
-        return batch
-
     # ── without the mutex ────────────────────────────────────────────────────────────────────
 
-    def _enqueue_when_room(self, handle: JobHandle, lane: Lane, wait: RoomWait) -> OpenBatch | None:
+    def _enqueue_when_room(
+        self, handle: JobHandle, lane: Lane, wait: RoomWait
+    ) -> tuple[JobHandle | None, OpenBatch | None]:
+        """Wait for room, and accept a job.
+
+        Returns:
+            The job that is like it and is to be had in its place, or the batch to wait for.
+        """
         mutex = self._placement.mutex
         parker = Parker()
         line_up = lane.producers.append
@@ -197,8 +128,11 @@ class Admission:
                     self._mutex.settle()
                     lane.looks(parker)
                     self._refuse(handle._job, handle._call)
+                    first = None if handle._ties is None else self._meet(handle, lane)
+                    if first is not None:
+                        return first, None
                     if lane.room > 0 or self._needs_no_room(handle):
-                        return self._accept(handle, lane, 0.0)
+                        return None, self._accept(handle, lane, 0.0)
                     wait.check(handle._job, lane)
                     if parker not in lane.producers:
                         parker.rearm()
@@ -208,7 +142,7 @@ class Admission:
                 # guard: loop around the wait for room
                 #   without: wait.sleep(parker)
                 #   without: with mutex:
-                #   without:     return self._accept(handle, lane, 0.0)
+                #   without:     return None, self._accept(handle, lane, 0.0)
                 wait.sleep(parker)
         finally:
             with mutex:
@@ -257,6 +191,9 @@ class Admission:
             self._mutex.settle()
             for job in jobs:
                 self._refuse(job, None)
+                for job_id in job.after:
+                    if job_id not in seen and job_id not in self._status:
+                        raise not_known(job, job_id)
 
     def accept_some(self, jobs: list[Job]) -> tuple[list[JobHandle], OpenBatch | None]:
         """Accept as many of the jobs, from the first on, as there is room for.
@@ -272,14 +209,18 @@ class Admission:
                 for job in jobs:
                     lane = self._lanes[job._priority]
                     handle = JobHandle(self._owner, job, Status.QUEUED)
-                    if lane.room <= 0 and not self._needs_no_room(handle):
-                        break
                     try:
                         self._refuse(job, None)
+                        first = None if job._plan is None else self._meet(handle, lane)
                     except JobQueueError:
                         if handles:
                             break  # accept the handles first; the next round refuses this job
                         raise
+                    if first is not None:
+                        handles.append(ExistingHandle(first))
+                        continue
+                    if lane.room <= 0 and not self._needs_no_room(handle):
+                        break
                     self._add(handle, lane)
                     handles.append(handle)
                 if self._journal is not None and handles:
@@ -299,15 +240,45 @@ class Admission:
             if batch.refused:
                 accepted += [each for each in handles if each._number not in batch.refused]
                 raise again(next(iter(batch.refused.values())))
+        for each in handles:
+            if type(each) is ExistingHandle:
+                self._await_first(each)
         accepted += handles
         if not handles:
             job = jobs[len(accepted)]
             handle = JobHandle(self._owner, job, Status.QUEUED)
             lane = self._lanes[job._priority]
-            batch = self._enqueue_when_room(handle, lane, wait)
-            if batch is not None and self._journal is not None:
+            first, batch = self._enqueue_when_room(handle, lane, wait)
+            if first is not None:
+                handle = self._stand_for(first)
+            elif batch is not None and self._journal is not None:
                 self._journal.writer.wait(batch, handle._number)
             accepted.append(handle)
+
+    def _stand_for(self, first: JobHandle) -> JobHandle:
+        """A handle of a job that is to be had in place of a new one that is like it."""
+        existing = ExistingHandle(first)
+        self._await_first(existing)
+        return existing
+
+    def _await_first(self, existing: ExistingHandle) -> None:
+        """Return when that job is as sure as if this call had added it."""
+        batch = self.batch_of(existing)
+        if batch is not None and self._journal is not None:
+            self._journal.writer.wait(batch, existing._number)
+
+    def hold_back(self, parent: JobHandle, stop: StopRequest, jobs: list[Job]) -> None:
+        """See `JobContext.enqueue`; `stop` is that of the attempt."""
+        for job in jobs:
+            self.check(job)
+        with self._mutex:
+            self._mutex.settle()
+            self._state.refuse_after(State.OPEN)
+            if parent._status is not Status.PROCESSING or parent._stop is not stop:
+                raise RuntimeError(
+                    f"the attempt of job {parent.id!r} has ended: it enqueues nothing any more"
+                )
+            self._placement.bindings.hold_back(parent, jobs)
 
     def tell_missing(self) -> None:
         """Warn of handlers that are missing for the jobs just accepted, if there are any."""
@@ -325,23 +296,27 @@ class Admission:
 
     def admit(
         self, handle: JobHandle, lane: Lane, delay: float, waiter: Wakeable, *, was_woken: bool
-    ) -> tuple[bool, OpenBatch | None]:
+    ) -> tuple[JobHandle | None, OpenBatch | None]:
         """Let a job in if there is room; if not, put `waiter` in the lane's line.
 
         Args:
             was_woken: whether the waiter was in line and was woken: then it keeps its place.
 
         Returns:
-            Whether it is in, and the batch that its call must wait for.
+            What its caller gets, if it is in, and the batch that its call must wait for.
         """
         with self._mutex:
             self._mutex.settle()
             self._refuse(handle._job, None)
+            first = None if handle._ties is None else self._meet(handle, lane)
+            if first is not None:
+                existing = ExistingHandle(first)
+                return existing, self.batch_of(existing)
             if delay or lane.room > 0 or self._needs_no_room(handle):
-                return True, self._accept(handle, lane, delay)
+                return handle, self._accept(handle, lane, delay)
             if waiter not in lane.producers:
                 (lane.producers.appendleft if was_woken else lane.producers.append)(waiter)
-            return False, None
+            return None, None
 
     def leave_line(self, lane: Lane, waiter: Wakeable) -> None:
         """Wait for room no more; if it was this one's turn, it is the next one's now."""
@@ -349,28 +324,3 @@ class Admission:
             if waiter in lane.producers:
                 lane.producers.remove(waiter)
             lane.wake_producer()
-
-    def _add(self, handle: JobHandle, lane: Lane, *, takes_room: bool = True) -> None:
-        """With the mutex: let in one job of many; the caller commits all their records at once.
-
-        If it is broken off, those that were added before are committed as well.
-
-        Args:
-            takes_room: whether it takes a place in its lane, if there is one.
-        """
-        job = handle._job
-        if job._retries >= 0:
-            job = handle._job = job._copy()
-        job._retries = 0
-        self._mutex.unfinished = handle
-        self._status.accept(handle)
-        handle._call = self._find(job._handler)
-        if handle._call is None:
-            self._registry.expect(handle)
-        elif takes_room and lane.room > 0:
-            handle._has_room = True  # one step
-            lane.room -= 1
-        if self._journal is None:
-            self._placement.arrive(handle)
-        else:
-            self._journal.enqueued(handle)

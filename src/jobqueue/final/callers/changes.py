@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..core.cancelling import Cancelling
 from ..core.queue_state import State
 from ..model.context import StopRequest
 from ..model.handle import ARRIVING, NOT_ARRIVED, JobHandle
 from ..model.transitions import Status
-from ..wal.format.record import Cancelled, Discarded, Requeued, Revoked
+from ..wal.format.record import Discarded, Requeued, Revoked
 
 if TYPE_CHECKING:
     from ..core.placement import Placement
@@ -51,7 +52,7 @@ class Changes:
                 self._state.refuse_after(State.CLOSING)
                 change: Change = _Stop(self._placement, handle)
                 if handle._status is not Status.PROCESSING:
-                    change, waiting = _Cancel(self._placement, handle), handle
+                    change, waiting = Cancelling(self._placement, handle), handle
                 batch = self._placement.carry_out(change)
             self._await(batch)
             return True
@@ -95,31 +96,6 @@ class Changes:
             self._placement.journal.writer.wait(batch, number)
 
 
-class _Cancel:
-    """Cancel a job that waits."""
-
-    def __init__(self, placement: Placement, handle: JobHandle) -> None:
-        self._placement = placement
-        self._handle = handle
-        self._wall = placement.clock.time()
-        job = handle._job
-        self.record: Record | None = Cancelled(
-            handle._number, self._wall, handle._started, job._retries
-        )
-        self.freed_bytes = len(job._payload)
-        self.ended: JobHandle | None = handle
-        self._is_noted = False
-
-    def finish(self) -> None:
-        placement, handle = self._placement, self._handle
-        placement.status.cancel(handle, 0.0, self._wall)
-        placement.take_out(handle)
-        if placement.endings.finished and not self._is_noted:
-            placement.endings.note(handle)
-            self._is_noted = True
-        placement.watchers.look()
-
-
 class _Stop:
     """Ask the handler of a running job to stop.
 
@@ -160,6 +136,8 @@ class _Requeue:
         if not self._is_moved:  # once: without room for its record, the log makes it a letter again
             placement.status.requeue(letter, handle)
             self._is_moved = True
+        if handle._ties is not None:
+            placement.bindings.requeued(handle)
         if handle._status is Status.QUEUED and handle._since == NOT_ARRIVED:
             if placement.journal is None:
                 placement.arrive(handle)

@@ -49,6 +49,8 @@ class Queries:
             self._mutex.settle()
             now = self._placement.clock.monotonic()
             meters = {each: self._status.meters[each].copy() for each in Priority}
+            for each, meter in meters.items():
+                meter.limited = len(self._placement.bindings.aside[each])
             oldest = self._oldest_waits(now)
             workers = self._workers(now)
             log = self._log()
@@ -58,6 +60,8 @@ class Queries:
         lanes = self._placement.scheduler.lanes
         waits = dict.fromkeys(Priority, 0.0)
         heads = [handle for lane in lanes if (handle := lane.oldest())]
+        aside = self._placement.bindings.aside
+        heads += [next(iter(waiting)) for waiting in aside if waiting]
         parked = [self._placement.registry.oldest_parked(each) for each in Priority]
         for handle in (*heads, *filter(None, parked)):
             if handle._since != NOT_ARRIVED:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..middleware import wrapped
+from ..model.existing import ExistingHandle
 from ..model.handle import JobHandle
 from ..model.transitions import Status
 from ..runtime.mutex import check_reentry
@@ -16,6 +17,7 @@ from ..runtime.mutex import check_reentry
 if TYPE_CHECKING:
     from ..core.periodic import Tick
     from ..core.placement import Placement
+    from ..core.scheduler import Lane
     from ..middleware import Layer
     from ..model.handle import HandleOwner
     from ..model.job import Job
@@ -54,16 +56,20 @@ class TickAdmission:
         placement, journal = self._placement, self._placement.journal
         self._admission.check(job)
         check_reentry(placement.mutex)
-        handle = JobHandle(self._owner, job, Status.QUEUED)
+        handle: JobHandle = JobHandle(self._owner, job, Status.QUEUED)
         batch: OpenBatch | None = None
         with placement.mutex:
             placement.mutex.settle()
             self._admission._refuse(job, None)
+            lane = placement.scheduler.lanes[job._priority]
             try:
-                lane = placement.scheduler.lanes[job._priority]
-                # guard: a tick takes no place in its lane
-                #   without: self._admission._add(handle, lane)
-                self._admission._add(handle, lane, takes_room=False)
+                first = self._meet(handle, lane)
+                if first is not None:
+                    handle = ExistingHandle(first)
+                else:
+                    # guard: a tick takes no place in its lane
+                    #   without: self._admission._add(handle, lane)
+                    self._admission._add(handle, lane, takes_room=False)
                 if journal is not None:
                     # guard: a tick is in the log with its job
                     journal.ticked(tick.name, tick.at, handle._number)
@@ -76,3 +82,9 @@ class TickAdmission:
             journal.writer.wait(batch, handle._number)
         self._admission.tell_missing()
         return handle
+
+    def _meet(self, handle: JobHandle, lane: Lane) -> JobHandle | None:
+        """With the mutex: the job that is like it and stands for this tick, if there is one."""
+        if handle._job._plan is None:
+            return None
+        return self._admission._meet(handle, lane, takes_room=False)

@@ -38,6 +38,8 @@ class LaneMeter:
         self.failed = 0
         self.retried = 0
         self.cancelled = 0
+        self.expired = 0
+        self.limited = 0
         self.queue_waits: deque[float] = deque(maxlen=SAMPLES)
         self.run_times: deque[float] = deque(maxlen=SAMPLES)
 

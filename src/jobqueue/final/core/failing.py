@@ -81,8 +81,11 @@ class Failing:
         else:
             self._fail()
         self._tell_log()
-        if handle._status in FINAL and self._placement.endings.finished:
-            self._placement.endings.note(handle)
+        if handle._status in FINAL:
+            if handle._ties is not None:
+                self._placement.bindings.ended(handle)
+            if self._placement.endings.finished:
+                self._placement.endings.note(handle)
         self._leave(self._since)
 
     def _retry(self, delay: float) -> None:

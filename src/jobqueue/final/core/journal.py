@@ -59,9 +59,22 @@ class Journal:
         """Those whose last tick the log remembers."""
 
     def enqueued(
-        self, handle: JobHandle, due: float | None = None, delay: float | None = None
-    ) -> None:
-        """A job was accepted; `due` is the Unix time before which it must not run."""
+        self,
+        handle: JobHandle,
+        due: float | None = None,
+        delay: float | None = None,
+        expires: float | None = None,
+        *,
+        is_added: bool = True,
+    ) -> Enqueued:
+        """A job was accepted; returns its record.
+
+        Args:
+            due: the Unix time before which it must not run.
+            delay: the seconds that this came from.
+            expires: the Unix time by which it has to have started.
+            is_added: whether its record is added to the log here.
+        """
         job = handle._job
         text, binary = payload_fields(job._payload)
         number = self._next_number
@@ -79,10 +92,14 @@ class Journal:
             delay,
             job._store_result,
         )
+        if job._plan is not None:
+            _tell_plan(record, handle, expires)
         self._next_number = number + 1
         self.payload_bytes += len(job._payload)
         handle._number = number
-        self.writer.add(record)
+        if is_added:
+            self.writer.add(record)
+        return record
 
     def ticked(self, name: str, at: float, number: int = 0) -> None:
         """A schedule's ticks up to this Unix time are dealt with.
@@ -97,18 +114,43 @@ class Journal:
         """Bring the last record to its level; returns the batch to wait for, if there is one."""
         return self.writer.commit(inline=len(handle._job._payload) < LARGE_PAYLOAD_BYTES)
 
-    def completed(self, handle: JobHandle, wall: float, stored: StoredResult | None) -> None:
-        """Its handler returned; `stored` is what is kept of what it returned."""
+    def born(self, handle: JobHandle, expires: float | None) -> Enqueued:
+        """The record of a job that stands in that of its parent's completion."""
+        return self.enqueued(handle, None, None, expires, is_added=False)
+
+    def completed(
+        self,
+        handle: JobHandle,
+        wall: float,
+        stored: StoredResult | None,
+        children: list[Enqueued] | None = None,
+    ) -> None:
+        """Its handler returned.
+
+        Args:
+            stored: what is kept of what it returned.
+            children: the jobs that it has enqueued by that.
+        """
         record, payload_bytes = completed(handle, wall, stored), len(handle._job._payload)
+        if children:
+            record.children = children
         self._counted = record  # one step
         self.payload_bytes -= payload_bytes
         self.writer.add(record)
 
-    def completed_rest(self, handle: JobHandle, wall: float, stored: StoredResult | None) -> None:
+    def completed_rest(
+        self,
+        handle: JobHandle,
+        wall: float,
+        stored: StoredResult | None,
+        children: list[Enqueued] | None = None,
+    ) -> None:
         """Do what is left of `completed` if that was broken off."""
         record = self._counted
         if not (isinstance(record, Completed) and record.job == handle._number):
             record = completed(handle, wall, stored)
+            if children:
+                record.children = children
         self.once(record, len(handle._job._payload))
 
     def free(self, what: object, payload_bytes: int) -> None:
@@ -142,9 +184,21 @@ class Journal:
         self.writer.add(record)
         return record
 
-    def stopped(self, number: int, wall: float, started: float | None, retries: int) -> Cancelled:
-        """The process ended before its handler did, which was asked to; returns the record."""
-        record = Cancelled(number, wall, started, retries)
+    def stopped(
+        self,
+        number: int,
+        wall: float,
+        started: float | None,
+        retries: int,
+        why: str | None = None,
+    ) -> Cancelled:
+        """It is cancelled before it is there again; returns the record.
+
+        Args:
+            why: what `last_error` says. `None`: its handler was asked to stop, and the process
+                ended before that did.
+        """
+        record = Cancelled(number, wall, started, retries, why, why and "")
         self.writer.add(record)
         return record
 
@@ -157,6 +211,9 @@ class Journal:
         """
         records = self.writer.unwritten() if self.is_async else ()
         unwritten = {record.job for record in records if isinstance(record, (Enqueued, Requeued))}
+        for record in records:
+            if isinstance(record, Completed):
+                unwritten.update(child.job for child in record.children)
         first: float = math.inf
         if (problem := self.writer.problem) is not None and problem.file_gone:
             first = 0 if problem.directory_gone else self._first_number
@@ -165,6 +222,19 @@ class Journal:
     def dropped(self, number: int) -> None:
         """A failed job that was never counted in here was dropped."""
         self.writer.add(Discarded(number))
+
+
+def _tell_plan(record: Enqueued, handle: JobHandle, expires: float | None) -> None:
+    """Put into a new record what the job asks for besides its lane."""
+    plan, ties = handle._job._plan, handle._ties
+    assert plan is not None  # its caller looks
+    record.key = plan.key
+    if plan.unique is not None:
+        record.unique = plan.unique.by
+        record.until_started = plan.unique.until == "started"
+    if ties is not None and ties.waits_for:
+        record.after = [each._number for each in ties.waits_for]
+    record.expires, record.within = expires, plan.expires
 
 
 # ── the records of attempts that ended ───────────────────────────────────────────────────────────

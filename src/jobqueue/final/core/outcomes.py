@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..config import Config
     from ..model.handle import JobHandle
     from ..model.handlers import Handler
+    from ..model.results import StoredResult
     from .placement import Placement
     from .queue_state import QueueState
     from .seats import Seat, Seats
@@ -77,6 +78,8 @@ class Outcomes:
             placement.slots.set(seat.slot, handle._number)  # guard: setting of a job's slot
         if handle._has_room:
             placement.free_room(handle)
+        if handle._ties is not None:
+            placement.bindings.started(handle)
         if handler.is_equipped or self.job_timeout is not None:
             handle._stop = StopRequest(placement.timer.sleep)
         return handler
@@ -86,6 +89,8 @@ class Outcomes:
         if self.placement.slots is not None and self.state.now < _ENDED:
             self.placement.slots.set(seat.slot, handle._number)
         self.placement.free_room(handle)
+        if handle._ties is not None:
+            self.placement.bindings.started(handle)
 
     def timeout_of(self, handler: Handler) -> float | None:
         """Seconds that an attempt of this handler may take; `None` for ever. No mutex."""
@@ -104,8 +109,12 @@ class Outcomes:
         if self.state.now >= _ENDED:  # guard: fencing of a late result
             return
         stored = self._status.complete(handle, result, now, wall)
-        if self.placement.journal is not None:
+        if handle._ties is not None and handle._ties.children is not None:
+            self._returned_with_children(handle, wall, stored)
+        elif self.placement.journal is not None:
             self.placement.journal.completed(handle, wall, stored)
+        if handle._ties is not None:
+            self.placement.bindings.ended(handle)
         if self._endings.finished:
             self._endings.note(handle)
         if handle._callbacks is not None:
@@ -115,15 +124,28 @@ class Outcomes:
     def returned_rest(self, seat: Seat, handle: JobHandle) -> None:
         """Do what is left of `returned` if that was broken off. With the mutex."""
         wall, stored = self._status.complete_rest(handle)
+        if handle._ties is not None and handle._ties.children is not None:
+            self._returned_with_children(handle, wall, stored)
         # guard: the end of a job that was broken off is recorded
-        if self.placement.journal is not None:
+        elif self.placement.journal is not None:
             self.placement.journal.completed_rest(handle, wall, stored)
+        if handle._ties is not None:
+            self.placement.bindings.ended(handle)
         if self._endings.finished:
             self._endings.note(handle)
         if handle._callbacks is not None:
             seat.told = handle
         since = handle._since
         self._leave(seat, handle, since, since)  # for how long is not known
+
+    def _returned_with_children(
+        self, handle: JobHandle, wall: float, stored: StoredResult | None
+    ) -> None:
+        """Record a completion, and the jobs that the handler has enqueued by it, at once."""
+        records = self.placement.bindings.born(handle)
+        if self.placement.journal is not None:
+            self.placement.journal.completed_rest(handle, wall, stored, records)
+        self.placement.bindings.arrive(handle)
 
     def keep(self, handle: JobHandle, result: object) -> None:
         """Have what a handler returned stay, beyond the job's handles; before `returned`.
@@ -225,11 +247,15 @@ class Outcomes:
         """The last step of an attempt's end: until then the seat tells whose end it is."""
         if handle is self._scheduler.isolated_job:
             self._scheduler.isolated_job_ended()
+        if handle._ties is not None:
+            self.placement.bindings.left(handle)
         busy = self.busy
         seat.handle = None  # one step
         if seat.overrunning:
             seat.overrunning = False
             self._status.meters[handle._job._priority].overrunning -= 1
+        if self._scheduler.reserved:
+            self._scheduler.rouse()
         if busy.second <= since and now < busy.next_second:
             busy.busy += now - since
         else:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, cast
 from ..model.handle import ARRIVING, NOT_ARRIVED, JobHandle
 from ..model.transitions import Status
 from ..timing.timer import LONG_SECONDS, TICKS_PER_SECOND
-from ..wal.format.record import Enqueued, Requeued
+from ..wal.format.record import Completed, Enqueued, Requeued
+from .dependencies import ties_of
 from .missing_handlers import MissingHandlers
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ..wal.format.record import Record
     from ..wal.slots import Slots
     from ..wal.writing.batch import OpenBatch
+    from .bonds import Bonds
     from .endings import Endings
     from .journal import Journal
     from .registry import HandlerRegistry
@@ -67,6 +69,7 @@ class Placement:
         self.endings = endings
         self.reporter = reporter
         self.timer: Timer  # set by the queue, since the timer calls `fire`
+        self.bindings: Bonds  # set by the queue, since it looks at the queue's state
         self.journal: Journal | None = None  # set by the queue, since the log calls `on_durable`
         self.slots: Slots | None = None  # set by the queue, if there is a log
         self.suspects: set[JobHandle] = set()
@@ -89,13 +92,20 @@ class Placement:
         if handle._call is None:
             self.registry.park(handle)
             handle._since = now
-        elif self.suspects and handle in self.suspects:
+            return
+        if handle._call.is_limited:
+            ties_of(handle)
+        if self.suspects and handle in self.suspects:
             self.scheduler.push_suspect(handle, now)
         else:
             self.scheduler.push(handle, now)
 
     def _schedule(self, handle: JobHandle, now: float) -> None:
         tick = handle._due_tick
+        if not tick:  # it waits for other jobs, not for a time
+            handle._since = now
+            self.bindings.arrived(handle)
+            return
         if handle._since == ARRIVING:  # it was broken off; the timer holds a job at most once
             self.timer.remove(handle, tick)
         handle._since = ARRIVING
@@ -115,6 +125,9 @@ class Placement:
                 if type(record) is Requeued:
                     self._on_requeued(record.job, error, written)
                     was_told = True  # perhaps
+                elif type(record) is Completed and record.children and error is None:
+                    # guard: what a handler enqueued with its completion arrives with that
+                    self.on_durable(record.children, None, written)
                 continue
             handle = live.get(record.id)
             if handle is None or handle._number != record.job:
@@ -183,6 +196,8 @@ class Placement:
         if self.journal is not None and handle._number and is_live:
             self.journal.free(handle, len(handle._job._payload))
         self.status.forget(handle)
+        if handle._ties is not None:
+            self.bindings.forget(handle)
         self.registry.unpark(handle)
         self.free_room(handle)
         self._owe(handle)
@@ -217,8 +232,8 @@ class Placement:
         with self.mutex:
             self.mutex.settle()
             for item in items:
-                if isinstance(item, JobHandle) and self.status.due(item, now):
-                    self.arrive(item)
+                if isinstance(item, JobHandle):
+                    self._due(item, now)
             if self.watchers.waiting:
                 self.watchers.look()
         functions = [item for item in items if not isinstance(item, JobHandle)]
@@ -227,11 +242,20 @@ class Placement:
             wanted.append(self.missing.tell)
         return [later for later in wanted if later is not None]
 
+    def _due(self, handle: JobHandle, now: float) -> None:
+        if handle._ties is not None and handle._ties.waits_for:
+            handle._due_tick = 0  # from now on it waits for other jobs alone
+        elif self.status.due(handle, now):
+            self.arrive(handle)
+
     def replace(self, old: Handler, new: Handler) -> None:
         """Jobs that the first handler was to run are run by the second from their next attempt."""
         for handle in self.status.live.values():
             if handle._call is old:
                 handle._call = new
+                if new.is_limited:
+                    ties_of(handle)
+        self.bindings.replaced(new)
         for letter in self.status.dead.values():
             if letter.call is old:
                 letter.call = new
@@ -241,6 +265,8 @@ class Placement:
         self.suspects.discard(handle)
         self.scheduler.remove_suspect(handle)
         self.registry.unpark(handle)
+        if handle._ties is not None:
+            self.bindings.take_out(handle)
         if handle._due_tick:
             self.timer.remove(handle, handle._due_tick)
         self.scheduler.lanes[handle._job._priority].cancelled_one()
@@ -294,6 +320,7 @@ class Placement:
             self._finish(change)
             if change.ended is not None:
                 self._owe(change.ended)
+        self.bindings.settle()
         if self.journal is not None:
             self.journal.writer.commit(inline=False)  # by the log's thread: nobody waits for it
         for lane in self.scheduler.lanes:

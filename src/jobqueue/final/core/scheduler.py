@@ -54,6 +54,8 @@ class Lane(queue.Queue["JobHandle"]):
         """The parkers of the producers that wait for room, in order."""
         self.on_its_way: Wakeable | None = None
         """The producer's thread that was woken and has not looked yet."""
+        self.may_start: Callable[[JobHandle], bool] = bool
+        """Whether a job that is tied may start; if not, it has stepped aside. Set by `Bindings`."""
         self._patience = 0.0
         """Until when it is waited for, on the system's monotonic clock."""
 
@@ -77,14 +79,24 @@ class Lane(queue.Queue["JobHandle"]):
             return self.queue.popleft()
 
     def has_work(self) -> bool:
-        """Whether a job waits; drops cancelled ones from the front."""
+        """Whether a job waits that may start; takes others from the front."""
         jobs = self.queue
         while jobs:
-            if jobs[0]._status is _QUEUED:
+            first = jobs[0]
+            if first._status is not _QUEUED:
+                jobs.popleft()
+                self._stale -= 1
+            elif first._ties is None or self.may_start(first):
                 return True
-            jobs.popleft()
-            self._stale -= 1
+            else:
+                jobs.popleft()
         return False
+
+    def tidy(self) -> None:
+        """`has_work` was broken off: a job that stepped aside may be here still."""
+        ties = self.queue[0]._ties if self.queue else None
+        if ties is not None and ties.line is not None:
+            self.queue.popleft()
 
     def cancelled_one(self) -> None:
         """A job was cancelled that may be in here: pass over it, and sweep when they are many."""
@@ -145,10 +157,14 @@ class FairScheduler:
         mutex: the queue's mutex.
         size: places in each lane.
         fairness: tokens.
+        reserved: how many workers are kept for High.
     """
 
-    def __init__(self, mutex: Mutex, *, size: int, fairness: int) -> None:
+    def __init__(self, mutex: Mutex, *, size: int, fairness: int, reserved: int = 0) -> None:
         self.mutex = mutex
+        self.reserved = reserved
+        self.is_at_reserve: Callable[[], bool] = bool
+        """Whether Medium and Low have all workers that are not reserved; set by `Seats`."""
         self.not_empty = WorkerCondition(mutex)
         """Notified when work is added, and by `stop`, `resume` and the end of an isolated job."""
         self.lanes = tuple(Lane(size, mutex, self.not_empty) for _ in Priority)
@@ -243,6 +259,8 @@ class FairScheduler:
 
     def put_back(self) -> None:
         """A job was given out, and its attempt was not begun. Again, it does what is left."""
+        for lane in self.lanes:
+            lane.tidy()
         handle = self.taken
         if handle is None:
             return
@@ -284,6 +302,9 @@ class FairScheduler:
         # A lane's deque is looked at first: `has_work` is called only if it has entries.
         medium_waits = medium.queue and medium.has_work()
         low_waits = low.queue and low.has_work()
+        # guard: workers are reserved for High
+        if self.reserved and (medium_waits or low_waits) and self.is_at_reserve():
+            medium_waits = low_waits = False
         if medium_waits and medium.tokens <= 0:
             return self._serve(medium, low if low_waits else None)
         if low_waits and low.tokens <= 0:

@@ -85,6 +85,7 @@ class Seats:
         self._free_slots: list[int] = []  # of seats that went; a heap
         self._local = threading.local()  # `seat`: the seat of the thread that asks
         scheduler.count_running = self._count_running
+        scheduler.is_at_reserve = self._is_at_reserve
         self.refuse_sleep: Callable[[str], None] = _sleep_well
 
     def __len__(self) -> int:
@@ -247,6 +248,22 @@ class Seats:
             and (seat.handle, seat.handle._since) not in self._passed_over
             for seat in self._all
         )
+
+    def _is_at_reserve(self) -> bool:
+        """Whether Medium and Low have as many seats as they may have.
+
+        Attempts that overrun or wait for a job do not count: other seats stand in for theirs.
+        """
+        lower_max = self.size - self._scheduler.reserved
+        if sum(each.processing for each in self._status.meters[1:]) < lower_max:
+            return False
+        count = sum(
+            seat.handle is not None
+            and seat.handle._job._priority > 0
+            and not (seat.overrunning or seat.waits_for is not None)
+            for seat in self._all
+        )
+        return count >= lower_max
 
     def _tell_of_suspects(self) -> None:
         """The next job that runs alone has one attempt less to wait for."""

@@ -47,6 +47,7 @@ class StatusMap:
         result_retention: how many results of jobs that do not store them are kept.
 
     Attributes:
+        reserved: ids of jobs that attempts hold back, and whose; see `children.py`.
         results: the last results of jobs that do not store them, with the jobs' ids, oldest first.
             Threads append to it without the mutex: an older result that goes may run users' code.
         result_bytes: of the results that are stored, about.
@@ -56,6 +57,7 @@ class StatusMap:
         self.live: dict[str, JobHandle] = {}
         self.finished: dict[str, Finished] = {}
         self.dead: dict[str, DeadLetter] = {}
+        self.reserved: dict[str, JobHandle] = {}
         self.results: deque[tuple[str, object]] = deque(maxlen=result_retention)
         self.result_bytes = 0
         self.meters = tuple(LaneMeter() for _ in Priority)
@@ -68,6 +70,12 @@ class StatusMap:
 
     def refuse_known(self, job_id: str) -> None:
         """Raises `DuplicateJobError` if the id is known."""
+        if job_id in self.reserved:
+            parent = self.reserved[job_id].id
+            raise DuplicateJobError(
+                f"job {job_id!r} is held back by job {parent!r}, whose handler is to enqueue it; "
+                f"give each job an id of its own"
+            )
         if job_id in self:
             raise DuplicateJobError(
                 f"job {job_id!r} is already known ({self.status(job_id).value}); "
@@ -201,7 +209,7 @@ class StatusMap:
         """Keep a failed job."""
         self.dead[letter.job._id] = letter
 
-    def cancel(self, handle: JobHandle, now: float, wall: float) -> None:
+    def cancel(self, handle: JobHandle, now: float, wall: float, *, expired: bool = False) -> None:
         """A job was cancelled: before it ran, or because its handler gave up when asked to.
 
         Again, it does what is left, if no job has ended since.
@@ -217,6 +225,7 @@ class StatusMap:
             self.finished[job_id] = record
             del self.live[job_id]
             meter.cancelled += 1
+            meter.expired += expired
             if before is _SCHEDULED:
                 meter.scheduled -= 1
             elif before is _PROCESSING:

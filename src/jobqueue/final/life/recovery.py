@@ -34,6 +34,7 @@ from ..wal.reading.fold import COMPLETED, QUEUED, JobState, LogState
 from ..wal.reading.replay import replay
 from ..wal.room import Room
 from ..wal.slots import SLOTS_NAME, Interrupted, read_slots
+from .rebinding import bind, cancel_doomed, plan_of, seconds_left
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,7 +154,8 @@ def restore(log: LockedLog, config: Config, owner: HandleOwner, placement: Place
     """Put the jobs of a log into the queue: unfinished ones are queued or scheduled again."""
     journal = placement.journal
     assert journal is not None  # there is a log
-    ended = _cancel_revoked(log, journal, placement)
+    ended = cancel_doomed(log.state, journal, placement)
+    ended += _cancel_revoked(log, journal, placement)
     ended += _count_crashes(log, config.max_crashes, journal, placement)
     unfinished, finished, failed = _by_status(log.state)
     with _collector_at_rest():
@@ -255,6 +257,7 @@ def _job(enqueued: Enqueued, retries: int) -> Job:
     job._max_retries = enqueued.max_retries
     job._headers = FrozenDict(headers) if headers else NO_HEADERS
     job._store_result = enqueued.store_result
+    job._plan = plan_of(enqueued)
     job._retries = retries
     job._created = enqueued.created
     return job
@@ -330,7 +333,7 @@ def _queue_again(
     """
     live, find, now = placement.status.live, placement.registry.find, placement.clock.monotonic()
     lanes = [lane.queue for lane in placement.scheduler.lanes]
-    others: list[JobHandle] = []
+    others: list[tuple[JobHandle, JobState]] = []
     unfinished.reverse()
     while unfinished:
         each = unfinished.pop()  # so that the next handle may take its memory
@@ -339,17 +342,25 @@ def _queue_again(
         live[job._id] = handle
         if each.crashes >= crashes_max - 1:
             placement.suspects.add(handle)
-            others.append(handle)
-        elif handle._status is _QUEUED and (call := find(job._handler)) is not None:
+            others.append((handle, each))
+        elif (
+            handle._ties is None
+            and handle._status is _QUEUED
+            and (call := find(job._handler)) is not None
+            and not call.is_limited
+        ):
             handle._call = call
             handle._since = now  # as `FairScheduler.push` does; no worker waits yet
             lanes[job._priority].append(handle)
         else:
-            others.append(handle)
+            others.append((handle, each))
     for lane, meter in zip(lanes, placement.status.meters, strict=True):
         meter.enqueued += len(lane)
-    for handle in others:
+    by_number = {handle._number: handle for handle in live.values() if others}
+    for handle, each in others:
         placement.status.accept(handle)
+        if handle._ties is not None:
+            bind(handle, each, by_number, placement)
         if find(handle._job._handler) is None:
             placement.registry.expect(handle)
         placement.arrive(handle)
@@ -358,18 +369,14 @@ def _queue_again(
 def _handle(each: JobState, owner: HandleOwner, clock: Clock) -> JobHandle:
     enqueued = each.enqueued
     job = _job(enqueued, each.retries)
+    first = _SCHEDULED if enqueued.after else _QUEUED
     if each.due is None and each.started is None:  # most jobs; these have not failed either
-        return JobHandle(owner, job, _QUEUED, enqueued.job)
-    seconds = 0.0 if each.due is None else _seconds_left(each.due, each.delay, clock)
-    status = _SCHEDULED if seconds > 0 else _QUEUED
+        return JobHandle(owner, job, first, enqueued.job)
+    seconds = 0.0 if each.due is None else seconds_left(each.due, each.delay, clock)
+    status = _SCHEDULED if seconds > 0 else first
     handle = JobHandle(owner, job, status, enqueued.job)
     handle._started = each.started
     handle._failure = _failure(each)
-    if status is _SCHEDULED:
+    if seconds > 0:
         handle._due_tick = tick_after(clock.monotonic() + seconds)
     return handle
-
-
-def _seconds_left(due: float, delay: float, clock: Clock) -> float:
-    """What is left of a delay; never more than was asked for, should the wall clock have jumped."""
-    return min(max(0.0, due - clock.time()), delay)

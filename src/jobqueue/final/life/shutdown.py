@@ -272,12 +272,12 @@ class Lifecycle:
         scheduler = self._placement.scheduler
         can_run = self._started and not (scheduler.paused or scheduler.stopped)
         queued = self._count("queued") - self._placement.registry.parked_count
-        if self._count("processing") or (can_run and queued):
+        if self._count("processing") or (can_run and queued) or self._placement.bindings.has_doomed:
             return False
         if self._placement.clock.manual or not can_run:
             return True
         return not any(
-            handle._status is Status.SCHEDULED and handle._due_tick <= deadline_tick
+            handle._status is Status.SCHEDULED and 0 < handle._due_tick <= deadline_tick
             for handle in self._placement.status.live.values()
         )
 

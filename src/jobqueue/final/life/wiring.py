@@ -20,6 +20,7 @@ from ..callers.schedules import Schedules
 from ..callers.through_middleware import AdmissionThroughMiddleware
 from ..callers.ticks import TickAdmission
 from ..config import Config
+from ..core.bindings import Bindings
 from ..core.endings import Endings
 from ..core.isolation import Isolation
 from ..core.outcomes import Outcomes
@@ -84,6 +85,7 @@ def assemble(
     """
     placement = _make_placement(config, registry, clock, layers)
     state = QueueState()
+    placement.bindings = bindings = Bindings(placement, state)
     seats = Seats(config.num_workers, placement.scheduler, placement.status)
     outcomes = Outcomes(config, placement, state, seats)
     Isolation(placement, seats, config.job_timeout)
@@ -104,6 +106,7 @@ def assemble(
     with _path_in_errors(config):
         log = _open_log(config, placement, log_failed, log_ended)
     placement.timer = Timer(clock, placement.fire, lambda error: fail(_timer_died(error)))
+    bindings.use(placement.timer)
     placement.reporter.open(placement.timer.call_soon)
     placement.missing.timer = placement.timer
     if processes is not None:
@@ -113,17 +116,22 @@ def assemble(
     with closed_on_error(life), _path_in_errors(config):
         admission = _make_admission(layers, owner, config, placement, state, seats)
         schedules = _make_schedules(layers, owner, placement, state, admission, life, locked)
-        if log is not None:
-            log.restore(owner)
-        placement.timer.start()
-        if log is not None:
-            log.start()
-        if registry.untold:
-            placement.missing.tell()
-        placement.reporter.catch_up()  # so that what a start says is said when it returns
-        placement.endings.tell_owed()
+        _begin(owner, placement, log)
     changes, queries = Changes(owner, placement, state), Queries(placement, state, outcomes)
     return Parts(placement, state, seats, admission, changes, life, queries, schedules)
+
+
+def _begin(owner: HandleOwner, placement: Placement, log: OpenedLog | None) -> None:
+    """Bring back the jobs of the log, and start the timer and the log."""
+    if log is not None:
+        log.restore(owner)
+    placement.timer.start()
+    if log is not None:
+        log.start()
+    if placement.registry.untold:
+        placement.missing.tell()
+    placement.reporter.catch_up()  # so that what a start says is said when it returns
+    placement.endings.tell_owed()
 
 
 def _make_admission(layers: Layers, *args: Any) -> Admission:
@@ -180,7 +188,12 @@ def _make_placement(
         mutex=mutex,
         clock=clock,
         status=status,
-        scheduler=FairScheduler(mutex, size=config.queue_size, fairness=config.fairness),
+        scheduler=FairScheduler(
+            mutex,
+            size=config.queue_size,
+            fairness=config.fairness,
+            reserved=config.reserved_workers,
+        ),
         registry=registry,
         watchers=Watchers(mutex),
         endings=Endings(status, layers.finished, reporter),

@@ -17,7 +17,7 @@ from ..runtime.reporting import handlers_logger
 from .progress import told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from ..exact import Seconds
     from .job import Job
@@ -103,6 +103,9 @@ class Board(Protocol):
 
     _progress: Told | None
 
+    def _hold_back(self, stop: StopRequest, jobs: list[Job]) -> None:
+        """Has jobs enqueued when the attempt with this request has returned."""
+
 
 class JobContext:
     """What a handler can ask about its attempt. Made for one attempt; thread-safe.
@@ -152,6 +155,28 @@ class JobContext:
             message: what it is at.
         """
         self._board._progress = told(done, total, message)
+
+    def enqueue(self, job: Job) -> None:
+        """Enqueue a job together with the completion of this attempt: both or neither.
+
+        It is held back until the handler has returned; its id is unknown until then. If the handler
+        raises it is dropped. It takes no room, and waits for none.
+
+        Raises:
+            DuplicateJobError: its id is known, or taken.
+            UnknownJobError, UnknownHandlerError, QueueClosedError, ValueError, TypeError: as for
+                `JobQueue.enqueue`.
+            RuntimeError: the attempt has ended.
+        """
+        self._board._hold_back(self._stop, [job])
+
+    def enqueue_many(self, jobs: Iterable[Job]) -> None:
+        """Enqueue jobs together with the completion of this attempt: all of them or none.
+
+        Raises:
+            Exception: as `enqueue`; none of them is held back then.
+        """
+        self._board._hold_back(self._stop, list(jobs))
 
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:

@@ -9,7 +9,7 @@ from .progress import progress_of
 from .transitions import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Hashable
     from contextlib import AbstractContextManager
     from types import TracebackType
     from typing import Any
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from .handlers import Handler
     from .job import Job
     from .progress import Progress, Told
-    from .ties import Ties
 
     Callback = Callable[["JobHandle"], object]
     R_co = TypeVar("R_co", covariant=True, default=object)
@@ -66,11 +65,53 @@ class HandleOwner(Protocol):
     def _result_of(self, handle: JobHandle, /) -> Generator[Any, None, object]:
         """Waits in a coroutine for the job's end; gives or raises what `result` does."""
 
+    def _hold_back(self, handle: JobHandle, stop: StopRequest, jobs: list[Job]) -> None:
+        """Has jobs enqueued when the attempt with this request has returned."""
+
     def _kept_result(self, handle: JobHandle) -> object:
         """The result of a job that was completed before its handle was made; or raises."""
 
     def _missing_result(self, handle: JobHandle) -> JobQueueError | TimeoutError:
         """Why a job that is not completed has no result to give."""
+
+
+class Ties:
+    """What ties a job to others, to a limit and to a time. Most jobs have none.
+
+    It is data: what becomes of it is told in `core/bindings.py` and in the rooms that it names.
+    Guarded by the queue's mutex.
+
+    Attributes:
+        identity: what no other job may have, while this one holds it (`core/unique.py`).
+        waits_for: the jobs that are to be completed first (`core/dependencies.py`).
+        dependents: the jobs that wait for this one.
+        doomed: why it is to be cancelled, as soon as a thread gets to it.
+        passed: the turnstile of its limit that it has gone through (`core/limits.py`).
+        line: the one that it waits at, having stepped aside.
+        place: its place among all that have.
+        children: the jobs that its attempt enqueues when it has returned (`core/children.py`), by
+            id.
+        record: how such a one is told to the log.
+        expiry: what the timer calls when its time has passed (`core/expiry.py`), and at which tick.
+    """
+
+    __slots__ = (
+        *("children", "dependents", "doomed", "expiry", "expiry_tick", "identity"),
+        *("line", "passed", "place", "record", "waits_for"),
+    )
+
+    def __init__(self) -> None:
+        self.identity: Hashable = None
+        self.waits_for: dict[JobHandle, None] | None = None
+        self.dependents: dict[JobHandle, None] | None = None
+        self.doomed: str | None = None
+        self.passed: Any = None
+        self.line: Any = None
+        self.place = 0
+        self.children: dict[str, JobHandle] | None = None
+        self.record: Any = None
+        self.expiry: Callable[[], object] | None = None
+        self.expiry_tick = 0
 
 
 class JobHandle(Generic[R_co]):
@@ -116,7 +157,7 @@ class JobHandle(Generic[R_co]):
         """Whether it takes one of its lane's places."""
         self._stop: StopRequest | None = None
         """Made for attempts that can be told to stop, or were."""
-        self._ties: Ties | None = None
+        self._ties: Ties | None = None if job._plan is None else Ties()
         """What ties it to other jobs, to its limit and to a time; `None` for most jobs."""
         self._call: Handler | None = None
         """What runs it: the handler that it carries, or from its arrival on the one it names."""
@@ -240,6 +281,10 @@ class JobHandle(Generic[R_co]):
         if not callable(fn):
             raise TypeError(f"a callback must be callable, not {fn!r}")
         self._owner._add_done_callback(cast("JobHandle", self), cast("Callback", fn))
+
+    def _hold_back(self, stop: StopRequest, jobs: list[Job]) -> None:
+        """See `JobContext.enqueue`."""
+        self._owner._hold_back(cast("JobHandle", self), stop, jobs)
 
     def __repr__(self) -> str:
         return f"<JobHandle {self.id!r} {self._status.name}>"

@@ -44,6 +44,7 @@ class Handler:
         is_equipped: whether an attempt needs a context, so that `call` is what runs it. Otherwise
             `function(payload)` does.
         policy: what it was registered with besides.
+        is_limited: whether that says how many attempts may go on or begin at a time.
 
     Raises:
         TypeError: it cannot be called in either form, or a call of it would not do its work.
@@ -54,6 +55,7 @@ class Handler:
         "function",
         "is_async",
         "is_equipped",
+        "is_limited",
         "policy",
         "wants_context",
     )
@@ -63,10 +65,12 @@ class Handler:
         _, self.is_async, self.wants_context, self.by_keyword = _form(function, coroutines)
         self.is_equipped = self.wants_context or coroutines
         self.policy = NO_POLICY
+        self.is_limited = False
 
     def with_policy(self, policy: Policy) -> Handler:
         """This handler, which nothing uses yet, from now on with a policy."""
         self.policy = policy
+        self.is_limited = bool(policy.rules)
         self.is_equipped = self.is_equipped or policy.timeout is not None
         return self
 
@@ -97,7 +101,7 @@ class HandlerWithin(Handler):
         self.is_async = inner.is_async
         self.wants_context, self.by_keyword = inner.wants_context, inner.by_keyword
         self.is_equipped = True
-        self.policy = inner.policy
+        self.policy, self.is_limited = inner.policy, inner.is_limited
         self._attempt = put_around(lambda context: inner.call(context.job._payload, context))
 
     def call(self, payload: bytes, context: JobContext) -> object:

@@ -20,6 +20,8 @@ COUNTED = (
     "failed",
     "retried",
     "cancelled",
+    "expired",
+    "limited",
 )
 
 
@@ -52,6 +54,8 @@ class LaneMetrics:
     failed: int
     retried: int
     cancelled: int
+    expired: int
+    limited: int
     oldest_wait: float
     queue_wait: Quantiles
     run_time: Quantiles
@@ -112,6 +116,8 @@ class Metrics:
         failed: jobs that failed for the last time.
         retried: attempts that failed and were scheduled again.
         cancelled: jobs cancelled.
+        expired: those of them that had not started in time.
+        limited: those of the queued ones that wait for the limit or rate of their handler.
         oldest_wait: age in seconds of the oldest queued job, 0.0 if none is queued.
         by_priority: the same for each lane.
         queue_wait: seconds from entering the lane to the start of the attempt, over all lanes.
@@ -129,6 +135,8 @@ class Metrics:
     failed: int
     retried: int
     cancelled: int
+    expired: int
+    limited: int
     oldest_wait: float
     by_priority: Mapping[Priority, LaneMetrics]
     queue_wait: Quantiles

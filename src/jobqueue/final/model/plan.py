@@ -64,8 +64,9 @@ class Unique:
         return self.by != "handler+payload"
 
 
+BY: tuple[By, ...] = get_args(By)
 _CHOICES = {
-    "by": get_args(By),
+    "by": BY,
     "until": get_args(Until),
     "on_conflict": get_args(OnConflict),
 }

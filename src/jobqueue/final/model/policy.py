@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..exact import check_seconds
+from .limits import Limit, Rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,12 +29,14 @@ class Policy(NamedTuple):
         retry_on: the types of errors that are retried; others fail the job at once.
         backoff: gives the seconds until the next attempt.
         result_codec: writes the results that are stored; `None` takes built-in types alone.
+        rules: how many attempts may go on, or begin, at a time.
     """
 
     timeout: float | None = None
     retry_on: tuple[type[BaseException], ...] | None = None
     backoff: Backing | None = None
     result_codec: ResultCodec | None = None
+    rules: tuple[Limit | Rate, ...] = ()
 
 
 NO_POLICY = Policy()
@@ -44,14 +47,20 @@ def checked_policy(
     retry_on: type[BaseException] | Iterable[type[BaseException]] | None,
     backoff: Backing | None,
     result_codec: ResultCodec | None = None,
+    limit: Limit | None = None,
+    rate: Rate | None = None,
 ) -> Policy:
     """The policy of these arguments of `JobQueue.register`.
 
     Raises:
         TypeError, ValueError: one of them cannot work.
     """
-    if timeout is None and retry_on is None and backoff is None and result_codec is None:
+    if all(each is None for each in (timeout, retry_on, backoff, result_codec, limit, rate)):
         return NO_POLICY
+    if limit is not None and not isinstance(limit, Limit):
+        raise TypeError(f"limit must be a Limit, as in limit=Limit(2), not {limit!r}")
+    if rate is not None and not isinstance(rate, Rate):
+        raise TypeError(f"rate must be a Rate, as in rate=Rate(100, per=60.0), not {rate!r}")
     if backoff is not None and not callable(backoff):
         raise TypeError(
             f"backoff must be a Backoff, or a function of attempt and error that gives seconds, "
@@ -66,6 +75,7 @@ def checked_policy(
         None if retry_on is None else _types(retry_on),
         backoff,
         result_codec,
+        tuple(rule for rule in (limit, rate) if rule is not None),
     )
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import pickle
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ..errors import RejectJobError, RetryJobError, WorkerProcessError
 from ..runtime.reporting import describe
 from . import wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..model.job import Job
 
 _cause: Any = vars(BaseException)["__cause__"]
 
@@ -19,8 +24,12 @@ class RemoteTraceback(Exception):  # noqa: N818  # the cause of an error, shown 
         return f'\n"""\n{self.args[0]}"""'
 
 
-def unpacked(kind: int, body: bytes) -> object:
-    """What the handler returned; raises what it raised."""
+def unpacked(kind: int, body: bytes, hold_back: Callable[[list[Job]], None]) -> object:
+    """What the handler returned; raises what it raised.
+
+    Args:
+        hold_back: told the jobs that it enqueues by returning.
+    """
     if kind == wire.RETURNED_NONE:
         return None
     if kind == wire.RAISED:
@@ -30,11 +39,15 @@ def unpacked(kind: int, body: bytes) -> object:
         _cause.__set__(error, RemoteTraceback(remote.trace))
         raise error
     try:
-        return pickle.loads(body)
+        result = pickle.loads(body)
     except BaseException as error:
         raise WorkerProcessError(
             f"what the handler returned cannot be unpickled: {describe(error)[0]}"
         ) from error
+    if kind == wire.RETURNED_WITH_JOBS:
+        result, jobs = result
+        hold_back(jobs)
+    return result
 
 
 def _error(remote: wire.RemoteError) -> BaseException:

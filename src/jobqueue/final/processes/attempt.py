@@ -81,7 +81,12 @@ class Attempts:
             self._processes.bury(process)
             raise
         self._processes.put_back(process)
-        return unpacked(kind, body)
+
+        def hold_back(jobs: list[Job]) -> None:
+            assert handle._stop is not None  # as above, or nothing could have asked for its context
+            handle._hold_back(handle._stop, jobs)
+
+        return unpacked(kind, body, hold_back)
 
     def _load(
         self, process: WorkerProcess, handle: JobHandle, handler: ImportableHandler
@@ -145,12 +150,16 @@ class Attempts:
 
 
 _values = attrgetter(*Job.__slots__)
-_HEADERS, _PRIORITY = map(Job.__slots__.index, ("_headers", "_priority"))
+_HEADERS, _PRIORITY, _PLAN = map(Job.__slots__.index, ("_headers", "_priority", "_plan"))
 
 
 def _packable(job: Job) -> tuple[object, ...]:
     values = list(_values(job))
     values[_HEADERS], values[_PRIORITY] = dict(job._headers), job._priority._value_
+    if job._plan is not None:
+        key, unique, after, expires = job._plan
+        told = unique and (unique.by, unique.until, unique.on_conflict)
+        values[_PLAN] = key, told, after, expires
     return tuple(values)
 
 

@@ -28,6 +28,7 @@ from ..model.context import RUNNING, JobContext, StopRequest, runs_attempts
 from ..model.frozen_dict import FrozenDict
 from ..model.handlers import Handler, HandlerWithin, name_of
 from ..model.job import Job, Priority
+from ..model.plan import Plan, Unique
 from ..model.undone import DONE, refuse_undone
 from ..runtime.parking import Parker
 from ..runtime.reporting import begun_in_handler, describe
@@ -116,7 +117,9 @@ def _let_go(sockets: tuple[socket.socket, ...], lifeline: int) -> None:
     os.close(lifeline)
 
 
-_PAYLOAD, _HEADERS, _PRIORITY = map(Job.__slots__.index, ("_payload", "_headers", "_priority"))
+_PAYLOAD, _HEADERS, _PRIORITY, _PLAN = map(
+    Job.__slots__.index, ("_payload", "_headers", "_priority", "_plan")
+)
 
 
 class _Server:
@@ -174,9 +177,12 @@ class _Server:
                 refuse_undone(result, name_of(self._handlers[number].function))
         except BaseException as error:  # noqa: BLE001  # whatever a handler may raise
             return wire.RAISED, _pack(error)
-        if result is None:
+        jobs = self._progress.take_jobs()
+        if result is None and not jobs:
             return wire.RETURNED_NONE, b""
         try:
+            if jobs:
+                return wire.RETURNED_WITH_JOBS, pickle.dumps((result, jobs))
             return wire.RETURNED, pickle.dumps(result)
         except BaseException as error:  # noqa: BLE001  # its __reduce__ is the user's code
             return wire.RAISED, _pack_unpicklable(result, error)
@@ -240,6 +246,9 @@ def _made(values: tuple[Any, ...]) -> Job:
     for slot, value in zip(Job.__slots__, values, strict=True):
         setattr(job, slot, value)
     job._headers, job._priority = FrozenDict(values[_HEADERS]), Priority(values[_PRIORITY])
+    if values[_PLAN] is not None:
+        key, unique, after, expires = values[_PLAN]
+        job._plan = Plan(key, unique and Unique(*unique), after, expires)
     return job
 
 

@@ -11,10 +11,12 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from ..model.job import Job
 from ..runtime.parking import Parker
 from . import wire
 
 if TYPE_CHECKING:
+    from ..model.context import StopRequest
     from ..model.progress import Told
     from .wire import Channel
 
@@ -35,6 +37,11 @@ class RemoteBoard:
     def _progress(self, value: Told | None) -> None:
         self._teller.tell(self, value)
 
+    def _hold_back(self, stop: StopRequest, jobs: list[Job]) -> None:
+        """The jobs go to the owner with the answer, which looks at their ids then."""
+        del stop
+        self._teller.hold_back(self, jobs)
+
 
 class ProgressTeller:
     """Tells the owner, over the channel of the answers."""
@@ -44,6 +51,7 @@ class ProgressTeller:
         self._lock = threading.Lock()  # held while a frame is sent; guards the rest
         self._board: RemoteBoard | None = None
         self._last: Told | None = None
+        self._jobs: list[Job] = []  # that the attempt enqueues by returning
         self._parker: Parker | None = None  # of the thread; made when it is first needed
         self._is_awake = False
 
@@ -51,7 +59,7 @@ class ProgressTeller:
         """An attempt begins; returns what it tells its progress to."""
         board = RemoteBoard(self)
         with self._lock:
-            self._board, self._last = board, None
+            self._board, self._last, self._jobs = board, None, []
         return board
 
     def tell(self, board: RemoteBoard, value: Told | None) -> None:
@@ -70,6 +78,25 @@ class ProgressTeller:
                 )
                 thread.start()
             self._parker.unpark()
+
+    def hold_back(self, board: RemoteBoard, jobs: list[Job]) -> None:
+        """The attempt of this board enqueues jobs by returning.
+
+        Raises:
+            RuntimeError: it has ended.
+        """
+        for job in jobs:
+            if not isinstance(job, Job):
+                raise TypeError(f"only a Job can be enqueued, not {type(job).__name__}: {job!r}")
+        with self._lock:
+            if board is not self._board:
+                raise RuntimeError("the attempt has ended: it enqueues nothing any more")
+            self._jobs += jobs
+
+    def take_jobs(self) -> list[Job]:
+        """The jobs that the attempt which has ended enqueues."""
+        jobs, self._jobs = self._jobs, []
+        return jobs
 
     def end(self) -> None:
         """The attempt has ended; send the last that it told."""

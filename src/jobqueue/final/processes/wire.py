@@ -33,6 +33,7 @@ LOADED = 5
 RETURNED_NONE = 6
 RETURNED = 7  # body: the pickled result
 RAISED = 8  # body: a pickled `RemoteError`
+RETURNED_WITH_JOBS = 10  # body: the pickled result and the jobs that the handler enqueues by it
 PROGRESS = 9  # body: a `Told`, see `packed`; any number of them come before an answer
 
 # On the second socket: the attempt that is to stop.
@@ -42,7 +43,7 @@ GAVE_UP = 70
 """The exit code of a process that could not go on, and said why on the second socket."""
 REASON_BYTES_MAX = 4 * 1024
 
-FORM = 3
+FORM = 4
 """The form of all this: to be counted up with each change, for the queue may have been installed
 anew under a program that runs, and a process is started with the new one."""
 

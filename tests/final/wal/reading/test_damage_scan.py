@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jobqueue.final.errors import LogCorruptError
@@ -518,6 +518,7 @@ def reused(tmp_path_factory: pytest.TempPathFactory) -> LogDirectory:
 @pytest.mark.slow
 @settings(max_examples=500)
 @given(plan=damages)
+@example(plan=[(1, "append nuls", 0, 1), (2, "all nuls", 0, 1), (3, "all nuls", 0, 1)])
 def test_there_is_a_finding_just_where_a_start_would_refuse_or_cut(
     reused: LogDirectory, plan: list[tuple[int, str, int, int]]
 ) -> None:

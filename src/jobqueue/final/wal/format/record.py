@@ -24,6 +24,7 @@ __all__ = [
     "Completed",
     "Crashed",
     "Discarded",
+    "Doomed",
     "Enqueued",
     "Failed",
     "Record",
@@ -63,6 +64,10 @@ class _Record(Struct, tag_field="op", omit_defaults=True, gc=False):
 class Enqueued(_Record, tag="enqueued"):
     """A job was accepted. `payload` holds it if it is UTF-8, else `binary`; see below.
 
+    `key` is what the job is about. `unique` says by what it is unique, `until_started` that it is
+    only until its first attempt. `after` are the numbers of the jobs that it waits for. `expires`
+    is the Unix time by which it has to have started, `within` how long it had, to clamp it.
+
     `due` is the Unix time of a delayed job, `delay` what was asked for, to clamp it; both are
     `None` for any other job. `store_result`: what the handler returns is kept in `Completed`.
     """
@@ -79,6 +84,12 @@ class Enqueued(_Record, tag="enqueued"):
     due: Time | None = None
     delay: Delay | None = None
     store_result: bool = False
+    key: JobId | None = None
+    unique: str | None = None
+    until_started: bool = False
+    after: list[JobNumber] = []  # noqa: RUF012  # likewise
+    expires: Time | None = None
+    within: Delay | None = None
 
 
 class Retried(_Record, tag="retried"):
@@ -98,7 +109,7 @@ class Completed(_Record, tag="completed"):
     """The handler returned.
 
     If the job stores its result, `result` holds that if it is UTF-8, else `binary`. `coded` says
-    that the handler's own codec wrote it.
+    that the handler's own codec wrote it. `children` are the jobs that it has enqueued by that.
     """
 
     job: JobNumber
@@ -108,6 +119,7 @@ class Completed(_Record, tag="completed"):
     result: str | None = None
     binary: bytes = b""
     coded: bool = False
+    children: list[Enqueued] = []  # noqa: RUF012  # likewise
 
 
 class Failed(_Record, tag="failed"):
@@ -158,6 +170,16 @@ class Revoked(_Record, tag="revoked"):
     at: Time
 
 
+class Doomed(_Record, tag="doomed"):
+    """A job that it waits for, by this id, was not completed: it is cancelled at the next start.
+
+    Compaction writes it, if it does away with the end of that one.
+    """
+
+    job: JobNumber
+    by: JobId
+
+
 class Crashed(_Record, tag="crashed"):
     """The process died while the job was running, `crashes` times in a row by now.
 
@@ -173,8 +195,8 @@ class Ticked(_Record, tag="ticked"):
     """A schedule's ticks up to `at` are dealt with; of them, `at` is the last.
 
     `job` is the number of the job that this tick enqueued, whose `Enqueued` stands before it in
-    the same batch. It is 0 if there is none: at the first registration of the schedule, and when
-    one that was paused is resumed.
+    the same batch, or of an earlier one that is like it (`Unique`). It is 0 if there is none: at
+    the first registration of the schedule, and when one that was paused is resumed.
     """
 
     name: JobId
@@ -191,6 +213,7 @@ Record: TypeAlias = (
     | Revoked
     | Requeued
     | Discarded
+    | Doomed
     | Crashed
     | Ticked
 )
@@ -207,19 +230,31 @@ def made_plain(record: Record) -> Record:
     return type(record)(**fields)
 
 
+_TEXTS = frozenset(
+    (
+        *("error", "traceback", "id", "handler", "payload"),
+        *("result", "key", "unique", "by", "name"),
+    )
+)
+
+
 def _plain(name: str, value: object) -> object:
     if value is None:
         return None
-    if name in {"error", "traceback", "id", "handler", "payload", "result", "name"}:
+    if name in _TEXTS:
         return _plain_text(value)
-    if name in {"at", "started", "due", "delay", "created"}:
+    if name in {"at", "started", "due", "delay", "created", "expires", "within"}:
         number = real_number(value)
         return number if number is not None and math.isfinite(number) else 0.0
     if name == "headers":
         pairs = value.items() if isinstance(value, dict) else ()
         return {_plain_text(key): _plain_text(text) for key, text in pairs}
-    if name in {"store_result", "coded"}:
+    if name in {"store_result", "coded", "until_started"}:
         return value is True
+    if name == "children":
+        return [made_plain(each) for each in value] if isinstance(value, list) else []
+    if name == "after":
+        return [whole_number(each) or 1 for each in value] if isinstance(value, list) else []
     if name == "binary":
         return exact_bytes(value) if isinstance(value, bytes) else b""
     return whole_number(value) or 0

@@ -41,6 +41,8 @@ class _Field(NamedTuple):
     nullable: bool
     meta: Meta | None
     default: Any
+    of: Meta | None
+    """The bounds of a list's numbers; `None` for a list of records."""
 
 
 def _field(name: str, annotation: Any, default: Any) -> _Field:
@@ -53,9 +55,11 @@ def _field(name: str, annotation: Any, default: Any) -> _Field:
     if get_origin(annotation) is Annotated:
         annotation, meta = get_args(annotation)
     kind = get_origin(annotation) or annotation
-    if kind is dict and default is not _REQUIRED:
-        default = {}
-    return _Field(name, kind, nullable, meta, default)
+    if kind in (dict, list) and default is not _REQUIRED:
+        default = kind()
+    element = get_args(annotation)[0] if kind is list else None
+    of = get_args(element)[1] if get_origin(element) is Annotated else None
+    return _Field(name, kind, nullable, meta, default, of)
 
 
 def _fields(cls: type) -> tuple[_Field, ...]:
@@ -90,13 +94,17 @@ class StdlibLines:
 
 
 def _encode(record: _record.Record) -> str:
+    return f"{_encode_object(record)}\n"
+
+
+def _encode_object(record: _record.Record) -> str:
     cls = type(record)
     parts = [f'{{"op":"{cls.__name__.lower()}"']
     for field in _FIELDS[cls]:
         value = getattr(record, field.name)
-        if value is not field.default and value != {}:
+        if value is not field.default and value not in ({}, []):
             parts.append(f'"{field.name}":{_encode_value(value)}')
-    return ",".join(parts) + "}\n"
+    return ",".join(parts) + "}"
 
 
 def _encode_value(value: Any) -> str:
@@ -106,6 +114,10 @@ def _encode_value(value: Any) -> str:
         return str(value)
     if isinstance(value, float):
         return _encode_float(value)
+    if isinstance(value, list):
+        return f"[{','.join(map(_encode_value, value))}]"
+    if type(value) in _FIELDS:
+        return _encode_object(value)
     if isinstance(value, bytes):
         return f'"{base64.b64encode(value).decode()}"'
     return _ENCODER.encode(value)
@@ -123,7 +135,10 @@ def _encode_float(value: float) -> str:
 
 
 def _decode(line: bytes) -> _record.Record:
-    fields = _OBJECT.decode(line.decode())
+    return _decode_object(_OBJECT.decode(line.decode()))
+
+
+def _decode_object(fields: Any) -> _record.Record:
     if not isinstance(fields, dict):
         raise ValueError("a record must be an object")
     tag = fields.get("op")
@@ -137,13 +152,16 @@ def _decode_field(field: _Field, values: dict[str, Any]) -> Any:
     if field.name not in values:
         if field.default is _REQUIRED:
             raise ValueError(f"field {field.name!r} is missing")
-        return {} if field.kind is dict else field.default
+        return field.kind() if field.kind in (dict, list) else field.default
     value = values[field.name]
     if value is None and field.nullable:
         return None
     value = _CONVERT[field.kind](value, field.name)
     if field.meta is not None:
         _check_bounds(field, field.meta, value)
+    if field.of is not None:
+        for each in value:
+            _check_bounds(field, field.of, each)
     return value
 
 
@@ -193,6 +211,19 @@ def _to_dict(value: Any, name: str) -> dict[str, str]:
     return {_to_str(key, name): _to_str(item, name) for key, item in value.items()}
 
 
+def _to_list(value: Any, name: str) -> list[Any]:
+    if not isinstance(value, list):
+        _wrong(name)
+    if name == "children":
+        return [_to_enqueued(each, name) for each in value]
+    return [_to_int(each, name) for each in value]
+
+
+def _to_enqueued(value: Any, name: str) -> _record.Enqueued:
+    record = _decode_object(value)
+    return record if isinstance(record, _record.Enqueued) else _wrong(name)
+
+
 _CONVERT: dict[type, Callable[[Any, str], Any]] = {
     bool: _to_bool,
     int: _to_int,
@@ -200,6 +231,7 @@ _CONVERT: dict[type, Callable[[Any, str], Any]] = {
     str: _to_str,
     bytes: _to_bytes,
     dict: _to_dict,
+    list: _to_list,
 }
 
 

@@ -18,6 +18,7 @@ from ..format.record import (
     Completed,
     Crashed,
     Discarded,
+    Doomed,
     Enqueued,
     Failed,
     Record,
@@ -83,6 +84,7 @@ class LogState:
         jobs: all jobs that are not forgotten, by number.
         next_number: above all numbers seen; the number of the next new job.
         revoked: the jobs whose handlers were asked to stop, and when; some may have ended.
+        doomed: the jobs that waited for one which was not completed, and the id of that; likewise.
         ticks: the last tick of each schedule, by name; the one that came last is last.
     """
 
@@ -92,6 +94,8 @@ class LogState:
         self._finished: deque[int] = deque()  # completed and cancelled jobs, oldest first
         self._failed: dict[int, None] = {}  # failed jobs, oldest first
         self.revoked: dict[int, float] = {}
+        self.doomed: dict[int, str] = {}
+        self._dependents: dict[int, list[int]] = {}  # by the job that they wait for
         self.ticks: dict[str, Ticked] = {}
         self.next_number = 1
         # Numbers below that were not seen, as ranges: where each begins and ends. What is neither
@@ -114,10 +118,32 @@ class LogState:
                 elif not self._is_new(number):  # guard: a number that was seen is no new job
                     continue
                 jobs[number] = JobState(record, record.due, record.delay or 0.0)
+                if record.after:
+                    self._await(number, record)
             elif (state := jobs.get(number)) is not None:
                 _APPLY[type(record)](self, state, record)
             elif type(record) is Ticked:  # its job has been forgotten, or there is none
                 self._ticked(None, record)
+
+    def _await(self, number: int, record: Enqueued) -> None:
+        """Note what a job waits for. What is no longer known, or never was, is not waited for."""
+        for each in tuple(record.after):
+            state = self.jobs.get(each)
+            if state is not None and state.status == QUEUED and each != number:
+                self._dependents.setdefault(each, []).append(number)
+                continue
+            record.after.remove(each)
+            if state is not None and state.status in (FAILED, CANCELLED):
+                self.doomed[number] = state.enqueued.id
+
+    def _ended(self, state: JobState, number: int) -> None:
+        """A job has ended: those that wait for it do so no more, or are doomed."""
+        for each in self._dependents.pop(number, ()):
+            dependent = self.jobs.get(each)
+            if dependent is not None and dependent.status == QUEUED:
+                dependent.enqueued.after.remove(number)
+                if state.status != COMPLETED:
+                    self.doomed.setdefault(each, state.enqueued.id)
 
     def _is_new(self, number: int) -> bool:
         """Note a number that did not come in order; tell whether it is seen for the first time."""
@@ -146,6 +172,8 @@ class LogState:
         if isinstance(record, Completed):
             state.status = COMPLETED
             state.result = result_of(record)
+            if record.children:
+                self.apply_all(record.children)
         else:
             state.status = CANCELLED
             if record.error is not None:
@@ -162,6 +190,9 @@ class LogState:
             state.delay = 0.0
         if state.crashes:
             state.crashes = state.crashed_run = 0
+        if self._dependents:
+            self._ended(state, record.job)
+        self.doomed.pop(record.job, None)
         finished = self._finished
         finished.append(record.job)
         if len(finished) > self._retention:
@@ -190,12 +221,14 @@ class LogState:
             state.started = record.started
             state.finished = record.at
             state.crashes = state.crashed_run = 0
+            if self._dependents:
+                self._ended(state, record.job)
 
     def _requeued(self, state: JobState, record: Requeued) -> None:
         if state.status == FAILED:
             del self._failed[record.job]
             enqueued = state.enqueued
-            enqueued.due = enqueued.delay = None
+            enqueued.due = enqueued.delay = enqueued.expires = enqueued.within = None
             self.jobs[record.job] = JobState(enqueued)
 
     def _discarded(self, state: JobState, record: Discarded) -> None:
@@ -206,6 +239,10 @@ class LogState:
     def _revoked(self, state: JobState, record: Revoked) -> None:
         if state.status == QUEUED:
             self.revoked[record.job] = record.at
+
+    def _doomed(self, state: JobState, record: Doomed) -> None:
+        if state.status == QUEUED:
+            self.doomed[record.job] = record.by
 
     def _crashed(self, state: JobState, record: Crashed) -> None:
         if state.status == QUEUED:
@@ -241,6 +278,10 @@ class LogState:
                 yield Revoked(number, self.revoked[number])
         for state in (*self.failed(), *self.finished()):
             yield _end(state)
+        for number, by in self.doomed.items():
+            doomed = self.jobs.get(number)
+            if doomed is not None and doomed.status == QUEUED:
+                yield Doomed(number, by)
 
 
 _APPLY: Final[dict[type[Any], Callable[[LogState, JobState, Any], None]]] = {
@@ -251,6 +292,7 @@ _APPLY: Final[dict[type[Any], Callable[[LogState, JobState, Any], None]]] = {
     Revoked: LogState._revoked,
     Requeued: LogState._requeued,
     Discarded: LogState._discarded,
+    Doomed: LogState._doomed,
     Crashed: LogState._crashed,
     Ticked: LogState._ticked,
 }

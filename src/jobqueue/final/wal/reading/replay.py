@@ -62,6 +62,7 @@ class Replay:
         self._attested = 0
         # Where the good part ends, once it has ended; only attestations are read from there on.
         self._hole: Damage | None = None
+        self._headless: Damage | None = None  # a segment behind it that begins with no header
         self._hole_is_tail = False  # nothing has come behind it
         self._has_only_nuls = False  # from there on
         self._spare: list[Cut] = []  # preallocated ends of sealed segments
@@ -130,6 +131,8 @@ class Replay:
         self._has_only_nuls = damage.nuls and (is_first or self._has_only_nuls)
         if is_first:
             self._hole = damage
+        elif damage.offset == 0 and self._headless is None:
+            self._headless = damage
 
     def _follow(self, event: Follows) -> None:
         """Check that a segment goes on where the last one ended."""
@@ -166,12 +169,10 @@ class Replay:
         #   without: if True:
         if self._attested > self.last:
             self._refuse_hole(hole, f"; batch {self.last + 1} had been fsynced")
-        # A header is on the disk before the next segment is there, and before a snapshot is that
-        # stands for all segments before it.
-        begun = hole.file in (*listing.files[:-1], listing.after_snapshot)
-        begun |= self._closed is not None and hole.file.number <= self._closed.segment
-        if hole.offset == 0 and begun:  # guard: a segment goes only if it was never begun
-            self._refuse_hole(hole, ", in a segment that had been begun")
+        for each in (hole, self._headless):
+            # guard: a segment goes only if it was never begun
+            if each is not None and each.offset == 0 and self._was_begun(each, listing):
+                self._refuse_hole(each, ", in a segment that had been begun")
         keep = not self._has_only_nuls
         later = listing.files[listing.files.index(hole.file) + 1 :]
         cuts = [*self._spare, Cut(hole.file, hole.offset, keep)]
@@ -180,6 +181,16 @@ class Replay:
         self.next_segment = min(
             [self.next_segment, *(c.file.number for c in cuts if c.offset == 0)]
         )
+
+    def _was_begun(self, damage: Damage, listing: Listing) -> bool:
+        """Whether the file's header had been on the disk.
+
+        It is there before the next segment is, and before a snapshot is that stands for all
+        segments before it.
+        """
+        if damage.file in (*listing.files[:-1], listing.after_snapshot):
+            return True
+        return self._closed is not None and damage.file.number <= self._closed.segment
 
     def _refuse_hole(self, hole: Damage, why: str = "") -> NoReturn:
         self._corrupt(hole.file.name, hole.offset, hole.problem + why)

@@ -136,7 +136,7 @@ class OpenBatch:
                 jobs[each.job] = [each]
             elif (job := jobs.get(each.job)) is not None and type(each) is not Ticked:
                 job.append(each)
-                if isinstance(each, _ENDS):
+                if isinstance(each, _ENDS) and not (type(each) is Completed and each.children):
                     ended.append(job)
         if not ended:
             return self.records, 0

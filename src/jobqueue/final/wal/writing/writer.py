@@ -111,6 +111,12 @@ class LogWriter(LogThread):
         self._work.notify()
         return batch
 
+    def hurry(self) -> None:
+        """Bring what has been added to its level of durability, though no call waits for it."""
+        if self._is_fsync:
+            self._open.awaited = True
+        self.commit(inline=not self._is_fsync)
+
     def holds(self, number: int) -> bool:
         """Whether the `Enqueued` of this job was added, and the owner has yet to be told of it."""
         writing = () if self._writing is None else self._writing.records
@@ -118,6 +124,15 @@ class LogWriter(LogThread):
             if type(record) is Enqueued and record.job == number:
                 return True
         return False
+
+    def batch_with(self, number: int) -> OpenBatch | None:
+        """The batch that this job's `Enqueued` is on its way in; `None`: it has been told of."""
+        for batch in (self._writing, self._open):
+            if batch is not None and any(
+                type(each) is Enqueued and each.job == number for each in batch.records
+            ):
+                return batch
+        return None
 
     def ends_with(self, record: Record) -> bool:
         """Whether this very record was the last to be added, and has yet to be told of."""

@@ -1,0 +1,306 @@
+"""What ties jobs to each other and to a time: one door to the rooms that each know one such tie.
+
+A job that has none (`JobHandle._ties` is `None`) never comes here: the hot path looks at that, and
+at nothing else. The rooms are `unique`, `dependencies`, `children`, `limits` and `expiry`.
+
+Guarantees: whatever ends a job, each tie is loosed once.
+Relies on: the queue's mutex, held by the caller of every method that does not say otherwise. Each
+may be done again, as `unfinished.py` tells. What is left to another thread is done by the timer's,
+which no signal interrupts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import DuplicateJobError
+from ..model.handle import ARRIVING
+from ..model.transitions import FINAL, Status
+from .cancelling import Cancelling
+from .children import Children
+from .dependencies import Dependencies, ties_of
+from .expiry import Expiries
+from .limits import Limits
+from .queue_state import State
+from .unique import Uniqueness
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..model.handle import JobHandle
+    from ..model.handlers import Handler
+    from ..model.job import Job
+    from ..timing.timer import Timer
+    from ..wal.format.record import Enqueued
+    from .placement import Placement
+    from .queue_state import QueueState
+
+AT_ONCE_MAX = 50
+"""How many jobs are cancelled in one hold of the mutex."""
+_QUEUED, _SCHEDULED = Status.QUEUED, Status.SCHEDULED  # a look into an enumeration is slow
+
+
+class Bindings:
+    """The ties of all jobs of one queue."""
+
+    def __init__(self, placement: Placement, state: QueueState) -> None:
+        self.unique = Uniqueness()
+        self.dependencies = Dependencies(placement.status)
+        self.expiries = Expiries(placement.clock, self._expire)
+        self.children = Children(placement)
+        self.limits = Limits(placement.mutex, placement.clock, placement.scheduler)
+        for lane in placement.scheduler.lanes:
+            lane.may_start = self.limits.may_start
+        self._placement = placement
+        self._state = state
+        self._timer: Timer
+        self._is_called = False  # whether the timer's thread is about to look after the rest
+
+    def use(self, timer: Timer) -> None:
+        """Have this timer call, and look after what is left to another thread."""
+        self._timer = self.expiries.timer = self.limits.timer = timer
+
+    # ── a new job ────────────────────────────────────────────────────────────────────────────
+
+    def meet(self, handle: JobHandle) -> JobHandle | None:
+        """A job with a plan is to be accepted: look what it meets. Changes no other job.
+
+        Returns:
+            The job that is like it and that is to be had in its place, or replaced by it; if any.
+
+        Raises:
+            DuplicateJobError: there is one like it, and it says "raise".
+            UnknownJobError: a job that it is to run after is unknown.
+        """
+        job = handle._job
+        if job.after:
+            self.dependencies.find(handle)
+            if ties_of(handle).waits_for or ties_of(handle).doomed:
+                handle._status = _SCHEDULED
+        if job.unique is None:
+            return None
+        first = self.unique.holder(job)
+        if first is not None and job.unique.on_conflict == "raise":
+            raise DuplicateJobError(
+                f"job {job._id!r} was not accepted: job {first._job._id!r} is like it (unique by "
+                f"{job.unique.by}) and is {first._status.value}"
+            )
+        return first
+
+    @staticmethod
+    def may_replace(handle: JobHandle, first: JobHandle) -> bool:
+        """Whether a new job is to take the place of the one that is like it."""
+        unique = handle._job.unique
+        is_new = first._started is None and first._status is not Status.PROCESSING
+        return unique is not None and unique.on_conflict == "replace" and is_new
+
+    def replace(self, first: JobHandle) -> None:
+        """Cancel the job whose place a new one takes, in the same batch of the log."""
+        self._cancel(first, None)
+        self._placement.endings.owe(first)
+        self._call_soon()
+
+    def bind(self, handle: JobHandle) -> float | None:
+        """The job is accepted: from now on its ties hold.
+
+        Returns:
+            The Unix time at which it expires, if it does.
+        """
+        self.unique.hold(handle)
+        self.dependencies.tie(handle)
+        expires = handle._job.expires
+        if expires is None:
+            return None
+        self.expiries.begin(handle, expires)
+        return self._placement.clock.time() + expires
+
+    def restore(self, handle: JobHandle, left: float | None, *, has_started: bool) -> None:
+        """A job is there again after a restart: its ties hold again.
+
+        Args:
+            left: seconds within which it has to start, if it has to.
+            has_started: whether an attempt of it had begun before.
+        """
+        self.unique.hold(handle)
+        if has_started:
+            self.unique.started(handle)
+        self.dependencies.tie(handle)
+        if left is not None:
+            self.expiries.begin(handle, left)
+
+    def cancel_doomed(self, handle: JobHandle) -> bool:
+        """Cancel a job that was just accepted, if one that it is to run after has failed."""
+        why = ties_of(handle).doomed
+        if why is None:
+            return False
+        if handle._status not in FINAL:
+            self._cancel(handle, why)
+            self._placement.endings.owe(handle)
+        return True
+
+    def forget(self, handle: JobHandle) -> None:
+        """The job's acceptance is undone, for its record could not be written."""
+        self._loose(handle)
+
+    # ── a job that is known ──────────────────────────────────────────────────────────────────
+
+    def started(self, handle: JobHandle) -> None:
+        """An attempt begins."""
+        ties, call = handle._ties, handle._call
+        if ties is None:
+            return
+        if call is not None and call.is_limited:
+            self.limits.start(handle)
+        if ties.identity is not None:
+            self.unique.started(handle)
+        if ties.expiry is not None:
+            self.expiries.end(handle)
+
+    def left(self, handle: JobHandle) -> None:
+        """An attempt has left its seat."""
+        ties = handle._ties
+        if ties is None:
+            return
+        if ties.passed is not None:
+            self.limits.release(handle)
+        if ties.children is not None:
+            self.children.drop(handle)
+
+    def ended(self, handle: JobHandle) -> None:
+        """The job has ended, in whatever way."""
+        self._loose(handle)
+
+    def _loose(self, handle: JobHandle) -> None:
+        ties = ties_of(handle)
+        if ties.identity is not None:
+            self.unique.release(handle)
+        if ties.expiry is not None:
+            self.expiries.end(handle)
+        if ties.waits_for:
+            self.dependencies.untie(handle)
+        if ties.dependents:
+            self._release(handle)
+            if ties.dependents:
+                self.dependencies.ended.append(handle)
+            if self.has_doomed:
+                self._call_soon()
+
+    def _release(self, handle: JobHandle) -> None:
+        for each in self.dependencies.release(handle):
+            self.go(each)
+
+    def go(self, handle: JobHandle) -> None:
+        """A job waits for no other any more: queue it, if it has arrived and is not delayed."""
+        status = self._placement.status
+        if handle._status is _SCHEDULED and handle._since >= 0 and not handle._due_tick:
+            meter = status.meters[handle._job._priority]
+            handle._since = ARRIVING  # one step
+            handle._status = _QUEUED
+            meter.scheduled -= 1
+        if handle._status is _QUEUED and handle._since == ARRIVING:
+            self._placement.arrive(handle)
+
+    def take_out(self, handle: JobHandle) -> None:
+        """The job is cancelled: it is not to be found where it waits."""
+        self.limits.take_out(handle)
+
+    def arrived(self, handle: JobHandle) -> None:
+        """A job that waits for others has arrived: its record has reached its level."""
+        ties = ties_of(handle)
+        if ties.doomed is not None:
+            self.dependencies.doomed.append(handle)
+            self._call_soon()
+        elif not ties.waits_for:  # the last of them was completed meanwhile
+            self.go(handle)
+
+    def replaced(self, handler: Handler) -> None:
+        """Jobs are to be run by this handler now: they go by its limits."""
+        self.limits.replaced(handler)
+
+    def settle(self) -> None:
+        """Do what is left of a change that was broken off."""
+        self.limits.settle()
+
+    def requeued(self, handle: JobHandle) -> None:
+        """A failed job is queued again: it is unique again, if there is none like it by now."""
+        self.unique.hold(handle)
+
+    # ── jobs from jobs ───────────────────────────────────────────────────────────────────────
+
+    def hold_back(self, parent: JobHandle, jobs: Sequence[Job]) -> None:
+        """Take jobs that are to be enqueued when the parent's handler returns."""
+        self.children.hold_back(parent, jobs)
+
+    def born(self, parent: JobHandle) -> list[Enqueued]:
+        """The handler has returned: accept what it held back; returns the records of it."""
+        return self.children.accept(parent)
+
+    def arrive(self, parent: JobHandle) -> None:
+        """What was accepted so goes on its way."""
+        self.children.arrive(parent)
+
+    @property
+    def aside(self) -> tuple[dict[JobHandle, None], ...]:
+        """The jobs that wait for a limit or a rate, by lane."""
+        return self.limits.aside
+
+    # ── what is left to the timer's thread ───────────────────────────────────────────────────
+
+    @property
+    def has_doomed(self) -> bool:
+        """Whether jobs are about to be cancelled, or to be queued."""
+        return bool(self.dependencies.doomed or self.dependencies.ended)
+
+    def _call_soon(self) -> None:
+        if not self._is_called:
+            self._is_called = True
+            self._timer.call_soon(self._look_after)
+
+    def _look_after(self) -> None:
+        """Without the mutex, on the timer's thread: cancel and release what is left."""
+        self._is_called = False
+        has_more = True
+        while has_more:
+            with self._placement.mutex:
+                self._placement.mutex.settle()
+                has_more = self._state.now < State.ENDED and self._step()
+        self._placement.endings.tell_owed_aside()
+
+    def _step(self) -> bool:
+        """Cancel some of the jobs that are doomed, or release some dependents; is there more?"""
+        doomed, ended = self.dependencies.doomed, self.dependencies.ended
+        for _ in range(AT_ONCE_MAX):
+            if not doomed:
+                break
+            handle = doomed.popleft()
+            if handle._status not in FINAL:
+                self._cancel(handle, ties_of(handle).doomed)
+                self._placement.endings.owe(handle)
+        if ended and not doomed:
+            self._release(ended[0])
+            if not ties_of(ended[0]).dependents:
+                ended.popleft()
+        if self._placement.journal is not None:
+            self._placement.journal.writer.commit(inline=False)  # nobody waits for it
+        return bool(doomed or ended)
+
+    def _cancel(self, handle: JobHandle, why: str | None, *, expired: bool = False) -> None:
+        change = Cancelling(self._placement, handle, why, expired=expired)
+        change.finish()
+        if self._placement.journal is not None and change.record is not None:
+            self._placement.journal.once(change.record, change.freed_bytes)
+
+    def _expire(self, handle: JobHandle) -> None:
+        """Without any lock, on the timer's thread: the job's time to start has passed."""
+        with self._placement.mutex:
+            self._placement.mutex.settle()
+            ties = ties_of(handle)
+            if ties.expiry is None or handle._status in FINAL or self._state.now >= State.ENDED:
+                return
+            ties.expiry = None
+            seconds = handle._job.expires
+            self._cancel(handle, f"expired after {seconds:g} s", expired=True)
+            self._placement.endings.owe(handle)
+            if self._placement.journal is not None:
+                self._placement.journal.writer.commit(inline=False)
+        self._placement.endings.tell_owed_aside()

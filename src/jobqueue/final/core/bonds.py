@@ -1,0 +1,82 @@
+"""What ties jobs to each other, to limits and to times, as those see it that carry jobs about.
+
+`Bindings` is it. It stands above `Placement`, which calls it, so this port stands between them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..model.handle import JobHandle
+    from ..model.handlers import Handler
+    from ..model.job import Job
+    from ..wal.format.record import Enqueued
+
+
+class Bonds(Protocol):
+    """See `Bindings`. With the mutex, each of them; each may be done again."""
+
+    @property
+    def has_doomed(self) -> bool:
+        """Whether jobs are about to be cancelled, or to be queued."""
+
+    @property
+    def aside(self) -> Sequence[dict[JobHandle, None]]:
+        """The jobs that wait for a limit or a rate, by lane."""
+
+    def meet(self, handle: JobHandle) -> JobHandle | None:
+        """A job with a plan is to be accepted: the one that is like it, if any."""
+
+    def may_replace(self, handle: JobHandle, first: JobHandle) -> bool:
+        """Whether a new job is to take the place of the one that is like it."""
+
+    def replace(self, first: JobHandle) -> None:
+        """Cancel the job whose place a new one takes."""
+
+    def bind(self, handle: JobHandle) -> float | None:
+        """The job is accepted; returns the Unix time at which it expires, if it does."""
+
+    def restore(self, handle: JobHandle, left: float | None, *, has_started: bool) -> None:
+        """A job is there again after a restart."""
+
+    def cancel_doomed(self, handle: JobHandle) -> bool:
+        """Cancel a job that was just accepted, if one that it is to run after has failed."""
+
+    def forget(self, handle: JobHandle) -> None:
+        """The job's acceptance is undone."""
+
+    def arrived(self, handle: JobHandle) -> None:
+        """A job that waits for others has arrived."""
+
+    def started(self, handle: JobHandle) -> None:
+        """An attempt begins."""
+
+    def left(self, handle: JobHandle) -> None:
+        """An attempt has left its seat."""
+
+    def ended(self, handle: JobHandle) -> None:
+        """The job has ended, in whatever way."""
+
+    def take_out(self, handle: JobHandle) -> None:
+        """The job is cancelled: it is not to be found where it waits."""
+
+    def requeued(self, handle: JobHandle) -> None:
+        """A failed job is queued again."""
+
+    def replaced(self, handler: Handler) -> None:
+        """Jobs are to be run by this handler now."""
+
+    def settle(self) -> None:
+        """Do what is left of a change that was broken off."""
+
+    def hold_back(self, parent: JobHandle, jobs: Sequence[Job]) -> None:
+        """Take jobs that are to be enqueued when the parent's handler returns."""
+
+    def born(self, parent: JobHandle) -> list[Enqueued]:
+        """The handler has returned: accept what it held back; returns the records of it."""
+
+    def arrive(self, parent: JobHandle) -> None:
+        """What was accepted so goes on its way."""

@@ -1,0 +1,115 @@
+"""Jobs that a handler enqueues together with its own completion: all of them or none.
+
+They are held back until the handler has returned, and then stand in the very record that says so.
+So whatever crashes or retries come between, they are there once, or not at all. A handler that
+fails has enqueued nothing.
+
+Guarantees: the id of a job that is held back is no other's; it is free again if the attempt fails.
+Relies on: the queue's mutex, held by the caller of every method. What the thread that ends an
+attempt may be hit in is made of steps that may be done again, as `unfinished.py` tells.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import DuplicateJobError, UnknownJobError
+from ..model.handle import NOT_ARRIVED, JobHandle
+from ..model.transitions import Status
+from .dependencies import not_known, ties_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..model.job import Job
+    from ..wal.format.record import Enqueued
+    from .placement import Placement
+
+
+class Children:
+    """The jobs that are held back, of all attempts."""
+
+    def __init__(self, placement: Placement) -> None:
+        self._placement = placement
+        self._status = placement.status
+
+    def hold_back(self, parent: JobHandle, jobs: Sequence[Job]) -> None:
+        """Take jobs that are to be enqueued when the parent's handler returns: all or none.
+
+        Raises:
+            DuplicateJobError: an id is known, or taken.
+            UnknownJobError: a job is to run after one that is unknown.
+            UnknownHandlerError: as for `enqueue`.
+        """
+        new: dict[str, JobHandle] = {}
+        reserved = self._status.reserved
+        for job in jobs:
+            job_id = job._id
+            if job_id in new:
+                raise DuplicateJobError(f"job {job_id!r} stands more than once in this call")
+            if job_id in self._status or job_id in reserved:
+                self._status.refuse_known(job_id)
+            for each in job.after:
+                theirs = reserved.get(each)
+                if each not in self._status and each not in new and theirs is not parent:
+                    raise not_known(job, each)
+            if self._placement.registry.find(job._handler) is None:
+                self._placement.registry.refuse_unknown(job)
+            new[job_id] = JobHandle(parent._owner, job._copy(), Status.QUEUED)
+        ties = ties_of(parent)
+        ties.children = {**(ties.children or {}), **new}
+        for job_id in new:
+            reserved[job_id] = parent
+
+    def drop(self, parent: JobHandle) -> None:
+        """The attempt has ended: what it held back and is not accepted is gone."""
+        ties = ties_of(parent)
+        for job_id in ties.children or ():
+            self._status.reserved.pop(job_id, None)
+        ties.children = None
+
+    def accept(self, parent: JobHandle) -> list[Enqueued]:
+        """The handler has returned: accept what it held back. Again, it does what is left.
+
+        Returns:
+            The records for the log, if there is one.
+        """
+        children = ties_of(parent).children or {}
+        for job_id, child in tuple(children.items()):
+            self._status.reserved.pop(job_id, None)
+            if not self._accept(child):
+                children.pop(job_id)
+        return [ties_of(child).record for child in children.values()]
+
+    def _accept(self, child: JobHandle) -> bool:
+        """Let one in; `False` if there is one like it."""
+        placement, bindings, job = self._placement, self._placement.bindings, child._job
+        ties_of(child)
+        if self._status.live.get(job._id) is not child:
+            try:
+                first = None if job._plan is None else bindings.meet(child)
+            except (DuplicateJobError, UnknownJobError):  # it has come, or gone, since the call
+                return False
+            if first is not None:
+                return False
+            job._retries = 0
+            self._status.accept(child)
+        expires = None if job._plan is None else bindings.bind(child)
+        if child._call is None:
+            child._call = placement.registry.find(job._handler)
+        if child._call is None:
+            placement.registry.expect(child)
+        if placement.journal is not None and ties_of(child).record is None:
+            ties_of(child).record = placement.journal.born(child, expires)
+        return True
+
+    def arrive(self, parent: JobHandle) -> None:
+        """What was accepted goes on its way, at once or when its record has reached its level."""
+        placement, children = self._placement, ties_of(parent).children or {}
+        for child in children.values():
+            if child._since != NOT_ARRIVED or placement.bindings.cancel_doomed(child):
+                continue
+            if placement.journal is None:
+                placement.arrive(child)
+        if children and placement.journal is not None:
+            placement.journal.writer.hurry()

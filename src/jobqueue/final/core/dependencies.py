@@ -1,0 +1,125 @@
+"""Jobs that wait for other jobs: which, and what becomes of them when those end.
+
+A job that waits is SCHEDULED, and in no lane and not in the timer. It stands among the dependents
+of each job that it waits for. When the last of those is completed it is queued, by the thread that
+ended that one. If one of them fails or is cancelled it is doomed: another thread cancels it, and so
+those that wait for it, one after the other. No circle can be made, for a job can only wait for one
+that is known.
+
+Relies on: the queue's mutex, held by the caller of every method. Each may be done again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from ..errors import UnknownJobError
+from ..model.handle import Ties
+from ..model.transitions import FINAL, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..model.handle import JobHandle
+    from ..model.job import Job
+    from .status_map import StatusMap
+
+AT_ONCE_MAX = 100
+"""How many dependents the thread that ended a job looks after; more are left to another thread."""
+_ENDED = FINAL  # a look into an enumeration is slow
+
+
+class Dependencies:
+    """Which job waits for which.
+
+    Attributes:
+        doomed: jobs that are to be cancelled.
+        ended: jobs that have ended, and whose dependents have not all been looked after.
+    """
+
+    def __init__(self, status: StatusMap) -> None:
+        self.doomed: deque[JobHandle] = deque()
+        self.ended: deque[JobHandle] = deque()
+        self._status = status
+
+    def find(self, handle: JobHandle) -> None:
+        """Note what a new job waits for, before it is accepted. Changes nothing else.
+
+        Raises:
+            UnknownJobError: an id is unknown, or has been forgotten.
+        """
+        job, ties = handle._job, ties_of(handle)
+        waits_for: dict[JobHandle, None] = {}
+        ties.doomed = None
+        for job_id in job.after:
+            live = self._status.live.get(job_id)
+            if live is not None:
+                waits_for[live] = None
+                continue
+            if job_id not in self._status:
+                raise not_known(job, job_id)
+            status = self._status.status(job_id)
+            if status is not Status.COMPLETED:
+                ties.doomed = ties.doomed or reason(job_id, status)
+        ties.waits_for = waits_for
+
+    def tie(self, handle: JobHandle) -> None:
+        """The job is accepted: have the jobs that it waits for know of it."""
+        for each in ties_of(handle).waits_for or ():
+            theirs = ties_of(each)
+            if theirs.dependents is None:
+                theirs.dependents = {}
+            theirs.dependents[handle] = None
+
+    def untie(self, handle: JobHandle) -> None:
+        """The job waits no more: it has ended, or was not accepted."""
+        for each in ties_of(handle).waits_for or ():
+            dependents = ties_of(each).dependents
+            if dependents is not None and each._status not in _ENDED:
+                dependents.pop(handle, None)
+
+    def release(self, handle: JobHandle) -> Iterator[JobHandle]:
+        """The job has ended, or was not accepted: look after `AT_ONCE_MAX` of its dependents.
+
+        Yields:
+            Those that wait for nothing more. Broken off, it is done again.
+        """
+        dependents = ties_of(handle).dependents or {}
+        for each in tuple(islice(dependents, AT_ONCE_MAX)):
+            ties = ties_of(each)
+            if each._status in _ENDED or ties.waits_for is None:
+                pass
+            elif handle._status is Status.COMPLETED:
+                ties.waits_for.pop(handle, None)
+                if not ties.waits_for:
+                    yield each
+            else:
+                ties.doomed = ties.doomed or reason(handle._job._id, handle._status)
+                self.doomed.append(each)
+            dependents.pop(each, None)  # last: an interruption forgets none
+
+
+def ties_of(handle: JobHandle) -> Ties:
+    """What ties this job; from now on it has some."""
+    if handle._ties is None:
+        handle._ties = Ties()
+    return handle._ties
+
+
+def not_known(job: Job, job_id: str) -> UnknownJobError:
+    """The error for a job that waits for one that the queue does not know."""
+    return UnknownJobError(
+        f"job {job._id!r} was not accepted: it is to run after job {job_id!r}, which is not known: "
+        f"it never was, or has been forgotten"
+    )
+
+
+def reason(job_id: str, status: Status | None = None) -> str:
+    """Why a job is cancelled that waits for this one, which was not completed."""
+    what = "was not completed" if status is None else _WHAT.get(status, "could not be written")
+    return f"job {job_id!r}, which it waits for, {what}"
+
+
+_WHAT = {Status.FAILED: "failed", Status.CANCELLED: "was cancelled"}

@@ -1,0 +1,68 @@
+"""What ties jobs to each other and to a time, brought back from the log.
+
+Relies on: being called before any other thread knows the queue; so no lock is taken.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..core.dependencies import reason
+from ..model.plan import BY, Plan, Unique
+from ..wal.reading.fold import QUEUED, JobState, LogState
+
+if TYPE_CHECKING:
+    from ..core.journal import Journal
+    from ..core.placement import Placement
+    from ..model.handle import JobHandle
+    from ..runtime.clock import Clock
+    from ..wal.format.record import Enqueued
+
+
+def cancel_doomed(state: LogState, journal: Journal, placement: Placement) -> list[str]:
+    """Cancel the jobs that wait for one which was not completed, and those that wait for them.
+
+    Returns:
+        Their ids.
+    """
+    cancelled, wall, doomed = [], placement.clock.time(), state.doomed
+    while doomed:
+        number, by = doomed.popitem()
+        each = state.jobs.get(number)
+        if each is not None and each.status == QUEUED:
+            # guard: a job that waits for one that failed is cancelled at the next start
+            state.apply(journal.stopped(number, wall, each.started, each.retries, reason(by)))
+            cancelled.append(each.enqueued.id)
+    return cancelled
+
+
+def plan_of(enqueued: Enqueued) -> Plan | None:
+    """What the job asks for besides its lane; but for the jobs that it waits for."""
+    key, by, within = enqueued.key, enqueued.unique, enqueued.within
+    if key is None and by is None and within is None and not enqueued.after:
+        return None
+    unique = None
+    if by in BY:
+        unique = Unique(by=by, until="started" if enqueued.until_started else "finished")
+    return Plan(key, unique, (), within)
+
+
+def bind(
+    handle: JobHandle, each: JobState, by_number: dict[int, JobHandle], placement: Placement
+) -> None:
+    """Have the ties of a job hold again."""
+    plan, enqueued, ties = handle._job._plan, each.enqueued, handle._ties
+    assert plan is not None  # its caller looks
+    assert ties is not None
+    ties.waits_for = {by_number[number]: None for number in enqueued.after if number in by_number}
+    handle._job._plan = plan._replace(after=tuple(parent.id for parent in ties.waits_for))
+    has_started = each.started is not None or each.crashes > 0
+    left = None
+    if enqueued.expires is not None and not has_started:
+        left = seconds_left(enqueued.expires, enqueued.within or 0.0, placement.clock)
+    placement.bindings.restore(handle, left, has_started=has_started)
+
+
+def seconds_left(due: float, delay: float, clock: Clock) -> float:
+    """What is left of a delay; never more than was asked for, should the wall clock have jumped."""
+    return min(max(0.0, due - clock.time()), delay)
