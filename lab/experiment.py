@@ -25,6 +25,7 @@ NAMES: tuple[str, ...] = (
     "starvation",
     "lanes",
     "thundering-herd",
+    "clock-change",
 )
 """The experiments, in the order in which they are best read; a module each, `-` being `_`."""
 
