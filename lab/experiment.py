@@ -24,6 +24,7 @@ NAMES: tuple[str, ...] = (
     "workers",
     "starvation",
     "lanes",
+    "reserved",
     "thundering-herd",
 )
 """The experiments, in the order in which they are best read; a module each, `-` being `_`."""
