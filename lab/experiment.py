@@ -26,6 +26,7 @@ NAMES: tuple[str, ...] = (
     "lanes",
     "reserved",
     "thundering-herd",
+    "rate",
 )
 """The experiments, in the order in which they are best read; a module each, `-` being `_`."""
 
