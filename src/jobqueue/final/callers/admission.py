@@ -187,13 +187,15 @@ class Admission(Entrance):
             if job._id in seen:
                 raise DuplicateJobError(f"job {job._id!r} stands more than once in this call")
             seen.add(job._id)
+        before: set[str] = set()
         with self._mutex:
             self._mutex.settle()
             for job in jobs:
                 self._refuse(job, None)
                 for job_id in job.after:
-                    if job_id not in seen and job_id not in self._status:
+                    if job_id not in before and job_id not in self._status:
                         raise not_known(job, job_id)
+                before.add(job._id)
 
     def accept_some(self, jobs: list[Job]) -> tuple[list[JobHandle], OpenBatch | None]:
         """Accept as many of the jobs, from the first on, as there is room for.

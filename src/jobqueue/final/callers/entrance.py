@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..core.cancelling import Cancelling
 from ..core.queue_state import State
 from ..model.transitions import Status
 from ..timing.timer import tick_after
@@ -72,12 +73,20 @@ class Entrance:
         """
         bindings = self._placement.bindings
         first = bindings.meet(handle)
-        if first is None or not bindings.may_replace(handle, first):
-            return first
-        leaves_room = first._has_room and first._job._priority is handle._job._priority
-        if lane.room > 0 or leaves_room or self._needs_no_room(handle):
-            bindings.replace(first)
-        return None
+        while first is not None and bindings.may_replace(handle, first):
+            leaves_room = first._has_room and first._job._priority is handle._job._priority
+            if lane.room <= 0 and not leaves_room and not self._needs_no_room(handle):
+                return None
+            self._replace(first)
+            first = bindings.meet(handle)  # it may be one that the new job is to run after
+        return first
+
+    def _replace(self, first: JobHandle) -> None:
+        """Cancel the job whose place a new one takes, in the same batch of the log."""
+        before = self._mutex.unfinished  # a job of the same call
+        self._placement.carry_out(Cancelling(self._placement, first), commits=False)
+        self._mutex.unfinished = before
+        self._placement.bindings.tell(first)
 
     def _needs_no_room(self, handle: JobHandle) -> bool:
         """Whether a job waits for others, or comes from a thread that is to make room."""

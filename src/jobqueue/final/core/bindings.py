@@ -19,7 +19,7 @@ from ..model.transitions import FINAL, Status
 from .cancelling import Cancelling
 from .children import Children
 from .dependencies import Dependencies, ties_of
-from .expiry import Expiries
+from .expiry import Expiries, expired_after
 from .limits import Limits
 from .queue_state import State
 from .unique import Uniqueness
@@ -97,8 +97,13 @@ class Bindings:
     def replace(self, first: JobHandle) -> None:
         """Cancel the job whose place a new one takes, in the same batch of the log."""
         self._cancel(first, None)
-        self._placement.endings.owe(first)
-        self._call_soon()
+        self.tell(first)
+
+    def tell(self, handle: JobHandle) -> None:
+        """A job was cancelled for another one's sake: have another thread call its callbacks."""
+        self._placement.endings.owe(handle)
+        if self._placement.endings.owed:
+            self._call_soon()
 
     def bind(self, handle: JobHandle) -> float | None:
         """The job is accepted: from now on its ties hold.
@@ -135,7 +140,7 @@ class Bindings:
             return False
         if handle._status not in FINAL:
             self._cancel(handle, why)
-            self._placement.endings.owe(handle)
+            self.tell(handle)
         return True
 
     def forget(self, handle: JobHandle) -> None:
@@ -233,6 +238,7 @@ class Bindings:
 
     def born(self, parent: JobHandle) -> list[Enqueued]:
         """The handler has returned: accept what it held back; returns the records of it."""
+        self.unique.release(parent)  # guard: a job that has returned may enqueue one like it
         return self.children.accept(parent)
 
     def arrive(self, parent: JobHandle) -> None:
@@ -298,8 +304,7 @@ class Bindings:
             if ties.expiry is None or handle._status in FINAL or self._state.now >= State.ENDED:
                 return
             ties.expiry = None
-            seconds = handle._job.expires
-            self._cancel(handle, f"expired after {seconds:g} s", expired=True)
+            self._cancel(handle, expired_after(handle._job.expires or 0.0), expired=True)
             self._placement.endings.owe(handle)
             if self._placement.journal is not None:
                 self._placement.journal.writer.commit(inline=False)

@@ -36,6 +36,9 @@ class Bonds(Protocol):
     def replace(self, first: JobHandle) -> None:
         """Cancel the job whose place a new one takes."""
 
+    def tell(self, handle: JobHandle) -> None:
+        """A job was cancelled for another one's sake: have its callbacks called."""
+
     def bind(self, handle: JobHandle) -> float | None:
         """The job is accepted; returns the Unix time at which it expires, if it does."""
 

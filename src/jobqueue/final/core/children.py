@@ -91,7 +91,9 @@ class Children:
             except (DuplicateJobError, UnknownJobError):  # it has come, or gone, since the call
                 return False
             if first is not None:
-                return False
+                if not bindings.may_replace(child, first):
+                    return False
+                bindings.replace(first)
             job._retries = 0
             self._status.accept(child)
         expires = None if job._plan is None else bindings.bind(child)

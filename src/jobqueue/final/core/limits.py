@@ -5,9 +5,12 @@ through all of them when its attempt begins. If one is closed when the job is at
 lane, it steps aside, into the line of that turnstile. So it holds no worker and delays no other.
 
 When a turnstile opens, the first in its line passes through it at once, and then waits at the front
-of its lane for a worker: no other job can come between. A line is in order of the lanes, High
-first, and serves a lower lane after at most `fairness` jobs of higher ones, as the lanes do; within
-a lane in the order in which jobs stepped aside, which is the order in which they came.
+of its lane for a worker: no other job can come between. Those that have passed and wait for workers
+start in the order in which they passed; one of them at a time is in the lane.
+
+A line is in order of the lanes, High first, and serves a lower lane after at most `fairness` jobs
+of higher ones, as the lanes do; within a lane in the order in which jobs stepped aside, which is
+the order in which they came.
 
 A job with both a `Limit` and a `Rate` passes through both at once, or waits at the first that is
 closed. If the other one is closed when that opens, it moves to the other's line, with its place.
@@ -21,7 +24,7 @@ be hit in is made of steps that may be done again, as `unfinished.py` tells.
 from __future__ import annotations
 
 from collections import deque
-from heapq import heapify, heappop, heappush
+from heapq import heappop, heappush
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -30,10 +33,9 @@ from ..model.limits import Limit, Rate
 from ..model.transitions import Status
 from ..timing.timer import tick_after
 from .dependencies import ties_of
+from .turnstiles import Bucket, Line, Refill, Turnstile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ..model.handle import JobHandle
     from ..model.handlers import Handler
     from ..runtime.clock import Clock
@@ -43,92 +45,7 @@ if TYPE_CHECKING:
 
 _QUEUED = Status.QUEUED  # a look into an enumeration is slow
 _SWEPT_AT_ONCE = 2
-_ALMOST_ONE = 1 - 1e-9  # of a token: sums of floats that should be whole ones are
-
-
-class Line:
-    """The jobs that wait at a turnstile.
-
-    Attributes:
-        lanes: a heap of places and jobs for each lane.
-        turns: for each lane how many jobs of higher ones may be served before the next of its own.
-        stale: how many entries stand for jobs that have left, at most.
-    """
-
-    __slots__ = ("lanes", "stale", "turns")
-
-    def __init__(self, fairness: int) -> None:
-        self.lanes: tuple[list[tuple[int, JobHandle]], ...] = tuple([] for _ in Priority)
-        self.turns = [fairness] * len(Priority)
-        self.stale = 0
-
-
-class Turnstile:
-    """A limit, or one key of it.
-
-    Attributes:
-        used: how many attempts have passed through and go on.
-        waiting: how many jobs wait, in `line`.
-    """
-
-    __slots__ = ("key", "line", "max", "rule", "used", "waiting")
-    is_limit = True
-
-    def __init__(self, rule: Limit | Rate, key: str | None) -> None:
-        self.rule = rule
-        self.key = key
-        self.max = rule.count
-        self.used = self.waiting = 0
-        self.line: Line | None = None
-
-    def is_open(self, now: float) -> bool:
-        """Whether an attempt may pass; whether others wait is not looked at."""
-        del now
-        return self.used < self.max
-
-    def left_one(self) -> None:
-        """A job has left the line, and its entry is passed over: sweep, if those are many."""
-        line = self.line
-        if line is None:
-            return
-        line.stale += 1
-        if line.stale > self.waiting:
-            for heap in line.lanes:
-                heap[:] = [entry for entry in heap if ties_of(entry[1]).line is self]
-                heapify(heap)
-            line.stale = 0
-
-
-class Bucket(Turnstile):
-    """A rate, or one key of it.
-
-    Attributes:
-        tokens: how many attempts may begin, when last counted, which was at `counted` (seconds).
-        refill: what the timer calls when the next token is there, while any job waits for one.
-    """
-
-    __slots__ = ("counted", "per", "refill", "tokens")
-    is_limit = False
-
-    def __init__(self, rule: Rate, key: str | None, now: float) -> None:
-        super().__init__(rule, key)
-        self.per = rule.per
-        self.tokens = float(rule.count)
-        self.counted = now
-        self.refill: _Refill | None = None
-
-    def is_open(self, now: float) -> bool:
-        """Whether an attempt may pass."""
-        return self.tokens_at(now) >= _ALMOST_ONE
-
-    def tokens_at(self, now: float) -> float:
-        """How many tokens there are."""
-        new = max(0.0, now - self.counted) * self.max / self.per
-        return min(float(self.max), self.tokens + new)
-
-    def is_idle(self, now: float) -> bool:
-        """Whether a new one would be the same."""
-        return not self.waiting and self.tokens_at(now) >= self.max
+_NOWHERE = Turnstile(Limit(1), None)  # what a job has passed that has a rate alone
 
 
 class Limits:
@@ -149,6 +66,9 @@ class Limits:
         self._turnstiles: dict[Limit | Rate, dict[str | None, Turnstile]] = {}
         self._places = 0  # given to jobs that have stepped aside
         self._ajar: deque[Turnstile] = deque()  # opened, and their lines not looked after yet
+        # By lane: those that have passed and are to start, in order; and the one in the lane.
+        self._passed: tuple[deque[JobHandle], ...] = tuple(deque() for _ in Priority)
+        self._in_front: list[JobHandle | None] = [None for _ in Priority]
 
     # ── at the front of a lane ───────────────────────────────────────────────────────────────
 
@@ -194,6 +114,7 @@ class Limits:
         ties, call = handle._ties, handle._call
         if ties is not None and call is not None and ties.passed is None:
             self._pass(handle, call)
+        self._gone_from_front(handle)
 
     def _pass(self, handle: JobHandle, call: Handler) -> None:
         """The job goes through all that are ahead of it, at once."""
@@ -239,7 +160,10 @@ class Limits:
             if isinstance(turnstile, Bucket) and not turnstile.is_idle(now):
                 by_key[key] = turnstile
 
-    def _step_aside(self, handle: JobHandle, turnstile: Turnstile) -> None:
+    def _step_aside(
+        self, handle: JobHandle, turnstile: Turnstile, left: Turnstile | None = None
+    ) -> None:
+        """Into the line of a turnstile, perhaps out of that of another one."""
         ties, lane = ties_of(handle), handle._job._priority
         if not ties.place:
             self._places += 1
@@ -250,6 +174,8 @@ class Limits:
         self.aside[lane][handle] = None
         ties.line = turnstile  # one step
         turnstile.waiting += 1
+        if left is not None:
+            left.waiting -= 1
         heappush(heap, entry)
         if isinstance(turnstile, Bucket):
             self._await_token(turnstile)
@@ -281,6 +207,7 @@ class Limits:
             ties.line = None  # one step
             turnstile.waiting -= 1
             turnstile.left_one()
+        self._gone_from_front(handle)
         self.release(handle)
 
     def settle(self) -> None:
@@ -296,14 +223,13 @@ class Limits:
         while line is not None and turnstile.waiting and turnstile.is_open(now):
             heap = line.lanes[self._next_lane(turnstile, line)]
             handle = heap[0][1]
-            ties, call = ties_of(handle), handle._call
-            closed = None if call is None else self._closed(handle, call, turnstile)
-            ties.line = None  # one step
-            turnstile.waiting -= 1
+            call = handle._call
+            assert call is not None  # only jobs whose handler is known come here
+            closed = self._closed(handle, call, turnstile)
             if closed is not None:  # another one
-                self._step_aside(handle, closed)
-            elif call is not None:
-                self._let_in(handle, call)
+                self._step_aside(handle, closed, turnstile)
+            else:
+                self._let_in(handle, call, turnstile)
             heappop(heap)
         if isinstance(turnstile, Bucket):
             self._await_token(turnstile)
@@ -323,12 +249,42 @@ class Limits:
         turns[chosen] = self._scheduler.fairness
         return chosen
 
-    def _let_in(self, handle: JobHandle, call: Handler) -> None:
-        """A job passes, and goes to the front of its lane."""
-        self.aside[handle._job._priority].pop(handle, None)
-        if ties_of(handle).passed is None:
+    def _let_in(self, handle: JobHandle, call: Handler, turnstile: Turnstile) -> None:
+        """A job passes, and goes to the front of its lane, behind others that have passed."""
+        ties, lane = ties_of(handle), handle._job._priority
+        passed = self._passed[lane]
+        self.aside[lane].pop(handle, None)
+        if ties.passed is None:
             self._pass(handle, call)
-        self._put_in_front(handle)
+        if not (passed and passed[-1] is handle):  # it was broken off
+            passed.append(handle)
+        ties.line = None  # one step
+        turnstile.waiting -= 1
+        ties.place = 0
+        self._fill_front(lane)
+
+    def _fill_front(self, lane: Priority) -> None:
+        """Have the first of those that have passed be in the lane, if none of them is."""
+        passed, jobs = self._passed[lane], self._scheduler.lanes[lane].queue
+        while passed and self._in_front[lane] is None:
+            handle = passed[0]
+            ties = ties_of(handle)
+            if handle._status is not _QUEUED or ties.passed is None or ties.line is not None:
+                passed.popleft()  # it was cancelled
+                continue
+            if not (jobs and jobs[0] is handle):  # it was broken off
+                jobs.appendleft(handle)
+            self._in_front[lane] = handle  # one step
+            del passed[0]
+        self._scheduler.rouse()
+
+    def _gone_from_front(self, handle: JobHandle) -> None:
+        """A job has started, or was cancelled: the next that has passed comes into its lane."""
+        lane = handle._job._priority
+        if self._in_front[lane] is handle:
+            self._in_front[lane] = None
+        if self._passed[lane]:
+            self._fill_front(lane)
 
     def _put_in_front(self, handle: JobHandle) -> None:
         put = self._scheduler.lanes[handle._job._priority].queue.appendleft
@@ -344,7 +300,7 @@ class Limits:
             return
         now = self._clock.monotonic()
         missing = max(0.0, 1.0 - turnstile.tokens_at(now))
-        turnstile.refill = refill = _Refill(self._refilled, turnstile)
+        turnstile.refill = refill = Refill(self._refilled, turnstile)
         seconds = missing * turnstile.per / turnstile.max
         self.timer.schedule(refill, tick_after(now + seconds))
 
@@ -366,20 +322,3 @@ class Limits:
     def waiting(self) -> list[int]:
         """How many jobs of each lane wait in lines."""
         return [len(lane) for lane in self.aside]
-
-
-_NOWHERE = Turnstile(Limit(1), None)
-"""What a job has passed that has no limit, but perhaps a rate."""
-
-
-class _Refill:
-    """Called by the timer when the next token of a rate is there."""
-
-    __slots__ = ("_refilled", "_turnstile")
-
-    def __init__(self, refilled: Callable[[Bucket], None], turnstile: Bucket) -> None:
-        self._refilled = refilled
-        self._turnstile = turnstile
-
-    def __call__(self) -> None:
-        self._refilled(self._turnstile)

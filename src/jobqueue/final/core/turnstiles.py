@@ -1,0 +1,119 @@
+"""Turnstiles: what a limit or a rate, or each key of one, knows of itself. See `limits.py`.
+
+Relies on: the queue's mutex, held by the caller of every method but `Refill`'s.
+"""
+
+from __future__ import annotations
+
+from heapq import heapify
+from typing import TYPE_CHECKING
+
+from ..model.job import Priority
+from .dependencies import ties_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..model.handle import JobHandle
+    from ..model.limits import Limit, Rate
+
+_ALMOST_ONE = 1 - 1e-9  # of a token: sums of floats that should be whole ones are
+
+
+class Line:
+    """The jobs that wait at a turnstile.
+
+    Attributes:
+        lanes: a heap of places and jobs for each lane.
+        turns: for each lane how many jobs of higher ones may be served before the next of its own.
+        stale: how many entries stand for jobs that have left, at most.
+    """
+
+    __slots__ = ("lanes", "stale", "turns")
+
+    def __init__(self, fairness: int) -> None:
+        self.lanes: tuple[list[tuple[int, JobHandle]], ...] = tuple([] for _ in Priority)
+        self.turns = [fairness] * len(Priority)
+        self.stale = 0
+
+
+class Turnstile:
+    """A limit, or one key of it.
+
+    Attributes:
+        used: how many attempts have passed through and go on.
+        waiting: how many jobs wait, in `line`.
+    """
+
+    __slots__ = ("key", "line", "max", "rule", "used", "waiting")
+    is_limit = True
+
+    def __init__(self, rule: Limit | Rate, key: str | None) -> None:
+        self.rule = rule
+        self.key = key
+        self.max = rule.count
+        self.used = self.waiting = 0
+        self.line: Line | None = None
+
+    def is_open(self, now: float) -> bool:
+        """Whether an attempt may pass; whether others wait is not looked at."""
+        del now
+        return self.used < self.max
+
+    def left_one(self) -> None:
+        """A job has left the line, and its entry is passed over: sweep, if those are many."""
+        line = self.line
+        if line is None:
+            return
+        line.stale += 1
+        if line.stale > self.waiting:
+            for heap in line.lanes:
+                heap[:] = [entry for entry in heap if ties_of(entry[1]).line is self]
+                heapify(heap)
+            line.stale = 0
+
+
+class Bucket(Turnstile):
+    """A rate, or one key of it.
+
+    Attributes:
+        tokens: how many attempts may begin, when last counted, which was at `counted` (seconds).
+        refill: what the timer calls when the next token is there, while any job waits for one.
+    """
+
+    __slots__ = ("counted", "per", "refill", "tokens")
+    is_limit = False
+
+    def __init__(self, rule: Rate, key: str | None, now: float) -> None:
+        super().__init__(rule, key)
+        self.per = rule.per
+        self.tokens = float(rule.count)
+        self.counted = now
+        self.refill: Refill | None = None
+
+    def is_open(self, now: float) -> bool:
+        """Whether an attempt may pass."""
+        return self.tokens_at(now) >= _ALMOST_ONE
+
+    def tokens_at(self, now: float) -> float:
+        """How many tokens there are."""
+        new = max(0.0, now - self.counted) * self.max / self.per
+        return min(float(self.max), self.tokens + new)
+
+    def is_idle(self, now: float) -> bool:
+        """Whether a new one would be the same."""
+        return not self.waiting and self.tokens_at(now) >= self.max
+
+
+class Refill:
+    """Called by the timer when the next token of a rate is there."""
+
+    __slots__ = ("_refilled", "_turnstile")
+
+    def __init__(self, refilled: Callable[[Bucket], None], turnstile: Bucket) -> None:
+        self._refilled = refilled
+        self._turnstile = turnstile
+
+    def __call__(self) -> None:
+        """On the timer's thread, with the timer's lock; without the mutex."""
+        self._refilled(self._turnstile)
