@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -21,9 +22,10 @@ from jobqueue.final import (
     UnknownJobError,
 )
 from jobqueue.final.testing import ManualClock, run_all
+from jobqueue.final.timing.timer import Timer
 from tests.support import insides
 from tests.support.queues import Store
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 REPLACE = Unique(on_conflict="replace")
 
@@ -112,13 +114,16 @@ def test_a_job_after_one_that_a_start_cancels_is_cancelled_too(log_store: Store)
 # --- expiry ---------------------------------------------------------------------------------
 
 
-def test_a_job_that_has_expired_while_no_queue_was_open_is_not_run(log_store: Store) -> None:
+def test_a_job_that_has_expired_while_no_queue_was_open_is_not_run(
+    log_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clock = ManualClock()
     jq = no_worker(log_store, clock=clock)
     jq.enqueue(Job(id="late", expires=5))
     jq.enqueue(Job(id="after it", after=["late"]))
     jq.close(drain=False)
     clock.advance(5)
+    monkeypatch.setattr(Timer, "start", lambda _self: None)  # a worker may be faster than it
     again = no_worker(log_store, clock=clock)
     assert again.status("late") is Status.CANCELLED
     assert again.info("late").last_error == "expired after 5 s"
@@ -197,3 +202,28 @@ def test_a_job_that_has_passed_and_is_cancelled_lets_the_next_one_in_front(memor
     assert ran == [b"0", b"1", b"2", b"5"]
     with insides.mutex(jq):
         insides.check_lanes(insides.scheduler(jq))
+
+
+@pytest.mark.parametrize("drain", [True, False])
+def test_a_handler_that_close_waits_for_enqueues_jobs_with_its_completion(
+    drain: bool, log_store: Store
+) -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    def handler(_payload: bytes, context: JobContext) -> None:
+        if context.job.id == "parent":
+            entered.set()
+            assert go_on.wait(PATIENCE)
+            context.enqueue(Job(id="child"))
+
+    jq = log_store.open(handler, max_retries=0)
+    jq.enqueue(Job(id="parent"))
+    assert entered.wait(PATIENCE)
+    closing = threading.Thread(target=lambda: jq.close(PATIENCE, drain=drain))
+    closing.start()
+    eventually(lambda: jq.closed)
+    go_on.set()
+    closing.join()
+    again = no_worker(log_store)
+    assert again.status("parent") is Status.COMPLETED
+    assert again.status("child") is (Status.COMPLETED if drain else Status.QUEUED)
