@@ -1,17 +1,13 @@
-"""The whole queue against a plain model of it: what is promised, in dictionaries and lists."""
+"""The whole queue against a plain model of it: what is promised, in dictionaries and lists.
+
+The model is in `tests/support/modelled`. Here are the rules: what may be asked of a queue.
+"""
 
 from __future__ import annotations
 
-import itertools
 import os
-import queue
-import shutil
-import tempfile
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 from unittest.mock import patch
 
 import pytest
@@ -26,73 +22,65 @@ from hypothesis.stateful import (
 )
 
 from jobqueue.final import (
-    Config,
     DuplicateJobError,
-    EnqueueTimeoutError,
     Job,
     JobCancelledError,
-    JobContext,
     JobHandle,
-    JobQueue,
     JobQueueError,
     Priority,
     QueueClosedError,
     RejectJobError,
     RetryJobError,
     Status,
+    Unique,
     UnknownHandlerError,
     UnknownJobError,
 )
-from jobqueue.final.testing import ManualClock
-from tests.support import insides
 from tests.support.logs import HastyFiles
+from tests.support.modelled.both import STEP, Both
+from tests.support.modelled.jobs import (
+    LATE,
+    LIMITED,
+    NOT_KNOWN,
+    SETTINGS,
+    Known,
+    Order,
+    Raises,
+    Wish,
+    returns,
+)
 from tests.support.queues import STORES
-from tests.support.turns import Turns
-from tests.support.waiting import PATIENCE
 
-START = 1000.0  # Unix time
-STEP = 0.25  # seconds that pass before each ending, so that no two jobs end at one time
-LATE = "late"  # the name of a handler that is there later, if at all
-NOT_KNOWN = object()
-
-SETTINGS: dict[str, Any] = {
-    "num_workers": 1,
-    "queue_size": 3,
-    "max_retries": 2,
-    "base_delay": 1.0,
-    "max_delay": 1.5,
-    "jitter": 0,
-    "fairness": 2,
-    "status_retention": 4,
-    "max_dead_letters": 3,
-    "max_crashes": 1000,
-    "segment_bytes": 4096,
-}
-
-IDS = [f"job-{number}" for number in range(9)]
+EXAMPLES = 30 * int(os.environ.get("MODEL_EXAMPLES", "1"))
+"""How many runs of a machine; `MODEL_EXAMPLES=20` makes twenty times as many."""
+IDS = [f"job-{number}" for number in range(10)]
 ANY_ID = st.sampled_from(IDS)
 PRIORITIES = st.sampled_from(Priority)
 SECONDS = st.sampled_from([0.25, 1.0, 2.5, 60.0])
 DELAYS = st.sampled_from([0.0, 0.0, 0.0, 0.5, 3.0])
-HANDLERS = st.sampled_from([None, None, None, LATE])
-RETRIES = st.sampled_from([None, None, 0, 1])
+WHICH = st.integers(0, 1)
 
-Order = Callable[[], object]
-
-
-def returns() -> object:
-    return "done"
-
-
-@dataclass(frozen=True)
-class Raises:
-    """An order to a handler."""
-
-    error: BaseException
-
-    def __call__(self) -> object:
-        raise self.error
-
+HANDLERS = st.sampled_from([None, None, None, LATE, *LIMITED])
+UNIQUE = st.builds(
+    Unique,
+    st.sampled_from(["key", "handler+key", "handler+payload"]),
+    st.sampled_from(["finished", "started"]),
+    st.sampled_from(["existing", "replace", "raise"]),
+)
+WISHES = st.builds(
+    Wish,
+    priority=PRIORITIES,
+    handler=HANDLERS,
+    max_retries=st.sampled_from([None, None, 0, 1]),
+    key=st.sampled_from(["a", "a", "b", None]),
+    unique=st.one_of(UNIQUE, st.none()),
+    after=st.one_of(
+        st.lists(ANY_ID, min_size=3, max_size=5, unique=True).map(tuple), st.just(()), st.just(())
+    ),
+    expires=st.sampled_from([None, None, None, 1.0, 4.0]),
+    is_like_others=st.booleans(),
+)
+WISHED = st.tuples(ANY_ID, WISHES)
 
 ORDERS: st.SearchStrategy[Order] = st.one_of(
     st.just(returns),
@@ -104,578 +92,338 @@ ORDERS: st.SearchStrategy[Order] = st.one_of(
 )
 
 
-class Stage:
-    """The handler of all jobs: tells who enters, and waits to be told what to do."""
-
-    def __init__(self) -> None:
-        self.entered: queue.Queue[tuple[str, int, bytes]] = queue.Queue()
-        self.orders: queue.Queue[Order] = queue.Queue()
-
-    def __call__(self, payload: bytes, context: JobContext) -> object:
-        self.entered.put((context.job.id, context.attempt, payload))
-        return self.orders.get(timeout=PATIENCE)()
-
-
-@dataclass
-class Known:
-    """What the model knows of a job."""
-
-    job: Job
-    status: Status
-    due: float = 0.0
-    rank: tuple[float, ...] = ()
-    """Its place in its lane; equal where the order is open."""
-    has_room: bool = False
-    retries: int = 0
-    error: str | None = None
-    stopped: bool = False
-    """Its handler was asked to stop."""
-    started: object = None
-    finished: float | None = None
-    handle: JobHandle | None = None
-    outcome: object = NOT_KNOWN
-    before: list[Known] = field(default_factory=list)
-    """What it may be found as after a crash: how an attempt ended is written a little later."""
-
-    @property
-    def waits(self) -> bool:
-        return self.status in {Status.QUEUED, Status.SCHEDULED}
-
-    @property
-    def has_ended(self) -> bool:
-        return self.status in {Status.COMPLETED, Status.CANCELLED}
-
-    def remember(self) -> None:
-        """It is about to change in a way that a crash may undo."""
-        self.before.append(replace(self, before=[]))
-
-
-def copy_of_one_moment(log: Path, image: Path) -> None:
-    """Copy a log between two steps of a compaction, which goes on meanwhile."""
-    names: list[str] | None = None
-    while names != sorted(os.listdir(log)):
-        shutil.rmtree(image, ignore_errors=True)
-        names = sorted(os.listdir(log))
-        try:
-            shutil.copytree(log, image)
-        except shutil.Error:
-            names = None  # a file was gone before its turn came
-
-
 class QueueMachine(RuleBasedStateMachine):
     """Rules that do something to a queue and to the model, and see whether they agree."""
 
     kind = "memory"
+    reserved_workers = 0
 
     def __init__(self) -> None:
         super().__init__()
-        self.directory = Path(tempfile.mkdtemp(prefix="jobqueue-model-"))
-        self.numbers = itertools.count()
-        self.clock = ManualClock(START)
-        self.now = 0.0
-        self.jobs: dict[str, Known] = {}
-        self.gone: dict[str, Known] = {}
-        """Jobs that were forgotten for newer ones, which a crash may undo."""
-        self.open(self.directory / "log", late=False)
-
-    def open(self, path: Path, *, late: bool) -> None:
-        self.path = path
-        log: dict[str, Any] = {"persist_path": path, "durability": self.kind}
-        self.stage = Stage()
-        self.jq = JobQueue(
-            Config(**SETTINGS, **({} if self.kind == "memory" else log)),
-            handler=self.stage,
-            handlers={LATE: self.stage} if late else {},
-            start=False,
-            clock=self.clock,
-        )
-        self.jq.pause()
-        self.jq.start()
-        self.has_late = late
-        self.running: Known | None = None
-        self.turns = Turns(SETTINGS["fairness"])
-        self.counts: Counter[tuple[str, Priority]] = Counter()
-
-    # What the model says.
-
-    def count(self, name: str, known: Known, by: int = 1) -> None:
-        self.counts[name, known.job.priority] += by
-
-    def lane(self, priority: Priority) -> list[Known]:
-        """The jobs of a lane that can run now."""
-        return [
-            known
-            for known in self.jobs.values()
-            if known.job.priority is priority
-            and known.status is Status.QUEUED
-            and (known.job.handler is None or self.has_late)
-        ]
-
-    def with_work(self) -> list[Priority]:
-        return [priority for priority in Priority if self.lane(priority)]
-
-    def room(self, priority: Priority) -> int:
-        taken = sum(
-            known.has_room for known in self.jobs.values() if known.job.priority is priority
-        )
-        return int(SETTINGS["queue_size"]) - taken
-
-    def is_parked(self, job: Job) -> bool:
-        return job.handler == LATE and not self.has_late
-
-    def parked(self, priority: Priority) -> int:
-        """How many jobs of a lane wait for their handler, or will; they take no room."""
-        return sum(
-            known.waits and self.is_parked(known.job)
-            for known in self.jobs.values()
-            if known.job.priority is priority
-        )
-
-    def queue(self, known: Known, *order: float) -> None:
-        """It enters its lane at the back."""
-        known.status = Status.QUEUED
-        known.rank = (next(self.numbers), *order)
-
-    def pass_time(self, seconds: float) -> None:
-        self.clock.advance(seconds)
-        self.now += seconds
-        number = next(self.numbers)
-        for known in self.jobs.values():
-            if known.status is Status.SCHEDULED and known.due <= self.now:
-                known.status = Status.QUEUED
-                known.rank = (number, known.due)
-
-    def accept(self, job: Job, handle: JobHandle, delay: float = 0.0) -> None:
-        known = Known(job, Status.SCHEDULED, due=self.now + delay, handle=handle)
-        if not delay:
-            known.has_room = not self.is_parked(job)
-            self.queue(known)
-        self.jobs[job.id] = known
-        self.gone.pop(job.id, None)
-        self.count("enqueued", known)
-        self.settle()
-
-    def settle(self) -> None:
-        """All that happened so far is written: where a call returned after it."""
-        if self.kind != "async":
-            for known in self.jobs.values():
-                known.before.clear()
-
-    def end(self, known: Known, status: Status, outcome: object) -> None:
-        known.status = status
-        known.has_room = False
-        known.finished = self.now
-        known.outcome = outcome
-        self.count(status.value, known)
-        self.forget_for(known)
-
-    def forget_for(self, known: Known) -> None:
-        """Forget the oldest of those like a job that has just ended, if there are too many."""
-        status = known.status
-        limit = SETTINGS["max_dead_letters" if status is Status.FAILED else "status_retention"]
-        alike = [
-            other
-            for other in self.jobs.values()
-            if other is known or (other.has_ended if known.has_ended else other.status is status)
-        ]
-        if len(alike) > limit:
-            oldest = min(alike, key=lambda other: other.finished or 0.0)
-            self.gone[oldest.job.id] = self.jobs.pop(oldest.job.id)
+        self.both = Both(self.kind, self.reserved_workers)
 
     # Producers.
 
-    def make_job(
-        self,
-        job_id: str,
-        priority: Priority,
-        handler: str | None = None,
-        max_retries: int | None = None,
-    ) -> Job:
-        payload = f"{job_id}/{next(self.numbers)}".encode()
-        headers = {"lane": priority.name}
-        return Job(
-            payload,
-            id=job_id,
-            priority=priority,
-            handler=handler,
-            max_retries=max_retries,
-            headers=headers,
-        )
+    def make(self, wished: tuple[str, Wish], *earlier: str) -> Job:
+        """A job that can be accepted, in three of four cases: with a new id, after known jobs."""
+        job_id, wish = wished
+        number = next(self.both.numbers)
+        if number % 4:
+            taken = {*self.both.jobs, *self.both.reserved, *earlier}
+            start = IDS.index(job_id)
+            free = [each for each in IDS[start:] + IDS[:start] if each not in taken]
+            job_id = free[0] if free else job_id
+            there = (each for each in wish.after if each in self.both.jobs or each in earlier)
+            wish = replace(wish, after=tuple(there))
+        return wish.job(job_id, number)
 
-    @rule(job_id=ANY_ID, priority=PRIORITIES, handler=HANDLERS, delay=DELAYS, max_retries=RETRIES)
-    def enqueue(
-        self,
-        job_id: str,
-        priority: Priority,
-        handler: str | None,
-        delay: float,
-        max_retries: int | None,
-    ) -> None:
-        job = self.make_job(job_id, priority, handler, max_retries)
-        refused: type[JobQueueError] | None = None
-        if job_id in self.jobs:
-            refused = DuplicateJobError
-        elif self.is_parked(job):
-            if self.parked(priority) >= SETTINGS["queue_size"]:
-                refused = UnknownHandlerError
-        elif not delay and not self.room(priority):
-            refused = EnqueueTimeoutError
-        if refused is None:
-            self.accept(job, self.jq.enqueue(job, timeout=0, delay=delay), delay)
+    def enqueue(self, job: Job, delay: float, *, within: Known | None = None) -> None:
+        both = self.both
+        expected = both.refuses(job) or both.meets(job, delay, within=within is not None)
+
+        def call() -> JobHandle:
+            return both.jq.enqueue(job, timeout=0, delay=delay)
+
+        try:
+            handle = call() if within is None else self.have_call(within, call)
+        except JobQueueError as error:
+            handle = None
+            told: object = type(error)
+        if handle is None:
+            assert told is expected, f"{told}, not {expected}"
+        elif expected is None:
+            assert not handle.existing
+            both.accept(job, handle, delay)
+            both.settle()
         else:
-            with pytest.raises(refused):
-                self.jq.enqueue(job, timeout=0, delay=delay)
+            assert isinstance(expected, Known), f"{job.id} was accepted, not {expected}"
+            assert handle.existing
+            assert (handle.id, handle.status) == (expected.job.id, expected.status)
+
+    def have_call(self, known: Known, call: Any) -> Any:
+        """Have a running handler do something."""
+        answer = self.both.stage.ask(known.job.id, lambda _context: call())
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    @rule(wished=st.lists(WISHED, min_size=1, max_size=4), delay=DELAYS)
+    def enqueue_some(self, wished: list[tuple[str, Wish]], delay: float) -> None:
+        for each in wished:
+            self.enqueue(self.make(each), delay)
 
     @rule(
         ids=st.lists(ANY_ID, min_size=3, max_size=6, unique=True), priority=PRIORITIES, delay=DELAYS
     )
     def enqueue_some_late(self, ids: list[str], priority: Priority, delay: float) -> None:
         for job_id in ids:
-            self.enqueue(job_id, priority, LATE, delay, None)
+            self.enqueue(self.make((job_id, Wish(priority, LATE))), delay)
 
-    @rule(wanted=st.lists(st.tuples(ANY_ID, PRIORITIES), max_size=6))
-    def enqueue_many(self, wanted: list[tuple[str, Priority]]) -> None:
-        jobs = [self.make_job(*each) for each in wanted]
-        ids = [job.id for job in jobs]
-        if len(set(ids)) < len(ids) or set(ids) & set(self.jobs):
-            with pytest.raises(DuplicateJobError):
-                self.jq.enqueue_many(jobs, timeout=0)
+    @rule(
+        first=ANY_ID,
+        uniques=st.lists(UNIQUE, min_size=2, max_size=4),
+        wish=WISHES,
+        delay=DELAYS,
+        handler=HANDLERS,
+    )
+    def enqueue_some_alike(
+        self, first: str, uniques: list[Unique], wish: Wish, delay: float, handler: str | None
+    ) -> None:
+        alike = replace(wish, key="a", is_like_others=True)
+        for number, unique in enumerate(uniques):
+            other = replace(alike, unique=unique, handler=handler if number else wish.handler)
+            self.enqueue(self.make((first, other)), delay)
+
+    @rule(ids=st.lists(ANY_ID, min_size=2, max_size=4, unique=True), wish=WISHES)
+    def enqueue_a_chain(self, ids: list[str], wish: Wish) -> None:
+        after = wish.after
+        for job_id in ids:
+            job = self.make((job_id, replace(wish, after=after, key=job_id)))
+            self.enqueue(job, 0.0)
+            after = (job.id,)
+
+    @rule(
+        ids=st.lists(ANY_ID, min_size=3, max_size=6, unique=True),
+        priorities=st.lists(PRIORITIES, min_size=6, max_size=6),
+        handler=st.sampled_from(LIMITED),
+    )
+    def enqueue_some_limited(
+        self, ids: list[str], priorities: list[Priority], handler: str
+    ) -> None:
+        for job_id, priority in zip(ids, priorities, strict=False):
+            self.enqueue(self.make((job_id, Wish(priority, handler, key="a"))), 0.0)
+
+    @rule(wished=st.lists(WISHED, max_size=6))
+    def enqueue_many(self, wished: list[tuple[str, Wish]]) -> None:
+        both = self.both
+        jobs: list[Job] = []
+        for each in wished:
+            jobs.append(self.make(each, *(job.id for job in jobs)))
+        refused = self.refuses_all(jobs)
+        if refused is not None:
+            with pytest.raises(refused):
+                both.jq.enqueue_many(jobs, timeout=0)
             return
+        error: JobQueueError | None = None
         try:
-            handles = list(self.jq.enqueue_many(jobs, timeout=0))
-        except EnqueueTimeoutError as error:
-            handles = list(error.accepted)
-            assert len(handles) < len(jobs)
+            handles = list(both.jq.enqueue_many(jobs, timeout=0))
+        except JobQueueError as raised:
+            error, handles = raised, list(raised.accepted)
+        is_any_new = False
         for job, handle in zip(jobs, handles, strict=False):
-            assert handle.id == job.id
-            assert self.room(job.priority)
-            self.accept(job, handle)
-        if len(handles) < len(jobs):
-            assert not self.room(jobs[len(handles)].priority)
+            expected = both.refuses(job) or both.meets(job, 0.0)
+            if isinstance(expected, Known):
+                assert handle.existing
+                assert handle.id == expected.job.id
+            else:
+                assert expected is None, f"{job.id} was accepted, not {expected}"
+                both.accept(job, handle)
+                is_any_new = True
+        rest = jobs[len(handles) :]
+        if rest:
+            assert error is not None
+            expected = both.refuses(rest[0]) or both.meets(rest[0], 0.0)
+            assert type(error) is expected, f"{error!r}, not {expected}"
+        if is_any_new:
+            both.settle()
+
+    def refuses_all(self, jobs: list[Job]) -> type[Exception] | None:
+        """Why none of these is accepted."""
+        before: set[str] = set()
+        if len({job.id for job in jobs}) < len(jobs):
+            return DuplicateJobError
+        for job in jobs:
+            if (refused := self.both.refuses(job)) is not None:
+                return refused
+            if any(each not in before and each not in self.both.jobs for each in job.after):
+                return UnknownJobError
+            before.add(job.id)
+        return None
 
     # Workers.
 
     # What a crash leaves is a matter of chance, and Hypothesis wants to draw the same rules all the
     # same: so what cannot be done now does nothing, and is not left out by a precondition.
 
-    @rule(order=ORDERS)
-    def go_on(self, order: Order) -> None:
-        """Start a job, or end the one that was started."""
-        if self.running:
-            self.finish_one(order)
-        elif self.with_work():
-            self.start_one()
+    def one_running(self, which: int, *, starts: bool = False) -> Known | None:
+        if starts and self.both.can_start():
+            self.both.start_one()
+        running = self.both.running
+        return running[which % len(running)] if running else None
+
+    @rule(order=ORDERS, which=WHICH, starts=st.booleans())
+    def go_on(self, order: Order, which: int, starts: bool) -> None:
+        """Start a job, or end one that was started."""
+        known = self.one_running(which)
+        if self.both.can_start() and (starts or known is None):
+            self.both.start_one()
+        elif known is not None:
+            self.both.finish_one(known, order)
 
     @rule(orders=st.lists(ORDERS, min_size=2, max_size=6))
     def run_some(self, orders: list[Order]) -> None:
         for order in orders:
-            if not self.running and self.with_work():
-                self.start_one()
-            if self.running:
-                self.finish_one(order)
+            while self.both.can_start():
+                self.both.start_one()
+            if (known := self.one_running(0)) is not None:
+                self.both.finish_one(known, order)
 
-    def start_one(self) -> None:
-        with_work = self.with_work()
-        self.jq.resume()
-        job_id, attempt, payload = self.stage.entered.get(timeout=PATIENCE)
-        self.jq.pause()
-        known = self.jobs[job_id]
-        lane = self.lane(known.job.priority)
-        assert known in lane
-        assert known.rank == min(other.rank for other in lane), "not the first of its lane"
-        self.turns.serve(known.job.priority, with_work)
-        assert attempt == known.retries
-        assert payload == known.job.payload
-        known.status = Status.PROCESSING
-        known.has_room = False
-        known.started = self.now
-        self.running = known
+    @rule(which=WHICH, wished=WISHED)
+    def enqueue_from_a_handler(self, which: int, wished: tuple[str, Wish]) -> None:
+        known = self.one_running(which, starts=True)
+        if known is not None:
+            self.enqueue(self.make(wished), 0.0, within=known)
 
-    def finish_one(self, order: Order) -> None:
-        known = self.running
-        assert known is not None
-        self.pass_time(STEP)
-        self.stage.orders.put(order)
-        processing = insides.status_map(self.jq).meters[known.job.priority]
-        assert insides.watchers(self.jq).wait(lambda: processing.processing == 0, PATIENCE)
-        self.running = None
-        known.remember()
-        try:
-            self.end(known, Status.COMPLETED, order())
-        except BaseException as error:
-            self.fail(known, error)
+    @rule(which=WHICH, wished=st.lists(WISHED, min_size=1, max_size=3))
+    def hold_back(self, which: int, wished: list[tuple[str, Wish]]) -> None:
+        parent = self.one_running(which, starts=True)
+        if parent is None:
+            return
+        held = [job.id for job in parent.children]
+        jobs: list[Job] = []
+        for each in wished:
+            jobs.append(self.make(each, *held, *(job.id for job in jobs)))
+        refused = self.refuses_to_hold_back(parent, jobs)
+        answer = self.both.stage.ask(parent.job.id, lambda context: context.enqueue_many(jobs))
+        assert type(answer) is (type(None) if refused is None else refused), answer
+        if refused is None:
+            parent.children += jobs
+            for job in jobs:
+                self.both.reserved[job.id] = parent
 
-    def fail(self, known: Known, error: BaseException) -> None:
-        known.error = f"{type(error).__name__}: {error}"
-        retries_max = known.job.max_retries
-        if retries_max is None:
-            retries_max = SETTINGS["max_retries"]
-        if known.stopped:
-            self.end(known, Status.CANCELLED, JobCancelledError)
-        elif isinstance(error, RejectJobError) or known.retries >= retries_max:
-            self.end(known, Status.FAILED, error)
-        else:
-            backoff = min(SETTINGS["max_delay"], SETTINGS["base_delay"] * 2**known.retries)
-            delay = error.delay if isinstance(error, RetryJobError) else backoff
-            known.status = Status.SCHEDULED
-            known.due = self.now + delay
-            known.retries += 1
-            self.count("retried", known)
+    def refuses_to_hold_back(self, parent: Known, jobs: list[Job]) -> type[Exception] | None:
+        both, new = self.both, set[str]()
+        for job in jobs:
+            if job.id in new or job.id in both.jobs or job.id in both.reserved:
+                return DuplicateJobError
+            for each in job.after:
+                if each not in new | set(both.jobs) and both.reserved.get(each) is not parent:
+                    return UnknownJobError
+            if both.is_parked(job) and both.parked(job.priority) >= SETTINGS["queue_size"]:
+                return UnknownHandlerError
+            new.add(job.id)
+        return None
 
     # Others.
 
     @rule(seconds=SECONDS)
     def advance(self, seconds: float) -> None:
-        self.pass_time(seconds)
+        self.both.advance(seconds)
 
     @rule(job_id=ANY_ID)
     def cancel(self, job_id: str) -> None:
-        known = self.jobs.get(job_id)
+        both = self.both
+        both.advance(STEP)
+        known = both.jobs.get(job_id)
         if known is None:
             with pytest.raises(UnknownJobError):
-                self.jq.cancel(job_id)
+                both.jq.cancel(job_id)
             return
-        self.pass_time(STEP)
-        is_going_on = known.waits or known is self.running
-        assert self.jq.cancel(job_id) is is_going_on
+        assert both.jq.cancel(job_id) is known.is_live
+        if not known.is_live:
+            return
         if known.waits:
-            self.end(known, Status.CANCELLED, JobCancelledError)
-            self.settle()
-        elif known is self.running:
+            both.end(known, Status.CANCELLED, JobCancelledError)
+        else:
             known.stopped = True
+        both.settle()
 
     @rule(job_id=ANY_ID)
     def requeue(self, job_id: str) -> None:
-        known = self.jobs.get(job_id)
+        both = self.both
+        known = both.jobs.get(job_id)
         if known is None or known.status is not Status.FAILED:
             with pytest.raises(UnknownJobError if known is None else ValueError):
-                self.jq.requeue(job_id)
+                both.jq.requeue(job_id)
             return
-        known.handle = self.jq.requeue(job_id)
+        known.handle = both.jq.requeue(job_id)
         known.retries = 0
-        known.finished = None
-        known.outcome = NOT_KNOWN
-        known.started = NOT_KNOWN
-        known.error = None
-        self.queue(known)
-        self.count("enqueued", known)
-        self.settle()
+        known.finished = known.error = known.expires_at = None
+        known.outcome = known.started = NOT_KNOWN
+        known.has_begun = known.has_begun_in_log = known.has_run = False
+        both.hold(known)
+        both.queue(known, next(both.numbers))
+        both.count("enqueued", known)
+        both.settle()
 
     @rule(job_id=ANY_ID)
     def discard(self, job_id: str) -> None:
-        known = self.jobs.get(job_id)
+        both = self.both
+        known = both.jobs.get(job_id)
         if known is None or known.status is not Status.FAILED:
             with pytest.raises(UnknownJobError if known is None else ValueError):
-                self.jq.discard(job_id)
+                both.jq.discard(job_id)
             return
-        self.jq.discard(job_id)
-        del self.jobs[job_id]
-        self.settle()
+        both.jq.discard(job_id)
+        del both.jobs[job_id]
+        both.settle()
 
-    @rule()
-    def cancel_running(self) -> None:
-        if self.running:
-            self.cancel(self.running.job.id)
+    @rule(which=WHICH)
+    def cancel_running(self, which: int) -> None:
+        known = self.one_running(which)
+        if known is not None:
+            self.cancel(known.job.id)
 
-    @precondition(lambda self: not self.has_late)
+    @precondition(lambda self: not self.both.has_late)
     @rule(now=st.sampled_from([False, False, False, True]))
     def register_late(self, now: bool = True) -> None:
-        if not now:
-            return
-        self.jq.register(LATE, self.stage)
-        self.has_late = True
-        number = next(self.numbers)
-        for known in self.jobs.values():
-            if known.status is Status.QUEUED and known.job.handler == LATE:
-                known.rank = (number,)
+        if now:
+            self.both.register_late()
 
     # The end of a process, and the next one.
 
     @precondition(lambda self: self.kind != "memory")
     @rule(late=st.booleans())
     def close_and_open(self, late: bool) -> None:
-        self.pass_time(STEP)  # so that no job ends at the time at which the last one did
-        waiting = sum(known.waits for known in self.jobs.values())
-        report = self.jq.close(0 if self.running else PATIENCE, drain=False)
-        assert report.unfinished == ((self.running.job.id,) if self.running else ())
-        assert (report.completed, report.remaining) == (0, waiting)
+        before = self.both.jq
+        self.both.reopen(late=late)
         with pytest.raises(QueueClosedError):
-            self.jq.enqueue(Job())
-        for known in self.jobs.values():
-            known.before.clear()
-        self.let_go()
-        self.begin_again(self.path, late=late)
+            before.enqueue(Job())
 
     @precondition(lambda self: self.kind != "memory")
     @rule(flush=st.booleans(), late=st.booleans())
     def crash_and_open(self, flush: bool, late: bool) -> None:
-        if flush or self.kind == "async":
-            self.jq.flush()
-            for known in self.jobs.values():
-                known.before.clear()
-        self.pass_time(STEP)
-        image = self.directory / f"log-{next(self.numbers)}"
-        copy_of_one_moment(self.path, image)  # what kill -9 leaves
-        self.jq.close(0, drain=False)
-        self.let_go()
-        self.begin_again(image, late=late)
-
-    def let_go(self) -> None:
-        """What a handler does that its queue has given up changes nothing."""
-        if self.running is not None:
-            self.stage.orders.put(returns)
-            if self.running.stopped:  # as it was asked to: the next start cancels it
-                self.running.status = Status.CANCELLED
-                self.running.finished = self.now
-                self.forget_for(self.running)
-            else:
-                self.running.status = Status.QUEUED
-
-    def begin_again(self, path: Path, *, late: bool) -> None:
-        self.open(path, late=late)
-        if any(known.before for known in self.jobs.values()):
-            self.see_what_was_written()
-        number = next(self.numbers)
-        for known in self.jobs.values():
-            if known.stopped and known.finished == self.now:  # this start has cancelled it
-                known.before = [replace(known, status=Status.PROCESSING)]
-            known.has_room = known.stopped = False
-            known.outcome = known.started = NOT_KNOWN
-            known.handle = self.jq.handle(known.job.id)
-            if known.waits:
-                is_due = known.status is Status.QUEUED or known.due <= self.now
-                known.status = Status.QUEUED if is_due else Status.SCHEDULED
-                known.rank = (number,)
-                self.count("enqueued", known)
-
-    def see_what_was_written(self) -> None:
-        """Take the last ends of attempts as undone where they were not written yet."""
-        for job_id, known in {**self.gone, **self.jobs}.items():
-            states = [known, *known.before]
-            try:
-                info = self.jq.info(job_id)
-            except UnknownJobError:
-                assert job_id in self.gone or any(each.has_ended for each in states)
-                self.jobs.pop(job_id, None)
-                continue
-            found = [each for each in states if self.is_found_as(each) == info.status]
-            assert found, f"{job_id} is {info.status}, not one of {states}"
-            finished = None if info.finished is None else info.finished - START
-            same = [
-                replace(each, status=info.status, finished=self.is_finished_at(each), before=[])
-                for each in found
-                if (each.retries, each.error) == (info.retries, info.last_error)
-                and self.is_finished_at(each) == finished
-            ]
-            self.jobs[job_id] = same[0]
-            self.gone.pop(job_id, None)
-        for known in self.jobs.values():
-            known.before.clear()
-
-    def is_found_as(self, known: Known) -> Status:
-        if known.status is Status.PROCESSING:
-            return Status.CANCELLED if known.stopped else Status.QUEUED
-        if known.status is Status.SCHEDULED and known.due <= self.now:
-            return Status.QUEUED
-        return known.status
-
-    def is_finished_at(self, known: Known) -> float | None:
-        is_cancelled_now = known.status is Status.PROCESSING and known.stopped
-        return self.now if is_cancelled_now else known.finished
+        self.both.crash(flush=flush, late=late)
 
     # Whether they agree.
 
     @invariant()
-    def status_and_info_agree(self) -> None:
+    def jobs_agree(self) -> None:
         for job_id in IDS:
-            known = self.jobs.get(job_id)
-            if known is None:
-                with pytest.raises(UnknownJobError):
-                    self.jq.status(job_id)
-                continue
-            assert self.jq.status(job_id) is known.status, job_id
-            assert known.handle is not None
-            assert known.handle.status is known.status
-            self.check_info(known)
-
-    def check_info(self, known: Known) -> None:
-        info, job = self.jq.info(known.job.id), known.job
-        assert (info.id, info.status, info.priority) == (job.id, known.status, job.priority)
-        assert (info.handler, info.headers) == (job.handler, job.headers)
-        assert (info.retries, info.last_error) == (known.retries, known.error)
-        assert (info.last_traceback is None) == (known.error is None)
-        assert info.created == job.created
-        assert info.finished == (None if known.finished is None else START + known.finished)
-        if known.started is not NOT_KNOWN:
-            started = known.started
-            assert info.started == (START + started if isinstance(started, float) else None)
+            self.both.check_job(job_id)
 
     @invariant()
     def results_agree(self) -> None:
-        for known in self.jobs.values():
-            if known.outcome is NOT_KNOWN or known.handle is None:
-                continue
-            if isinstance(known.outcome, str):
-                assert known.handle.result(0) == known.outcome
-            else:
-                kind = known.outcome if isinstance(known.outcome, type) else type(known.outcome)
-                with pytest.raises(kind):
-                    known.handle.result(0)
-
-    @invariant()
-    def metrics_agree(self) -> None:
-        metrics = self.jq.metrics()
-        for priority in Priority:
-            lane = metrics.by_priority[priority]
-            known = [each for each in self.jobs.values() if each.job.priority is priority]
-            for name in ("enqueued", "completed", "failed", "retried", "cancelled"):
-                assert getattr(lane, name) == self.counts[name, priority], (name, priority)
-            for status in (Status.QUEUED, Status.SCHEDULED, Status.PROCESSING):
-                assert getattr(lane, status.value) == sum(e.status is status for e in known)
-            ended = lane.completed + lane.failed + lane.cancelled
-            assert lane.enqueued == ended + lane.queued + lane.scheduled + lane.processing
-        assert metrics.enqueued == sum(each.enqueued for each in metrics.by_priority.values())
-        assert metrics.workers.busy == (self.running is not None)
+        for known in self.both.jobs.values():
+            self.both.check_result(known)
 
     @invariant()
     def the_rest_agrees(self) -> None:
-        failed = [known for known in self.jobs.values() if known.status is Status.FAILED]
-        failed.sort(key=lambda known: known.finished or 0.0)
-        assert [info.id for info in self.jq.dead_letters()] == [each.job.id for each in failed]
-        at_rest = not (
-            self.with_work()
-            or self.running
-            or any(each.status is Status.SCHEDULED for each in self.jobs.values())
-        )
-        assert self.jq.join(0) is at_rest
-        assert self.stage.entered.empty(), "a job was started that nobody asked for"
-        with insides.mutex(self.jq):
-            insides.check_lanes(insides.scheduler(self.jq))
-            rooms = [lane.room for lane in insides.scheduler(self.jq).lanes]
-        assert rooms == [self.room(priority) for priority in Priority]
+        self.both.check_metrics()
+        self.both.check_rest()
 
     def teardown(self) -> None:
         try:
-            self.run_to_rest()
+            if not self.both.has_late:
+                self.both.register_late()
+            self.both.run_to_rest()
+            self.both.check_metrics()
+            metrics = self.both.jq.metrics()
+            assert metrics.enqueued == metrics.completed + metrics.failed + metrics.cancelled
         finally:
-            self.stage.orders.put(returns)
-            self.jq.close(PATIENCE, drain=False)
-            shutil.rmtree(self.directory)
+            self.both.close()
 
-    def run_to_rest(self) -> None:
-        if not self.has_late:
-            self.register_late()
-        if self.running:
-            self.finish_one(returns)
-        while any(known.waits for known in self.jobs.values()):
-            while self.with_work():
-                self.start_one()
-                self.finish_one(returns)
-            self.pass_time(60.0)
-        self.metrics_agree()
-        assert self.jq.join(0)
-        metrics = self.jq.metrics()
-        assert metrics.enqueued == metrics.completed + metrics.failed + metrics.cancelled
+
+def hold_to_the_model(kind: str, reserved_workers: int, examples: int) -> None:
+    attributes = {"kind": kind, "reserved_workers": reserved_workers}
+    machine = cast("type[QueueMachine]", type("Machine", (QueueMachine,), attributes))
+    options = settings(
+        max_examples=examples,
+        stateful_step_count=50,
+        suppress_health_check=list(HealthCheck),
+    )
+    with patch("jobqueue.final.life.recovery.Files", HastyFiles):
+        run_state_machine_as_test(machine, settings=options)
 
 
 @pytest.mark.slow
@@ -683,11 +431,11 @@ class QueueMachine(RuleBasedStateMachine):
 @pytest.mark.timeout(500)  # a failure is made smaller, which takes a wait that is in vain each time
 @pytest.mark.parametrize("kind", STORES)
 def test_whatever_is_done_the_queue_does_as_its_model(kind: str) -> None:
-    machine = type("Machine", (QueueMachine,), {"kind": kind})
-    examples = settings(
-        max_examples=30,
-        stateful_step_count=50,
-        suppress_health_check=list(HealthCheck),
-    )
-    with patch("jobqueue.final.life.recovery.Files", HastyFiles):
-        run_state_machine_as_test(machine, settings=examples)
+    hold_to_the_model(kind, 0, EXAMPLES)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_tracer")
+@pytest.mark.timeout(500)
+def test_whatever_is_done_a_queue_with_reserved_workers_does_as_its_model() -> None:
+    hold_to_the_model("memory", 1, EXAMPLES)

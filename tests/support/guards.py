@@ -38,6 +38,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _GUARD = re.compile(r"# guard: (?P<name>.+)")
 _WITHOUT = re.compile(r"#   without: ?(?P<code>.*)")
 
+_TIES = ("tests/final/core/test_bindings.py",)
 NOTICED_BY = {
     "a place in the lane is taken": ("tests/final/callers/test_admission.py",),
     "a handler that enqueues never waits for room": ("tests/final/callers/test_admission.py",),
@@ -60,6 +61,9 @@ NOTICED_BY = {
     "what a handler enqueued with its completion arrives with that": (
         "tests/final/core/test_children.py",
     ),
+    "an attempt that `close` waits for may enqueue jobs with its completion": _TIES,
+    "a job that has expired meanwhile is not run at the next start": _TIES,
+    "what a start cancels takes along the jobs that wait for it": _TIES,
     "a seat is stood in for once": ("tests/final/workers/test_stand_ins.py",),
     "a stand-in that could not start is tried again": ("tests/final/workers/test_worker.py",),
     "a stand-in is not tried again if no worker is missing any more": (

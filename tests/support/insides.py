@@ -12,7 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.final import Priority, Status
+from jobqueue.final.core.bindings import Bindings
 from jobqueue.final.core.cancelling import Cancelling
+from jobqueue.final.model.handle import NOT_ARRIVED
 
 if TYPE_CHECKING:
     import subprocess
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
     from jobqueue import improved, naive
     from jobqueue.final import Job, JobContext, JobHandle, JobQueue, Limit
-    from jobqueue.final.core.bindings import Bindings
     from jobqueue.final.core.counters import BusyMeter
     from jobqueue.final.core.journal import Journal
     from jobqueue.final.core.outcomes import Outcomes
@@ -356,6 +357,57 @@ def check_lanes(scheduler: FairScheduler) -> None:
     scheduler._check()
 
 
+def lane_order(jq: JobQueue, priority: Priority) -> list[str]:
+    """The jobs that wait for a worker in a lane, in order."""
+    limits = _bindings(jq).limits
+    front, behind = limits._in_front[priority], limits._passed[priority]
+    order: list[JobHandle] = []
+    for handle in jq._scheduler.lanes[priority].queue:
+        order.append(handle)
+        if handle is front:
+            order += [each for each in behind if each._ties and each._ties.passed]
+    return [handle._job._id for handle in order if handle._status is Status.QUEUED]
+
+
+def look_at_lanes(jq: JobQueue) -> None:
+    """Have those step aside that are at the front and may not start; with the mutex."""
+    for lane in jq._scheduler.lanes:
+        lane.has_work()
+
+
+def has_arrived(jq: JobQueue) -> bool:
+    """Whether all jobs are where they wait, and none is about to be cancelled; with the mutex."""
+    live = jq._placement.status.live.values()
+    return not _bindings(jq).has_doomed and all(each._since != NOT_ARRIVED for each in live)
+
+
+def _bindings(jq: JobQueue) -> Bindings:
+    bindings = jq._placement.bindings
+    assert isinstance(bindings, Bindings)
+    return bindings
+
+
+class Tickets:
+    """The workers of a queue start as many attempts as tickets are given out."""
+
+    def __init__(self, jq: JobQueue) -> None:
+        self._scheduler = jq._scheduler
+        self._take = self._scheduler.take_ready
+        self._left = 0
+        self._scheduler.take_ready = self._take_with_ticket  # type: ignore[method-assign]
+
+    def give(self, count: int) -> None:
+        """Let so many more start."""
+        with self._scheduler.mutex:
+            self._left += count
+            self._scheduler.look_at_suspects()  # wakes all
+
+    def _take_with_ticket(self) -> JobHandle | None:
+        handle = self._take() if self._left > 0 else None
+        self._left -= handle is not None
+        return handle
+
+
 def check_places(jq: JobQueue) -> None:
     """Assert that each job that waits is in one place, once, and takes room if it should."""
     placement = jq._placement
@@ -456,7 +508,8 @@ def _check_identities(jq: JobQueue, tied: list[JobHandle]) -> None:
     for handle in tied:
         assert handle._ties is not None
         if handle._ties.identity is not None:
-            assert holders[handle._ties.identity] is handle
+            others = bindings(jq).unique._next.get(handle._ties.identity, ())
+            assert holders[handle._ties.identity] is handle or handle in others
 
 
 def _check_dependents(jq: JobQueue, tied: list[JobHandle]) -> None:

@@ -276,7 +276,8 @@ class Admission(Entrance):
             self.check(job)
         with self._mutex:
             self._mutex.settle()
-            self._state.refuse_after(State.OPEN)
+            # guard: an attempt that `close` waits for may enqueue jobs with its completion
+            self._state.refuse_after(State.CLOSING)
             if parent._status is not Status.PROCESSING or parent._stop is not stop:
                 raise RuntimeError(
                     f"the attempt of job {parent.id!r} has ended: it enqueues nothing any more"

@@ -75,20 +75,26 @@ class Entrance:
         """
         bindings = self._placement.bindings
         first = bindings.meet(handle)
-        if first is None or not bindings.may_replace(handle, first):
-            return first
-        leaves_room = first._has_room and first._job._priority is handle._job._priority
-        # guard: a tick that replaces another waits for no room
-        #   without: if lane.room > 0 or leaves_room or self._needs_no_room(handle):
-        if not takes_room or lane.room > 0 or leaves_room or self._needs_no_room(handle):
-            self._mutex.unfinished = handle  # guard: a replacement is told of before it is made
-            try:
-                bindings.replace(first)
-                self._mutex.unfinished = None
-            except BaseException:
-                self._placement.broken_off()
-                raise
-        return None
+        while first is not None and bindings.may_replace(handle, first):
+            leaves_room = first._has_room and first._job._priority is handle._job._priority
+            # guard: a tick that replaces another waits for no room
+            #   without: if not (lane.room > 0 or leaves_room or self._needs_no_room(handle)):
+            if not (not takes_room or lane.room > 0 or leaves_room or self._needs_no_room(handle)):
+                return None
+            self._replace(handle, first)
+            first = bindings.meet(handle)  # it may be one that the new job is to run after
+        return first
+
+    def _replace(self, handle: JobHandle, first: JobHandle) -> None:
+        """Cancel the job whose place a new one takes, in the same batch of the log."""
+        before = self._mutex.unfinished  # a job of the same call
+        self._mutex.unfinished = handle  # guard: a replacement is told of before it is made
+        try:
+            self._placement.bindings.replace(first)
+            self._mutex.unfinished = before
+        except BaseException:
+            self._placement.broken_off()
+            raise
 
     def _needs_no_room(self, handle: JobHandle) -> bool:
         """Whether a job waits for others, or comes from a thread that is to make room."""

@@ -249,6 +249,7 @@ class Bindings:
 
     def born(self, parent: JobHandle) -> list[Enqueued]:
         """The handler has returned: accept what it held back; returns the records of it."""
+        self.unique.release(parent)  # guard: a job that has returned may enqueue one like it
         return self.children.accept(parent)
 
     def arrive(self, parent: JobHandle) -> None:

@@ -68,6 +68,11 @@ class Expiries:
         return tick_before(self._clock.monotonic()) >= ties.expiry_tick
 
 
+def expired_after(seconds: float) -> str:
+    """Why a job is cancelled that has not started within so many seconds."""
+    return f"expired after {seconds:g} s"
+
+
 class _Expiry:
     """Called by the timer when a job's time has passed."""
 

@@ -5,9 +5,12 @@ through all of them when its attempt begins. If one is closed when the job is at
 lane, it steps aside, into the line of that turnstile. So it holds no worker and delays no other.
 
 When a turnstile opens, the first in its line passes through it at once, and then waits at the front
-of its lane for a worker: no other job can come between. A line is in order of the lanes, High
-first, and serves a lower lane after at most `fairness` jobs of higher ones, as the lanes do; within
-a lane in the order in which jobs stepped aside, which is the order in which they came.
+of its lane for a worker: no other job can come between. Those that have passed and wait for workers
+start in the order in which they passed; one of them at a time is in the lane.
+
+A line is in order of the lanes, High first, and serves a lower lane after at most `fairness` jobs
+of higher ones, as the lanes do; within a lane in the order in which jobs stepped aside, which is
+the order in which they came.
 
 A job with both a `Limit` and a `Rate` passes through both at once, or waits at the first that is
 closed. If the other one is closed when that opens, it moves to the other's line, with its place.
@@ -27,6 +30,7 @@ from typing import TYPE_CHECKING
 
 from ..model.job import Priority
 from ..model.limits import Limit
+from ..model.transitions import Status
 from ..timing.timer import tick_after
 from .dependencies import ties_of
 from .turnstiles import NOWHERE, Bucket, Line, Refill, Turnstile
@@ -40,6 +44,7 @@ if TYPE_CHECKING:
     from ..timing.timer import Timer
     from .scheduler import FairScheduler
 
+_QUEUED = Status.QUEUED  # a look into an enumeration is slow
 _SWEPT_AT_ONCE = 2
 
 
@@ -61,6 +66,9 @@ class Limits:
         self._turnstiles: dict[Limit | Rate, dict[str | None, Turnstile]] = {}
         self._places = 0  # given to jobs that have stepped aside
         self._ajar: deque[Turnstile] = deque()  # opened, and their lines not looked after yet
+        # By lane: those that have passed and are to start, in order; and the one in the lane.
+        self._passed: tuple[deque[JobHandle], ...] = tuple(deque() for _ in Priority)
+        self._in_front: list[JobHandle | None] = [None for _ in Priority]
         # The job that leaves the line of one, until it is in its lane, or in the line of another.
         self._moving: tuple[JobHandle, Turnstile, Turnstile | None] | None = None
 
@@ -108,13 +116,33 @@ class Limits:
     def start(self, handle: JobHandle) -> None:
         """An attempt begins: it passes through, if it has not yet. Again, it does nothing."""
         ties, call = handle._ties, handle._call
-        if ties is not None and call is not None and ties.passed is None:
+        if ties is None or call is None:
+            return
+        if ties.passed is None:
             self._pass(handle, call)
+        if ties.reserved is not None:
+            self._spend(handle, ties.reserved)
+        self._gone_from_front(handle)
+
+    def _spend(self, handle: JobHandle, bucket: Bucket) -> None:
+        """The job takes the token that it has reserved: it starts."""
+        now, ties = self._clock.monotonic(), ties_of(handle)
+        tokens = bucket.tokens_at(now)
+        ties.reserved = None  # one step
+        bucket.reserved -= 1
+        bucket.counted = now
+        bucket.tokens = tokens - 1.0
+        if bucket.waiting:
+            self._await_token(bucket)
 
     def _pass(self, handle: JobHandle, call: Handler) -> None:
-        """The job goes through all that are ahead of it, at once."""
+        """The job goes through all that are ahead of it, at once.
+
+        It takes a rate's token when it starts, and reserves it until then: otherwise those that
+        have passed, and wait for a worker, would start at a stroke.
+        """
         ties, plan = ties_of(handle), handle._job._plan
-        limit = None
+        limit = bucket = None
         for rule in call.policy.rules:
             key = None
             if rule._per_key:
@@ -126,17 +154,15 @@ class Limits:
             if turnstile is None:
                 turnstile = self._make(rule, key)
             if isinstance(turnstile, Bucket):
-                now = self._clock.monotonic()
-                tokens = turnstile.tokens_at(now)
-                turnstile.counted = now  # one step
-                turnstile.tokens = tokens - 1.0
+                bucket = turnstile
             else:
                 limit = turnstile
-        if limit is None:
-            ties.passed = NOWHERE
-        else:
-            ties.passed = limit  # one step
+        ties.passed = limit or NOWHERE  # one step
+        if limit is not None:
             limit.used += 1
+        if bucket is not None:
+            ties.reserved = bucket
+            bucket.reserved += 1
 
     def _make(self, rule: Limit | Rate, key: str | None) -> Turnstile:
         by_key = self._turnstiles.setdefault(rule, {})
@@ -155,7 +181,10 @@ class Limits:
             if isinstance(turnstile, Bucket) and not turnstile.is_idle(now):
                 by_key[key] = turnstile
 
-    def _step_aside(self, handle: JobHandle, turnstile: Turnstile) -> None:
+    def _step_aside(
+        self, handle: JobHandle, turnstile: Turnstile, left: Turnstile | None = None
+    ) -> None:
+        """Into the line of a turnstile, perhaps out of that of another one."""
         ties, lane = ties_of(handle), handle._job._priority
         if isinstance(turnstile, Bucket):
             self._await_token(turnstile)  # first: an interruption has no job wait for nothing
@@ -168,6 +197,8 @@ class Limits:
         self.aside[lane][handle] = None
         ties.line = turnstile  # one step
         turnstile.waiting += 1
+        if left is not None:
+            left.waiting -= 1
         heappush(heap, entry)
 
     # ── when it has ended ────────────────────────────────────────────────────────────────────
@@ -176,6 +207,11 @@ class Limits:
         """An attempt has ended, or a job that had passed was cancelled. Again, it does nothing."""
         ties = ties_of(handle)
         turnstile, note = ties.passed, self._ajar.append
+        if ties.reserved is not None:  # it was cancelled before it started
+            bucket = ties.reserved
+            ties.reserved = None  # one step
+            bucket.reserved -= 1
+            note(bucket)
         if turnstile is NOWHERE:
             ties.passed = None
         elif turnstile is not None:
@@ -198,6 +234,7 @@ class Limits:
         """A job that waits is cancelled. Its entry in the line is passed over from now on."""
         self.aside[handle._job._priority].pop(handle, None)
         self._leave_line(handle)
+        self._gone_from_front(handle)
         self.release(handle)
 
     def _leave_line(self, handle: JobHandle) -> None:
@@ -246,7 +283,7 @@ class Limits:
         if closed is None:
             if call is not None and ties.passed is None:
                 self._pass(handle, call)
-            self._put_in_front(handle)
+            self._let_in(handle)
         elif ties.line is None:
             self._step_aside(handle, closed)
         self._moving = None
@@ -266,6 +303,39 @@ class Limits:
         turns[chosen] = self._scheduler.fairness
         return chosen
 
+    def _let_in(self, handle: JobHandle) -> None:
+        """A job has passed: it goes to the front of its lane, behind others that have."""
+        lane = handle._job._priority
+        passed = self._passed[lane]
+        self.aside[lane].pop(handle, None)
+        if not (passed and passed[-1] is handle) and self._in_front[lane] is not handle:
+            passed.append(handle)
+        ties_of(handle).place = 0
+        self._fill_front(lane)
+
+    def _fill_front(self, lane: Priority) -> None:
+        """Have the first of those that have passed be in the lane, if none of them is."""
+        passed, jobs = self._passed[lane], self._scheduler.lanes[lane].queue
+        while passed and self._in_front[lane] is None:
+            handle = passed[0]
+            ties = ties_of(handle)
+            if handle._status is not _QUEUED or ties.passed is None or ties.line is not None:
+                passed.popleft()  # it was cancelled
+                continue
+            if not (jobs and jobs[0] is handle):  # it was broken off
+                jobs.appendleft(handle)
+            self._in_front[lane] = handle  # one step
+            del passed[0]
+        self._scheduler.rouse()
+
+    def _gone_from_front(self, handle: JobHandle) -> None:
+        """A job has started, or was cancelled: the next that has passed comes into its lane."""
+        lane = handle._job._priority
+        if self._in_front[lane] is handle:
+            self._in_front[lane] = None
+        if self._passed[lane]:
+            self._fill_front(lane)
+
     def _put_in_front(self, handle: JobHandle) -> None:
         """A job that stepped aside goes to the front of its lane. Again, it does nothing."""
         lane = handle._job._priority
@@ -280,10 +350,10 @@ class Limits:
 
     def _await_token(self, turnstile: Bucket) -> None:
         """Have the timer call when a rate's next token is there."""
-        if turnstile.refill is not None:
-            return
+        if turnstile.refill is not None or turnstile.reserved >= turnstile.max:
+            return  # with all tokens reserved the next start does this
         now = self._clock.monotonic()
-        missing = max(0.0, 1.0 - turnstile.tokens_at(now))
+        missing = max(0.0, 1.0 + turnstile.reserved - turnstile.tokens_at(now))
         refill = Refill(self._refilled, turnstile)
         seconds = missing * turnstile.per / turnstile.max
         self.timer.schedule(refill, tick_after(now + seconds))

@@ -276,8 +276,11 @@ class Placement:
 
     # ── changes that may be broken off, see `unfinished` ─────────────────────────────────────
 
-    def carry_out(self, change: Change) -> OpenBatch | None:
+    def carry_out(self, change: Change, *, commits: bool = True) -> OpenBatch | None:
         """Make a change and bring its record to the log's level.
+
+        Args:
+            commits: `False`: leave that to the caller, who has more for the same batch.
 
         Returns:
             The batch to wait for without the mutex, if there is one.
@@ -286,7 +289,7 @@ class Placement:
         self.mutex.unfinished = change  # guard: a change is told of before it is made
         try:
             self._finish(change)
-            if self.journal is not None and change.record is not None:
+            if commits and self.journal is not None and change.record is not None:
                 batch = self.journal.writer.commit()
             self.mutex.unfinished = None
         except BaseException:

@@ -78,10 +78,11 @@ class Bucket(Turnstile):
 
     Attributes:
         tokens: how many attempts may begin, when last counted, which was at `counted` (seconds).
+        reserved: how many of them are for jobs that have passed and wait for a worker.
         refill: what the timer calls when the next token is there, while any job waits for one.
     """
 
-    __slots__ = ("counted", "per", "refill", "tokens")
+    __slots__ = ("counted", "per", "refill", "reserved", "tokens")
     is_limit = False
 
     def __init__(self, rule: Rate, key: str | None, now: float) -> None:
@@ -89,11 +90,12 @@ class Bucket(Turnstile):
         self.per = rule.per
         self.tokens = float(rule.count)
         self.counted = now
+        self.reserved = 0
         self.refill: Refill | None = None
 
     def is_open(self, now: float) -> bool:
         """Whether an attempt may pass."""
-        return self.tokens_at(now) >= _ALMOST_ONE
+        return self.tokens_at(now) - self.reserved >= _ALMOST_ONE
 
     def tokens_at(self, now: float) -> float:
         """How many tokens there are."""
@@ -104,7 +106,7 @@ class Bucket(Turnstile):
 
     def is_idle(self, now: float) -> bool:
         """Whether a new one would be the same."""
-        return not self.waiting and self.tokens_at(now) >= self.max
+        return not (self.waiting or self.reserved) and self.tokens_at(now) >= self.max
 
 
 NOWHERE = Turnstile(Limit(1), None)

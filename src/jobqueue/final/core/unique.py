@@ -1,7 +1,7 @@
 """Jobs of which there may be one at a time: which job holds what no other may have.
 
-Guarantees: no two jobs hold the same identity. It is decided under the mutex under which a job is
-accepted, so of a thousand threads that enqueue the same at once one adds a job.
+Guarantees: no job is accepted while another one holds its identity. It is decided under the mutex
+under which a job is accepted: of a thousand threads that enqueue the same at once one adds a job.
 Relies on: the queue's mutex, held by the caller of every method. Each may be done again.
 """
 
@@ -23,30 +23,48 @@ class Uniqueness:
 
     def __init__(self) -> None:
         self._holders: dict[Hashable, JobHandle] = {}
+        # Jobs that came back while another one was like them, as a failed one that is requeued.
+        self._next: dict[Hashable, dict[JobHandle, None]] = {}
 
     def holder(self, job: Job) -> JobHandle | None:
         """The job that is like this new one, if there is any."""
         return self._holders.get(_identity(job))
 
     def hold(self, handle: JobHandle) -> None:
-        """No other job may have its identity from now on, unless one has it already."""
+        """No new job may have its identity from now on. If another has it already, both do."""
         ties = handle._ties
         if ties is None or handle._job.unique is None:
             return
         identity = _identity(handle._job)
         ties.identity = identity  # first: an interruption leaves none that nobody lets go of
         if self._holders.setdefault(identity, handle) is not handle:
-            ties.identity = None
+            self._next.setdefault(identity, {})[handle] = None
 
     def release(self, handle: JobHandle) -> None:
         """Another job may have its identity now."""
         ties = handle._ties
         if ties is not None and ties.identity is not None:
+            if self._next:
+                self._leave(ties.identity, handle)
             # guard: a job lets go of no identity but its own
             #   without: if ties.identity in self._holders:
             if self._holders.get(ties.identity) is handle:
                 del self._holders[ties.identity]
             ties.identity = None
+
+    def _leave(self, identity: Hashable, handle: JobHandle) -> None:
+        """Have the next job that is like this one hold what both had, if there is one."""
+        others = self._next.get(identity)
+        if others is None:
+            return
+        others.pop(handle, None)
+        if self._holders.get(identity) is handle:
+            first = next(iter(others), None)
+            if first is not None:
+                self._holders[identity] = first
+                del others[first]
+        if not others:
+            self._next.pop(identity, None)
 
     def started(self, handle: JobHandle) -> None:
         """Its first attempt has begun: that may be all that it was to be unique for."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..core.dependencies import reason
+from ..core.expiry import expired_after
 from ..model.plan import BY, Plan, Unique
 from ..wal.reading.fold import QUEUED, JobState, LogState
 
@@ -36,6 +37,24 @@ def cancel_doomed(state: LogState, journal: Journal, placement: Placement) -> li
     return cancelled
 
 
+def cancel_expired(state: LogState, journal: Journal, placement: Placement) -> list[str]:
+    """Cancel the jobs whose time to start has passed meanwhile, before a worker can take one.
+
+    Returns:
+        Their ids.
+    """
+    cancelled, wall = [], placement.clock.time()
+    timed = [each for each in state.jobs.values() if each.enqueued.expires is not None]
+    for each in timed:
+        left = _left(each, placement.clock) if each.status == QUEUED else None
+        # guard: a job that has expired meanwhile is not run at the next start
+        if left is not None and left <= 0:
+            number, why = each.enqueued.job, expired_after(each.enqueued.within or 0.0)
+            state.apply(journal.stopped(number, wall, each.started, each.retries, why))
+            cancelled.append(each.enqueued.id)
+    return cancelled
+
+
 def plan_of(enqueued: Enqueued) -> Plan | None:
     """What the job asks for besides its lane; but for the jobs that it waits for."""
     key, by, within = enqueued.key, enqueued.unique, enqueued.within
@@ -56,11 +75,20 @@ def bind(
     assert ties is not None
     ties.waits_for = {by_number[number]: None for number in enqueued.after if number in by_number}
     handle._job._plan = plan._replace(after=tuple(parent.id for parent in ties.waits_for))
-    has_started = each.started is not None or each.crashes > 0
-    left = None
-    if enqueued.expires is not None and not has_started:
-        left = seconds_left(enqueued.expires, enqueued.within or 0.0, placement.clock)
-    placement.bindings.restore(handle, left, has_started=has_started)
+    left = _left(each, placement.clock)
+    placement.bindings.restore(handle, left, has_started=_has_started(each))
+
+
+def _has_started(each: JobState) -> bool:
+    return each.started is not None or each.crashes > 0
+
+
+def _left(each: JobState, clock: Clock) -> float | None:
+    """Seconds within which a job has to start; `None` if it need not, or has."""
+    expires = each.enqueued.expires
+    if expires is None or _has_started(each):
+        return None
+    return seconds_left(expires, each.enqueued.within or 0.0, clock)
 
 
 def seconds_left(due: float, delay: float, clock: Clock) -> float:

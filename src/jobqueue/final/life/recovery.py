@@ -34,7 +34,7 @@ from ..wal.reading.fold import COMPLETED, QUEUED, JobState, LogState
 from ..wal.reading.replay import replay
 from ..wal.room import Room
 from ..wal.slots import SLOTS_NAME, Interrupted, read_slots
-from .rebinding import bind, cancel_doomed, plan_of, seconds_left
+from .rebinding import bind, cancel_doomed, cancel_expired, plan_of, seconds_left
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -154,9 +154,11 @@ def restore(log: LockedLog, config: Config, owner: HandleOwner, placement: Place
     """Put the jobs of a log into the queue: unfinished ones are queued or scheduled again."""
     journal = placement.journal
     assert journal is not None  # there is a log
-    ended = cancel_doomed(log.state, journal, placement)
-    ended += _cancel_revoked(log, journal, placement)
+    ended = _cancel_revoked(log, journal, placement)
     ended += _count_crashes(log, config.max_crashes, journal, placement)
+    ended += cancel_expired(log.state, journal, placement)
+    # guard: what a start cancels takes along the jobs that wait for it
+    ended += cancel_doomed(log.state, journal, placement)
     unfinished, finished, failed = _by_status(log.state)
     with _collector_at_rest():
         _queue_again(unfinished, owner, placement, crashes_max=config.max_crashes)

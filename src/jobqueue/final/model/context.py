@@ -160,12 +160,13 @@ class JobContext:
         """Enqueue a job together with the completion of this attempt: both or neither.
 
         It is held back until the handler has returned; its id is unknown until then. If the handler
-        raises it is dropped. It takes no room, and waits for none.
+        raises it is dropped. It takes no room, and waits for none. While `close` waits for the
+        attempt this goes on: the job is then among those that `close` finishes, or leaves.
 
         Raises:
             DuplicateJobError: its id is known, or taken.
-            UnknownJobError, UnknownHandlerError, QueueClosedError, ValueError, TypeError: as for
-                `JobQueue.enqueue`.
+            UnknownJobError, UnknownHandlerError, ValueError, TypeError: as for `JobQueue.enqueue`.
+            QueueClosedError: `close` has given the attempt up.
             RuntimeError: the attempt has ended.
         """
         self._board._hold_back(self._stop, [job])

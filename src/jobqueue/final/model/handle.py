@@ -87,6 +87,7 @@ class Ties:
         dependents: the jobs that wait for this one.
         doomed: why it is to be cancelled, as soon as a thread gets to it.
         passed: the turnstile of its limit that it has gone through (`core/limits.py`).
+        reserved: the bucket of its rate, of which it has a token reserved until it starts.
         line: the one that it waits at, having stepped aside.
         place: its place among all that have.
         children: the jobs that its attempt enqueues when it has returned (`core/children.py`), by
@@ -97,7 +98,7 @@ class Ties:
 
     __slots__ = (
         *("children", "dependents", "doomed", "expiry", "expiry_tick", "identity"),
-        *("line", "passed", "place", "record", "waits_for"),
+        *("line", "passed", "place", "record", "reserved", "waits_for"),
     )
 
     def __init__(self) -> None:
@@ -106,6 +107,7 @@ class Ties:
         self.dependents: dict[JobHandle, None] | None = None
         self.doomed: str | None = None
         self.passed: Any = None
+        self.reserved: Any = None
         self.line: Any = None
         self.place = 0
         self.children: dict[str, JobHandle] | None = None

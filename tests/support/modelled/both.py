@@ -1,0 +1,453 @@
+"""A real queue beside its model: each is asked for the same, and they are compared."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobqueue.final import (
+    Config,
+    JobCancelledError,
+    JobQueue,
+    Priority,
+    RejectJobError,
+    RetryJobError,
+    Status,
+    UnknownJobError,
+)
+from jobqueue.final.testing import ManualClock
+from tests.support import insides
+from tests.support.modelled.jobs import (
+    LATE,
+    LIMITED,
+    NOT_KNOWN,
+    SETTINGS,
+    Known,
+    Order,
+    Stage,
+    options_of,
+    returns,
+)
+from tests.support.modelled.state import State, reason
+from tests.support.turns import Turns
+from tests.support.waiting import PATIENCE, eventually
+
+START = 1000.0
+"""Unix time."""
+STEP = 0.25
+"""Seconds that pass before what ends by a call, so that most jobs end at times of their own."""
+COUNTED = ("enqueued", "completed", "failed", "retried", "cancelled", "expired")
+
+
+def copy_of_one_moment(log: Path, image: Path) -> None:
+    """Copy a log between two steps of a compaction, which goes on meanwhile."""
+    names: list[str] | None = None
+    while names != sorted(os.listdir(log)):
+        shutil.rmtree(image, ignore_errors=True)
+        names = sorted(os.listdir(log))
+        try:
+            shutil.copytree(log, image)
+        except shutil.Error:
+            names = None  # a file was gone before its turn came
+
+
+class Both(State):
+    """A queue and its model.
+
+    Args:
+        kind: "memory", or the durability of the log.
+        reserved_workers: of the queue.
+    """
+
+    def __init__(self, kind: str, reserved_workers: int = 0) -> None:
+        super().__init__(reserved_workers)
+        self.kind = kind
+        self.directory = Path(tempfile.mkdtemp(prefix="jobqueue-model-"))
+        self.clock = ManualClock(START)
+        self._settings: dict[str, Any] = {**SETTINGS, "reserved_workers": reserved_workers}
+        self._images = itertools.count()
+        self._every_id: set[str] = set()
+        self._told_otherwise: list[object] = []
+        self._past: list[dict[str, Known]] = []
+        """The jobs as they were before what was written a little later, which a crash undoes."""
+        self._open(self.directory / "log", late=False)
+
+    def _open(self, path: Path, *, late: bool) -> None:
+        self.path = path
+        log: dict[str, Any] = {"persist_path": path, "durability": self.kind}
+        self.stage = Stage()
+        self.jq = JobQueue(
+            Config(**self._settings, **({} if self.kind == "memory" else log)),
+            handler=self.stage,
+            start=False,
+            clock=self.clock,
+        )
+        for name in (*LIMITED, LATE) if late else LIMITED:
+            self.jq.register(name, self.stage, **options_of(name))
+        self._tickets = insides.Tickets(self.jq)
+        self.jq.start()
+        self.turns = Turns(SETTINGS["fairness"])
+        self.begin_again(has_late=late)
+
+    def close(self) -> None:
+        """The end, of whatever came out."""
+        for known in self.running:
+            self.stage.tell(known.job.id, returns)
+        self.jq.close(PATIENCE, drain=False)
+        shutil.rmtree(self.directory)
+
+    # ── what is open until the queue is asked ────────────────────────────────────────────────
+
+    def is_known(self, job_id: str) -> bool:
+        """Whether the queue knows a job."""
+        try:
+            self.jq.status(job_id)
+        except UnknownJobError:
+            return False
+        return True
+
+    def choose_oldest(self, alike: list[Known]) -> Known:
+        """Of several jobs that ended at one time, one that the queue has forgotten."""
+        first = super().choose_oldest(alike)
+        ties = [known for known in alike if known.finished == first.finished]
+        gone = [known for known in ties if not self.is_known(known.job.id)]
+        return gone[0] if len(ties) > 1 and gone else first
+
+    def look(self) -> None:
+        """Have both know who is at the front of each lane, and may start."""
+        eventually(self._has_arrived)
+        with insides.mutex(self.jq):
+            for priority in Priority:
+                self._order(priority, insides.lane_order(self.jq, priority))
+            insides.look_at_lanes(self.jq)
+        for priority in Priority:
+            self.lines.look(self.lane(priority))
+
+    def _has_arrived(self) -> bool:
+        with insides.mutex(self.jq):
+            return insides.has_arrived(self.jq)
+
+    def _order(self, priority: Priority, real: list[str]) -> None:
+        """Take on the order of the real lane, where it is open in the model."""
+        lane = self.lane(priority)
+        ids = [known.job.id for known in lane]
+        assert sorted(real) == sorted(ids), f"{priority!r} has {real}, not {ids}"
+        ranks = [self.jobs[job_id].rank for job_id in real]
+        assert ranks == sorted(ranks), f"{real} is not the order of {ranks}"
+        shared = Counter(ranks)
+        for place, job_id in enumerate(real):
+            known = self.jobs[job_id]
+            if shared[known.rank] > 1:
+                known.rank = (*known.rank, place)
+
+    # ── what a crash may undo ────────────────────────────────────────────────────────────────
+
+    def remember(self) -> None:
+        """Something is about to change that is written a little later."""
+        if self.kind in {"write", "fsync"}:
+            self._past.append({job_id: known.copy() for job_id, known in self.jobs.items()})
+
+    def settle(self) -> None:
+        """All that happened so far is written: a call has returned that waits for its record."""
+        self._past.clear()
+        self.see_through()
+
+    def see_through(self) -> None:
+        """Have those cancelled that wait for what has failed; the queue does so by itself."""
+        while doomed := self.doomed():
+            self.remember()
+            for known in doomed:
+                known.error = self._reason(known)
+                known.doomed_by.clear()
+                self.end(known, Status.CANCELLED, JobCancelledError)
+        eventually(self._has_arrived)
+        self.forget()
+        self.look()
+
+    def _reason(self, known: Known, *others: str) -> str:
+        """Why it was cancelled, of the reasons that there are; if it was forgotten, any of them."""
+        eventually(self._has_arrived)
+        reasons = [*others, *known.doomed_by]
+        if not self.is_known(known.job.id):
+            priority = known.job.priority
+            expired = self.jq.metrics().by_priority[priority].expired
+            return reasons[0 if expired > self.counts["expired", priority] else -1]
+        error = self.jq.info(known.job.id).last_error
+        assert error in reasons, f"{known.job.id}: {error!r} is none of {reasons}"
+        return error
+
+    # ── time and workers ─────────────────────────────────────────────────────────────────────
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.clock.advance(seconds)
+        self.pass_time(seconds)
+        for known in self.expired():
+            self.remember()
+            why = f"expired after {known.job.expires:g} s"
+            known.error = self._reason(known, why) if known.doomed_by else why
+            known.doomed_by.clear()
+            if known.error == why:
+                self.count("expired", known)
+            self.end(known, Status.CANCELLED, JobCancelledError)
+        self.see_through()
+
+    def register_late(self) -> None:
+        """Register the handler that was missing."""
+        self.jq.register(LATE, self.stage, **options_of(LATE))
+        self.has_late = True
+        number = next(self.numbers)
+        for known in self.jobs.values():
+            if known.status is Status.QUEUED and known.job.handler == LATE:
+                self.queue(known, number)
+        self.look()
+
+    def can_start(self) -> bool:
+        """Whether a worker is free, and may take a job."""
+        return len(self.running) < SETTINGS["num_workers"] and bool(self.with_work())
+
+    def start_one(self) -> None:
+        """Have a worker take a job."""
+        with_work = self.with_work()
+        self._tickets.give(1)
+        job_id, attempt, payload = self.stage.entered.get(timeout=PATIENCE)
+        known = self.jobs[job_id]
+        lane = self.lane(known.job.priority)
+        assert known in lane
+        assert known.rank == min(other.rank for other in lane), "not the first of its lane"
+        self.turns.serve(known.job.priority, with_work)
+        assert attempt == known.retries
+        assert payload == known.job.payload
+        self.start(known)
+        self.look()
+
+    def finish_one(self, known: Known, order: Order) -> None:
+        """Have the handler of a job do what it is told to last."""
+        self.advance(STEP)
+        priority = known.job.priority
+        left = sum(each.job.priority is priority for each in self.running) - 1
+        self.remember()
+        self.stage.tell(known.job.id, order)
+        meter = insides.status_map(self.jq).meters[priority]
+        assert insides.watchers(self.jq).wait(lambda: meter.processing == left, PATIENCE)
+        eventually(self._has_arrived)
+        try:
+            outcome = order()
+        except BaseException as error:  # whatever it raises
+            self._fail(known, error)
+        else:
+            for child in self.complete(known, outcome):
+                if self.is_known(child.job.id):
+                    child.handle = self.jq.handle(child.job.id)
+        self.see_through()
+
+    def _fail(self, known: Known, error: BaseException) -> None:
+        known.error = f"{type(error).__name__}: {error}"
+        retries_max = known.job.max_retries
+        if retries_max is None:
+            retries_max = SETTINGS["max_retries"]
+        if known.stopped:
+            self.end(known, Status.CANCELLED, JobCancelledError)
+        elif isinstance(error, RejectJobError) or known.retries >= retries_max:
+            self.end(known, Status.FAILED, error)
+        else:
+            backoff = min(SETTINGS["max_delay"], SETTINGS["base_delay"] * 2**known.retries)
+            self.retry(known, error.delay if isinstance(error, RetryJobError) else backoff)
+
+    def run_to_rest(self) -> None:
+        """Have all jobs come to their end."""
+        while any(known.is_live for known in self.jobs.values()):
+            while self.can_start():
+                self.start_one()
+            for known in self.running:
+                self.finish_one(known, returns)
+            if not self.can_start():
+                self.advance(60.0)
+
+    # ── the end of a process, and the next one ───────────────────────────────────────────────
+
+    def reopen(self, *, late: bool) -> None:
+        """Close the queue, which gives up what runs, and open its log."""
+        self.advance(STEP)  # so that no job ends at the time at which the last one did
+        waiting = sum(known.waits for known in self.jobs.values())
+        running = {known.job.id for known in self.running}
+        report = self.jq.close(0 if running else PATIENCE, drain=False)
+        assert set(report.unfinished) == running
+        assert (report.completed, report.remaining) == (0, waiting)
+        self.settle()
+        self._let_go_of_all()
+        self._come_back(self.path, late=late, crashed=False)
+
+    def crash(self, *, flush: bool, late: bool) -> None:
+        """Open what kill -9 would leave."""
+        if flush or self.kind == "async":
+            self.jq.flush()
+            self.settle()
+        self.advance(STEP)
+        image = self.directory / f"log-{next(self._images)}"
+        copy_of_one_moment(self.path, image)
+        self.jq.close(0, drain=False)
+        self._let_go_of_all()
+        self._come_back(image, late=late, crashed=True)
+
+    def _let_go_of_all(self) -> None:
+        """What a handler does that its queue has given up changes nothing."""
+        for known in self.running:
+            self.stage.tell(known.job.id, returns)
+
+    def _come_back(self, path: Path, *, late: bool, crashed: bool) -> None:
+        states = [*self._past, self.jobs]
+        self._past.clear()
+        self._every_id = {job_id for jobs in states for job_id in jobs}
+        self._told_otherwise.clear()
+        crashed_jobs = {known.job.id for known in self.running} if crashed else set()
+        self._open(path, late=late)
+        found = [self._restarted(state, crashed_jobs) for state in states]
+        assert any(jobs is not None for jobs in found), (
+            f"what is there is none of these: {self._told_otherwise}"
+        )
+        self.jobs = [jobs for jobs in found if jobs is not None][-1]
+        number = next(self.numbers)
+        for known in sorted(self.jobs.values(), key=lambda known: known.number):
+            known.handle = self.jq.handle(known.job.id)
+            known.outcome = known.started = NOT_KNOWN
+            if known.waits:
+                known.rank = (number,)
+                self.count("enqueued", known)
+                self.hold(known)
+        self.look()
+        self.jq.flush()  # what a start does is written later; that is for `tests/torture.py`
+
+    def _restarted(
+        self, before: dict[str, Known], crashed: Collection[str]
+    ) -> dict[str, Known] | None:
+        """The jobs as they are after a start; `None` if the queue has others."""
+        self.jobs = {job_id: known.copy() for job_id, known in before.items()}
+        for known in self.jobs.values():
+            known.has_room, known.line, known.passed, known.place = False, None, None, 0
+            if known.status is Status.PROCESSING:
+                known.has_begun_in_log |= known.job.id in crashed
+                known.status = Status.QUEUED
+                if known.stopped:
+                    self._cancel_at_start(known, known.error)
+            known.stopped = False
+            known.has_begun, known.has_run = known.has_begun_in_log, known.retries > 0
+            if known.waits and known.due is not None and known.due <= self.now:
+                known.due = None
+            if known.waits:
+                known.status = Status.SCHEDULED if known.waits_for or known.due else Status.QUEUED
+        for known in self.expired():
+            self._cancel_at_start(known, f"expired after {known.job.expires:g} s")
+        while doomed := self._doomed_at_start():
+            for known, by in doomed:
+                self._cancel_at_start(known, known.error)
+                known.doomed_by = by
+        self.forget()
+        wrong = [job_id for job_id in self._every_id if not self._is_as_told(job_id)]
+        self._told_otherwise += (
+            (self.jobs.get(each), self.jq.info(each) if self.is_known(each) else None)
+            for each in wrong
+        )
+        return None if wrong else self.jobs
+
+    def _cancel_at_start(self, known: Known, error: str | None) -> None:
+        known.status, known.finished, known.error = Status.CANCELLED, self.now, error
+        for each in self.jobs.values():
+            if known.job.id in each.waits_for and each.waits:
+                each.waits_for.remove(known.job.id)
+                each.doomed_by.append(reason(known.job.id, None))
+
+    def _doomed_at_start(self) -> list[tuple[Known, list[str]]]:
+        every = [reason(job_id, None) for job_id in self._every_id]
+        return [(known, every) for known in self.jobs.values() if known.waits and known.doomed_by]
+
+    def _is_as_told(self, job_id: str) -> bool:
+        known = self.jobs.get(job_id)
+        if known is None or not self.is_known(job_id):
+            return known is None and not self.is_known(job_id)
+        info = self.jq.info(job_id)
+        finished = None if info.finished is None else info.finished - START
+        if known.doomed_by and known.status is Status.CANCELLED:
+            if info.last_error in known.doomed_by:
+                known.error = info.last_error
+            known.doomed_by = []
+        if finished == self.now and (known.error or "").startswith("expired"):
+            known.finished = finished  # of several that expired at one time, some may be written
+        return (info.status, info.retries, info.last_error, finished, info.created) == (
+            known.status,
+            known.retries,
+            known.error,
+            known.finished,
+            known.job.created,
+        )
+
+    # ── whether they agree ───────────────────────────────────────────────────────────────────
+
+    def check_job(self, job_id: str) -> None:
+        """Whether both tell the same of a job."""
+        known = self.jobs.get(job_id)
+        if known is None:
+            with pytest.raises(UnknownJobError):
+                self.jq.status(job_id)
+            return
+        assert self.jq.status(job_id) is known.status, job_id
+        if known.handle is not None:
+            assert known.handle.status is known.status
+        info, job = self.jq.info(job_id), known.job
+        assert (info.id, info.status, info.priority) == (job.id, known.status, job.priority)
+        assert (info.handler, info.headers) == (job.handler, job.headers)
+        assert (info.retries, info.last_error) == (known.retries, known.error)
+        assert (info.last_traceback is None) == (known.error is None)
+        assert info.created == job.created
+        assert info.finished == (None if known.finished is None else START + known.finished)
+        if known.started is not NOT_KNOWN:
+            started = known.started
+            assert info.started == (START + started if isinstance(started, float) else None)
+
+    def check_result(self, known: Known) -> None:
+        """Whether its handle gives what its handler did."""
+        if known.outcome is NOT_KNOWN or known.handle is None:
+            return
+        if isinstance(known.outcome, str):
+            assert known.handle.result(0) == known.outcome
+        else:
+            kind = known.outcome if isinstance(known.outcome, type) else type(known.outcome)
+            with pytest.raises(kind):
+                known.handle.result(0)
+
+    def check_metrics(self) -> None:
+        """Whether all is counted."""
+        metrics = self.jq.metrics()
+        for priority in Priority:
+            lane = metrics.by_priority[priority]
+            known = [each for each in self.jobs.values() if each.job.priority is priority]
+            for name in COUNTED:
+                assert getattr(lane, name) == self.counts[name, priority], (name, priority)
+            for status in (Status.QUEUED, Status.SCHEDULED, Status.PROCESSING):
+                assert getattr(lane, status.value) == sum(e.status is status for e in known)
+            assert lane.limited == sum(each.line is not None for each in known)
+            ended = lane.completed + lane.failed + lane.cancelled
+            assert lane.enqueued == ended + lane.queued + lane.scheduled + lane.processing
+        assert metrics.enqueued == sum(each.enqueued for each in metrics.by_priority.values())
+        assert metrics.workers.busy == len(self.running)
+
+    def check_rest(self) -> None:
+        """Whether what is there besides single jobs is the same."""
+        failed = [known for known in self.jobs.values() if known.status is Status.FAILED]
+        failed.sort(key=lambda known: known.finished or 0.0)
+        assert [info.id for info in self.jq.dead_letters()] == [each.job.id for each in failed]
+        assert self.jq.join(0) is self.is_at_rest
+        assert self.stage.entered.empty(), "a job was started that nobody asked for"
+        self.lines.check()
+        with insides.mutex(self.jq):
+            insides.check_lanes(insides.scheduler(self.jq))
+            rooms = [lane.room for lane in insides.scheduler(self.jq).lanes]
+        assert rooms == [self.room(priority) for priority in Priority]

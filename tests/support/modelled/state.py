@@ -1,0 +1,307 @@
+"""What a queue knows, as the model has it: jobs, what ties them, and what becomes of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from jobqueue.final import (
+    DuplicateJobError,
+    EnqueueTimeoutError,
+    Job,
+    JobCancelledError,
+    Priority,
+    Status,
+    UnknownHandlerError,
+    UnknownJobError,
+)
+from tests.support.modelled.jobs import LATE, SETTINGS, Known, identity_of
+from tests.support.modelled.lines import Lines
+
+if TYPE_CHECKING:
+    from jobqueue.final import JobHandle
+
+_WHAT = {Status.FAILED: "failed", Status.CANCELLED: "was cancelled"}
+
+
+class State:
+    """The jobs of a model, and the rules by which they change; no real queue is asked.
+
+    Attributes:
+        holders: which jobs are unique by an identity; no other job may have it.
+        reserved: ids that a running job will enqueue, and which job that is.
+        counts: what the metrics tell.
+    """
+
+    def __init__(self, reserved_workers: int) -> None:
+        self.now = 0.0
+        self.numbers = itertools.count(1)
+        self.workers_for_lower = int(SETTINGS["num_workers"]) - reserved_workers
+        self.jobs: dict[str, Known] = {}
+        self.begin_again(has_late=False)
+
+    def begin_again(self, *, has_late: bool) -> None:
+        """Another queue: it knows no more than the jobs."""
+        self.has_late = has_late
+        self.lines = Lines(lambda: self.now)
+        self.counts: Counter[tuple[str, Priority]] = Counter()
+        self.holders: dict[tuple[object, ...], list[Known]] = {}
+        self.reserved: dict[str, Known] = {}
+
+    def count(self, name: str, known: Known, by: int = 1) -> None:
+        """Count in the metrics."""
+        self.counts[name, known.job.priority] += by
+
+    # ── where jobs are ───────────────────────────────────────────────────────────────────────
+
+    @property
+    def running(self) -> list[Known]:
+        """The jobs that handlers run."""
+        return [known for known in self.jobs.values() if known.status is Status.PROCESSING]
+
+    def lane(self, priority: Priority) -> list[Known]:
+        """The jobs of a lane that are in it, in order."""
+        lane = [
+            known
+            for known in self.jobs.values()
+            if known.job.priority is priority
+            and known.status is Status.QUEUED
+            and known.line is None
+            and not self.is_parked(known.job)
+        ]
+        return sorted(lane, key=lambda known: known.rank)
+
+    def with_work(self) -> list[Priority]:
+        """The lanes from which a worker may take a job now."""
+        lower = sum(known.job.priority > Priority.HIGH for known in self.running)
+        allowed = list(Priority) if lower < self.workers_for_lower else [Priority.HIGH]
+        return [priority for priority in allowed if self.lane(priority)]
+
+    def room(self, priority: Priority) -> int:
+        """The places left in a lane for new jobs."""
+        taken = sum(
+            known.has_room for known in self.jobs.values() if known.job.priority is priority
+        )
+        return int(SETTINGS["queue_size"]) - taken
+
+    def is_parked(self, job: Job) -> bool:
+        """Whether a job waits for its handler."""
+        return job.handler == LATE and not self.has_late
+
+    def parked(self, priority: Priority) -> int:
+        """How many jobs of a lane wait for their handler, or will; they take no room."""
+        return sum(
+            known.waits and self.is_parked(known.job)
+            for known in self.jobs.values()
+            if known.job.priority is priority
+        )
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing is left that could run by itself."""
+        return not any(
+            known.is_live and not (known.status is Status.QUEUED and self.is_parked(known.job))
+            for known in self.jobs.values()
+        )
+
+    # ── a new job ────────────────────────────────────────────────────────────────────────────
+
+    def refuses(self, job: Job) -> type[Exception] | None:
+        """Why a job is not accepted, whatever room there is and whatever it is tied to."""
+        if job.id in self.jobs or job.id in self.reserved:
+            return DuplicateJobError
+        if self.is_parked(job) and self.parked(job.priority) >= SETTINGS["queue_size"]:
+            return UnknownHandlerError
+        return None
+
+    def meets(
+        self, job: Job, delay: float, *, within: bool = False
+    ) -> type[Exception] | Known | None:
+        """What a job that is not refused meets: an error, one that is like it, or nothing.
+
+        One whose place it takes is cancelled by this.
+        """
+        if any(each not in self.jobs for each in job.after):
+            return UnknownJobError
+        needs_none = within or bool(delay or job.after or self.is_parked(job))
+        while (first := self.holder(job)) is not None:
+            assert job.unique is not None
+            if job.unique.on_conflict == "raise":
+                return DuplicateJobError
+            is_new = not first.has_run and first.status is not Status.PROCESSING
+            if job.unique.on_conflict != "replace" or not is_new:
+                return first
+            leaves_room = first.has_room and first.job.priority is job.priority
+            if not (needs_none or leaves_room or self.room(job.priority)):
+                break
+            self.end(first, Status.CANCELLED, JobCancelledError)
+        return None if needs_none or self.room(job.priority) else EnqueueTimeoutError
+
+    def holder(self, job: Job) -> Known | None:
+        """The job that is like this one, if there is one."""
+        if job.unique is None:
+            return None
+        return next(iter(self.holders.get(identity_of(job), ())), None)
+
+    def accept(self, job: Job, handle: JobHandle | None, delay: float = 0.0) -> Known:
+        """It is added."""
+        known = Known(job, Status.QUEUED, next(self.numbers), handle=handle)
+        self.jobs[job.id] = known
+        self.count("enqueued", known)
+        if delay:
+            known.status, known.due = Status.SCHEDULED, self.now + delay
+        known.waits_for = [each for each in job.after if self.jobs[each].is_live]
+        if job.expires is not None:
+            known.expires_at = self.now + job.expires
+        self.hold(known)
+        why = [
+            reason(each, self.jobs[each].status)
+            for each in job.after
+            if self.jobs[each].status in _WHAT
+        ]
+        if why:
+            known.status, known.error = Status.SCHEDULED, why[0]
+            self.end(known, Status.CANCELLED, JobCancelledError)
+        elif known.waits_for:
+            known.status = Status.SCHEDULED
+        elif not delay:
+            known.has_room = bool(
+                not self.is_parked(job) and not job.after and self.room(job.priority)
+            )
+            self.queue(known, next(self.numbers))
+        return known
+
+    def hold(self, known: Known) -> None:
+        """From now on it is unique, if it is to be."""
+        unique = known.job.unique
+        if unique is not None and not (unique.until == "started" and known.has_begun):
+            self.holders.setdefault(identity_of(known.job), []).append(known)
+
+    def release(self, known: Known) -> None:
+        """It is not unique any more."""
+        if known.job.unique is not None:
+            held = self.holders.get(identity_of(known.job), [])
+            if known in held:
+                held.remove(known)
+
+    def queue(self, known: Known, number: float, *order: float) -> None:
+        """It enters its lane at the back; jobs with the same number in any order."""
+        known.status = Status.QUEUED
+        known.rank = (number, *order)
+
+    # ── an attempt ───────────────────────────────────────────────────────────────────────────
+
+    def start(self, known: Known) -> None:
+        """A handler runs it."""
+        self.lines.start(known)
+        known.status = Status.PROCESSING
+        known.has_room = False
+        known.started = self.now
+        known.has_begun = known.has_run = True
+        if known.job.unique is not None and known.job.unique.until == "started":
+            self.release(known)
+
+    def retry(self, known: Known, delay: float) -> None:
+        """It is tried again later."""
+        known.status = Status.SCHEDULED
+        known.due = self.now + delay
+        known.retries += 1
+        known.has_begun_in_log = True
+        self.count("retried", known)
+        self.leave(known)
+
+    def leave(self, known: Known) -> None:
+        """Its attempt has ended."""
+        for job_id, parent in tuple(self.reserved.items()):
+            if parent is known:
+                del self.reserved[job_id]
+        known.children = []
+        self.lines.leave(known)
+
+    def complete(self, known: Known, outcome: object) -> list[Known]:
+        """Its handler has returned; returns the jobs that come of it."""
+        self.release(known)
+        known.status, known.outcome, known.finished = Status.COMPLETED, outcome, self.now
+        self.count("completed", known)
+        self.forget()
+        born = []
+        children, number = known.children, next(self.numbers)
+        self.leave(known)
+        for job in children:
+            if self.meets(job, 0.0, within=True) is None:
+                child = self.accept(job, None)
+                child.has_room = False
+                if child.status is Status.QUEUED:
+                    child.rank = (number,)
+                born.append(child)
+        self._let_go(known, number)
+        return born
+
+    def end(self, known: Known, status: Status, outcome: object) -> None:
+        """It has failed, or is cancelled."""
+        known.status, known.outcome, known.finished = status, outcome, self.now
+        known.has_room = False
+        self.count(status.value, known)
+        self.release(known)
+        self.leave(known)
+        self._let_go(known, next(self.numbers))
+
+    def _let_go(self, known: Known, number: float) -> None:
+        """It has ended: what waits for it waits no more, or is about to be cancelled."""
+        for each in self.jobs.values():
+            if each.waits and known.job.id in each.waits_for:
+                each.waits_for.remove(known.job.id)
+                if known.status is not Status.COMPLETED:
+                    each.doomed_by.append(reason(known.job.id, known.status))
+                elif not (each.waits_for or each.doomed_by or each.due is not None):
+                    self.queue(each, number)
+
+    def doomed(self) -> list[Known]:
+        """The jobs that are about to be cancelled."""
+        return [each for each in self.jobs.values() if each.waits and each.doomed_by]
+
+    # ── time ─────────────────────────────────────────────────────────────────────────────────
+
+    def pass_time(self, seconds: float) -> None:
+        """Jobs become due, tokens come, jobs expire."""
+        self.now += seconds
+        number = next(self.numbers)
+        for known in self.jobs.values():
+            if known.status is Status.SCHEDULED and known.due is not None and known.due <= self.now:
+                due, known.due = known.due, None
+                if not known.waits_for:
+                    self.queue(known, number, due)
+        self.lines.refill()
+
+    def expired(self) -> list[Known]:
+        """The jobs that have not started in time, those that should have first coming first."""
+        late = [
+            known
+            for known in self.jobs.values()
+            if known.waits and not known.has_begun and (known.expires_at or 0.0) <= self.now
+            if known.expires_at is not None
+        ]
+        return sorted(late, key=lambda known: (known.expires_at or 0.0, known.number))
+
+    # ── what is forgotten ────────────────────────────────────────────────────────────────────
+
+    def forget(self) -> None:
+        """Forget the oldest of the jobs that have ended, if there are too many."""
+        ended = [known for known in self.jobs.values() if known.has_ended]
+        failed = [known for known in self.jobs.values() if known.status is Status.FAILED]
+        for alike, count in ((ended, "status_retention"), (failed, "max_dead_letters")):
+            while len(alike) > SETTINGS[count]:
+                oldest = self.choose_oldest(alike)
+                alike.remove(oldest)
+                del self.jobs[oldest.job.id]
+
+    def choose_oldest(self, alike: list[Known]) -> Known:
+        """One of those that ended first."""
+        return min(alike, key=lambda known: known.finished or 0.0)
+
+
+def reason(job_id: str, status: Status | None) -> str:
+    """Why a job is cancelled that waits for this one."""
+    what = "was not completed" if status is None else _WHAT[status]
+    return f"job {job_id!r}, which it waits for, {what}"
