@@ -42,8 +42,6 @@ class Uniqueness:
         """Another job may have its identity now."""
         ties = handle._ties
         if ties is not None and ties.identity is not None:
-            # guard: a job lets go of no identity but its own
-            #   without: if ties.identity in self._holders:
             if self._holders.get(ties.identity) is handle:
                 del self._holders[ties.identity]
             ties.identity = None
