@@ -479,6 +479,7 @@ def test_after_a_restart_it_runs_when_those_before_it_have(log_store: Store) -> 
 def test_what_a_crash_left_waiting_for_a_job_that_was_not_completed_is_cancelled_at_the_start(
     log_store: Store, end: str
 ) -> None:
+    """Fault 84 of docs/reliability.md."""
     jobs = [Enqueued(number, f"job {number}", 1, 1.0) for number in range(1, 5)]
     jobs[1].after, jobs[2].after = [1], [2]
     last: dict[str, Record] = {
