@@ -24,7 +24,10 @@ NAMES: tuple[str, ...] = (
     "workers",
     "starvation",
     "lanes",
+    "reserved",
     "thundering-herd",
+    "rate",
+    "clock-change",
 )
 """The experiments, in the order in which they are best read; a module each, `-` being `_`."""
 

@@ -10,6 +10,7 @@ from .growth import backlog, memory, wheel
 from .latency import latency
 from .load import processes, questions, waiting
 from .recovery import recovery, replay
+from .schedules import ticks
 from .tasks import awaited, calls, coroutines
 from .throughput import batches, group_commit, producers
 
@@ -31,5 +32,6 @@ PARTS: tuple[Callable[[], Findings], ...] = (
     calls,
     coroutines,
     awaited,
+    ticks,
 )
 """All of them, in the order in which they are told."""

@@ -5,21 +5,27 @@ For real, on small file systems in memory.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from jobqueue.cli import main
 from jobqueue.final import Config, Job, JobQueue, LogWriteError, Status
+from jobqueue.final.wal.maintenance.snapshot import Compaction, compact
 from jobqueue.final.wal.room import RESERVE_BYTES_MIN, RESERVE_NAMES
+from jobqueue.final.wal.writing import compactor, upkeep
+from tests.support import insides
 from tests.support.waiting import PATIENCE, eventually
 
 Disk = Callable[[str], Path]
@@ -97,6 +103,42 @@ def _fill_to_the_brim(disk: Path) -> Path:
                 file.write(bytes(4096))
         except OSError:
             return ballast
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("level", ["write", "fsync"])
+def test_jobs_that_end_while_there_is_no_room_to_compact_are_freed_by_a_later_try(
+    disk: Disk, level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 32 of docs/reliability.md."""
+    began, ended = threading.Event(), threading.Event()
+    in_vain: list[int] = []
+
+    def without_room(*args: Any) -> Compaction:
+        began.set()
+        if len(in_vain) < 4:
+            ended.wait(PATIENCE)
+            in_vain.append(1)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return compact(*args)
+
+    monkeypatch.setattr(compactor, "compact", without_room)
+    monkeypatch.setattr(upkeep, "LOOK_SECONDS", 0.02)
+    gate = threading.Event()
+    jq = JobQueue(_config(disk("size=4m"), level), handler=lambda _payload: gate.wait(PATIENCE))
+    _fill(jq, b"x" * 1000)
+    for number, handle in enumerate(list(insides.status_map(jq).live.values())):
+        if number % 2 == 0:
+            handle.cancel()  # so that there is something to gain
+    # There may be a little room still, which is to be used up.
+    assert eventually(lambda: began.is_set() or (_takes_a_job(jq, b"x" * 1000) and False))
+    gate.set()
+    assert jq.join(PATIENCE)
+
+    ended.set()
+
+    assert eventually(lambda: _takes_a_job(jq, b"x" * 500_000))
+    jq.close()
 
 
 @pytest.mark.slow

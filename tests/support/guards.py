@@ -72,6 +72,14 @@ NOTICED_BY = {
     "a job that runs alone lets others in when it waits for one": ("tests/final/test_races.py",),
     "attempts that hang keep no suspect out": ("tests/final/test_races.py",),
     "delayed jobs that wait then are bounded": ("tests/final/core/test_registry.py",),
+    "a log knows when a schedule was registered first": ("tests/final/core/test_periodic.py",),
+    "what was due while a schedule was paused is not caught up with": (
+        "tests/final/core/test_periodic.py",
+    ),
+    "the ticks that are caught up with are bounded": ("tests/final/core/test_periodic.py",),
+    "no tick comes after close has begun": ("tests/final/core/test_periodic.py",),
+    "a tick that replaces another waits for no room": ("tests/final/callers/test_ticks.py",),
+    "the user's job is left as it is": ("tests/final/core/test_periodic.py",),
     "names beyond some records a minute are gathered": ("tests/final/core/test_registry.py",),
     "names whose jobs have gone meanwhile are not told of": ("tests/final/core/test_registry.py",),
     "a worker does not wait for a log handler that is stuck": (

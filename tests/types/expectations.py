@@ -7,6 +7,7 @@ ignores it is an error itself if there is none.
 from __future__ import annotations
 
 from collections.abc import Generator
+from datetime import timedelta
 from typing import Any, NoReturn, TypeVar, assert_type
 
 from jobqueue import (
@@ -59,6 +60,21 @@ async def with_context_awaited(context: JobContext, path: str) -> int:
 @tasks.task
 def with_context_last(path: str, context: JobContext = CONTEXT) -> int:
     return context.attempt + len(path)
+
+
+@tasks.periodic("0 4 * * *", tz="Europe/Berlin", catch_up="last", name="nightly", max_retries=5)
+def nightly(day: str | None = None) -> int:
+    return len(day or "")
+
+
+@tasks.periodic(timedelta(minutes=5))
+async def poll() -> bytes:
+    return b""
+
+
+@tasks.periodic("@hourly")
+def hourly_with_context(context: JobContext) -> int:
+    return context.attempt
 
 
 # ── functions that would take a context too, or whose result passes for a coroutine ───────────────
@@ -189,6 +205,21 @@ async def awaited() -> None:
     assert_type(await (await fetch.aenqueue("https://example.org")), bytes)
     assert_type(await thumbnail.enqueue("cat.png"), str)
     assert_type(await with_context_awaited.enqueue("cat.png"), int)
+
+
+def periodic(jq: JobQueue) -> None:
+    assert_type(nightly("monday"), int)
+    assert_type(nightly.enqueue(day="monday").result(), int)
+    assert_type(hourly_with_context.enqueue().result(), int)
+    polling: AsyncTask[[], bytes] = poll
+    del polling
+    jq.periodic("poll", timedelta(minutes=5), poll.job)
+    for info in jq.periodics():
+        assert_type(info.next, float | None)
+    nightly.enqueue(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    tasks.periodic("@daily", catch_up="some")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    tasks.periodic("@daily", retries=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    jq.periodic("poll", 5, poll.job)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def plain(jq: JobQueue) -> None:

@@ -62,6 +62,7 @@ from .model.handle import JobHandle
 from .model.job import Job, JobInfo, Priority
 from .model.limits import Limit, Rate
 from .model.metrics import LaneMetrics, LogMetrics, Metrics, Quantiles, WorkerMetrics
+from .model.periodic import PeriodicInfo
 from .model.plan import Unique
 from .model.progress import Progress
 from .model.shutdown_report import ShutdownReport
@@ -91,6 +92,7 @@ __all__ = [
     "LogWriteError",
     "Metrics",
     "Middleware",
+    "PeriodicInfo",
     "Priority",
     "Progress",
     "Quantiles",

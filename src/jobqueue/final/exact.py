@@ -19,6 +19,9 @@ from typing import Any, TypeAlias
 Seconds: TypeAlias = float | timedelta
 """A time as users may give it."""
 
+Schedule: TypeAlias = str | timedelta
+"""When something is due again and again: a cron expression or an interval."""
+
 SECONDS_MAX = threading.TIMEOUT_MAX
 """The longest time that a thread can wait, some 292 years: what is longer is as long as this."""
 

@@ -22,6 +22,7 @@ from .model.checks import check_text
 from .model.handle import JobHandle
 from .model.handlers import importable_name, own_name
 from .model.policy import checked_policy
+from .repeating import Repeating
 from .steering import Steering
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 HandlerFunction = TypeVar("HandlerFunction", bound="Callable[..., object]")
 
 
-class JobQueue(Steering):
+class JobQueue(Repeating):
     """Background jobs in this process: prioritised, bounded, retried and, with a log, durable.
 
     All methods are thread-safe and may be called from inside a handler, but for `close` and

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
+from .exact import Schedule
 from .middleware import Middleware
+from .model.periodic import CatchUp
 from .model.results import ResultCodec
 from .runtime.clock import Clock
+from .timing.schedules import parse as parse_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -25,10 +28,12 @@ if TYPE_CHECKING:
     from .model.job import Job, JobInfo
     from .model.limits import Limit, Rate
     from .model.metrics import Metrics
+    from .model.periodic import PeriodicInfo
     from .model.shutdown_report import ShutdownReport
     from .model.transitions import Status
 
 __all__ = [
+    "CatchUp",
     "Clock",
     "Executor",
     "Handle",
@@ -37,6 +42,8 @@ __all__ = [
     "Producer",
     "Queue",
     "ResultCodec",
+    "Schedule",
+    "parse_schedule",
 ]
 
 R_co = TypeVar("R_co", covariant=True)
@@ -110,11 +117,14 @@ class Operator(Protocol):
     def metrics(self) -> Metrics:
         """A consistent snapshot of all counters and times."""
 
-    def pause(self) -> None:
-        """Start no more jobs until `resume`."""
+    def periodics(self) -> list[PeriodicInfo]:
+        """The schedules of periodic jobs."""
 
-    def resume(self) -> None:
-        """Start jobs again."""
+    def pause(self, *, periodic: str | None = None) -> None:
+        """Start no more jobs until `resume`; or, of one schedule, enqueue none."""
+
+    def resume(self, *, periodic: str | None = None) -> None:
+        """Start jobs again; or have one schedule go on."""
 
 
 class Queue(Producer, Operator, Protocol):
@@ -134,6 +144,17 @@ class Queue(Producer, Operator, Protocol):
         replace: bool = False,
     ) -> None:
         """Add a handler under a name: its time, how it is retried, how its results are written."""
+
+    def periodic(
+        self,
+        name: str,
+        schedule: Schedule,
+        job_factory: Callable[[], Job],
+        *,
+        tz: str = "UTC",
+        catch_up: CatchUp = "none",
+    ) -> None:
+        """Enqueue a job at each tick of a schedule."""
 
     def start(self) -> None:
         """Start to run jobs."""

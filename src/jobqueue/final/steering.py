@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .callers.admission import Admission
     from .callers.changes import Changes
     from .callers.queries import Queries
+    from .callers.schedules import Schedules
     from .core.placement import Placement
     from .core.queue_state import QueueState
     from .core.scheduler import FairScheduler
@@ -53,6 +54,7 @@ class Steering(AsyncDoor):
     _changes: Changes
     _queries: Queries
     _admission: Admission
+    _schedules: Schedules
     _desk: Steering
     """What handles ask."""
 
@@ -66,6 +68,7 @@ class Steering(AsyncDoor):
         self._changes = parts.changes
         self._queries = parts.queries
         self._admission = parts.admission
+        self._schedules = parts.schedules
         self._desk = desk
 
     def _enter(self, *, waits: bool = False) -> None:
@@ -178,17 +181,38 @@ class Steering(AsyncDoor):
 
     # ── all of them ──────────────────────────────────────────────────────────────────────────────
 
-    def pause(self) -> None:
-        """Have the workers finish what they hold and take no more until `resume`."""
+    def pause(self, *, periodic: str | None = None) -> None:
+        """Have the workers finish what they hold and take no more until `resume`.
+
+        Args:
+            periodic: pause the schedule of this name instead. What is due until `resume` is left
+                out, whatever its `catch_up`.
+
+        Raises:
+            ValueError: there is no such schedule.
+        """
         self._enter()
+        if periodic is not None:
+            self._schedules.pause(periodic)
+            return
         with self._mutex:
             self._mutex.settle()
             self._scheduler.pause()
             self._placement.watchers.look()
 
-    def resume(self) -> None:
-        """Have the workers take jobs again."""
+    def resume(self, *, periodic: str | None = None) -> None:
+        """Have the workers take jobs again.
+
+        Args:
+            periodic: resume the schedule of this name instead.
+
+        Raises:
+            ValueError: there is no such schedule.
+        """
         self._enter()
+        if periodic is not None:
+            self._schedules.resume(periodic)
+            return
         with self._mutex:
             self._mutex.settle()
             self._scheduler.resume()

@@ -77,6 +77,9 @@ class ManualClock:
     def advance(self, seconds: Seconds) -> None:
         """Move time on; returns when the jobs that came due are in their lanes.
 
+        So are those of schedules: this thread makes them. To a schedule, one move is a clock that
+        is set: of several ticks that it passes the last is run, or all with `catch_up="all"`.
+
         Args:
             seconds: how far, >= 0.
 

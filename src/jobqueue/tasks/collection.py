@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..final import JobHandle
     from ..final.ports import Clock
     from .codec import Codec
-    from .settings import Settings
+    from .settings import Repetition
 
 
 class Tasks(Declaring):
@@ -52,20 +52,27 @@ class Tasks(Declaring):
     # ── declaring ────────────────────────────────────────────────────────────────────────────
 
     def _declarer(
-        self, name: str | None, options: Mapping[str, Any]
+        self, name: str | None, options: Mapping[str, Any], repetition: Repetition | None = None
     ) -> Callable[[Callable[..., Any]], BaseTask[Any, Any]]:
         if name is not None:
             checked_name(name, "@tasks.task(...): name")
         codec = self._codec if options["codec"] is None else options["codec"]
         settings = checked_settings(**{**options, "codec": codec})
-        return lambda function: self._declare(checked_function(function, name), name, settings)
 
-    def _declare(
-        self, function: Callable[..., Any], name: str | None, settings: Settings
-    ) -> BaseTask[Any, Any]:
-        declaration = Declaration(
-            function, function.__qualname__ if name is None else name, settings
-        )
+        def declare(function: Callable[..., Any]) -> BaseTask[Any, Any]:
+            checked = checked_function(function, name)
+            known_as = checked.__qualname__ if name is None else name
+            return self._declare(Declaration(checked, known_as, settings, repetition))
+
+        return declare
+
+    def _declare(self, declaration: Declaration) -> BaseTask[Any, Any]:
+        function = declaration.function
+        if declaration.repetition is not None:
+            declaration.refuse_required()
+        kind = AsyncTask if declaration.is_async else Task
+        task: BaseTask[Any, Any] = kind(self, declaration, Options())
+        declaration.job = task.job
         with self._locked() as root:
             declaration.full_name = self.full_name(declaration.name)
             known = root._find(declaration.full_name)
@@ -76,8 +83,7 @@ class Tasks(Declaring):
             if queue is not None:
                 declaration.register(queue, declaration.full_name)
             self._declared[declaration.name] = declaration
-        kind = AsyncTask if declaration.is_async else Task
-        return kind(self, declaration, Options())
+        return task
 
     def include(self, other: Tasks, prefix: str = "") -> None:
         """Add the tasks of another module; they are bound together with these.

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..final import JobContext, RejectJobError
 from .codec import Wire, result_codec, wire
-from .parameters import Parameters
+from .parameters import ANY_NUMBER, Parameters
 
 if TYPE_CHECKING:
-    from ..final.ports import ResultCodec
-    from .settings import BackoffRule, Settings
+    from ..final import Job
+    from ..final.ports import CatchUp, ResultCodec, Schedule
+    from .settings import BackoffRule, Repetition, Settings
 
 
 class Handlers(Protocol):
@@ -31,6 +32,17 @@ class Handlers(Protocol):
     ) -> None:
         """Add a handler under a name."""
 
+    def periodic(
+        self,
+        name: str,
+        schedule: Schedule,
+        job_factory: Callable[[], Job],
+        *,
+        tz: str = "UTC",
+        catch_up: CatchUp = "none",
+    ) -> None:
+        """Enqueue a job at each tick of a schedule."""
+
 
 class Declaration:
     """One function that is a task. Immutable but for what is made of its signature, once.
@@ -42,16 +54,29 @@ class Declaration:
         function: the function.
         name: what the log calls it, without the prefix of an `include`.
         settings: what `@tasks.task(...)` was given.
+        repetition: when it is called by itself, if it is.
+
+    Attributes:
+        job: makes a job of the task, of given arguments.
 
     Raises:
         TypeError: this cannot be a task.
     """
 
-    def __init__(self, function: Callable[..., Any], name: str, settings: Settings) -> None:
+    job: Callable[..., Job]
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        name: str,
+        settings: Settings,
+        repetition: Repetition | None = None,
+    ) -> None:
         self.function = function
         self.name = name
         self.full_name = name  # with the prefixes under which it is included
         self.settings = settings
+        self.repetition = repetition
         self.is_async = inspect.iscoroutinefunction(function)
 
     @functools.cached_property
@@ -97,6 +122,27 @@ class Declaration:
         }
         given = {key: value for key, value in options.items() if value is not None}
         queue.register(name, self.handler, **given)
+        if self.repetition is not None:
+            self.refuse_required()
+            schedule, tz, catch_up = self.repetition
+            # Of the name that it is getting: `include` notes it only when all are registered.
+            queue.periodic(
+                name, schedule, lambda: self.job().with_handler(name), tz=tz, catch_up=catch_up
+            )
+
+    def refuse_required(self) -> None:
+        """Raises `TypeError` if it cannot be called without arguments.
+
+        Types are looked up only if a parameter without a default may be the context.
+        """
+        parameters = inspect.signature(self.function).parameters.values()
+        if all(each.default is not each.empty or each.kind in ANY_NUMBER for each in parameters):
+            return
+        if required := sorted(self.parameters.required):
+            raise TypeError(
+                f"{self.function.__qualname__} is to be called by a schedule, which gives no "
+                f"arguments, and wants {', '.join(required)}; give each parameter a default"
+            )
 
 
 def _handler(declaration: Declaration) -> Callable[..., object]:

@@ -30,17 +30,20 @@ from typing import (
     Protocol,
     TypeAlias,
     TypeVar,
+    Unpack,
     final,
     overload,
 )
 
 from ..final import JobContext, Priority
+from .settings import TaskOptions, checked_options, checked_repetition
 from .task import AsyncTask, Task
 
 if TYPE_CHECKING:
+    from ..final.ports import CatchUp, Schedule
     from .codec import Codec
     from .options import Seconds
-    from .settings import BackoffRule
+    from .settings import BackoffRule, Repetition
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -239,8 +242,44 @@ class Declaring(ABC):
         )
         return declare if fn is None else declare(fn)
 
+    def periodic(
+        self,
+        schedule: Schedule,
+        *,
+        tz: str = "UTC",
+        catch_up: CatchUp = "none",
+        **options: Unpack[TaskOptions],
+    ) -> Decorator:
+        """Decorator: makes a task of a function that is also called by itself, at each tick.
+
+        The queue that is open for the task enqueues it, under the id that is the task's name and
+        the tick's time in UTC. It can be called and enqueued as any task besides.
+
+        Args:
+            schedule: a cron expression of five fields, as "0 4 * * *", or "@hourly", "@daily",
+                "@weekly", "@monthly", "@yearly"; or a `timedelta`, whose ticks are its multiples
+                since 1970.
+            tz: the time zone of a cron expression, as "Europe/Berlin".
+            catch_up: what becomes of missed ticks: "none", "last" or "all"; see
+                `JobQueue.periodic`.
+            options: those of `task`.
+
+        Raises:
+            TypeError: the function wants arguments; or as `task` does.
+            ValueError: the expression, the zone or `catch_up` cannot be; or as `task` does.
+            ImportError: a cron expression needs the package `cronsim`, which is not installed.
+        """
+        repetition = checked_repetition(schedule, tz, catch_up)
+        given = checked_options(options)
+        declare: Decorator = self._declarer(given.pop("name"), given, repetition)
+        return declare
+
     @abstractmethod
     def _declarer(
-        self, name: str | None, options: Mapping[str, Any]
-    ) -> Callable[[Callable[..., Any]], Any]:
-        """What makes a task of a function, with these options of `task`, once they are checked."""
+        self, name: str | None, options: Mapping[str, Any], repetition: Repetition | None = None
+    ) -> Any:
+        """What makes a task of a function, with these options of `task`, once they are checked.
+
+        Args:
+            repetition: when the task is called by itself, if it is.
+        """

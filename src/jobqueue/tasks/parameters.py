@@ -26,7 +26,7 @@ CONTEXT: JobContext = cast("JobContext", object())
 UNSET: Any = type("Unset", (), {"__repr__": lambda self: "UNSET", "__slots__": ()})()
 """What stands for an argument that was not given."""
 
-_ANY_NUMBER = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+ANY_NUMBER = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class Parameters:
@@ -107,7 +107,7 @@ def _is_context(parameter: inspect.Parameter, hints: Mapping[str, Any]) -> bool:
 
 
 def _is_any(parameter: inspect.Parameter) -> bool:
-    return parameter.kind in _ANY_NUMBER
+    return parameter.kind in ANY_NUMBER
 
 
 def _wire_type(parameter: inspect.Parameter, hints: Mapping[str, Any]) -> Any:

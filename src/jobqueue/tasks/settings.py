@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, get_args
 
 from ..final import Backoff, Job, Priority
+from ..final.ports import CatchUp, parse_schedule
 from .options import Seconds, seconds
 
 if TYPE_CHECKING:
+    from ..final.ports import Schedule
     from .codec import Codec
 
 BackoffRule = Backoff | Callable[[int, BaseException], float]
@@ -29,6 +31,60 @@ class Settings:
     backoff: BackoffRule | None = None
     store_result: bool = False
     codec: Codec | None = None
+
+
+class TaskOptions(TypedDict, total=False):
+    """What `@tasks.task(...)` may be given, as `@tasks.periodic(...)` passes it on."""
+
+    name: str | None
+    priority: Priority
+    max_retries: int | None
+    timeout: Seconds | None
+    retry_on: type[BaseException] | Iterable[type[BaseException]] | None
+    backoff: BackoffRule | None
+    store_result: bool
+    codec: Codec | None
+
+
+class Repetition(NamedTuple):
+    """When a task is called by itself, as `@tasks.periodic(...)` was given it."""
+
+    schedule: Schedule
+    tz: str
+    catch_up: CatchUp
+
+
+def checked_repetition(schedule: Schedule, tz: str, catch_up: CatchUp) -> Repetition:
+    """What `@tasks.periodic(...)` was given.
+
+    Raises:
+        TypeError, ValueError, ImportError: as `JobQueue.periodic` does.
+    """
+    kinds = (TypeError, ValueError)
+    try:
+        parse_schedule(schedule, tz)
+    except kinds as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"@tasks.periodic(...): {error}") from None
+    if catch_up not in get_args(CatchUp):
+        wanted = " or ".join(map(repr, get_args(CatchUp)))
+        raise ValueError(f"@tasks.periodic(...): catch_up must be {wanted}, not {catch_up!r}")
+    return Repetition(schedule, tz, catch_up)
+
+
+def checked_options(options: TaskOptions) -> dict[str, Any]:
+    """The options of a periodic task, with their defaults; an unknown one is a `TypeError`."""
+    for name in options:
+        if name not in TaskOptions.__annotations__:
+            raise TypeError(
+                f"@tasks.periodic(...) has no option {name!r}; it has schedule, tz, catch_up, and "
+                f"those of @tasks.task: {', '.join(TaskOptions.__annotations__)}"
+            )
+    return dict.fromkeys(TaskOptions.__annotations__) | _DEFAULTS | options
+
+
+_DEFAULTS: dict[str, Any] = {"priority": Priority.MEDIUM, "store_result": False}
+"""Of the options whose default is not `None`."""
 
 
 def checked_settings(

@@ -132,6 +132,9 @@ class _Plainly:
         """Register a handler."""
         self._queue.register(name, _plain(fn), **options)
 
+    def periodic(self, *_args: object, **_options: object) -> None:
+        """A call runs what it calls, and nothing by itself."""
+
 
 def _plain(function: Callable[..., object]) -> Callable[..., object]:
     """A coroutine function as a plain one, with a loop of its own for each call."""

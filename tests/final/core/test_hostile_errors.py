@@ -13,7 +13,7 @@ import pytest
 
 from jobqueue.final import Job, JobHandle, RejectJobError, Status
 from tests.support.queues import Store
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import PATIENCE, eventually_freed
 
 
 class Held:
@@ -77,7 +77,7 @@ def test_a_kept_handle_holds_nothing_of_the_frames_of_its_error(
 
     handle = memory.open(fail).enqueue(Job())
     assert handle.wait(PATIENCE) is Status.FAILED
-    assert eventually(lambda: held[0]() is None)
+    assert eventually_freed(lambda: held[0]() is None)
     with pytest.raises((RejectJobError, ExceptionGroup)):
         handle.result(PATIENCE)
 

@@ -40,7 +40,7 @@ from tests.support import process_handlers as handlers
 from tests.support.handlers import in_thread
 from tests.support.process_handlers import Stage, is_running, until_gone
 from tests.support.records import Records
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import PATIENCE, eventually, eventually_freed
 
 pytestmark = pytest.mark.usefixtures("measured_children")
 
@@ -112,7 +112,7 @@ def test_nothing_of_a_job_is_kept_while_the_next_is_waited_for() -> None:
 
         del handle
 
-        assert eventually(lambda: result() is None)
+        assert eventually_freed(lambda: result() is None)
 
 
 class _BrokenClock(SystemClock):

@@ -64,6 +64,7 @@ class LoopRunners:
         self._outcomes = outcomes
         self._placement = outcomes.placement
         self._mutex = outcomes.placement.mutex
+        self._clock = outcomes.placement.clock
         self._fail = fail
         self._threads = KeptThreads("jobqueue-handler")
         self._thread: threading.Thread | None = None  # of the loop, if that is the queue's own
@@ -224,6 +225,9 @@ class LoopRunners:
 
     def keep(self, handle: JobHandle, result: object) -> BaseException | None:
         """Have the result stay, beyond the job's handles; returns what is wrong with it."""
+        if not handle._job._store_result:
+            self._placement.status.results.append((handle._job._id, result))  # as `keep` does
+            return None
         try:
             self._outcomes.keep(handle, result)
         except BaseException as error:  # noqa: BLE001  # whatever a codec may raise
@@ -241,18 +245,22 @@ class LoopRunners:
         if error is not None:
             outcomes.raised(slot.seat, handle, error, may_wait=False)
         may_go_on = task is not None and not task.cancelling()
-        begun = None
-        with self._mutex:
-            self._mutex.settle()
+        begun: Begun | None = None
+        mutex, seat, clock = self._mutex, slot.seat, self._clock
+        with mutex:
+            if mutex.unfinished is not None:
+                mutex.settle()
+            now, wall = clock.monotonic(), clock.time()
+            mutex.unfinished = slot.turn
             if error is None:
-                clock = self._placement.clock
-                now, wall = clock.monotonic(), clock.time()
-                self._mutex.unfinished = slot.turn
-                outcomes.returned(slot.seat, handle, result, now, wall)
-            is_spare = slot.seat.replaced and self.seats.is_spare(slot.seat)
+                outcomes.returned(seat, handle, result, now, wall)
+            is_spare = seat.replaced and self.seats.is_spare(seat)
             is_told = error is None and handle._callbacks is not None
             if may_go_on and not (is_spare or is_told):
-                begun = self._take(slot)
+                following = self._placement.scheduler.take_ready()
+                if following is not None:
+                    begun = following, outcomes.begin(seat, following, now, wall)
+            mutex.unfinished = None
             if begun is None:
                 outcomes.rest(slot.seat)
                 self._mutex.unfinished = None

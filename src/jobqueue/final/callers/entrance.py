@@ -65,17 +65,22 @@ class Entrance:
         if self._journal is not None:
             self._journal.writer.check()
 
-    def _meet(self, handle: JobHandle, lane: Lane) -> JobHandle | None:
+    def _meet(self, handle: JobHandle, lane: Lane, *, takes_room: bool = True) -> JobHandle | None:
         """The job that is like this new one and is to be had in its place, if there is one.
 
         If the new one is to take the place of that, it is cancelled, once there is room for this.
+
+        Args:
+            takes_room: whether the new one waits for room at all.
         """
         bindings = self._placement.bindings
         first = bindings.meet(handle)
         if first is None or not bindings.may_replace(handle, first):
             return first
         leaves_room = first._has_room and first._job._priority is handle._job._priority
-        if lane.room > 0 or leaves_room or self._needs_no_room(handle):
+        # guard: a tick that replaces another waits for no room
+        #   without: if lane.room > 0 or leaves_room or self._needs_no_room(handle):
+        if not takes_room or lane.room > 0 or leaves_room or self._needs_no_room(handle):
             self._mutex.unfinished = handle  # guard: a replacement is told of before it is made
             try:
                 bindings.replace(first)
@@ -137,10 +142,13 @@ class Entrance:
             raise
         return batch
 
-    def _add(self, handle: JobHandle, lane: Lane) -> None:
+    def _add(self, handle: JobHandle, lane: Lane, *, takes_room: bool = True) -> None:
         """With the mutex: let in one job of many; the caller commits all their records at once.
 
         If it is broken off, those that were added before are committed as well.
+
+        Args:
+            takes_room: whether it takes a place in its lane, if there is one.
         """
         job = handle._job
         if job._retries >= 0:
@@ -152,7 +160,7 @@ class Entrance:
         handle._call = self._find(job._handler)
         if handle._call is None:
             self._registry.expect(handle)
-        elif lane.room > 0 and (handle._ties is None or not job.after):
+        elif takes_room and lane.room > 0 and (handle._ties is None or not job.after):
             handle._has_room = True  # one step
             lane.room -= 1
         if self._journal is not None:

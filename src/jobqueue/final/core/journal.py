@@ -18,6 +18,7 @@ from ..wal.format.record import (
     Failed,
     Requeued,
     Retried,
+    Ticked,
     payload_fields,
     result_fields,
 )
@@ -54,6 +55,8 @@ class Journal:
         self._added: Record | None = None
         self.payload_bytes = 0
         """Of the jobs that are unfinished or failed."""
+        self.schedules: set[str] = set()
+        """Those whose last tick the log remembers."""
 
     def enqueued(
         self,
@@ -97,6 +100,15 @@ class Journal:
         if is_added:
             self.writer.add(record)
         return record
+
+    def ticked(self, name: str, at: float, number: int = 0) -> None:
+        """A schedule's ticks up to this Unix time are dealt with.
+
+        Args:
+            number: of the job that was just accepted for it, if one was.
+        """
+        self.schedules.add(name)
+        self.writer.add(Ticked(name, at, number))
 
     def commit(self, handle: JobHandle) -> OpenBatch | None:
         """Bring the last record to its level; returns the batch to wait for, if there is one."""

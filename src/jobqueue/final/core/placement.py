@@ -182,7 +182,9 @@ class Placement:
     def _snapshot_bytes(self) -> int:
         status = self.status
         jobs = len(status.live) + len(status.dead)
-        payload = 0 if self.journal is None else self.journal.payload_bytes
+        payload = 0
+        if self.journal is not None:
+            payload = self.journal.payload_bytes + len(self.journal.schedules) * RECORD_BYTES
         finished, results = len(status.finished), status.result_bytes
         if self.journal is not None and (forgotten := self.journal.writer.forgotten):
             ended = sum(meter.completed + meter.cancelled for meter in status.meters)

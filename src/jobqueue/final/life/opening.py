@@ -51,6 +51,7 @@ class OpenedLog:
             self.locked.files.unlock(self.locked.lock)
             raise
         placement.journal = self._journal = Journal(writer, self.locked.state.next_number)
+        self._journal.schedules.update(self.locked.state.ticks)
 
     def _lock(self) -> LockedLog:
         config, reporter = self._config, self._placement.reporter

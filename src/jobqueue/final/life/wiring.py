@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any
 from ..callers.admission import Admission
 from ..callers.changes import Changes
 from ..callers.queries import Queries
+from ..callers.schedules import Schedules
 from ..callers.through_middleware import AdmissionThroughMiddleware
+from ..callers.ticks import TickAdmission
 from ..config import Config
 from ..core.bindings import Bindings
 from ..core.endings import Endings
 from ..core.isolation import Isolation
 from ..core.outcomes import Outcomes
+from ..core.periodic import PeriodicRoom
 from ..core.placement import Placement
 from ..core.queue_state import QueueState
 from ..core.registry import HandlerRegistry
@@ -40,6 +43,7 @@ from ..timing.timer import Timer
 from ..workers.pool import WorkerPool
 from .runners import Runners
 from .shutdown import Lifecycle
+from .ticking import Ticking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -49,6 +53,7 @@ if TYPE_CHECKING:
     from ..processes.stock import Processes
     from ..wal.writing.callbacks import OnEnded, OnFailed
     from .opening import OpenedLog
+    from .recovery import LockedLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,7 @@ class Parts:
     changes: Changes
     life: Lifecycle
     queries: Queries
+    schedules: Schedules
 
 
 def assemble(
@@ -108,16 +114,11 @@ def assemble(
     locked = None if log is None else log.locked
     life = Lifecycle(config, placement, state, pool, locked, processes)
     with closed_on_error(life), _path_in_errors(config):
+        admission = _make_admission(layers, owner, config, placement, state, seats)
+        schedules = _make_schedules(layers, owner, placement, state, admission, life, locked)
         _begin(owner, placement, log)
-    return Parts(
-        placement,
-        state,
-        seats,
-        _make_admission(layers, owner, config, placement, state, seats),
-        Changes(owner, placement, state),
-        life,
-        Queries(placement, state, outcomes),
-    )
+    changes, queries = Changes(owner, placement, state), Queries(placement, state, outcomes)
+    return Parts(placement, state, seats, admission, changes, life, queries, schedules)
 
 
 def _begin(owner: HandleOwner, placement: Placement, log: OpenedLog | None) -> None:
@@ -137,6 +138,23 @@ def _make_admission(layers: Layers, *args: Any) -> Admission:
     if layers.enqueue:
         return AdmissionThroughMiddleware(layers.enqueue, *args)
     return Admission(*args)
+
+
+def _make_schedules(
+    layers: Layers,
+    owner: HandleOwner,
+    placement: Placement,
+    state: QueueState,
+    admission: Admission,
+    life: Lifecycle,
+    log: LockedLog | None,
+) -> Schedules:
+    """The schedules, and what enqueues their jobs; starts no thread."""
+    room = PeriodicRoom({} if log is None else log.state.ticks)
+    ticks = TickAdmission(tuple(layers.enqueue), owner, placement, admission)
+    ticking = Ticking(placement, state, room, ticks)
+    life.at_end.append(ticking.stop)
+    return Schedules(placement, state, room, ticking.look)
 
 
 def _make_pool(

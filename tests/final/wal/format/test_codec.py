@@ -34,6 +34,7 @@ from jobqueue.final.wal.format.record import (
     Requeued,
     Retried,
     Revoked,
+    Ticked,
     payload_bytes,
     payload_fields,
     result_fields,
@@ -113,6 +114,7 @@ records: st.SearchStrategy[Record] = st.one_of(
     st.builds(Discarded, numbers),
     st.builds(Crashed, numbers, counts),
     st.builds(Revoked, numbers, times),
+    st.builds(Ticked, st.text(min_size=1, max_size=255), times, st.just(0) | numbers),
 )
 
 

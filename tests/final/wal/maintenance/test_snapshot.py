@@ -17,6 +17,7 @@ from jobqueue.final.wal.format.record import (
     Requeued,
     Retried,
     Revoked,
+    Ticked,
 )
 from jobqueue.final.wal.maintenance.snapshot import (
     PAYLOAD_BYTES_PER_BATCH,
@@ -36,7 +37,7 @@ EVENTFUL: list[list[list[Record]]] = [
     [[job(4)], [Failed(4, 7.0, 6.5, 3, "E: y", "trace")], [job(5)], [Cancelled(5, 8.0)]],
     [
         [job(6), job(7)],
-        [Crashed(6, 2, 3), Revoked(6, 8.5)],
+        [Crashed(6, 2, 3), Revoked(6, 8.5), Ticked("report", 8.0), Ticked("nightly", 8.5, 6)],
         [Failed(7, 9.0, 8.5, 0, "E: z", "")],
         [Discarded(7)],
     ],
@@ -62,11 +63,12 @@ def state_of(log: LogDirectory, retention: int = RETENTION) -> LogState:
 
 def test_a_snapshot_holds_the_same_jobs_as_the_segments_that_it_replaces(tmp_path: Path) -> None:
     log = write_log(tmp_path)
-    before = state_of(log).jobs
+    before = state_of(log)
 
     compact(log.files, str(tmp_path), 3, RETENTION)
 
-    assert state_of(log).jobs == before
+    assert state_of(log).jobs == before.jobs
+    assert state_of(log).ticks == before.ticks != {}
     assert sorted(log.content()) == [snapshot_name(3), segment_name(4)]
 
 

@@ -19,8 +19,17 @@ from jobqueue.final.wal.format.record import (
     Requeued,
     Retried,
     Revoked,
+    Ticked,
 )
-from jobqueue.final.wal.reading.fold import CANCELLED, COMPLETED, FAILED, QUEUED, JobState, LogState
+from jobqueue.final.wal.reading.fold import (
+    CANCELLED,
+    COMPLETED,
+    FAILED,
+    QUEUED,
+    SCHEDULES_MAX,
+    JobState,
+    LogState,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -238,6 +247,7 @@ events = st.lists(
             st.builds(enqueued, st.integers(1, 9)),
         ),
         st.builds(Doomed, st.integers(1, 9), st.just("job-1")),
+        st.builds(Ticked, st.sampled_from(["a", "b"]), st.floats(0, 9), st.integers(0, 5)),
     ),
     max_size=30,
 )
@@ -350,6 +360,27 @@ def test_what_has_ended_is_in_the_order_of_the_log_whatever_the_clock_said() -> 
     assert [each.enqueued.job for each in state.failed()] == [4, 3]
 
 
+def test_a_tick_is_kept_whatever_becomes_of_its_job() -> None:
+    tick = Ticked("report", 90.0, 1)
+    stories: list[list[Record]] = [
+        [enqueued(), tick, completed()],
+        [enqueued(), failed(), Discarded(1), tick],
+    ]
+    for story in stories:
+        assert folded(story, 0).ticks == {"report": tick}
+
+
+def test_of_a_schedules_ticks_the_last_in_the_log_counts_whatever_the_clock_said() -> None:
+    state = folded([Ticked("a", 90.0, 1), Ticked("b", 1.0), Ticked("a", 10.0)])
+    assert list(state.ticks.values()) == [Ticked("b", 1.0), Ticked("a", 10.0)]
+
+
+def test_the_schedules_that_ticked_last_are_kept_if_there_are_too_many() -> None:
+    names = [f"schedule-{number}" for number in range(SCHEDULES_MAX + 2)]
+    state = folded([Ticked(name, 1.0) for name in (*names[:-1], names[1], names[-1])])
+    assert list(state.ticks) == [*names[3:-1], names[1], names[-1]]
+
+
 @settings(max_examples=150)
 @given(events, st.integers(0, 4))
 def test_a_snapshots_records_rebuild_the_state(story: list[Record], retention: int) -> None:
@@ -366,6 +397,7 @@ def test_a_snapshots_records_rebuild_the_state(story: list[Record], retention: i
             each.apply(cancelled(number) if number % 2 else completed(number))
         assert again.jobs == state.jobs
         assert unfinished_doomed(again) == unfinished_doomed(state)
+    assert list(again.ticks.items()) == list(state.ticks.items())
     for number in range(16, 20):  # and it forgets in the same order
         for record in (enqueued(number), completed(number)):
             state.apply(copy.copy(record))

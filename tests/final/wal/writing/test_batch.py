@@ -7,7 +7,15 @@ import pytest
 
 from jobqueue.final import LogWriteError
 from jobqueue.final.runtime.parking import Parker
-from jobqueue.final.wal.format.record import Cancelled, Completed, Discarded, Enqueued, Failed
+from jobqueue.final.wal.format.record import (
+    Cancelled,
+    Completed,
+    Discarded,
+    Enqueued,
+    Failed,
+    Record,
+    Ticked,
+)
 from jobqueue.final.wal.writing.batch import PIECE_BYTES, PIECE_RECORDS, OpenBatch
 from tests.support.handlers import in_thread
 from tests.support.waiting import PATIENCE, eventually
@@ -93,6 +101,25 @@ def test_a_job_that_others_wait_for_or_that_enqueued_some_is_not_forgotten() -> 
 
     assert forgotten == 1
     assert records == [each for each in batch.records if each.job != 4]
+
+
+def test_a_tick_is_kept_for_which_nothing_of_its_job_is() -> None:
+    batch = OpenBatch()
+    tick = Ticked("report", 5.0, 1)
+    batch.records = [_accepted(1), tick, Failed(1, 2.0, 1.0, 0, "boom", ""), Discarded(1)]
+    batch.thin()
+    assert batch.records == [tick]
+
+    batch.records = [_accepted(1), tick, _completed(1)]
+    assert batch.without_some_ended(lambda _ended: 0) == ([tick], 1)
+
+
+def test_the_tick_of_a_job_that_was_not_taken_does_not_move_on_to_the_next_batch() -> None:
+    batch = OpenBatch()
+    others: list[Record] = [_completed(2), Ticked("new", 5.0), Ticked("earlier", 5.0, 3)]
+    batch.records = [_accepted(1), Ticked("report", 5.0, 1), *others]
+    assert batch.outcomes() == others
+    assert batch.take_early() == others
 
 
 def test_no_piece_of_a_batch_ends_between_a_job_without_payload_and_its_end() -> None:

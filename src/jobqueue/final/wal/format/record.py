@@ -1,8 +1,9 @@
 """The record types of the log: what happened to a job, one JSON object a line.
 
 A record names its job by number, which is unique in a log; only `Enqueued` carries the job
-itself. Times are Unix times in seconds, delays are seconds. Fields at their default are left out
-of the line; unknown fields are ignored, so that a later version may add some.
+itself. `Ticked` alone may be of no job: its number is 0 then. Times are Unix times in seconds,
+delays are seconds. Fields at their default are left out of the line; unknown fields are ignored,
+so that a later version may add some.
 
 Records are cheap to make (they are made for each job) and must not be changed once they have
 been handed to the log. All floats must be finite.
@@ -30,6 +31,7 @@ __all__ = [
     "Requeued",
     "Retried",
     "Revoked",
+    "Ticked",
     "made_plain",
     "payload_bytes",
     "payload_fields",
@@ -189,6 +191,19 @@ class Crashed(_Record, tag="crashed"):
     run: Count = 0
 
 
+class Ticked(_Record, tag="ticked"):
+    """A schedule's ticks up to `at` are dealt with; of them, `at` is the last.
+
+    `job` is the number of the job that this tick enqueued, whose `Enqueued` stands before it in
+    the same batch, or of an earlier one that is like it (`Unique`). It is 0 if there is none: at
+    the first registration of the schedule, and when one that was paused is resumed.
+    """
+
+    name: JobId
+    at: Time
+    job: Annotated[int, Meta(ge=0, le=NUMBER_MAX)] = 0
+
+
 Record: TypeAlias = (
     Enqueued
     | Retried
@@ -200,6 +215,7 @@ Record: TypeAlias = (
     | Discarded
     | Doomed
     | Crashed
+    | Ticked
 )
 
 
@@ -214,10 +230,18 @@ def made_plain(record: Record) -> Record:
     return type(record)(**fields)
 
 
+_TEXTS = frozenset(
+    (
+        *("error", "traceback", "id", "handler", "payload"),
+        *("result", "key", "unique", "by", "name"),
+    )
+)
+
+
 def _plain(name: str, value: object) -> object:
     if value is None:
         return None
-    if name in {"error", "traceback", "id", "handler", "payload", "result", "key", "unique", "by"}:
+    if name in _TEXTS:
         return _plain_text(value)
     if name in {"at", "started", "due", "delay", "created", "expires", "within"}:
         number = real_number(value)

@@ -25,6 +25,7 @@ from ..format.record import (
     Requeued,
     Retried,
     Revoked,
+    Ticked,
     result_fields,
     result_of,
 )
@@ -32,12 +33,14 @@ from ..format.record import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["CANCELLED", "COMPLETED", "FAILED", "QUEUED", "JobState", "LogState"]
+__all__ = ["CANCELLED", "COMPLETED", "FAILED", "QUEUED", "SCHEDULES_MAX", "JobState", "LogState"]
 
 QUEUED: Final = "queued"
 COMPLETED: Final = "completed"
 FAILED: Final = "failed"
 CANCELLED: Final = "cancelled"
+SCHEDULES_MAX: Final = 10_000
+"""Of how many schedules the last tick is kept: those that have ticked last."""
 
 
 class JobState(Struct, gc=False):
@@ -82,6 +85,7 @@ class LogState:
         next_number: above all numbers seen; the number of the next new job.
         revoked: the jobs whose handlers were asked to stop, and when; some may have ended.
         doomed: the jobs that waited for one which was not completed, and the id of that; likewise.
+        ticks: the last tick of each schedule, by name; the one that came last is last.
     """
 
     def __init__(self, status_retention: int) -> None:
@@ -92,6 +96,7 @@ class LogState:
         self.revoked: dict[int, float] = {}
         self.doomed: dict[int, str] = {}
         self._dependents: dict[int, list[int]] = {}  # by the job that they wait for
+        self.ticks: dict[str, Ticked] = {}
         self.next_number = 1
         # Numbers below that were not seen, as ranges: where each begins and ends. What is neither
         # there nor in `jobs` is forgotten. Jobs come in order, so there are few.
@@ -117,6 +122,8 @@ class LogState:
                     self._await(number, record)
             elif (state := jobs.get(number)) is not None:
                 _APPLY[type(record)](self, state, record)
+            elif type(record) is Ticked:  # its job has been forgotten, or there is none
+                self._ticked(None, record)
 
     def _await(self, number: int, record: Enqueued) -> None:
         """Note what a job waits for. What is no longer known, or never was, is not waited for."""
@@ -245,6 +252,15 @@ class LogState:
             state.crashes = record.crashes
             state.crashed_run = record.run
 
+    def _ticked(self, state: JobState | None, record: Ticked) -> None:
+        del state  # what becomes of the tick's job does not matter
+        ticks = self.ticks
+        ticks.pop(record.name, None)
+        ticks[record.name] = record
+        # guard: the schedules that a log remembers are bounded
+        if len(ticks) > SCHEDULES_MAX:
+            del ticks[next(iter(ticks))]
+
     def finished(self) -> list[JobState]:
         """The completed and cancelled jobs, oldest first, whatever the clock said at their end."""
         return [self.jobs[number] for number in self._finished]
@@ -258,6 +274,7 @@ class LogState:
 
         Jobs come in their order, and what ended in the order in which it did.
         """
+        yield from self.ticks.values()  # guard: a snapshot keeps the ticks
         for number, state in self.jobs.items():
             yield from _rebuild(state)
             if number in self.revoked and state.status == QUEUED:
@@ -280,6 +297,7 @@ _APPLY: Final[dict[type[Any], Callable[[LogState, JobState, Any], None]]] = {
     Discarded: LogState._discarded,
     Doomed: LogState._doomed,
     Crashed: LogState._crashed,
+    Ticked: LogState._ticked,
 }
 
 

@@ -14,6 +14,7 @@ from ..format.record import (
     Discarded,
     Enqueued,
     Requeued,
+    Ticked,
     made_plain,
 )
 
@@ -60,8 +61,16 @@ class OpenBatch:
         return any(isinstance(record, _CALLS) for record in self.records)
 
     def outcomes(self) -> list[Record]:
-        """The records that no call waits for."""
-        return [record for record in self.records if not isinstance(record, _CALLS)]
+        """The records that no call waits for. The tick of a job belongs to the job's call."""
+        calls = {record.job for record in self.records if isinstance(record, _CALLS)}
+        return [
+            record
+            for record in self.records
+            if not isinstance(record, _CALLS)
+            # guard: a tick whose job was not taken is not taken either
+            #   without:
+            and not (type(record) is Ticked and record.job in calls)
+        ]
 
     def sort_out(self, errors: Mapping[int, Exception], *, fail_calls: bool) -> list[Record]:
         """With the lock: make the batch one that can be encoded.
@@ -102,7 +111,7 @@ class OpenBatch:
         self.records = [
             _without_payload(each) if type(each) is Enqueued and each.job in ended else each
             for each in self.records
-            if each.job not in gone
+            if each.job not in gone or type(each) is Ticked
         ]
 
     def without_some_ended(
@@ -127,7 +136,7 @@ class OpenBatch:
         for each in self.records:
             if type(each) is Enqueued:
                 jobs[each.job] = [each]
-            elif (job := jobs.get(each.job)) is not None:
+            elif (job := jobs.get(each.job)) is not None and type(each) is not Ticked:
                 job.append(each)
                 is_needed = each.job in awaited or (type(each) is Completed and each.children)
                 # guard: a job is not forgotten whose end says what becomes of others
@@ -138,7 +147,9 @@ class OpenBatch:
             return self.records, 0
         count = len(ended) - afford(ended)
         numbers = {job[0].job for job in ended}
-        records = [each for each in self.records if each.job not in numbers]
+        # guard: a tick is remembered longer than its job
+        #   without: records = [each for each in self.records if each.job not in numbers]
+        records = [each for each in self.records if each.job not in numbers or type(each) is Ticked]
         return records + [each for job in ended[count:] for each in job], count
 
     def pieces(self) -> Iterator[int]:

@@ -29,6 +29,8 @@ than one segment's bytes. So `sealed_bytes` tells how many files may be there th
 """
 GAIN_BYTES_MIN = 8 << 10
 """A log that lacks room is compacted for as much as this."""
+LOOKS_MAX = 60
+"""After a compaction that found no room it is tried again at the latest after so many looks."""
 LOOK_SECONDS = 1.0
 _NEVER = float("inf")
 
@@ -63,7 +65,9 @@ class Compactor:
         # nor tracebacks. A sum and no ratio: if other jobs are needed now, it is off by no more
         # than the last snapshot's size.
         self._underestimate = 0
-        self._failed_needed = _NEVER  # what was needed when there was no room to compact
+        self._failed_needed = _NEVER  # what was needed of the sealed when there was no room for it
+        self._failures = 0  # in a row
+        self._looks_left = 0  # until it is tried again whatever is needed
         self._segment_seen = 0
         # What was needed when the last segment was sealed: what a snapshot of all that is sealed
         # takes. What has ended since is told in the active segment.
@@ -140,7 +144,9 @@ class Compactor:
         if self._cannot_start():
             return False
         needed = self._needed() + self._underestimate
-        if needed > 0.9 * self._failed_needed:
+        # It is tried again, less and less often: what has ended by now may have been told since.
+        self._looks_left -= 1
+        if needed > 0.9 * self._failed_needed and self._looks_left > 0:
             return False  # it was tried, and there was no room even for that
         if self._active.room.lacks_inodes and self._active.sealed_files > 1:
             return True
@@ -163,7 +169,6 @@ class Compactor:
             self._thread = thread  # only now, since `stop` may join it from another thread
 
     def _compact(self, through: int, expected: int) -> None:
-        needed = self._needed()
         try:
             result = self._active.room.provide(
                 lambda: compact(
@@ -177,10 +182,13 @@ class Compactor:
         except CompactionStoppedError:
             return
         except (OSError, LogCorruptError) as error:
-            self._failed_needed = needed + self._underestimate
+            self._failed_needed = expected + self._underestimate
+            self._failures += 1
+            self._looks_left = min(2**self._failures, LOOKS_MAX)
             self._report(error)
             return
         self._failed_needed = _NEVER
+        self._failures = 0
         self._underestimate = max(0, result.bytes_after - expected)
         self._active.compacted(result.files, result.bytes_before, result.bytes_after)
 
