@@ -9,6 +9,7 @@ from jobqueue.final.wal.format.record import (
     Cancelled,
     Completed,
     Crashed,
+    Doomed,
     Enqueued,
     Failed,
     Record,
@@ -115,7 +116,78 @@ def test_scripts_get_all_that_is_known_of_a_job(command: Command, eventful: LogD
         "error": "E: four",
         "traceback": "line 1\nline 2\n",
         "payload": "kept",
+        "key": None,
+        "unique": None,
+        "until": None,
+        "after": [],
+        "expires": None,
+        "doomed_by": None,
     }
+
+
+TIED: list[list[Record]] = [
+    [
+        Enqueued(1, "first", 1, 100.0),
+        Enqueued(2, "second", 1, 100.0, after=[1]),
+        Enqueued(3, "third", 1, 100.0, key="ann", unique="handler+key", expires=FAR, within=9.0),
+        Enqueued(4, "fourth", 1, 100.0, key="bob", unique="key", until_started=True, after=[1, 2]),
+        Enqueued(5, "failed", 1, 100.0),
+        Enqueued(6, "sixth", 1, 100.0, after=[5]),
+        Enqueued(7, "parent", 1, 100.0),
+    ],
+    [Failed(5, 110.0, 109.0, 0, "E: five", "")],
+    [Completed(7, 3.0, 2.0, 0, children=[Enqueued(8, "child", 1, 1.0), Enqueued(9, "x", 1, 1.0)])],
+    [Doomed(9, "gone")],
+]
+
+
+def test_scripts_get_what_ties_a_job(command: Command, log: LogDirectory) -> None:
+    log.put(segment(1, 1, TIED))
+    names = ("status", "key", "unique", "until", "after", "expires", "doomed_by")
+    told = {
+        each["id"]: tuple(each[name] for name in names) for each in command("cat", "--json").objects
+    }
+    assert told == {
+        "first": ("queued", None, None, None, [], None, None),
+        "second": ("scheduled", None, None, None, ["first"], None, None),
+        "third": ("queued", "ann", "handler+key", "finished", [], FAR, None),
+        "fourth": ("scheduled", "bob", "key", "started", ["first", "second"], None, None),
+        "failed": ("failed", None, None, None, [], None, None),
+        "sixth": ("scheduled", None, None, None, [], None, "failed"),
+        "parent": ("completed", None, None, None, [], None, None),
+        "child": ("queued", None, None, None, [], None, None),
+        "x": ("scheduled", None, None, None, [], None, "gone"),
+    }
+
+
+def test_people_see_what_ties_a_job(command: Command, log: LogDirectory) -> None:
+    log.put(segment(1, 1, TIED))
+    chosen = [option for name in ("third", "fourth", "sixth") for option in ("--id", name)]
+    lines = [each for each in command("cat", *chosen).lines if "payload" not in each]
+    assert lines == [
+        "third  queued  medium  default handler  created 1970-01-01 00:01:40Z"
+        "  key ann  unique by handler+key  expires 2096-10-02 07:06:40Z",
+        "fourth  scheduled  medium  default handler  created 1970-01-01 00:01:40Z"
+        "  key bob  unique by key until started",
+        "    after first, second",
+        "sixth  scheduled  medium  default handler  created 1970-01-01 00:01:40Z",
+        "    doomed failed was not completed; the next start cancels this job",
+    ]
+
+
+def test_a_log_of_jobs_that_are_tied_is_verified_repaired_and_compacted(
+    command: Command, log: LogDirectory
+) -> None:
+    log.put(segment(1, 1, TIED))
+    before = command("cat", "--json").out
+    assert command("verify").code == 0
+    assert command("compact").code == 0
+    assert command("verify").code == 0
+    assert sorted(command("cat", "--json").out.splitlines()) == sorted(before.splitlines())
+    assert command("dead", "--requeue", "failed").code == 0
+    told = {each["id"]: each for each in command("cat", "--json").objects}
+    assert told["failed"]["status"] == "queued"
+    assert told["sixth"]["doomed_by"] == "failed"
 
 
 def test_a_stored_result_is_shown_as_it_was_written(command: Command, log: LogDirectory) -> None:
@@ -171,10 +243,11 @@ def test_nothing_in_a_log_reaches_the_terminal_as_it_is(
 ) -> None:
     evil = "\x1b]0;x\x07[red]\u202e"
     job_ = Enqueued(1, evil, 1, 1e300, evil, None, {evil: evil}, evil)
+    job_.key, job_.unique = evil, evil
     log.put(segment(1, 1, [[job_], [Failed(1, -1e300, None, 1, evil, evil)]]))
     out = command("cat", "--full").out
     assert not set(out) & set("\x1b\x07\u202e")
-    assert out.count("\\x1b]0;x\\x07[red]\\u202e") == 7
+    assert out.count("\\x1b]0;x\\x07[red]\\u202e") == 9
 
 
 def test_only_so_many_finished_jobs_are_remembered(command: Command, log: LogDirectory) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jobqueue.final import Config, JobQueue, Status
+from jobqueue.final import Config, JobQueue, Status, UnknownJobError
 from tests.support.children import Child, read_acks
 from tests.support.handlers import Recorder
 from tests.support.waiting import PATIENCE, eventually
@@ -43,6 +43,7 @@ def test_no_job_that_was_acknowledged_is_lost_and_none_appears(
     before = {job_id: jq.status(job_id) for job_id in promised}  # each of them is known
     assert {jq.status(job_id) for job_id in cancelled} <= {Status.CANCELLED}
     assert {each for each, status in before.items() if status is Status.COMPLETED} <= ran
+    _assert_all_children_or_none(jq, tried)
     jq.start()
     eventually(lambda: jq.metrics().queued + jq.metrics().processing == 0)
     for job_id in promised:
@@ -52,6 +53,24 @@ def test_no_job_that_was_acknowledged_is_lost_and_none_appears(
     assert len(set(again)) == len(again)
     assert set(again) <= tried
     assert not set(again) & {each for each, status in before.items() if status in FINISHED}
+
+
+def _assert_all_children_or_none(jq: JobQueue, tried: set[str]) -> None:
+    """What a handler enqueued with its completion is there if that is, and only then."""
+    parents = {each.partition("/")[0] for each in tried if "/" in each}
+    assert parents
+    for parent in parents:
+        known = [_is_known(jq, f"{parent}/{number}") for number in range(3)]
+        is_done = _is_known(jq, parent) and jq.status(parent) is Status.COMPLETED
+        assert known == [is_done] * 3, parent
+
+
+def _is_known(jq: JobQueue, job_id: str) -> bool:
+    try:
+        jq.status(job_id)
+    except UnknownJobError:
+        return False
+    return True
 
 
 def _work_until_killed(

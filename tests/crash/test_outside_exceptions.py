@@ -253,7 +253,7 @@ def run_tied(jq: JobQueue, interruption: Interruption) -> list[JobHandle]:
 @pytest.mark.slow
 @pytest.mark.parametrize("durability", ["memory", "write"])
 def test_wherever_a_worker_is_hit_all_ties_are_loosed(tmp_path: Path, durability: Any) -> None:
-    """Fault 83 of docs/reliability.md."""
+    """Faults 83 and 85 of docs/reliability.md."""
     places: Iterable[Interruption] = each_place()
     if durability != "memory":
         places = map(Interruption, range(random.randrange(8), 900, 8))

@@ -54,10 +54,17 @@ _STYLES = {
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A job in a log."""
+    """A job in a log.
+
+    Attributes:
+        after: the ids of the jobs that it waits for.
+        doomed_by: the id of one that was not completed, for which the next start cancels it.
+    """
 
     status: Status
     state: JobState
+    after: tuple[str, ...] = ()
+    doomed_by: str | None = None
 
     @property
     def number(self) -> int:
@@ -113,8 +120,12 @@ class Jobs:
 
     def __iter__(self) -> Iterator[Entry]:
         """All of them, in the order in which they were accepted."""
-        for number, state in self.state.jobs.items():
-            yield Entry(self._status(number, state), state)
+        jobs, doomed = self.state.jobs, self.state.doomed
+        for number, state in jobs.items():
+            waits_for = state.enqueued.after
+            after = tuple(jobs[each].enqueued.id for each in waits_for) if waits_for else ()
+            doomed_by = doomed.get(number) if state.status == QUEUED else None
+            yield Entry(self._status(number, state), state, after, doomed_by)
 
     def _status(self, number: int, state: JobState) -> Status:
         if state.status != QUEUED:
@@ -122,6 +133,8 @@ class Jobs:
         if self.in_use and number in self.running:
             return Status.PROCESSING
         is_due = state.due is None or state.due <= self.now
+        if state.enqueued.after or number in self.state.doomed:
+            is_due = False
         return Status.QUEUED if is_due else Status.SCHEDULED
 
 
@@ -147,6 +160,12 @@ def as_json(entry: Entry) -> dict[str, Any]:
         "finished": state.finished,
         "error": state.error,
         "traceback": state.traceback,
+        "key": was.key,
+        "unique": was.unique,
+        "until": None if was.unique is None else ("started" if was.until_started else "finished"),
+        "after": list(entry.after),
+        "expires": was.expires if entry.has_payload else None,
+        "doomed_by": entry.doomed_by,
     }
     if was.binary:
         fields["binary"] = base64.b64encode(was.binary).decode()
@@ -168,6 +187,11 @@ def as_lines(entry: Entry, *, full: bool) -> Iterator[Text]:
     for part in _facts(entry):
         head.append(f"  {part}")
     yield head
+    if entry.after:
+        yield Text.assemble("    ", ("after", "dim"), " ", ", ".join(map(printable, entry.after)))
+    if entry.doomed_by is not None:
+        why = f"{printable(entry.doomed_by)} was not completed; the next start cancels this job"
+        yield Text.assemble("    ", ("doomed", "dim"), " ", (why, "red"))
     if was.headers:
         pairs = ", ".join(f"{printable(k)}={printable(v)}" for k, v in was.headers.items())
         yield Text.assemble("    ", ("headers", "dim"), " ", pairs)
@@ -190,6 +214,12 @@ def _facts(entry: Entry) -> Iterator[str]:
     yield f"created {time_text(was.created)}"
     if state.due is not None and entry.status is Status.SCHEDULED:
         yield f"due {time_text(state.due)}"
+    if was.key is not None:
+        yield f"key {printable(was.key)}"
+    if was.unique is not None:
+        yield f"unique by {printable(was.unique)}{' until started' if was.until_started else ''}"
+    if was.expires is not None and entry.status in UNFINISHED:
+        yield f"expires {time_text(was.expires)}"
     if state.finished is not None:
         yield f"ended {time_text(state.finished)}"
     if state.retries:

@@ -23,8 +23,10 @@ from jobqueue.final import (
     UnknownJobError,
 )
 from jobqueue.final.testing import ManualClock, run_all
+from jobqueue.final.wal.format.record import Cancelled, Doomed, Enqueued, Failed, Record
 from tests.support import insides
 from tests.support.handlers import Recorder, in_thread
+from tests.support.logs import LogDirectory, segment
 from tests.support.queues import Store, every_log, every_store, until
 from tests.support.ties import check_rest, check_whole, until_looked_after
 from tests.support.waiting import PATIENCE, eventually
@@ -471,6 +473,34 @@ def test_after_a_restart_it_runs_when_those_before_it_have(log_store: Store) -> 
 
     assert recorder.ids()[2:] == ["c", "d"]
     check_rest(again)
+
+
+@pytest.mark.parametrize("end", ["failed", "cancelled", "doomed"])
+def test_what_a_crash_left_waiting_for_a_job_that_was_not_completed_is_cancelled_at_the_start(
+    log_store: Store, end: str
+) -> None:
+    """Fault 84 of docs/reliability.md."""
+    jobs = [Enqueued(number, f"job {number}", 1, 1.0) for number in range(1, 5)]
+    jobs[1].after, jobs[2].after = [1], [2]
+    last: dict[str, Record] = {
+        "failed": Failed(1, 3.0, 2.0, 0, "E: no", ""),
+        "cancelled": Cancelled(1, 3.0),
+        "doomed": Doomed(2, "another"),
+    }
+    log_store.path.mkdir(mode=0o700)
+    LogDirectory(log_store.path).put(segment(1, 1, [list(jobs), [last[end]]]))
+
+    for _ in range(2):  # the second start finds it done
+        recorder = Recorder()
+        jq = log_store.open(recorder)
+        assert jq.join(PATIENCE)
+        assert not {"job 2", "job 3"} & set(recorder.ids())
+        name = "another" if end == "doomed" else "job 1"
+        assert jq.status("job 2") is jq.status("job 3") is Status.CANCELLED
+        assert f"job {name!r}, which it waits for" in str(jq.info("job 2").last_error)
+        assert "job 'job 2', which it waits for" in str(jq.info("job 3").last_error)
+        check_rest(jq)
+        jq.close(PATIENCE)
 
 
 def test_drain_runs_those_that_wait_for_others(memory: Store) -> None:

@@ -363,6 +363,27 @@ def test_a_rate_of_fractions_wakes_by_itself(memory: Store) -> None:
     check_rest(jq)
 
 
+def test_no_job_takes_the_token_that_another_one_has_waited_for(
+    memory: Store, clock: ManualClock
+) -> None:
+    # 1. A token is there, and the timer has not let the job through yet that waits. 2. One comes.
+    recorder = Recorder()
+    jq = memory.open(len, clock=clock, num_workers=1)
+    jq.register("work", recorder, rate=Rate(1, per=10.0))
+    first, second = limited_jobs(jq, 2)
+    assert recorder.next().id == first.id
+    assert jq.enqueue(Job()).wait(PATIENCE) is Status.COMPLETED
+    with insides.held(insides.timer(jq)):
+        insides.move(clock, 10.0)
+        (third,) = limited_jobs(jq, 1)
+        assert jq.enqueue(Job(priority=Priority.LOW)).wait(PATIENCE) is Status.COMPLETED
+        assert third.status is Status.QUEUED
+    clock.advance(0.0)
+    assert second.wait(PATIENCE) is Status.COMPLETED
+    assert recorder.next().id == second.id
+    check_whole(jq)
+
+
 @pytest.mark.parametrize("rate", [Rate(7, per=3.0), Rate(3, per=0.001), Rate(1, per=1e9)])
 def test_rates_whose_refill_is_no_whole_tick_lose_no_job(
     memory: Store, clock: ManualClock, rate: Rate

@@ -188,7 +188,7 @@ dropped_ones = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExcept
 def test_a_change_that_is_broken_off_is_done_and_recorded_or_never_was(
     hasty: Store, name: str
 ) -> None:
-    """Fault 16 of docs/reliability.md."""
+    """Faults 16 and 85 of docs/reliability.md."""
     assert try_all(hasty, CHANGES[name], each_place()) > PLACES_MIN
 
 
@@ -205,5 +205,5 @@ def test_a_change_that_is_broken_off_is_done_and_recorded_or_never_was(
     indirect=["hasty"],
 )
 def test_so_is_one_whose_repair_is_broken_off_as_well(hasty: Store, name: str) -> None:
-    """Fault 16 of docs/reliability.md."""
+    """Faults 16 and 85 of docs/reliability.md."""
     assert try_all(hasty, CHANGES[name], each_pair_of_places()) > PAIRS_MIN

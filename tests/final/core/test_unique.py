@@ -361,6 +361,7 @@ def test_an_existing_one_needs_no_room(memory: Store) -> None:
 
 @pytest.mark.parametrize("on_conflict", ["existing", "raise", "replace"])
 def test_of_a_thousand_threads_at_once_one_adds_a_job(memory: Store, on_conflict: Any) -> None:
+    """Fault 86 of docs/reliability.md."""
     jq = open_waiting(memory, queue_size=2)
     ready = threading.Barrier(THREADS)
 

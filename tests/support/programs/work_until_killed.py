@@ -1,8 +1,9 @@
 """Enqueues and runs jobs until it is killed, and keeps a record of it outside of the log.
 
 Arguments: the log, the file of acks, the durability, a name for this run, and a seed. The lines of
-the acks are "tried ID" before a job is enqueued, "accepted ID" afterwards, "cancelled ID" after
-it was cancelled, "ran ID" from its handler, and "flushing N", "flushed N" around a flush.
+the acks are "tried ID" before a job is enqueued (also one that comes with its parent's completion),
+"accepted ID" afterwards, "cancelled ID" after it was cancelled, "ran ID" from its handler, and
+"flushing N", "flushed N" around a flush.
 """
 
 from __future__ import annotations
@@ -26,7 +27,15 @@ def main(log: str, acks_path: str, durability: str, run: str, seed: str) -> None
     acks = Acks(acks_path)
 
     def handler(payload: bytes, context: JobContext) -> None:
-        acks.add(f"ran {context.job.id}")
+        job_id = context.job.id
+        acks.add(f"ran {job_id}")
+        if payload.startswith(b"parent"):
+            children = [f"{job_id}/{number}" for number in range(3)]
+            for each in children:
+                acks.add(f"tried {each}")
+            context.enqueue_many(
+                [Job(id=each, after=children[:n]) for n, each in enumerate(children)]
+            )
         if payload.startswith(b"fails") and context.attempt < 1:
             raise ConnectionError
 
@@ -57,7 +66,7 @@ def _produce(jq: JobQueue, acks: Acks, prefix: str, rng: random.Random) -> None:
     while True:
         job_id = f"{prefix}-{n}"
         n += 1
-        payload = rng.choice([b"", b"fails"]) + rng.randbytes(rng.choice([0, 10, 3000]))
+        payload = rng.choice([b"", b"fails", b"parent"]) + rng.randbytes(rng.choice([0, 10, 3000]))
         priority = rng.choice(list(Priority))
         acks.add(f"tried {job_id}")
         handle = jq.enqueue(

@@ -46,8 +46,6 @@ class Uniqueness:
         if ties is not None and ties.identity is not None:
             if self._next:
                 self._leave(ties.identity, handle)
-            # guard: a job lets go of no identity but its own
-            #   without: if ties.identity in self._holders:
             if self._holders.get(ties.identity) is handle:
                 del self._holders[ties.identity]
             ties.identity = None
