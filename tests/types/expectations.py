@@ -16,8 +16,11 @@ from jobqueue import (
     JobContext,
     JobHandle,
     JobQueue,
+    Limit,
+    Rate,
     Task,
     Tasks,
+    Unique,
     as_completed,
     gather,
 )
@@ -34,6 +37,11 @@ def thumbnail(path: str, width: int = 200) -> str:
 @tasks.task(name="mail.send", max_retries=5)
 def send(to: str, *, subject: str) -> bool:
     return bool(to and subject)
+
+
+@tasks.task(unique=Unique(), limit=Limit(2), rate=Rate(9, per=1.0), expires=5, atomic=True)
+def limited(path: str) -> str:
+    return path
 
 
 @tasks.task
@@ -189,6 +197,14 @@ async def awaited() -> None:
     assert_type(await (await fetch.aenqueue("https://example.org")), bytes)
     assert_type(await thumbnail.enqueue("cat.png"), str)
     assert_type(await with_context_awaited.enqueue("cat.png"), int)
+
+
+def options(handle: JobHandle[int]) -> None:
+    call = thumbnail.using(key="cat", unique=Unique(), after=[handle, "an id"], expires=5)
+    assert_type(call.enqueue("cat.png"), JobHandle[str])
+    thumbnail.using(unique=True)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    thumbnail.using(after=[3])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    assert_type(limited.using(key="cat").enqueue("cat.png"), JobHandle[str])
 
 
 def plain(jq: JobQueue) -> None:

@@ -12,6 +12,7 @@ from .codec import Wire, result_codec, wire
 from .parameters import Parameters
 
 if TYPE_CHECKING:
+    from ..final import Limit, Rate
     from ..final.ports import ResultCodec
     from .settings import BackoffRule, Settings
 
@@ -28,6 +29,8 @@ class Handlers(Protocol):
         retry_on: Iterable[type[BaseException]] | None = None,
         backoff: BackoffRule | None = None,
         result_codec: ResultCodec | None = None,
+        limit: Limit | None = None,
+        rate: Rate | None = None,
     ) -> None:
         """Add a handler under a name."""
 
@@ -94,6 +97,8 @@ class Declaration:
             "retry_on": settings.retry_on,
             "backoff": settings.backoff,
             "result_codec": self.result_codec,
+            "limit": settings.limit,
+            "rate": settings.rate,
         }
         given = {key: value for key, value in options.items() if value is not None}
         queue.register(name, self.handler, **given)

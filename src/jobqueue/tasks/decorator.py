@@ -38,6 +38,7 @@ from ..final import JobContext, Priority
 from .task import AsyncTask, Task
 
 if TYPE_CHECKING:
+    from ..final import Limit, Rate, Unique
     from .codec import Codec
     from .options import Seconds
     from .settings import BackoffRule
@@ -183,6 +184,12 @@ class Declaring(ABC):
         backoff: BackoffRule | None = None,
         store_result: bool = False,
         codec: Codec | None = None,
+        key: str | None = None,
+        unique: Unique | None = None,
+        expires: Seconds | None = None,
+        limit: Limit | None = None,
+        rate: Rate | None = None,
+        atomic: bool = False,
     ) -> Decorator: ...
 
     def task(
@@ -198,6 +205,12 @@ class Declaring(ABC):
         backoff: BackoffRule | None = None,
         store_result: bool = False,
         codec: Codec | None = None,
+        key: str | None = None,
+        unique: Unique | None = None,
+        expires: Seconds | None = None,
+        limit: Limit | None = None,
+        rate: Rate | None = None,
+        atomic: bool = False,
     ) -> Any:
         """Decorator, with or without parentheses: makes a task of a function.
 
@@ -218,6 +231,14 @@ class Declaring(ABC):
             backoff: a `Backoff`, or a function of attempt (from 0) and error that gives seconds.
             store_result: whether the result is kept with the job, in the log too.
             codec: how its arguments are written; `None` takes the collection's.
+            key: what its jobs are about, if all are about the same; see `using`.
+            unique: add a job only if there is none like it.
+            expires: seconds, or a `timedelta`, within which a job has to have started, or it is
+                cancelled.
+            limit: how many attempts of it may go on at once.
+            rate: how many attempts may begin in a time. Tasks share a limit or a rate by being
+                given the same object.
+            atomic: whether what it enqueues is held back until it returns: see `enqueue`.
 
         Raises:
             TypeError: the function is a method, a class, or a generator function. If a type
@@ -235,6 +256,12 @@ class Declaring(ABC):
                 "backoff": backoff,
                 "store_result": store_result,
                 "codec": codec,
+                "key": key,
+                "unique": unique,
+                "expires": expires,
+                "limit": limit,
+                "rate": rate,
+                "atomic": atomic,
             },
         )
         return declare if fn is None else declare(fn)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..final import Backoff, Job, Priority
+from ..final import Backoff, Job, Limit, Priority, Rate, Unique
 from .options import Seconds, seconds
 
 if TYPE_CHECKING:
     from .codec import Codec
 
+T = TypeVar("T")
 BackoffRule = Backoff | Callable[[int, BaseException], float]
 
 _NAME_LENGTH_MAX = 255  # of a handler's name in the log
@@ -29,6 +30,12 @@ class Settings:
     backoff: BackoffRule | None = None
     store_result: bool = False
     codec: Codec | None = None
+    key: str | None = None
+    unique: Unique | None = None
+    expires: float | None = None
+    limit: Limit | None = None
+    rate: Rate | None = None
+    atomic: bool = False
 
 
 def checked_settings(
@@ -40,6 +47,12 @@ def checked_settings(
     backoff: BackoffRule | None,
     store_result: bool,
     codec: Codec | None,
+    key: str | None = None,
+    unique: Unique | None = None,
+    expires: Seconds | None = None,
+    limit: Limit | None = None,
+    rate: Rate | None = None,
+    atomic: bool = False,
 ) -> Settings:
     """The settings of these arguments of `@tasks.task(...)`.
 
@@ -47,7 +60,14 @@ def checked_settings(
         TypeError, ValueError: one of them cannot work; the message says which, and what to write.
     """
     try:
-        example = Job(priority=priority, max_retries=max_retries, store_result=store_result)
+        example = Job(
+            priority=priority,
+            max_retries=max_retries,
+            store_result=store_result,
+            key="any" if key is None else key,  # a call may give it
+            unique=unique,
+            expires=expires,
+        )
         return Settings(
             priority=example.priority,
             max_retries=example.max_retries,
@@ -56,6 +76,12 @@ def checked_settings(
             backoff=_checked_backoff(backoff),
             store_result=store_result,
             codec=checked_codec(codec),
+            key=None if key is None else example.key,
+            unique=unique,
+            expires=example.expires,
+            limit=_checked("limit", limit, Limit, "limit=Limit(2)"),
+            rate=_checked("rate", rate, Rate, "rate=Rate(100, per=60.0)"),
+            atomic=_checked_switch("atomic", atomic),
         )
     except (TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
@@ -120,6 +146,19 @@ def _types(retry_on: object) -> tuple[type[BaseException], ...]:
             f"retry_on must be types of exceptions, as in (OSError, TimeoutError), not {retry_on!r}"
         )
     return given
+
+
+def _checked(name: str, value: T | None, kind: type[T], example: str) -> T | None:
+    if value is None or isinstance(value, kind):
+        return value
+    raise TypeError(f"{name} must be a {kind.__name__}, as in {example}, not {value!r}")
+
+
+def _checked_switch(name: str, value: bool) -> bool:
+    given: object = value
+    if not isinstance(given, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+    return value
 
 
 def _checked_backoff(backoff: BackoffRule | None) -> BackoffRule | None:

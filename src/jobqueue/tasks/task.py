@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from typing import Self
 
-    from ..final import JobHandle, Priority
+    from ..final import JobHandle, Priority, Unique
     from .declaration import Declaration
+    from .settings import Settings
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -74,7 +75,8 @@ class BaseTask(Generic[P, R]):
         self._max_retries = (
             settings.max_retries if options.max_retries is None else options.max_retries
         )
-        self._is_plain = options == Options(
+        self._plan = _plan(settings, options)
+        self._is_plain = not self._plan and options == Options(
             priority=options.priority, max_retries=options.max_retries
         )
 
@@ -98,6 +100,10 @@ class BaseTask(Generic[P, R]):
         max_retries: int | None = None,
         headers: Mapping[str, str] | None = None,
         enqueue_timeout: Seconds | None = None,
+        key: str | None = None,
+        unique: Unique | None = None,
+        after: Iterable[str | JobHandle[Any]] | None = None,
+        expires: Seconds | None = None,
     ) -> Self:
         """The same task with other options for the jobs that are made of it.
 
@@ -109,6 +115,12 @@ class BaseTask(Generic[P, R]):
             max_retries: retries after the first attempt.
             headers: text pairs that travel with the job.
             enqueue_timeout: seconds, or a `timedelta`, to wait for room in the lane.
+            key: what the job is about, as a customer or a file: unique jobs, limits and looks go
+                by it.
+            unique: add it only if there is no job like it.
+            after: the jobs, or their ids, that are to be completed before it runs. If one of them
+                fails or is cancelled, it is cancelled.
+            expires: seconds, or a `timedelta`: it is cancelled if it has not started by then.
 
         Raises:
             TypeError, ValueError: an option cannot be; the message says which and why.
@@ -121,6 +133,10 @@ class BaseTask(Generic[P, R]):
             "max_retries": max_retries,
             "headers": headers,
             "enqueue_timeout": enqueue_timeout,
+            "key": key,
+            "unique": unique,
+            "after": after,
+            "expires": expires,
         }
         options = self._options.but(changes)
         Job(id=id, priority=_or(priority, self._priority), max_retries=max_retries, headers=headers)
@@ -153,7 +169,18 @@ class BaseTask(Generic[P, R]):
             max_retries=self._max_retries,
             headers=self._options.headers,
             store_result=declaration.settings.store_result,
+            **self._checked_plan(),
         )
+
+    def _checked_plan(self) -> dict[str, Any]:
+        """What the job asks for besides its lane; raises `ValueError` if it lacks a key."""
+        unique: Unique | None = self._plan.get("unique")
+        if unique is not None and unique.needs_key and "key" not in self._plan:
+            raise ValueError(
+                f"task {self.name!r} is unique by {unique.by!r}, which needs a key: write "
+                f'{self.__name__}.using(key=...).enqueue(...), or Unique(by="handler+payload")'
+            )
+        return self._plan
 
     def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Have a worker call the function; returns when the job is accepted.
@@ -240,6 +267,17 @@ class AsyncTask(BaseTask[P, R]):
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """The coroutine of a call, to be awaited here."""
         return cast("Coroutine[Any, Any, R]", self._declaration.function(*args, **kwargs))
+
+
+def _plan(settings: Settings, options: Options) -> dict[str, Any]:
+    """What the jobs of a task ask for besides their lane, as arguments of `Job`."""
+    plan = {
+        "key": _or(options.key, settings.key),
+        "unique": _or(options.unique, settings.unique),
+        "after": options.after,
+        "expires": _or(options.expires, settings.expires),
+    }
+    return {name: value for name, value in plan.items() if value is not None}
 
 
 def _or(value: Any, otherwise: Any) -> Any:
