@@ -128,6 +128,9 @@ NOTICED_BY = {
     "a worker that finds nothing more tells who waits for that": (
         "tests/final/life/test_shutdown.py",
     ),
+    "what handlers enqueue by returning is run as well": (
+        "tests/final/core/test_held_back_delays.py",
+    ),
     "setting of a job's slot": ("tests/crash/test_poison.py",),
     "clearing of a job's slot": ("tests/crash/test_poison.py",),
     "a handler that close gave up is not blamed": ("tests/crash/test_poison.py",),

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from .errors import JobQueueError
     from .exact import Seconds
     from .life.wiring import Parts
-    from .model.context import StopRequest
-    from .model.job import Job, JobInfo
+    from .model.context import Held, StopRequest
+    from .model.job import JobInfo
     from .model.metrics import Metrics
     from .model.progress import Told
     from .model.transitions import Status
@@ -219,7 +219,7 @@ class Steering(AsyncDoor):
         self._enter()
         self._queries.add_done_callback(handle, fn)
 
-    def _hold_back(self, handle: JobHandle, stop: StopRequest, jobs: list[Job]) -> None:
+    def _hold_back(self, handle: JobHandle, stop: StopRequest, jobs: list[Held]) -> None:
         self._enter()
         self._admission.hold_back(handle, stop, jobs)
 

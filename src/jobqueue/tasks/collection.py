@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -64,7 +65,7 @@ class Tasks(Declaring):
         self, function: Callable[..., Any], name: str | None, settings: Settings
     ) -> BaseTask[Any, Any]:
         declaration = Declaration(
-            function, function.__qualname__ if name is None else name, settings
+            self, function, function.__qualname__ if name is None else name, settings
         )
         with self._locked() as root:
             declaration.full_name = self.full_name(declaration.name)
@@ -256,6 +257,18 @@ class Tasks(Declaring):
         if target is None or not target.is_open():
             raise _not_open()
         return target
+
+    def now(self) -> float:
+        """Unix time on the clock of the queue, if one is open."""
+        target = self._root()._target
+        return time.time() if target is None or not target.is_open() else target.now()
+
+    def shares_queue(self, other: Tasks) -> bool:
+        """Whether calls of the tasks of both go to the same queue."""
+        if self._root() is other._root():
+            return True
+        queue = self._open_queue()
+        return queue is not None and queue is other._open_queue()
 
     # ── for tests ────────────────────────────────────────────────────────────────────────────
 

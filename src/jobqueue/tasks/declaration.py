@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..final import JobContext, RejectJobError
+from .atomic import ATTEMPT, Attempt
 from .codec import Wire, result_codec, wire
 from .parameters import Parameters
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ..final import Limit, Rate
     from ..final.ports import ResultCodec
     from .settings import BackoffRule, Settings
+    from .task import Home
 
 
 class Handlers(Protocol):
@@ -42,6 +44,7 @@ class Declaration:
     the function.
 
     Args:
+        home: the `Tasks` that it is declared with.
         function: the function.
         name: what the log calls it, without the prefix of an `include`.
         settings: what `@tasks.task(...)` was given.
@@ -50,7 +53,10 @@ class Declaration:
         TypeError: this cannot be a task.
     """
 
-    def __init__(self, function: Callable[..., Any], name: str, settings: Settings) -> None:
+    def __init__(
+        self, home: Home, function: Callable[..., Any], name: str, settings: Settings
+    ) -> None:
+        self.home = home
         self.function = function
         self.name = name
         self.full_name = name  # with the prefixes under which it is included
@@ -105,7 +111,7 @@ class Declaration:
 
 
 def _handler(declaration: Declaration) -> Callable[..., object]:
-    load, call = declaration.wire.load, declaration.wire.call
+    load, call, is_atomic = _parts(declaration)
 
     def handler(payload: bytes) -> object:
         try:
@@ -119,13 +125,15 @@ def _handler(declaration: Declaration) -> Callable[..., object]:
             arguments = load(payload)
         except Exception as error:  # likewise
             raise _rejected(declaration, payload, error) from error
+        if is_atomic:
+            ATTEMPT.set(Attempt(context, declaration.home))  # its context ends with the attempt
         return call(arguments, context)
 
-    return handler_with_context if declaration.parameters.takes_context else handler
+    return handler_with_context if is_atomic or declaration.parameters.takes_context else handler
 
 
 def _async_handler(declaration: Declaration) -> Callable[..., object]:
-    load, call = declaration.wire.load, declaration.wire.call
+    load, call, is_atomic = _parts(declaration)
 
     async def handler(payload: bytes) -> object:
         try:
@@ -139,9 +147,18 @@ def _async_handler(declaration: Declaration) -> Callable[..., object]:
             arguments = load(payload)
         except Exception as error:  # likewise
             raise _rejected(declaration, payload, error) from error
+        if is_atomic:
+            ATTEMPT.set(Attempt(context, declaration.home))  # its context ends with the attempt
         return await call(arguments, context)
 
-    return handler_with_context if declaration.parameters.takes_context else handler
+    return handler_with_context if is_atomic or declaration.parameters.takes_context else handler
+
+
+def _parts(
+    declaration: Declaration,
+) -> tuple[Callable[[bytes], Any], Callable[[Any, JobContext | None], Any], bool]:
+    wire = declaration.wire
+    return wire.load, wire.call, declaration.settings.atomic
 
 
 def _rejected(declaration: Declaration, payload: bytes, error: Exception) -> RejectJobError:

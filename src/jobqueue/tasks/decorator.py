@@ -246,24 +246,7 @@ class Declaring(ABC):
             ValueError: another function has this name, or it needs a name.
             TypeError, ValueError: an option cannot work; the message says which and why.
         """
-        declare = self._declarer(
-            name,
-            {
-                "priority": priority,
-                "max_retries": max_retries,
-                "timeout": timeout,
-                "retry_on": retry_on,
-                "backoff": backoff,
-                "store_result": store_result,
-                "codec": codec,
-                "key": key,
-                "unique": unique,
-                "expires": expires,
-                "limit": limit,
-                "rate": rate,
-                "atomic": atomic,
-            },
-        )
+        declare = self._declarer(name, _options(locals()))
         return declare if fn is None else declare(fn)
 
     @abstractmethod
@@ -271,3 +254,8 @@ class Declaring(ABC):
         self, name: str | None, options: Mapping[str, Any]
     ) -> Callable[[Callable[..., Any]], Any]:
         """What makes a task of a function, with these options of `task`, once they are checked."""
+
+
+def _options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options among the arguments of `task`."""
+    return {key: value for key, value in given.items() if key not in {"self", "fn", "name"}}

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from ..final import Job
+from .atomic import ATTEMPT, holding_back
 from .mapping import Map
 from .options import Options, Seconds
 
@@ -52,6 +53,12 @@ class Home(Protocol):
 
     def target(self) -> Target:
         """Where calls go; raises `QueueNotOpenError`."""
+
+    def now(self) -> float:
+        """Unix time on the clock of the queue, if one is open."""
+
+    def shares_queue(self, other: Any) -> bool:
+        """Whether calls of the tasks of both go to the same queue."""
 
 
 class BaseTask(Generic[P, R]):
@@ -185,12 +192,20 @@ class BaseTask(Generic[P, R]):
     def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Have a worker call the function; returns when the job is accepted.
 
+        Inside of a task that is declared `@tasks.task(atomic=True)`, of the same queue, the call is
+        held back until that task has returned, and then enqueued together with its completion: both
+        or neither. There is no job until then. So this returns nothing there, that is `None`,
+        whatever the types say; a result that is needed asks for a task that is not atomic. A delay
+        counts from that completion.
+
         Raises:
             TypeError: the arguments are not those of the function, or would not arrive as they are.
             QueueNotOpenError: no queue is open for the task.
             JobQueueError, RuntimeError: as `JobQueue.enqueue` does.
         """
         job = self._job(self._declaration.parameters.bind(*args, **kwargs))
+        if ATTEMPT.get() is not None and self._hold_back(job):
+            return cast("JobHandle[R]", None)
         target = self._home.target()
         if self._is_plain:
             return target.enqueue(job)
@@ -205,11 +220,20 @@ class BaseTask(Generic[P, R]):
         If it is cancelled while it waits for room, the job is not accepted.
         """
         job = self.job(*args, **kwargs)
+        if ATTEMPT.get() is not None and self._hold_back(job):
+            return cast("JobHandle[R]", None)
         target, options = self._home.target(), self._options
         handle: JobHandle[R] = await target.aenqueue(
             job, timeout=options.enqueue_timeout, delay=options.delay_from(target.now())
         )
         return handle
+
+    def _hold_back(self, job: Job) -> bool:
+        """Have the attempt of an atomic task enqueue the job, if this is inside of one."""
+        context = holding_back(self._home)
+        if context is not None:
+            context.enqueue(job, delay=self._options.delay_from(self._home.now()))
+        return context is not None
 
     def map(
         self,
@@ -228,7 +252,14 @@ class BaseTask(Generic[P, R]):
 
         Raises:
             TimeoutError: by the iterator: a result was not there in time.
+            RuntimeError: it is called inside of an atomic task, which must return before they run.
         """
+        if holding_back(self._home) is not None:
+            raise RuntimeError(
+                f"{self.__name__}.map(...) waits for results, but what an atomic task enqueues "
+                f"runs only when that has returned; write {self.__name__}.enqueue(...) for each, "
+                f"or declare the task that calls it without atomic=True"
+            )
         calls = (self._enqueue_item(item) for item in zip(*iterables, strict=False))
         return cast(
             "Generator[R, None, None]",

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from ..core.scheduler import Lane
     from ..exact import Seconds
-    from ..model.context import StopRequest
+    from ..model.context import Held, StopRequest
     from ..model.handlers import Handler
     from ..wal.writing.batch import OpenBatch
 
@@ -267,9 +267,9 @@ class Admission(Entrance):
         if batch is not None and self._journal is not None:
             self._journal.writer.wait(batch, existing._number)
 
-    def hold_back(self, parent: JobHandle, stop: StopRequest, jobs: list[Job]) -> None:
+    def hold_back(self, parent: JobHandle, stop: StopRequest, jobs: list[Held]) -> None:
         """See `JobContext.enqueue`; `stop` is that of the attempt."""
-        for job in jobs:
+        for job, _ in jobs:
             self.check(job)
         with self._mutex:
             self._mutex.settle()

@@ -27,9 +27,9 @@ from .unique import Uniqueness
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..model.context import Held
     from ..model.handle import JobHandle
     from ..model.handlers import Handler
-    from ..model.job import Job
     from ..timing.timer import Timer
     from ..wal.format.record import Enqueued
     from .placement import Placement
@@ -227,7 +227,7 @@ class Bindings:
 
     # ── jobs from jobs ───────────────────────────────────────────────────────────────────────
 
-    def hold_back(self, parent: JobHandle, jobs: Sequence[Job]) -> None:
+    def hold_back(self, parent: JobHandle, jobs: Sequence[Held]) -> None:
         """Take jobs that are to be enqueued when the parent's handler returns."""
         self.children.hold_back(parent, jobs)
 

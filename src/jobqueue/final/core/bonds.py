@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..model.context import Held
     from ..model.handle import JobHandle
     from ..model.handlers import Handler
-    from ..model.job import Job
     from ..wal.format.record import Enqueued
 
 
@@ -72,7 +72,7 @@ class Bonds(Protocol):
     def settle(self) -> None:
         """Do what is left of a change that was broken off."""
 
-    def hold_back(self, parent: JobHandle, jobs: Sequence[Job]) -> None:
+    def hold_back(self, parent: JobHandle, jobs: Sequence[Held]) -> None:
         """Take jobs that are to be enqueued when the parent's handler returns."""
 
     def born(self, parent: JobHandle) -> list[Enqueued]:

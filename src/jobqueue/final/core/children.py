@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 from ..errors import DuplicateJobError, UnknownJobError
 from ..model.handle import NOT_ARRIVED, JobHandle
 from ..model.transitions import Status
+from ..timing.timer import tick_after
 from .dependencies import not_known, ties_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..model.job import Job
+    from ..model.context import Held
     from ..wal.format.record import Enqueued
     from .placement import Placement
 
@@ -33,7 +34,7 @@ class Children:
         self._placement = placement
         self._status = placement.status
 
-    def hold_back(self, parent: JobHandle, jobs: Sequence[Job]) -> None:
+    def hold_back(self, parent: JobHandle, jobs: Sequence[Held]) -> None:
         """Take jobs that are to be enqueued when the parent's handler returns: all or none.
 
         Raises:
@@ -43,7 +44,7 @@ class Children:
         """
         new: dict[str, JobHandle] = {}
         reserved = self._status.reserved
-        for job in jobs:
+        for job, delay in jobs:
             job_id = job._id
             if job_id in new:
                 raise DuplicateJobError(f"job {job_id!r} stands more than once in this call")
@@ -55,7 +56,8 @@ class Children:
                     raise not_known(job, each)
             if self._placement.registry.find(job._handler) is None:
                 self._placement.registry.refuse_unknown(job)
-            new[job_id] = JobHandle(parent._owner, job._copy(), Status.QUEUED)
+            new[job_id] = child = JobHandle(parent._owner, job._copy(), Status.QUEUED)
+            ties_of(child).delay = delay
         ties = ties_of(parent)
         ties.children = {**(ties.children or {}), **new}
         for job_id in new:
@@ -84,7 +86,7 @@ class Children:
     def _accept(self, child: JobHandle) -> bool:
         """Let one in; `False` if there is one like it."""
         placement, bindings, job = self._placement, self._placement.bindings, child._job
-        ties_of(child)
+        delay = ties_of(child).delay
         if self._status.live.get(job._id) is not child:
             try:
                 first = None if job._plan is None else bindings.meet(child)
@@ -93,6 +95,9 @@ class Children:
             if first is not None:
                 return False
             job._retries = 0
+            if delay:
+                child._due_tick = tick_after(placement.clock.monotonic() + delay)
+                child._status = Status.SCHEDULED
             self._status.accept(child)
         expires = None if job._plan is None else bindings.bind(child)
         if child._call is None:
@@ -100,7 +105,8 @@ class Children:
         if child._call is None:
             placement.registry.expect(child)
         if placement.journal is not None and ties_of(child).record is None:
-            ties_of(child).record = placement.journal.born(child, expires)
+            due = placement.clock.time() + delay if delay else None
+            ties_of(child).record = placement.journal.born(child, due, delay or None, expires)
         return True
 
     def arrive(self, parent: JobHandle) -> None:

@@ -102,9 +102,11 @@ class Journal:
         """Bring the last record to its level; returns the batch to wait for, if there is one."""
         return self.writer.commit(inline=len(handle._job._payload) < LARGE_PAYLOAD_BYTES)
 
-    def born(self, handle: JobHandle, expires: float | None) -> Enqueued:
+    def born(
+        self, handle: JobHandle, due: float | None, delay: float | None, expires: float | None
+    ) -> Enqueued:
         """The record of a job that stands in that of its parent's completion."""
-        return self.enqueued(handle, None, None, expires, is_added=False)
+        return self.enqueued(handle, due, delay, expires, is_added=False)
 
     def completed(
         self,
