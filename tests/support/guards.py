@@ -131,6 +131,9 @@ NOTICED_BY = {
     "what handlers enqueue by returning is run as well": (
         "tests/final/core/test_held_back_delays.py",
     ),
+    "the acceptance of a group is told of before it is made": (
+        "tests/final/core/test_unfinished.py",
+    ),
     "setting of a job's slot": ("tests/crash/test_poison.py",),
     "clearing of a job's slot": ("tests/crash/test_poison.py",),
     "a handler that close gave up is not blamed": ("tests/crash/test_poison.py",),
@@ -200,6 +203,7 @@ SLOW = frozenset(
         "a compaction that freed little is made again only when the log has doubled",
         "a change is told of before it is made",
         "an acceptance is told of before it is made",
+        "the acceptance of a group is told of before it is made",
         "queues that were opened after the main thread's end",
         "the newest queue is closed first",
         "a forked child lets go of the lock",

@@ -193,6 +193,16 @@ class Steering(AsyncDoor):
             self._mutex.settle()
             self._scheduler.resume()
 
+    def flush(self) -> None:
+        """Return when everything accepted so far is fsynced; at once if there is no log.
+
+        Raises:
+            LogWriteError: that could not be done.
+        """
+        self._enter(waits=True)
+        if self._placement.journal is not None:
+            self._placement.journal.writer.flush()
+
     # ── what handles ask ─────────────────────────────────────────────────────────────────────────
 
     def _status_of(self, handle: JobHandle) -> Status:

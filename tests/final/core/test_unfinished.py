@@ -44,12 +44,14 @@ class Change:
         prepare: has the queue, which is paused, know a job with this id.
         make: makes the change.
         before, after: the status of the job.
+        also: what the id of another job ends in that is there with this one, or not at all.
     """
 
     prepare: Callable[[JobQueue, str], object]
     make: Callable[[JobQueue, str], object]
     before: Status | None
     after: Status | None
+    also: str = ""
 
 
 def _bury(jq: JobQueue, job_id: str) -> None:
@@ -77,6 +79,15 @@ CHANGES = {
         lambda jq, job_id: jq.enqueue_many([Job(id=f"{job_id} too"), Job(b"payload", id=job_id)]),
         UNKNOWN,
         Status.QUEUED,
+    ),
+    "enqueue together": Change(
+        lambda _jq, _id: None,
+        lambda jq, job_id: jq.enqueue_together(
+            [Job(id=f"{job_id} too"), Job(b"payload", id=job_id, after=[f"{job_id} too"])]
+        ),
+        UNKNOWN,
+        Status.SCHEDULED,
+        also=" too",
     ),
     "cancel": Change(
         lambda jq, job_id: jq.enqueue(Job(b"payload", id=job_id)),
@@ -197,6 +208,10 @@ def try_all(store: Store, change: Change, interruptions: Iterator[Interruption])
         if change is CHANGES["requeue"] and status is Status.QUEUED:
             jq.cancel(job_id)  # before `_bury` has it run; it fails in the log if it is dead there
         statuses[job_id] = status_of(jq, job_id)
+        if change.also:
+            other = f"{job_id}{change.also}"
+            statuses[other] = status_of(jq, other)
+            assert (statuses[other] is UNKNOWN) == (status is UNKNOWN), interruption.where
     assert status is change.after  # the last was not interrupted
     check_log(store, jq, statuses)
     return number
@@ -350,6 +365,7 @@ LOOKS_AT_NO_JOB = {
     "admission.py: _enqueue_when_room": "the second time: takes a parker off its list",
     "steering.py: _progress_of": "what a handler has told of itself",
     "worker.py: _find_context": "looks at its own seat",
+    "groups.py: leave_gate": "gives back what nobody else looks at",
     "admission.py: leave_line": "takes a waiter off its list",
     "watchers.py: remove": "takes a waiter off its list",
     "scheduler.py: put": "no thread calls it",

@@ -25,7 +25,7 @@ from .queue_state import State
 from .unique import Uniqueness
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ..model.context import Held
     from ..model.handle import JobHandle
@@ -62,8 +62,13 @@ class Bindings:
 
     # ── a new job ────────────────────────────────────────────────────────────────────────────
 
-    def meet(self, handle: JobHandle) -> JobHandle | None:
+    def meet(
+        self, handle: JobHandle, others: Mapping[str, JobHandle] | None = None
+    ) -> JobHandle | None:
         """A job with a plan is to be accepted: look what it meets. Changes no other job.
+
+        Args:
+            others: those that are accepted in one with it, before it.
 
         Returns:
             The job that is like it and that is to be had in its place, or replaced by it; if any.
@@ -74,7 +79,7 @@ class Bindings:
         """
         job = handle._job
         if job.after:
-            self.dependencies.find(handle)
+            self.dependencies.find(handle, others or {})
             if ties_of(handle).waits_for or ties_of(handle).doomed:
                 handle._status = _SCHEDULED
         if job.unique is None:
@@ -273,7 +278,8 @@ class Bindings:
             if not doomed:
                 break
             handle = doomed.popleft()
-            if handle._status not in FINAL:
+            is_here = self._placement.status.live.get(handle._job._id) is handle
+            if is_here and handle._status not in FINAL:  # its record could be written, too
                 self._cancel(handle, ties_of(handle).doomed)
                 self._placement.endings.owe(handle)
         if ended and not doomed:

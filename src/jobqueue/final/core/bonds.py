@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ..model.context import Held
     from ..model.handle import JobHandle
@@ -27,7 +27,9 @@ class Bonds(Protocol):
     def aside(self) -> Sequence[dict[JobHandle, None]]:
         """The jobs that wait for a limit or a rate, by lane."""
 
-    def meet(self, handle: JobHandle) -> JobHandle | None:
+    def meet(
+        self, handle: JobHandle, others: Mapping[str, JobHandle] | None = None
+    ) -> JobHandle | None:
         """A job with a plan is to be accepted: the one that is like it, if any."""
 
     def may_replace(self, handle: JobHandle, first: JobHandle) -> bool:

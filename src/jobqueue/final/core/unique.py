@@ -24,14 +24,14 @@ class Uniqueness:
 
     def holder(self, job: Job) -> JobHandle | None:
         """The job that is like this new one, if there is any."""
-        return self._holders.get(_identity(job))
+        return self._holders.get(identity_of(job))
 
     def hold(self, handle: JobHandle) -> None:
         """No other job may have its identity from now on, unless one has it already."""
         ties = handle._ties
         if ties is None or handle._job.unique is None:
             return
-        identity = _identity(handle._job)
+        identity = identity_of(handle._job)
         if self._holders.setdefault(identity, handle) is handle:
             ties.identity = identity
 
@@ -50,7 +50,8 @@ class Uniqueness:
             self.release(handle)
 
 
-def _identity(job: Job) -> Hashable:
+def identity_of(job: Job) -> Hashable:
+    """What no other job may have while this one, which is unique, holds it."""
     plan = job._plan
     assert plan is not None  # it is unique
     assert plan.unique is not None

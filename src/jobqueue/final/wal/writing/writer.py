@@ -28,6 +28,8 @@ from .batch import LogStats, OpenBatch
 from .log_thread import NEVER, LogThread
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..files import Problem
     from ..format.record import Record
     from .callbacks import Waiter
@@ -69,6 +71,14 @@ class LogWriter(LogThread):
         """Add a record. If the log has failed it goes nowhere."""
         if self.failure is None:
             self._open.records.append(record)
+            if self._write_due == NEVER:
+                self._write_due = self._monotonic() + self._linger
+                self._wake_for(self._write_due)
+
+    def add_all(self, records: Sequence[Record]) -> None:
+        """Add records that belong together: all of them, or none if this is broken off."""
+        if self.failure is None:
+            self._open.records += records  # one step
             if self._write_due == NEVER:
                 self._write_due = self._monotonic() + self._linger
                 self._wake_for(self._write_due)
