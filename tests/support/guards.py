@@ -134,6 +134,7 @@ NOTICED_BY = {
     "the acceptance of a group is told of before it is made": (
         "tests/final/core/test_unfinished.py",
     ),
+    "that none is doomed any more is told": ("tests/final/callers/test_groups.py",),
     "setting of a job's slot": ("tests/crash/test_poison.py",),
     "clearing of a job's slot": ("tests/crash/test_poison.py",),
     "a handler that close gave up is not blamed": ("tests/crash/test_poison.py",),

@@ -126,7 +126,7 @@ def _handler(declaration: Declaration) -> Callable[..., object]:
         except Exception as error:  # likewise
             raise _rejected(declaration, payload, error) from error
         if is_atomic:
-            ATTEMPT.set(Attempt(context, declaration.home))  # its context ends with the attempt
+            _begin(declaration.home, context)
         return call(arguments, context)
 
     return handler_with_context if is_atomic or declaration.parameters.takes_context else handler
@@ -148,10 +148,15 @@ def _async_handler(declaration: Declaration) -> Callable[..., object]:
         except Exception as error:  # likewise
             raise _rejected(declaration, payload, error) from error
         if is_atomic:
-            ATTEMPT.set(Attempt(context, declaration.home))  # its context ends with the attempt
+            _begin(declaration.home, context)
         return await call(arguments, context)
 
     return handler_with_context if is_atomic or declaration.parameters.takes_context else handler
+
+
+def _begin(home: Home, context: JobContext) -> None:
+    """An attempt of an atomic task begins; what is set ends with the attempt's own context."""
+    ATTEMPT.set(Attempt(context, home, home.holder(context)))
 
 
 def _parts(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, ca
 
 from ..final import Job
 from .atomic import ATTEMPT, holding_back
+from .call import Call
 from .mapping import Map
 from .options import Options, Seconds
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from typing import Self
 
-    from ..final import JobHandle, Priority, Unique
+    from ..final import JobContext, JobHandle, Priority, Unique
+    from .atomic import Holder
     from .declaration import Declaration
     from .settings import Settings
 
@@ -37,6 +39,19 @@ class Target(Protocol):
     ) -> JobHandle[Any]:
         """Accept a job; the event loop goes on meanwhile."""
 
+    def enqueue_together(
+        self, jobs: list[Job], *, delays: list[float], timeout: Seconds | None = None
+    ) -> list[JobHandle[Any]]:
+        """Accept several jobs in one: all of them or none."""
+
+    async def aenqueue_together(
+        self, jobs: list[Job], *, delays: list[float], timeout: Seconds | None = None
+    ) -> list[JobHandle[Any]]:
+        """The same; the event loop goes on meanwhile."""
+
+    def holder(self, context: JobContext) -> Holder:
+        """What holds back the jobs of this attempt of an atomic task."""
+
     def is_open(self) -> bool:
         """Whether it takes calls."""
 
@@ -56,6 +71,9 @@ class Home(Protocol):
 
     def now(self) -> float:
         """Unix time on the clock of the queue, if one is open."""
+
+    def holder(self, context: JobContext) -> Holder:
+        """What holds back the jobs of this attempt of an atomic task."""
 
     def shares_queue(self, other: Any) -> bool:
         """Whether calls of the tasks of both go to the same queue."""
@@ -91,6 +109,11 @@ class BaseTask(Generic[P, R]):
     def name(self) -> str:
         """What the log calls it."""
         return self._declaration.full_name
+
+    @property
+    def options(self) -> Options:
+        """What `using` has chosen for its jobs."""
+        return self._options
 
     @property
     def handler(self) -> Callable[..., object]:
@@ -149,6 +172,21 @@ class BaseTask(Generic[P, R]):
         Job(id=id, priority=_or(priority, self._priority), max_retries=max_retries, headers=headers)
         return type(self)(self._home, self._declaration, options)
 
+    def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
+        """The call only, to be enqueued with others by `chain` or `group`.
+
+        Raises:
+            TypeError: the arguments are not those of the function, or would not arrive as they are.
+        """
+        arguments = self._declaration.parameters.bind(*args, **kwargs)
+        payload = self._declaration.wire.encode(arguments)
+        self._checked_plan()
+
+        def make(after: tuple[str, ...]) -> Job:
+            return self._full_job(payload, after)
+
+        return Call(self._home, self.name, make, self._options)
+
     def job(self, /, *args: P.args, **kwargs: P.kwargs) -> Job:
         """The job of such a call, for `queue.enqueue_many`; a delay is not part of it.
 
@@ -168,15 +206,22 @@ class BaseTask(Generic[P, R]):
                 max_retries=self._max_retries,
                 store_result=declaration.settings.store_result,
             )
+        return self._full_job(payload)
+
+    def _full_job(self, payload: bytes, after: tuple[str, ...] = ()) -> Job:
+        """A job with all options; it also waits for those with these ids."""
+        plan = self._checked_plan()
+        if after:
+            plan = {**plan, "after": (*plan.get("after", ()), *after)}
         return Job(
             payload,
             id=self._options.id,
             priority=self._priority,
-            handler=declaration.full_name,
+            handler=self._declaration.full_name,
             max_retries=self._max_retries,
             headers=self._options.headers,
-            store_result=declaration.settings.store_result,
-            **self._checked_plan(),
+            store_result=self._declaration.settings.store_result,
+            **plan,
         )
 
     def _checked_plan(self) -> dict[str, Any]:

@@ -174,6 +174,16 @@ def test_those_after_one_that_can_never_run_are_cancelled_with_it(jq: JobQueue) 
     eventually(lambda: {each.status for each in handles} == {Status.CANCELLED})
 
 
+def test_close_does_not_wait_for_what_is_cancelled_already() -> None:
+    for _ in range(20):
+        jq = JobQueue(handler=len, start=False)
+        failed = jq.enqueue(Job())
+        failed.cancel()
+        jq.enqueue_together([Job(id="a", after=[failed]), Job(id="b", after=["a"])])
+        closing = in_thread(jq.close)
+        closing.result(PATIENCE / 2)
+
+
 # ── room ─────────────────────────────────────────────────────────────────────────────────────
 
 

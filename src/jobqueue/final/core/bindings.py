@@ -288,7 +288,9 @@ class Bindings:
                 ended.popleft()
         if self._placement.journal is not None:
             self._placement.journal.writer.commit(inline=False)  # nobody waits for it
-        return bool(doomed or ended)
+        if not self.has_doomed:
+            self._placement.watchers.look()  # guard: that none is doomed any more is told
+        return self.has_doomed
 
     def _cancel(self, handle: JobHandle, why: str | None, *, expired: bool = False) -> None:
         change = Cancelling(self._placement, handle, why, expired=expired)
