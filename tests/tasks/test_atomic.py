@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from jobqueue import Config, DuplicateJobError, JobQueue, Status, UnknownJobError
+from jobqueue import Config, DuplicateJobError, JobQueue, Status, Unique, UnknownJobError, chain
 from jobqueue.tasks import Tasks
 from jobqueue.testing import ManualClock, run_all
 from tests.support import process_tasks
@@ -19,6 +19,7 @@ from tests.support.waiting import PATIENCE, eventually
 tasks = Tasks()
 other = Tasks()
 seen: list[object] = []
+clock = ManualClock()
 
 
 @tasks.task
@@ -80,7 +81,7 @@ def _nothing_seen() -> None:
 
 @pytest.fixture
 def queue() -> Iterator[JobQueue]:
-    with tasks.open(start=False, clock=ManualClock()) as queue:
+    with tasks.open(start=False, clock=clock) as queue:
         yield queue
 
 
@@ -227,3 +228,29 @@ def test_in_a_process_a_delay_goes_along() -> None:
     with process_tasks.tasks.open(Config(executor="process", num_workers=1)) as queue:
         assert process_tasks.fan_out.enqueue(1, 60.0).result(PATIENCE) == 1
         assert queue.status("child-0") is Status.SCHEDULED
+
+
+@tasks.task(atomic=True)
+def unique_then(on_conflict: str) -> None:
+    unique = Unique(by="key", on_conflict=on_conflict)  # type: ignore[arg-type]
+    first = note.using(id="first", key="k", unique=unique).call("first")
+    chain(first, note.using(id="then").call("then"))
+
+
+@pytest.mark.parametrize(
+    ("on_conflict", "ran", "status"),
+    [
+        ("existing", ["there", "then"], Status.COMPLETED),
+        ("replace", ["first", "then"], Status.CANCELLED),
+    ],
+)
+def test_what_is_after_a_unique_call_is_after_the_job_that_is_there(
+    queue: JobQueue, on_conflict: str, ran: list[str], status: Status
+) -> None:
+    there = note.using(key="k", unique=Unique(by="key"), delay=60).enqueue("there")
+    unique_then.enqueue(on_conflict)
+    run_all(queue)
+    clock.advance(61)
+    run_all(queue)
+    assert (seen, there.status) == (ran, status)
+    assert queue.status("then") is Status.COMPLETED

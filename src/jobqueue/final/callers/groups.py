@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from ..core.dependencies import renamed
 from ..core.together import Entrant, Together
 from ..core.unique import identity_of
 from ..errors import DuplicateJobError, again
@@ -164,7 +165,7 @@ class GroupEntrance(Entrance):
         bindings = self._placement.bindings
         for given, delay in zip(group.jobs, group.delays, strict=True):
             self._refuse(given, None)
-            job = renamed(given, names)
+            job = renamed(given if given._retries < 0 else given._copy(), names)
             handle = JobHandle(self._owner, job, _SCHEDULED if delay else _QUEUED)
             first = replaces = None
             if job._plan is not None:
@@ -257,15 +258,6 @@ class GroupEntrance(Entrance):
                 raise
         handles = [ExistingHandle(each) if is_other else each for each, is_other in found]
         return handles, batch
-
-
-def renamed(job: Job, names: Mapping[str, str]) -> Job:
-    """A copy of the job, which waits for others in place of those that have other names here."""
-    copy = job._copy()
-    if copy._plan is not None and any(each in names for each in copy._plan.after):
-        after = tuple(dict.fromkeys(names.get(each, each) for each in copy._plan.after))
-        copy._plan = copy._plan._replace(after=after)
-    return copy
 
 
 def _give_back(group: Group) -> None:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..core.dependencies import renamed
 from ..errors import JobQueueError
 from ..exact import check_seconds
 from ..middleware import wrapped
 from ..runtime.clock import SystemClock
 from .admission import Admission
-from .groups import renamed
 from .room_wait import refuse_given_up
 
 if TYPE_CHECKING:
@@ -189,9 +189,7 @@ class _Nested:
         names = {self._jobs[index]._id: handle.id for index, handle in self._handles.items()}
         for place, job in zip(self._places, self._passed_on, strict=True):
             names[self._jobs[place]._id] = job._id
-        changed = {old: new for old, new in names.items() if old != new}
-        jobs = [renamed(job, changed) for job in self._passed_on] if changed else self._passed_on
-        return self._accept(jobs, self._places)
+        return self._accept([renamed(job, names) for job in self._passed_on], self._places)
 
 
 def _handle_from(handle: JobHandle | None, job: Job) -> JobHandle:

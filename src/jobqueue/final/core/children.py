@@ -17,7 +17,7 @@ from ..errors import DuplicateJobError, UnknownJobError
 from ..model.handle import NOT_ARRIVED, JobHandle
 from ..model.transitions import Status
 from ..timing.timer import tick_after
-from .dependencies import not_known, ties_of
+from .dependencies import not_known, renamed, ties_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,24 +76,33 @@ class Children:
         Returns:
             The records for the log, if there is one.
         """
-        children = ties_of(parent).children or {}
+        ties = ties_of(parent)
+        children = ties.children or {}
         for job_id, child in tuple(children.items()):
             self._status.reserved.pop(job_id, None)
-            if not self._accept(child):
-                children.pop(job_id)
+            if self._status.live.get(job_id) is not child:
+                child._job = renamed(child._job, ties.names)
+            first = self._accept(child)
+            if first is None:
+                continue
+            if first is not child:  # what is after it is after the one that is like it
+                ties.names = {**ties.names, job_id: first._job._id}
+            children.pop(job_id)
         return [ties_of(child).record for child in children.values()]
 
-    def _accept(self, child: JobHandle) -> bool:
-        """Let one in; `False` if there is one like it."""
+    def _accept(self, child: JobHandle) -> JobHandle | None:
+        """Let one in; if it is not, gives the one that is like it, or itself."""
         placement, bindings, job = self._placement, self._placement.bindings, child._job
         delay = ties_of(child).delay
         if self._status.live.get(job._id) is not child:
             try:
                 first = None if job._plan is None else bindings.meet(child)
             except (DuplicateJobError, UnknownJobError):  # it has come, or gone, since the call
-                return False
-            if first is not None:
-                return False
+                return child
+            if first is not None and bindings.may_replace(child, first):
+                bindings.replace(first)
+            elif first is not None:
+                return first
             job._retries = 0
             if delay:
                 child._due_tick = tick_after(placement.clock.monotonic() + delay)
@@ -107,7 +116,7 @@ class Children:
         if placement.journal is not None and ties_of(child).record is None:
             due = placement.clock.time() + delay if delay else None
             ties_of(child).record = placement.journal.born(child, due, delay or None, expires)
-        return True
+        return None
 
     def arrive(self, parent: JobHandle) -> None:
         """What was accepted goes on its way, at once or when its record has reached its level."""

@@ -114,6 +114,16 @@ def ties_of(handle: JobHandle) -> Ties:
     return handle._ties
 
 
+def renamed(job: Job, names: Mapping[str, str]) -> Job:
+    """The job; a copy of it if some that it waits for have other ids in `names`."""
+    after = tuple(dict.fromkeys(names.get(each, each) for each in job.after))
+    if after == job.after or job._plan is None:
+        return job
+    copy = job._copy()
+    copy._plan = job._plan._replace(after=after)
+    return copy
+
+
 def not_known(job: Job, job_id: str) -> UnknownJobError:
     """The error for a job that waits for one that the queue does not know."""
     return UnknownJobError(

@@ -91,6 +91,7 @@ class Ties:
         place: its place among all that have.
         children: the jobs that its attempt enqueues when it has returned (`core/children.py`), by
             id.
+        names: what stands for those of them that are not added, for there is one like them.
         delay: how many seconds such a one waits, from its acceptance on.
         record: how it is told to the log.
         expiry: what the timer calls when its time has passed (`core/expiry.py`), and at which tick.
@@ -98,7 +99,7 @@ class Ties:
 
     __slots__ = (
         *("children", "delay", "dependents", "doomed", "expiry", "expiry_tick", "identity"),
-        *("line", "passed", "place", "record", "waits_for"),
+        *("line", "names", "passed", "place", "record", "waits_for"),
     )
 
     def __init__(self) -> None:
@@ -110,6 +111,7 @@ class Ties:
         self.line: Any = None
         self.place = 0
         self.children: dict[str, JobHandle] | None = None
+        self.names: dict[str, str] = {}
         self.delay = 0.0
         self.record: Any = None
         self.expiry: Callable[[], object] | None = None
