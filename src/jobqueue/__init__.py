@@ -59,18 +59,24 @@ if TYPE_CHECKING:
     from .tasks import (
         CONTEXT,
         AsyncTask,
+        Call,
         Codec,
         QueueNotOpenError,
         Task,
         Tasks,
+        achain,
+        agroup,
         as_completed,
+        chain,
         gather,
+        group,
     )
 
 __all__ = [
     "CONTEXT",
     "AsyncTask",
     "Backoff",
+    "Call",
     "Codec",
     "Config",
     "ConfigError",
@@ -112,21 +118,30 @@ __all__ = [
     "UnknownJobError",
     "WorkerMetrics",
     "WorkerProcessError",
+    "achain",
+    "agroup",
     "as_completed",
+    "chain",
     "current_job",
     "gather",
+    "group",
 ]
 
 _OF_TASKS = frozenset(
     {
         "CONTEXT",
         "AsyncTask",
+        "Call",
         "Codec",
         "QueueNotOpenError",
         "Task",
         "Tasks",
+        "achain",
+        "agroup",
         "as_completed",
+        "chain",
         "gather",
+        "group",
     }
 )
 

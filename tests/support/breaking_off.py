@@ -36,6 +36,7 @@ class Change:
         make: makes the change.
         before, after: the status of the job.
         requeues: whether it queues a failed job again.
+        also: what the id of another job ends in that is there with this one, or not at all.
     """
 
     prepare: Callable[[JobQueue, str], object]
@@ -43,6 +44,7 @@ class Change:
     before: Status | None
     after: Status | None
     requeues: bool = False
+    also: str = ""
 
 
 def bury(jq: JobQueue, job_id: str) -> None:
@@ -153,6 +155,10 @@ def try_all(store: Store, change: Change, interruptions: Iterator[Interruption])
         eventually(lambda: not insides.bindings(jq).has_doomed)
         for each in (job_id, *(f"{job_id} {name}" for name in OTHERS)):
             statuses[each] = status_of(jq, each)
+        if change.also:
+            other = f"{job_id}{change.also}"
+            statuses[other] = status_of(jq, other)
+            assert (statuses[other] is UNKNOWN) == (status is UNKNOWN), interruption.where
         first, second, third = (statuses[f"{job_id} {name}"] for name in OTHERS)
         check_others(interruption.where, first, second, third, statuses[job_id])
     assert status is change.after  # the last was not interrupted

@@ -161,6 +161,13 @@ NOTICED_BY = {
     "a worker that finds nothing more tells who waits for that": (
         "tests/final/life/test_shutdown.py",
     ),
+    "what handlers enqueue by returning is run as well": (
+        "tests/final/core/test_held_back_delays.py",
+    ),
+    "the acceptance of a group is told of before it is made": (
+        "tests/final/core/test_unfinished.py",
+    ),
+    "that none is doomed any more is told": ("tests/final/callers/test_groups.py",),
     "setting of a job's slot": ("tests/crash/test_poison.py",),
     "clearing of a job's slot": ("tests/crash/test_poison.py",),
     "a handler that close gave up is not blamed": ("tests/crash/test_poison.py",),
@@ -232,6 +239,7 @@ SLOW = frozenset(
         "a replacement is told of before it is made",
         "jobs that are to be looked after are, though the thread was hit that left them",
         "an acceptance is told of before it is made",
+        "the acceptance of a group is told of before it is made",
         "queues that were opened after the main thread's end",
         "the newest queue is closed first",
         "a forked child lets go of the lock",

@@ -17,7 +17,11 @@ from jobqueue import (
     RetryJobError,
     Status,
     Tasks,
+    Unique,
+    achain,
+    chain,
     current_job,
+    group,
 )
 from jobqueue.testing import assert_enqueued, immediate, recorded, run_all
 
@@ -39,6 +43,24 @@ def twice(a: int) -> int:
 @tasks.task
 def fail() -> None:
     raise RetryJobError(delay=60.0)
+
+
+noted: list[str] = []
+
+
+@tasks.task
+def note(text: str) -> None:
+    noted.append(text)
+
+
+@tasks.task(atomic=True)
+def note_later(text: str, fails: bool = False) -> str:
+    returned: object = note.using(delay=60).enqueue(text)
+    chain(note.call(f"{text} after it"), note.call(f"{text} after that"))
+    noted.append("returns")
+    if fails:
+        raise RetryJobError(delay=60.0)
+    return f"{returned}"
 
 
 @tasks.task
@@ -202,3 +224,57 @@ def test_a_double_takes_the_place_of_an_open_queue_and_gives_it_back() -> None:
             plus.enqueue(1)
         assert plus.enqueue(1).result(10) == 2
     assert len(calls) == 1
+
+
+def test_immediate_runs_a_chain_and_a_group_in_order() -> None:
+    with immediate(tasks):
+        first, second, third = chain(add.call(1), twice.call(2), add.call(3))
+        assert (first.result(), second.result(), third.result()) == (3, 4, 5)
+        assert [each.result() for each in group(add.call(a) for a in range(3))] == [2, 3, 4]
+        with pytest.raises(RetryJobError):
+            chain(add.call(1), fail.call())
+        assert (
+            add.using(after=[first], unique=Unique(), key="k", expires=1).enqueue(1).result() == 3
+        )
+
+    async def in_a_coroutine() -> int:
+        with immediate(tasks):
+            _, last = await achain(add.call(1), add.call(2))
+            return await last
+
+    assert asyncio.run(in_a_coroutine()) == 4
+
+
+def test_immediate_runs_what_an_atomic_task_enqueues_when_it_has_returned() -> None:
+    noted.clear()
+    with immediate(tasks):
+        assert note_later.enqueue("a").result() == "None"
+        assert noted == ["returns", "a", "a after it", "a after that"]
+        noted.clear()
+        with pytest.raises(RetryJobError):
+            note_later.enqueue("a", fails=True)
+    assert noted == ["returns"]
+
+
+def test_recorded_tells_the_options_of_scheduling_and_of_chains() -> None:
+    with recorded(tasks) as calls:
+        first, second = chain(add.using(key="k", unique=Unique()).call(1), add.call(2))
+        again = add.using(key="k", unique=Unique()).enqueue(3)
+        assert again.existing
+        twice.using(key="k", unique=Unique(), expires=5).enqueue(4)  # is like no call of `add`
+    assert [call.arguments for call in calls] == [{"a": 1}, {"a": 2}, {"a": 4}]
+    assert [call.job.key for call in calls] == ["k", None, "k"]
+    assert calls[1].job.after == (first.id,)
+    assert second.status is Status.SCHEDULED
+
+
+def test_assert_enqueued_compares_the_options_that_using_has_set() -> None:
+    with recorded(tasks):
+        first = add.using(key="k", expires=5, delay=3).enqueue(1)
+        add.using(after=[first]).enqueue(2)
+    assert_enqueued(tasks, add.using(key="k"), a=1)
+    assert_enqueued(tasks, add.using(expires=timedelta(seconds=5), delay=3))
+    assert_enqueued(tasks, add.using(after=[first]), a=2)
+    for other in (add.using(key="other"), add.using(after=["x"]), add.using(delay=4)):
+        with pytest.raises(AssertionError, match=r"add\(\) with (key|after|delay)=.* was not"):
+            assert_enqueued(tasks, other)

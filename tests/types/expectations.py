@@ -13,14 +13,22 @@ from typing import Any, NoReturn, TypeVar, assert_type
 from jobqueue import (
     CONTEXT,
     AsyncTask,
+    Call,
     Job,
     JobContext,
     JobHandle,
     JobQueue,
+    Limit,
+    Rate,
     Task,
     Tasks,
+    Unique,
+    achain,
+    agroup,
     as_completed,
+    chain,
     gather,
+    group,
 )
 
 tasks = Tasks()
@@ -35,6 +43,11 @@ def thumbnail(path: str, width: int = 200) -> str:
 @tasks.task(name="mail.send", max_retries=5)
 def send(to: str, *, subject: str) -> bool:
     return bool(to and subject)
+
+
+@tasks.task(unique=Unique(), limit=Limit(2), rate=Rate(9, per=1.0), expires=5, atomic=True)
+def limited(path: str) -> str:
+    return path
 
 
 @tasks.task
@@ -220,6 +233,39 @@ def periodic(jq: JobQueue) -> None:
     tasks.periodic("@daily", catch_up="some")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     tasks.periodic("@daily", retries=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     jq.periodic("poll", 5, poll.job)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def options(handle: JobHandle[int]) -> None:
+    call = thumbnail.using(key="cat", unique=Unique(), after=[handle, "an id"], expires=5)
+    assert_type(call.enqueue("cat.png"), JobHandle[str])
+    thumbnail.using(unique=True)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    thumbnail.using(after=[3])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+    assert_type(limited.using(key="cat").enqueue("cat.png"), JobHandle[str])
+
+
+def together(paths: list[str]) -> None:
+    call = thumbnail.using(key="cat").call("cat.png", width=3)
+    assert_type(call, Call[str])
+    assert_type(fetch.call("https://example.org"), Call[bytes])
+    assert_type(chain(call, fetch.call("a")), tuple[JobHandle[str], JobHandle[bytes]])
+    first, second, third = chain(call, with_object.call(3), fetch.call("a"))
+    assert_type(first.result(), str)
+    assert_type(second.result(), int)
+    assert_type(third.result(), bytes)
+    assert_type(chain(call, (call, call), call), tuple[JobHandle[Any], ...])
+    assert_type(group(call, fetch.call("a")), tuple[JobHandle[str], JobHandle[bytes]])
+    assert_type(group(thumbnail.call(path) for path in paths), tuple[JobHandle[str], ...])
+    assert_type(gather(group([thumbnail.call(path) for path in paths])), list[str])
+    thumbnail.call(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    chain(thumbnail, call)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+async def together_awaited() -> None:
+    call = thumbnail.call("cat.png")
+    first, second = await achain(call, fetch.call("a"))
+    assert_type(await first, str)
+    assert_type(await second, bytes)
+    assert_type(await agroup(call, call), tuple[JobHandle[str], JobHandle[str]])
 
 
 def plain(jq: JobQueue) -> None:

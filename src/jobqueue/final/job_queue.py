@@ -167,6 +167,11 @@ class JobQueue(Repeating):
         """Run what is due on this thread; see `testing.run_all`."""
         self._enter(waits=True)
         self._life.run_all()
+        journal = self._placement.journal
+        # guard: what handlers enqueue by returning is run as well
+        while journal is not None and journal.writer.is_behind:
+            journal.writer.flush()
+            self._life.run_all()
 
     def __enter__(self) -> JobQueue:
         if self._starts_on_entry:
@@ -224,16 +229,6 @@ class JobQueue(Repeating):
         if timeout is not None:
             timeout = check_seconds("timeout", timeout)
         return self._queries.join(timeout)
-
-    def flush(self) -> None:
-        """Return when everything accepted so far is fsynced; at once if there is no log.
-
-        Raises:
-            LogWriteError: that could not be done.
-        """
-        self._enter(waits=True)
-        if self._placement.journal is not None:
-            self._placement.journal.writer.flush()
 
     # ── handlers ─────────────────────────────────────────────────────────────────────────────
 
@@ -364,6 +359,27 @@ class JobQueue(Repeating):
         if timeout is not None:
             timeout = check_seconds("timeout", timeout)
         return self._admission.enqueue_many(jobs, timeout)
+
+    def enqueue_together(
+        self,
+        jobs: Iterable[Job],
+        *,
+        delays: Iterable[Seconds] | None = None,
+        timeout: Seconds | None = None,
+    ) -> list[JobHandle]:
+        """Accept several jobs in one: all of them or none, also if the process dies meanwhile.
+
+        Blocks until there is room for all. A job may be `after` others that stand before it; if one
+        of those is had as another that is like it (`Unique`), it is after that.
+
+        Args:
+            delays: one for each job, as in `enqueue`.
+            timeout: seconds to wait for room; `None` waits for ever.
+
+        Raises:
+            Exception: as `enqueue`; `ValueError` also if there never is room for all.
+        """
+        return self._admission.enqueue_together(jobs, delays, timeout)
 
     def enqueue_with_handler(
         self, job: Job, fn: Callable[..., object], *, timeout: Seconds | None = None

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from .errors import JobQueueError
     from .exact import Seconds
     from .life.wiring import Parts
-    from .model.context import StopRequest
-    from .model.job import Job, JobInfo
+    from .model.context import Held, StopRequest
+    from .model.job import JobInfo
     from .model.metrics import Metrics
     from .model.progress import Told
     from .model.transitions import Status
@@ -217,6 +217,16 @@ class Steering(AsyncDoor):
             self._mutex.settle()
             self._scheduler.resume()
 
+    def flush(self) -> None:
+        """Return when everything accepted so far is fsynced; at once if there is no log.
+
+        Raises:
+            LogWriteError: that could not be done.
+        """
+        self._enter(waits=True)
+        if self._placement.journal is not None:
+            self._placement.journal.writer.flush()
+
     # ── what handles ask ─────────────────────────────────────────────────────────────────────────
 
     def _status_of(self, handle: JobHandle) -> Status:
@@ -243,7 +253,7 @@ class Steering(AsyncDoor):
         self._enter()
         self._queries.add_done_callback(handle, fn)
 
-    def _hold_back(self, handle: JobHandle, stop: StopRequest, jobs: list[Job]) -> None:
+    def _hold_back(self, handle: JobHandle, stop: StopRequest, jobs: list[Held]) -> None:
         self._enter()
         self._admission.hold_back(handle, stop, jobs)
 

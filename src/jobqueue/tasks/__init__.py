@@ -15,9 +15,11 @@ a thread, takes the queue's mutex or touches the disk. `collection` is where to 
 payload of a call, and a call of a payload.
 """
 
+from .call import Call
 from .codec import Codec
 from .collection import Tasks
 from .errors import QueueNotOpenError
+from .groups import achain, agroup, chain, group
 from .parameters import CONTEXT
 from .task import AsyncTask, Task
 from .waiting import as_completed, gather
@@ -25,10 +27,15 @@ from .waiting import as_completed, gather
 __all__ = [
     "CONTEXT",
     "AsyncTask",
+    "Call",
     "Codec",
     "QueueNotOpenError",
     "Task",
     "Tasks",
+    "achain",
+    "agroup",
     "as_completed",
+    "chain",
     "gather",
+    "group",
 ]

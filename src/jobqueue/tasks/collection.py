@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,9 @@ from .settings import checked_codec, checked_name, checked_settings, checked_utf
 from .task import AsyncTask, BaseTask, Target, Task
 
 if TYPE_CHECKING:
-    from ..final import JobHandle
+    from ..final import JobContext, JobHandle
     from ..final.ports import Clock
+    from .atomic import Holder
     from .codec import Codec
     from .settings import Repetition
 
@@ -62,7 +64,7 @@ class Tasks(Declaring):
         def declare(function: Callable[..., Any]) -> BaseTask[Any, Any]:
             checked = checked_function(function, name)
             known_as = checked.__qualname__ if name is None else name
-            return self._declare(Declaration(checked, known_as, settings, repetition))
+            return self._declare(Declaration(self, checked, known_as, settings, repetition))
 
         return declare
 
@@ -263,6 +265,23 @@ class Tasks(Declaring):
             raise _not_open()
         return target
 
+    def now(self) -> float:
+        """Unix time on the clock of the queue, if one is open."""
+        target = self._root()._target
+        return time.time() if target is None or not target.is_open() else target.now()
+
+    def holder(self, context: JobContext) -> Holder:
+        """What holds back the jobs of this attempt of an atomic task."""
+        target = self._root()._target  # there is none in a process of the queue's
+        return context if target is None else target.holder(context)
+
+    def shares_queue(self, other: Tasks) -> bool:
+        """Whether calls of the tasks of both go to the same queue."""
+        if self._root() is other._root():
+            return True
+        queue = self._open_queue()
+        return queue is not None and queue is other._open_queue()
+
     # ── for tests ────────────────────────────────────────────────────────────────────────────
 
     @contextmanager
@@ -308,6 +327,10 @@ class OpenQueue:
     def __init__(self, queue: JobQueue) -> None:
         self.enqueue: Callable[..., JobHandle[Any]] = queue.enqueue
         self.aenqueue: Callable[..., Coroutine[Any, Any, JobHandle[Any]]] = queue.aenqueue
+        self.enqueue_together: Callable[..., list[JobHandle[Any]]] = queue.enqueue_together
+        self.aenqueue_together: Callable[..., Coroutine[Any, Any, list[JobHandle[Any]]]] = (
+            queue.aenqueue_together
+        )
         self.now = queue.clock.time
         self._queue = queue
         self.in_flight_max = queue.config.queue_size
@@ -315,6 +338,10 @@ class OpenQueue:
     def is_open(self) -> bool:
         """Whether it takes calls."""
         return not self._queue.closed
+
+    def holder(self, context: JobContext) -> Holder:
+        """The attempt itself."""
+        return context
 
 
 def _not_open() -> QueueNotOpenError:

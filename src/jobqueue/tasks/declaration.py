@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..final import JobContext, RejectJobError
+from .atomic import ATTEMPT, Attempt
 from .codec import Wire, result_codec, wire
 from .parameters import ANY_NUMBER, Parameters
 
 if TYPE_CHECKING:
-    from ..final import Job
+    from ..final import Job, Limit, Rate
     from ..final.ports import CatchUp, ResultCodec, Schedule
     from .settings import BackoffRule, Repetition, Settings
+    from .task import Home
 
 
 class Handlers(Protocol):
@@ -29,6 +31,8 @@ class Handlers(Protocol):
         retry_on: Iterable[type[BaseException]] | None = None,
         backoff: BackoffRule | None = None,
         result_codec: ResultCodec | None = None,
+        limit: Limit | None = None,
+        rate: Rate | None = None,
     ) -> None:
         """Add a handler under a name."""
 
@@ -51,6 +55,7 @@ class Declaration:
     the function.
 
     Args:
+        home: the `Tasks` that it is declared with.
         function: the function.
         name: what the log calls it, without the prefix of an `include`.
         settings: what `@tasks.task(...)` was given.
@@ -67,11 +72,13 @@ class Declaration:
 
     def __init__(
         self,
+        home: Home,
         function: Callable[..., Any],
         name: str,
         settings: Settings,
         repetition: Repetition | None = None,
     ) -> None:
+        self.home = home
         self.function = function
         self.name = name
         self.full_name = name  # with the prefixes under which it is included
@@ -119,6 +126,8 @@ class Declaration:
             "retry_on": settings.retry_on,
             "backoff": settings.backoff,
             "result_codec": self.result_codec,
+            "limit": settings.limit,
+            "rate": settings.rate,
         }
         given = {key: value for key, value in options.items() if value is not None}
         queue.register(name, self.handler, **given)
@@ -146,7 +155,7 @@ class Declaration:
 
 
 def _handler(declaration: Declaration) -> Callable[..., object]:
-    load, call = declaration.wire.load, declaration.wire.call
+    load, call, is_atomic = _parts(declaration)
 
     def handler(payload: bytes) -> object:
         try:
@@ -160,13 +169,15 @@ def _handler(declaration: Declaration) -> Callable[..., object]:
             arguments = load(payload)
         except Exception as error:  # likewise
             raise _rejected(declaration, payload, error) from error
+        if is_atomic:
+            _begin(declaration.home, context)
         return call(arguments, context)
 
-    return handler_with_context if declaration.parameters.takes_context else handler
+    return handler_with_context if is_atomic or declaration.parameters.takes_context else handler
 
 
 def _async_handler(declaration: Declaration) -> Callable[..., object]:
-    load, call = declaration.wire.load, declaration.wire.call
+    load, call, is_atomic = _parts(declaration)
 
     async def handler(payload: bytes) -> object:
         try:
@@ -180,9 +191,23 @@ def _async_handler(declaration: Declaration) -> Callable[..., object]:
             arguments = load(payload)
         except Exception as error:  # likewise
             raise _rejected(declaration, payload, error) from error
+        if is_atomic:
+            _begin(declaration.home, context)
         return await call(arguments, context)
 
-    return handler_with_context if declaration.parameters.takes_context else handler
+    return handler_with_context if is_atomic or declaration.parameters.takes_context else handler
+
+
+def _begin(home: Home, context: JobContext) -> None:
+    """An attempt of an atomic task begins; what is set ends with the attempt's own context."""
+    ATTEMPT.set(Attempt(context, home, home.holder(context)))
+
+
+def _parts(
+    declaration: Declaration,
+) -> tuple[Callable[[bytes], Any], Callable[[Any, JobContext | None], Any], bool]:
+    wire = declaration.wire
+    return wire.load, wire.call, declaration.settings.atomic
 
 
 def _rejected(declaration: Declaration, payload: bytes, error: Exception) -> RejectJobError:

@@ -40,6 +40,7 @@ from .settings import TaskOptions, checked_options, checked_repetition
 from .task import AsyncTask, Task
 
 if TYPE_CHECKING:
+    from ..final import Limit, Rate, Unique
     from ..final.ports import CatchUp, Schedule
     from .codec import Codec
     from .options import Seconds
@@ -186,6 +187,12 @@ class Declaring(ABC):
         backoff: BackoffRule | None = None,
         store_result: bool = False,
         codec: Codec | None = None,
+        key: str | None = None,
+        unique: Unique | None = None,
+        expires: Seconds | None = None,
+        limit: Limit | None = None,
+        rate: Rate | None = None,
+        atomic: bool = False,
     ) -> Decorator: ...
 
     def task(
@@ -201,6 +208,12 @@ class Declaring(ABC):
         backoff: BackoffRule | None = None,
         store_result: bool = False,
         codec: Codec | None = None,
+        key: str | None = None,
+        unique: Unique | None = None,
+        expires: Seconds | None = None,
+        limit: Limit | None = None,
+        rate: Rate | None = None,
+        atomic: bool = False,
     ) -> Any:
         """Decorator, with or without parentheses: makes a task of a function.
 
@@ -221,6 +234,14 @@ class Declaring(ABC):
             backoff: a `Backoff`, or a function of attempt (from 0) and error that gives seconds.
             store_result: whether the result is kept with the job, in the log too.
             codec: how its arguments are written; `None` takes the collection's.
+            key: what its jobs are about, if all are about the same; see `using`.
+            unique: add a job only if there is none like it.
+            expires: seconds, or a `timedelta`, within which a job has to have started, or it is
+                cancelled.
+            limit: how many attempts of it may go on at once.
+            rate: how many attempts may begin in a time. Tasks share a limit or a rate by being
+                given the same object.
+            atomic: whether what it enqueues is held back until it returns: see `enqueue`.
 
         Raises:
             TypeError: the function is a method, a class, or a generator function. If a type
@@ -228,18 +249,7 @@ class Declaring(ABC):
             ValueError: another function has this name, or it needs a name.
             TypeError, ValueError: an option cannot work; the message says which and why.
         """
-        declare = self._declarer(
-            name,
-            {
-                "priority": priority,
-                "max_retries": max_retries,
-                "timeout": timeout,
-                "retry_on": retry_on,
-                "backoff": backoff,
-                "store_result": store_result,
-                "codec": codec,
-            },
-        )
+        declare = self._declarer(name, _options(locals()))
         return declare if fn is None else declare(fn)
 
     def periodic(
@@ -283,3 +293,8 @@ class Declaring(ABC):
         Args:
             repetition: when the task is called by itself, if it is.
         """
+
+
+def _options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options among the arguments of `task`."""
+    return {key: value for key, value in given.items() if key not in {"self", "fn", "name"}}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from ..final import Priority
+from ..final import Job, Priority, Unique
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +24,8 @@ class Options:
         delay: seconds from the call, >= 0.
         at: an aware time; if it is set, `delay` is not.
         enqueue_timeout: seconds to wait for room.
+        after: ids of jobs.
+        expires: seconds from the acceptance.
     """
 
     priority: Priority | None = None
@@ -33,6 +35,10 @@ class Options:
     max_retries: int | None = None
     headers: Mapping[str, str] | None = None
     enqueue_timeout: float | None = None
+    key: str | None = None
+    unique: Unique | None = None
+    after: tuple[str, ...] | None = None
+    expires: float | None = None
 
     def but(self, changes: Mapping[str, Any]) -> Options:
         """These options with some changed; raises `TypeError` or `ValueError` if one cannot be."""
@@ -46,11 +52,25 @@ class Options:
             values["delay"], values["at"] = seconds("delay", changes["delay"]), None
         if changes.get("enqueue_timeout") is not None:
             values["enqueue_timeout"] = seconds("enqueue_timeout", changes["enqueue_timeout"])
+        _take_plan(values, changes)
         return Options(**values)
 
     def delay_from(self, now: float) -> float:
         """Seconds until the job is due; `now` is the Unix time."""
         return self.delay if self.at is None else max(0.0, self.at.timestamp() - now)
+
+
+def _take_plan(values: dict[str, Any], changes: Mapping[str, Any]) -> None:
+    """What `after` and `expires` are in a job; raises if one of the plan's options cannot be."""
+    names = ("key", "unique", "after", "expires")
+    given = {name: changes[name] for name in names if changes.get(name) is not None}
+    if not given:
+        return
+    example = Job(**{"key": "any", **given})  # a unique job may get its key later
+    if "after" in given:  # an iterator gives them once
+        values["after"] = example.after
+    if "expires" in given:
+        values["expires"] = example.expires
 
 
 def seconds(name: str, value: Seconds) -> float:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar, get_args
 
-from ..final import Backoff, Job, Priority
+from ..final import Backoff, Job, Limit, Priority, Rate, Unique
 from ..final.ports import CatchUp, parse_schedule
 from .options import Seconds, seconds
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..final.ports import Schedule
     from .codec import Codec
 
+T = TypeVar("T")
 BackoffRule = Backoff | Callable[[int, BaseException], float]
 
 _NAME_LENGTH_MAX = 255  # of a handler's name in the log
@@ -31,6 +32,12 @@ class Settings:
     backoff: BackoffRule | None = None
     store_result: bool = False
     codec: Codec | None = None
+    key: str | None = None
+    unique: Unique | None = None
+    expires: float | None = None
+    limit: Limit | None = None
+    rate: Rate | None = None
+    atomic: bool = False
 
 
 class TaskOptions(TypedDict, total=False):
@@ -44,6 +51,12 @@ class TaskOptions(TypedDict, total=False):
     backoff: BackoffRule | None
     store_result: bool
     codec: Codec | None
+    key: str | None
+    unique: Unique | None
+    expires: Seconds | None
+    limit: Limit | None
+    rate: Rate | None
+    atomic: bool
 
 
 class Repetition(NamedTuple):
@@ -83,7 +96,11 @@ def checked_options(options: TaskOptions) -> dict[str, Any]:
     return dict.fromkeys(TaskOptions.__annotations__) | _DEFAULTS | options
 
 
-_DEFAULTS: dict[str, Any] = {"priority": Priority.MEDIUM, "store_result": False}
+_DEFAULTS: dict[str, Any] = {
+    "priority": Priority.MEDIUM,
+    "store_result": False,
+    "atomic": False,
+}
 """Of the options whose default is not `None`."""
 
 
@@ -96,6 +113,12 @@ def checked_settings(
     backoff: BackoffRule | None,
     store_result: bool,
     codec: Codec | None,
+    key: str | None = None,
+    unique: Unique | None = None,
+    expires: Seconds | None = None,
+    limit: Limit | None = None,
+    rate: Rate | None = None,
+    atomic: bool = False,
 ) -> Settings:
     """The settings of these arguments of `@tasks.task(...)`.
 
@@ -103,7 +126,14 @@ def checked_settings(
         TypeError, ValueError: one of them cannot work; the message says which, and what to write.
     """
     try:
-        example = Job(priority=priority, max_retries=max_retries, store_result=store_result)
+        example = Job(
+            priority=priority,
+            max_retries=max_retries,
+            store_result=store_result,
+            key="any" if key is None else key,  # a call may give it
+            unique=unique,
+            expires=expires,
+        )
         return Settings(
             priority=example.priority,
             max_retries=example.max_retries,
@@ -112,6 +142,12 @@ def checked_settings(
             backoff=_checked_backoff(backoff),
             store_result=store_result,
             codec=checked_codec(codec),
+            key=None if key is None else example.key,
+            unique=unique,
+            expires=example.expires,
+            limit=_checked("limit", limit, Limit, "limit=Limit(2)"),
+            rate=_checked("rate", rate, Rate, "rate=Rate(100, per=60.0)"),
+            atomic=_checked_switch("atomic", atomic),
         )
     except (TypeError, ValueError) as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
@@ -176,6 +212,19 @@ def _types(retry_on: object) -> tuple[type[BaseException], ...]:
             f"retry_on must be types of exceptions, as in (OSError, TimeoutError), not {retry_on!r}"
         )
     return given
+
+
+def _checked(name: str, value: T | None, kind: type[T], example: str) -> T | None:
+    if value is None or isinstance(value, kind):
+        return value
+    raise TypeError(f"{name} must be a {kind.__name__}, as in {example}, not {value!r}")
+
+
+def _checked_switch(name: str, value: bool) -> bool:
+    given: object = value
+    if not isinstance(given, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+    return value
 
 
 def _checked_backoff(backoff: BackoffRule | None) -> BackoffRule | None:

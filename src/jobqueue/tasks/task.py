@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from ..final import Job
+from .atomic import ATTEMPT, holding_back
+from .call import Call
 from .mapping import Map
 from .options import Options, Seconds
 
@@ -15,8 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from typing import Self
 
-    from ..final import JobHandle, Priority
+    from ..final import JobContext, JobHandle, Priority, Unique
+    from .atomic import Holder
     from .declaration import Declaration
+    from .settings import Settings
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,6 +39,19 @@ class Target(Protocol):
     ) -> JobHandle[Any]:
         """Accept a job; the event loop goes on meanwhile."""
 
+    def enqueue_together(
+        self, jobs: list[Job], *, delays: list[float], timeout: Seconds | None = None
+    ) -> list[JobHandle[Any]]:
+        """Accept several jobs in one: all of them or none."""
+
+    async def aenqueue_together(
+        self, jobs: list[Job], *, delays: list[float], timeout: Seconds | None = None
+    ) -> list[JobHandle[Any]]:
+        """The same; the event loop goes on meanwhile."""
+
+    def holder(self, context: JobContext) -> Holder:
+        """What holds back the jobs of this attempt of an atomic task."""
+
     def is_open(self) -> bool:
         """Whether it takes calls."""
 
@@ -51,6 +68,15 @@ class Home(Protocol):
 
     def target(self) -> Target:
         """Where calls go; raises `QueueNotOpenError`."""
+
+    def now(self) -> float:
+        """Unix time on the clock of the queue, if one is open."""
+
+    def holder(self, context: JobContext) -> Holder:
+        """What holds back the jobs of this attempt of an atomic task."""
+
+    def shares_queue(self, other: Any) -> bool:
+        """Whether calls of the tasks of both go to the same queue."""
 
 
 class BaseTask(Generic[P, R]):
@@ -74,7 +100,8 @@ class BaseTask(Generic[P, R]):
         self._max_retries = (
             settings.max_retries if options.max_retries is None else options.max_retries
         )
-        self._is_plain = options == Options(
+        self._plan = _plan(settings, options)
+        self._is_plain = not self._plan and options == Options(
             priority=options.priority, max_retries=options.max_retries
         )
 
@@ -82,6 +109,11 @@ class BaseTask(Generic[P, R]):
     def name(self) -> str:
         """What the log calls it."""
         return self._declaration.full_name
+
+    @property
+    def options(self) -> Options:
+        """What `using` has chosen for its jobs."""
+        return self._options
 
     @property
     def handler(self) -> Callable[..., object]:
@@ -98,6 +130,10 @@ class BaseTask(Generic[P, R]):
         max_retries: int | None = None,
         headers: Mapping[str, str] | None = None,
         enqueue_timeout: Seconds | None = None,
+        key: str | None = None,
+        unique: Unique | None = None,
+        after: Iterable[str | JobHandle[Any]] | None = None,
+        expires: Seconds | None = None,
     ) -> Self:
         """The same task with other options for the jobs that are made of it.
 
@@ -109,6 +145,12 @@ class BaseTask(Generic[P, R]):
             max_retries: retries after the first attempt.
             headers: text pairs that travel with the job.
             enqueue_timeout: seconds, or a `timedelta`, to wait for room in the lane.
+            key: what the job is about, as a customer or a file: unique jobs, limits and looks go
+                by it.
+            unique: add it only if there is no job like it.
+            after: the jobs, or their ids, that are to be completed before it runs. If one of them
+                fails or is cancelled, it is cancelled.
+            expires: seconds, or a `timedelta`: it is cancelled if it has not started by then.
 
         Raises:
             TypeError, ValueError: an option cannot be; the message says which and why.
@@ -121,10 +163,29 @@ class BaseTask(Generic[P, R]):
             "max_retries": max_retries,
             "headers": headers,
             "enqueue_timeout": enqueue_timeout,
+            "key": key,
+            "unique": unique,
+            "after": after,
+            "expires": expires,
         }
         options = self._options.but(changes)
         Job(id=id, priority=_or(priority, self._priority), max_retries=max_retries, headers=headers)
         return type(self)(self._home, self._declaration, options)
+
+    def call(self, /, *args: P.args, **kwargs: P.kwargs) -> Call[R]:
+        """The call only, to be enqueued with others by `chain` or `group`.
+
+        Raises:
+            TypeError: the arguments are not those of the function, or would not arrive as they are.
+        """
+        arguments = self._declaration.parameters.bind(*args, **kwargs)
+        payload = self._declaration.wire.encode(arguments)
+        self._checked_plan()
+
+        def make(after: tuple[str, ...]) -> Job:
+            return self._full_job(payload, after)
+
+        return Call(self._home, self.name, make, self._options)
 
     def job(self, /, *args: P.args, **kwargs: P.kwargs) -> Job:
         """The job of such a call, for `queue.enqueue_many`; a delay is not part of it.
@@ -145,18 +206,42 @@ class BaseTask(Generic[P, R]):
                 max_retries=self._max_retries,
                 store_result=declaration.settings.store_result,
             )
+        return self._full_job(payload)
+
+    def _full_job(self, payload: bytes, after: tuple[str, ...] = ()) -> Job:
+        """A job with all options; it also waits for those with these ids."""
+        plan = self._checked_plan()
+        if after:
+            plan = {**plan, "after": (*plan.get("after", ()), *after)}
         return Job(
             payload,
             id=self._options.id,
             priority=self._priority,
-            handler=declaration.full_name,
+            handler=self._declaration.full_name,
             max_retries=self._max_retries,
             headers=self._options.headers,
-            store_result=declaration.settings.store_result,
+            store_result=self._declaration.settings.store_result,
+            **plan,
         )
+
+    def _checked_plan(self) -> dict[str, Any]:
+        """What the job asks for besides its lane; raises `ValueError` if it lacks a key."""
+        unique: Unique | None = self._plan.get("unique")
+        if unique is not None and unique.needs_key and "key" not in self._plan:
+            raise ValueError(
+                f"task {self.name!r} is unique by {unique.by!r}, which needs a key: write "
+                f'{self.__name__}.using(key=...).enqueue(...), or Unique(by="handler+payload")'
+            )
+        return self._plan
 
     def enqueue(self, /, *args: P.args, **kwargs: P.kwargs) -> JobHandle[R]:
         """Have a worker call the function; returns when the job is accepted.
+
+        Inside of a task that is declared `@tasks.task(atomic=True)`, of the same queue, the call is
+        held back until that task has returned, and then enqueued together with its completion: both
+        or neither. There is no job until then. So this returns nothing there, that is `None`,
+        whatever the types say; a result that is needed asks for a task that is not atomic. A delay
+        counts from that completion.
 
         Raises:
             TypeError: the arguments are not those of the function, or would not arrive as they are.
@@ -164,6 +249,8 @@ class BaseTask(Generic[P, R]):
             JobQueueError, RuntimeError: as `JobQueue.enqueue` does.
         """
         job = self._job(self._declaration.parameters.bind(*args, **kwargs))
+        if ATTEMPT.get() is not None and self._hold_back(job):
+            return cast("JobHandle[R]", None)
         target = self._home.target()
         if self._is_plain:
             return target.enqueue(job)
@@ -178,11 +265,20 @@ class BaseTask(Generic[P, R]):
         If it is cancelled while it waits for room, the job is not accepted.
         """
         job = self.job(*args, **kwargs)
+        if ATTEMPT.get() is not None and self._hold_back(job):
+            return cast("JobHandle[R]", None)
         target, options = self._home.target(), self._options
         handle: JobHandle[R] = await target.aenqueue(
             job, timeout=options.enqueue_timeout, delay=options.delay_from(target.now())
         )
         return handle
+
+    def _hold_back(self, job: Job) -> bool:
+        """Have the attempt of an atomic task enqueue the job, if this is inside of one."""
+        context = holding_back(self._home)
+        if context is not None:
+            context.enqueue(job, delay=self._options.delay_from(self._home.now()))
+        return context is not None
 
     def map(
         self,
@@ -201,7 +297,14 @@ class BaseTask(Generic[P, R]):
 
         Raises:
             TimeoutError: by the iterator: a result was not there in time.
+            RuntimeError: it is called inside of an atomic task, which must return before they run.
         """
+        if holding_back(self._home) is not None:
+            raise RuntimeError(
+                f"{self.__name__}.map(...) waits for results, but what an atomic task enqueues "
+                f"runs only when that has returned; write {self.__name__}.enqueue(...) for each, "
+                f"or declare the task that calls it without atomic=True"
+            )
         calls = (self._enqueue_item(item) for item in zip(*iterables, strict=False))
         return cast(
             "Generator[R, None, None]",
@@ -240,6 +343,17 @@ class AsyncTask(BaseTask[P, R]):
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """The coroutine of a call, to be awaited here."""
         return cast("Coroutine[Any, Any, R]", self._declaration.function(*args, **kwargs))
+
+
+def _plan(settings: Settings, options: Options) -> dict[str, Any]:
+    """What the jobs of a task ask for besides their lane, as arguments of `Job`."""
+    plan = {
+        "key": _or(options.key, settings.key),
+        "unique": _or(options.unique, settings.unique),
+        "after": options.after,
+        "expires": _or(options.expires, settings.expires),
+    }
+    return {name: value for name, value in plan.items() if value is not None}
 
 
 def _or(value: Any, otherwise: Any) -> Any:

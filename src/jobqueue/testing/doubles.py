@@ -18,8 +18,11 @@ from ..final.testing import run_all
 from ..tasks import Tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 
+    from ..final import JobContext
+    from ..tasks.atomic import Holder
+    from ..tasks.options import Seconds
     from ..tasks.task import BaseTask
 
 
@@ -41,9 +44,6 @@ class RecordedCall:
     job: Job
 
 
-_NEVER = "recorded"
-
-
 class _Immediate:
     """Runs each call on a queue of its own, in memory, since calls may stand within calls."""
 
@@ -51,10 +51,15 @@ class _Immediate:
 
     def __init__(self, tasks: Tasks) -> None:
         self._tasks = tasks
+        self._held: list[Job] = []
 
     def is_open(self) -> bool:
         """It always is."""
         return True
+
+    def holder(self, context: JobContext) -> Holder:
+        """What keeps the jobs of this attempt until it has returned."""
+        return _Held(self._held)
 
     def now(self) -> float:
         """The present; no delay is waited for."""
@@ -73,7 +78,19 @@ class _Immediate:
             max_retries=0,
             headers=job.headers,
             store_result=job.store_result,
+            key=job.key,
         )
+        before, self._held = self._held, []
+        try:
+            handle = self._run(name, once)
+            held = self._held
+        finally:
+            self._held = before
+        for each in held:  # an atomic task has enqueued it by returning
+            self.enqueue(each)
+        return handle
+
+    def _run(self, name: str, once: Job) -> JobHandle[Any]:
         with JobQueue(start=False) as queue:
             self._tasks.declaration(name).register(_Plainly(queue), name)
             handle = queue.enqueue(once)
@@ -88,6 +105,33 @@ class _Immediate:
         """The same in a thread, where a coroutine function gets a loop of its own."""
         return await asyncio.to_thread(self.enqueue, job)
 
+    def enqueue_together(
+        self, jobs: list[Job], *, delays: list[float], timeout: Seconds | None = None
+    ) -> list[JobHandle[Any]]:
+        """Run one after the other, until one raises."""
+        return [self.enqueue(job) for job in jobs]
+
+    async def aenqueue_together(
+        self, jobs: list[Job], *, delays: list[float], timeout: Seconds | None = None
+    ) -> list[JobHandle[Any]]:
+        """The same in a thread."""
+        return await asyncio.to_thread(self.enqueue_together, jobs, delays=delays)
+
+
+class _Held:
+    """Keeps what an atomic task enqueues until it has returned."""
+
+    def __init__(self, jobs: list[Job]) -> None:
+        self._jobs = jobs
+
+    def enqueue(self, job: Job, *, delay: float = 0.0) -> None:
+        """Keep a job; no delay is waited for."""
+        self._jobs.append(job)
+
+    def enqueue_many(self, jobs: Iterable[Job], *, delays: Iterable[float] | None = None) -> None:
+        """Keep several."""
+        self._jobs += jobs
+
 
 class _Recorder:
     """Accepts calls on a queue in memory that never starts, so that they have real handles."""
@@ -98,7 +142,7 @@ class _Recorder:
         self._tasks = tasks
         self.calls: list[RecordedCall] = []
         self.queue = JobQueue(Config(queue_size=sys.maxsize), start=False)
-        self.queue.register(_NEVER, len)
+        self._known: set[str] = set()
         self.now = self.queue.clock.time
 
     def is_open(self) -> bool:
@@ -109,10 +153,9 @@ class _Recorder:
         self, job: Job, *, timeout: float | None = None, delay: float = 0.0
     ) -> JobHandle[Any]:
         """Note the call."""
-        name = job.handler or ""
-        arguments = self._tasks.declaration(name).wire.decode(job.payload)
-        handle = self.queue.enqueue(job.with_handler(_NEVER), delay=delay)
-        self.calls.append(RecordedCall(name, arguments, job.priority, delay, job))
+        self._know(job)
+        handle = self.queue.enqueue(job, delay=delay)
+        self._note(job, delay, handle)
         return handle
 
     async def aenqueue(
@@ -120,6 +163,40 @@ class _Recorder:
     ) -> JobHandle[Any]:
         """Note the call, which waits for nothing."""
         return self.enqueue(job, delay=delay)
+
+    def enqueue_together(
+        self, jobs: list[Job], *, delays: list[float], timeout: Seconds | None = None
+    ) -> list[JobHandle[Any]]:
+        """Note the calls, in order."""
+        for job in jobs:
+            self._know(job)
+        handles = self.queue.enqueue_together(jobs, delays=delays)
+        for job, delay, handle in zip(jobs, delays, handles, strict=True):
+            self._note(job, delay, handle)
+        return handles
+
+    async def aenqueue_together(
+        self, jobs: list[Job], *, delays: list[float], timeout: Seconds | None = None
+    ) -> list[JobHandle[Any]]:
+        """Note the calls, which wait for nothing."""
+        return self.enqueue_together(jobs, delays=delays)
+
+    def holder(self, context: JobContext) -> Holder:
+        """The attempt itself: it is one of a queue that was open before."""
+        return context
+
+    def _know(self, job: Job) -> None:
+        """Have a handler of its name: by that unique jobs are told apart."""
+        if job.handler is not None and job.handler not in self._known:
+            self._known.add(job.handler)
+            self.queue.register(job.handler, len)
+
+    def _note(self, job: Job, delay: float, handle: JobHandle[Any]) -> None:
+        if handle.existing:
+            return
+        name = job.handler or ""
+        arguments = self._tasks.declaration(name).wire.decode(job.payload)
+        self.calls.append(RecordedCall(name, arguments, job.priority, delay, job))
 
 
 class _Plainly:
@@ -161,6 +238,8 @@ def immediate(tasks: Tasks) -> Iterator[None]:
     """Have each call run inside of `enqueue`; what the function raises, `enqueue` raises.
 
     Arguments are encoded and decoded as ever. Nothing is retried, and a delay is not waited for.
+    What an atomic task enqueues runs when it has returned. Jobs that a call is after have run by
+    then, and no other is like it: so `after`, `unique`, `expires`, limits and rates do nothing.
     `enqueue` returns the handle of the finished job. No queue has to be open.
     """
     with tasks.stand_in(_Immediate(tasks)):
@@ -169,7 +248,10 @@ def immediate(tasks: Tasks) -> Iterator[None]:
 
 @contextmanager
 def recorded(tasks: Tasks) -> Iterator[list[RecordedCall]]:
-    """Have calls run nothing; gives the list that they are noted in. No queue has to be open."""
+    """Have calls run nothing; gives the list that they are noted in. No queue has to be open.
+
+    A unique call that is like one before is not enqueued, so it is not noted.
+    """
     _check_is_tasks("recorded", tasks)
     double = _Recorder(tasks)
     with double.queue, tasks.stand_in(double):
@@ -182,7 +264,8 @@ def assert_enqueued(tasks: Tasks, task: BaseTask[Any, Any], /, **arguments: obje
 
     Args:
         tasks: what was recorded.
-        task: the task that was called.
+        task: the task that was called; options that `task.using(...)` has set have to be those of
+            the call.
         arguments: arguments by name; those that are not given may be anything.
 
     Raises:
@@ -203,20 +286,35 @@ def assert_enqueued(tasks: Tasks, task: BaseTask[Any, Any], /, **arguments: obje
             raise TypeError(f"task {task.name!r} has no argument {name!r}; it takes {list(takes)}")
     of_task = [call for call in calls if call.name == task.name]
     for call in of_task:
-        if all(
+        if _has_options(call, task) and all(
             name in call.arguments and call.arguments[name] == value
             for name, value in arguments.items()
         ):
             return
     seen = "".join(f"\n  {call.name}({_written(call.arguments)})" for call in calls)
-    raise AssertionError(
-        f"{task.name}({_written(arguments)}) was not enqueued; enqueued were:{seen or ' none'}"
-    )
+    chosen = _written(_chosen(task))
+    what = f"{task.name}({_written(arguments)})" + (f" with {chosen}" if chosen else "")
+    raise AssertionError(f"{what} was not enqueued; enqueued were:{seen or ' none'}")
 
 
 def _check_is_tasks(caller: str, tasks: object) -> None:
     if not isinstance(tasks, Tasks):
         raise TypeError(f"{caller}() takes a Tasks first, not {tasks!r}")
+
+
+def _chosen(task: BaseTask[Any, Any]) -> dict[str, object]:
+    """The options of a call that `using` has set, as far as they can be seen in a job."""
+    names = ("priority", "id", "max_retries", "headers", "key", "unique", "after", "expires")
+    chosen = {name: getattr(task.options, name) for name in names}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    return {**given, "delay": task.options.delay} if task.options.delay else given
+
+
+def _has_options(call: RecordedCall, task: BaseTask[Any, Any]) -> bool:
+    chosen = _chosen(task)
+    return chosen.pop("delay", call.delay) == call.delay and all(
+        getattr(call.job, name) == value for name, value in chosen.items()
+    )
 
 
 def _written(arguments: Mapping[str, object]) -> str:

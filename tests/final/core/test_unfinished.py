@@ -54,6 +54,15 @@ CHANGES = {
         UNKNOWN,
         Status.QUEUED,
     ),
+    "enqueue together": Change(
+        lambda _jq, _id: None,
+        lambda jq, job_id: jq.enqueue_together(
+            [Job(id=f"{job_id} too"), Job(b"payload", id=job_id, after=[f"{job_id} too"])]
+        ),
+        UNKNOWN,
+        Status.SCHEDULED,
+        also=" too",
+    ),
     "cancel": Change(
         lambda jq, job_id: jq.enqueue(Job(b"payload", id=job_id)),
         lambda jq, job_id: jq.cancel(job_id),
@@ -237,6 +246,7 @@ LOOKS_AT_NO_JOB = {
     "admission.py: _enqueue_when_room": "the second time: takes a parker off its list",
     "steering.py: _progress_of": "what a handler has told of itself",
     "worker.py: _find_context": "looks at its own seat",
+    "groups.py: leave_gate": "gives back what nobody else looks at",
     "admission.py: leave_line": "takes a waiter off its list",
     "watchers.py: remove": "takes a waiter off its list",
     "scheduler.py: put": "no thread calls it",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
     from ..callers.admission import Admission
+    from ..callers.groups import Group
     from ..callers.queries import Queries
     from ..core.placement import Placement
     from ..core.scheduler import Lane
@@ -92,6 +93,43 @@ class Calls:
             raise
         self._admission.tell_missing()
         return accepted
+
+    async def enqueue_together(
+        self, jobs: Iterable[Job], delays: Iterable[Seconds] | None, timeout: Seconds | None
+    ) -> list[JobHandle]:
+        """See `JobQueue.aenqueue_together`."""
+        seconds = None if timeout is None else check_seconds("timeout", timeout)
+        if self._wrapped is not None:
+            return await self._wrapped.enqueue_together(jobs, delays, seconds)
+        group = self._admission.group_of(jobs, delays)
+        handles, batch = await self._let_in(group, seconds)
+        await self._written(batch)
+        if batch is not None:
+            self._admission.check_written(handles, batch)
+        for each in handles:
+            if type(each) is ExistingHandle:
+                await self._written(self._admission.batch_of(each), each._number)
+        self._admission.tell_missing()
+        return handles
+
+    async def _let_in(
+        self, group: Group, timeout: float | None
+    ) -> tuple[list[JobHandle], OpenBatch | None]:
+        """Let the jobs in, once there is room for all of them."""
+        deadline = None if timeout is None else SystemClock.monotonic() + timeout
+        parker = LoopParker()
+        try:
+            while True:
+                parker.rearm()
+                let_in = self._admission.let_in(group, parker)
+                if let_in is not None:
+                    return let_in
+                left = None if deadline is None else deadline - SystemClock.monotonic()
+                if left is not None and left <= 0 and group.lacking is not None:
+                    raise no_room(group.jobs[0], group.lacking, timeout)
+                await parker.park(left)
+        finally:
+            self._admission.leave_gate(group, parker)
 
     async def _enqueue_some(
         self, jobs: list[Job], accepted: list[JobHandle], deadline: float | None

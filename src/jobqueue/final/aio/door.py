@@ -78,6 +78,16 @@ class AsyncDoor:
         """As `enqueue_many`, awaited."""
         return await self._awaited().enqueue_many(jobs, timeout)
 
+    async def aenqueue_together(
+        self,
+        jobs: Iterable[Job],
+        *,
+        delays: Iterable[Seconds] | None = None,
+        timeout: Seconds | None = None,
+    ) -> list[JobHandle]:
+        """As `enqueue_together`, awaited. If it is cancelled while it waits, none is accepted."""
+        return await self._awaited().enqueue_together(jobs, delays, timeout)
+
     async def ajoin(self, timeout: Seconds | None = None) -> bool:
         """As `join`, awaited."""
         return await self._awaited().join(timeout)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from ..callers.through_middleware import AdmissionThroughMiddleware
     from ..core.seats import Seats
+    from ..exact import Seconds
     from ..model.handle import JobHandle
     from ..model.job import Job, Priority
 
@@ -85,6 +86,17 @@ class CallsThroughMiddleware:
             return admission.enqueue_many(listed, left, given_up)
 
         return await self._run(enqueue_many, listed, timeout)
+
+    async def enqueue_together(
+        self, jobs: Iterable[Job], delays: Iterable[Seconds] | None, timeout: float | None
+    ) -> list[JobHandle]:
+        """See `JobQueue.aenqueue_together`."""
+        admission, group = self._admission, self._admission.group_of(jobs, delays)
+
+        def enqueue_together(left: float | None, given_up: threading.Event) -> list[JobHandle]:
+            return admission.enqueue_together(group.jobs, group.delays, left, given_up)
+
+        return await self._run(enqueue_together, group.jobs, timeout)
 
     async def _run(
         self,

@@ -28,7 +28,7 @@ from ..model.job import Job
 from ..model.transitions import Status
 from ..runtime.mutex import await_turn, check_reentry
 from ..runtime.parking import Parker, Wakeable
-from .entrance import Entrance
+from .groups import GroupEntrance
 from .room_wait import RoomWait
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from ..core.scheduler import Lane
     from ..exact import Seconds
-    from ..model.context import StopRequest
+    from ..model.context import Held, StopRequest
     from ..model.handlers import Handler
     from ..wal.writing.batch import OpenBatch
 
@@ -44,7 +44,7 @@ _QUEUED, _SCHEDULED = Status.QUEUED, Status.SCHEDULED  # a look into an enumerat
 _OPEN = State.OPEN
 
 
-class Admission(Entrance):
+class Admission(GroupEntrance):
     """Accepts jobs. All methods are called by producers, without the mutex."""
 
     def enqueue(  # noqa: PLR0912  # a call costs more than a step in here
@@ -258,6 +258,39 @@ class Admission(Entrance):
                 self._journal.writer.wait(batch, handle._number)
             accepted.append(handle)
 
+    def enqueue_together(
+        self,
+        jobs: Iterable[Job],
+        delays: Iterable[Seconds] | None,
+        timeout: Seconds | None,
+        cancel: threading.Event | None = None,
+    ) -> list[JobHandle]:
+        """See `JobQueue.enqueue_together`; `cancel` is as in `enqueue`."""
+        if timeout is not None:
+            timeout = check_seconds("timeout", timeout)
+        group, wait, parker = self.group_of(jobs, delays), RoomWait(timeout, cancel), Parker()
+        try:
+            while True:
+                parker.rearm()
+                let_in = self.let_in(group, parker)
+                if let_in is not None:
+                    break
+                if group.lacking is not None:
+                    wait.check(group.jobs[0], group.lacking)
+                self._seats.refuse_sleep("await queue.aenqueue_together(jobs)")
+                wait.sleep(parker)
+        finally:
+            self.leave_gate(group, parker)
+        handles, batch = let_in
+        if batch is not None and self._journal is not None:
+            self._journal.writer.wait(batch)
+            self.check_written(handles, batch)
+        for each in handles:
+            if type(each) is ExistingHandle:
+                self._await_first(each)
+        self.tell_missing()
+        return handles
+
     def _stand_for(self, first: JobHandle) -> JobHandle:
         """A handle of a job that is to be had in place of a new one that is like it."""
         existing = ExistingHandle(first)
@@ -270,9 +303,9 @@ class Admission(Entrance):
         if batch is not None and self._journal is not None:
             self._journal.writer.wait(batch, existing._number)
 
-    def hold_back(self, parent: JobHandle, stop: StopRequest, jobs: list[Job]) -> None:
+    def hold_back(self, parent: JobHandle, stop: StopRequest, jobs: list[Held]) -> None:
         """See `JobContext.enqueue`; `stop` is that of the attempt."""
-        for job in jobs:
+        for job, _ in jobs:
             self.check(job)
         with self._mutex:
             self._mutex.settle()

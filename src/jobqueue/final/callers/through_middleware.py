@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..core.dependencies import renamed
 from ..errors import JobQueueError
+from ..exact import check_seconds
 from ..middleware import wrapped
 from ..runtime.clock import SystemClock
 from .admission import Admission
@@ -86,7 +88,7 @@ class AdmissionThroughMiddleware(Admission):
         deadline = None if timeout is None else SystemClock.monotonic() + timeout
         accept = super().enqueue_many
 
-        def accept_by_deadline(some: list[Job]) -> list[JobHandle]:
+        def accept_by_deadline(some: list[Job], _: list[int]) -> list[JobHandle]:
             if cancel is not None:
                 refuse_given_up(some[0], cancel)
             left = None if deadline is None else max(0.0, deadline - SystemClock.monotonic())
@@ -103,6 +105,33 @@ class AdmissionThroughMiddleware(Admission):
                 raise
         return handles
 
+    def enqueue_together(
+        self,
+        jobs: Iterable[Job],
+        delays: Iterable[Seconds] | None,
+        timeout: Seconds | None,
+        cancel: threading.Event | None = None,
+    ) -> list[JobHandle]:
+        """See `JobQueue.enqueue_together`; what `cancel` gives up is as in `enqueue_unless`."""
+        group = self.group_of(jobs, delays)
+        most = max(1, NESTED_MAX // len(self._layers))
+        if len(group.jobs) > most:
+            raise ValueError(
+                f"{len(group.jobs)} jobs are to be enqueued together; through {len(self._layers)} "
+                f"middleware that override enqueue, {most} can be"
+            )
+        seconds = None if timeout is None else check_seconds("timeout", timeout)
+        deadline = None if seconds is None else SystemClock.monotonic() + seconds
+        accept = super().enqueue_together
+
+        def accept_by_deadline(some: list[Job], places: list[int]) -> list[JobHandle]:
+            if cancel is not None:
+                refuse_given_up(some[0], cancel)
+            left = None if deadline is None else max(0.0, deadline - SystemClock.monotonic())
+            return accept(some, [group.delays[each] for each in places], left, cancel)
+
+        return _Nested(self._layers, group.jobs, accept_by_deadline).enqueue()
+
 
 class _Nested:
     """Some jobs that are accepted in one step, within the layers of each.
@@ -115,12 +144,13 @@ class _Nested:
         self,
         layers: tuple[Layer, ...],
         jobs: list[Job],
-        accept: Callable[[list[Job]], list[JobHandle]],
+        accept: Callable[[list[Job], list[int]], list[JobHandle]],
     ) -> None:
         self._layers = layers
         self._jobs = jobs
         self._accept = accept
         self._passed_on: list[Job] = []
+        self._places: list[int] = []  # of those, among the jobs
         self._accepted: list[JobHandle] = []
         self._handles: dict[int, JobHandle] = {}
 
@@ -132,16 +162,18 @@ class _Nested:
     def _enter(self, index: int) -> None:
         """Do it from this job on."""
         if index == len(self._jobs):
-            self._accepted = self._accept(self._passed_on) if self._passed_on else []
+            self._accepted = self._accept_passed_on() if self._passed_on else []
             return
         place, has_gone_on = len(self._passed_on), False
 
         def call_next(job: Job) -> JobHandle:
             nonlocal has_gone_on
             self._passed_on.append(job)
+            self._places.append(index)
             try:
                 self._enter(index + 1)
             except BaseException:
+                del self._places[place:]
                 del self._passed_on[place:]  # the layer may swallow the error, or try again
                 raise
             has_gone_on = True
@@ -151,6 +183,13 @@ class _Nested:
         self._handles[index] = _handle_from(wrapped(self._layers, call_next)(job), job)
         if not has_gone_on:  # this job's layers have settled it by themselves
             self._enter(index + 1)
+
+    def _accept_passed_on(self) -> list[JobHandle]:
+        """Accept what the layers passed on. A job may wait for one that a layer has replaced."""
+        names = {self._jobs[index]._id: handle.id for index, handle in self._handles.items()}
+        for place, job in zip(self._places, self._passed_on, strict=True):
+            names[self._jobs[place]._id] = job._id
+        return self._accept([renamed(job, names) for job in self._passed_on], self._places)
 
 
 def _handle_from(handle: JobHandle | None, job: Job) -> JobHandle:

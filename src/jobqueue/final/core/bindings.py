@@ -17,15 +17,16 @@ from ..model.handle import ARRIVING
 from ..model.transitions import FINAL, Status
 from .cancelling import Cancelling
 from .children import Children
-from .dependencies import Dependencies, ties_of
+from .dependencies import NO_OTHERS, Dependencies, ties_of
 from .expiry import Expiries
 from .limits import Limits
 from .queue_state import State
 from .unique import Uniqueness, not_unique
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from ..model.context import Held
     from ..model.handle import JobHandle
     from ..model.handlers import Handler
     from ..model.job import Job
@@ -62,11 +63,17 @@ class Bindings:
 
     # ── a new job ────────────────────────────────────────────────────────────────────────────
 
-    def meet(self, handle: JobHandle, parent: JobHandle | None = None) -> JobHandle | None:
+    def meet(
+        self,
+        handle: JobHandle,
+        parent: JobHandle | None = None,
+        others: Mapping[str, JobHandle] = NO_OTHERS,
+    ) -> JobHandle | None:
         """A job with a plan is to be accepted: look what it meets. Changes no other job.
 
         Args:
             parent: the job whose completion enqueues it, if one does.
+            others: those that are accepted in one with it, before it.
 
         Returns:
             The job that is like it and that is to be had in its place, or replaced by it; if any.
@@ -77,7 +84,7 @@ class Bindings:
         """
         job = handle._job
         if job.after:
-            self.dependencies.find(handle, parent)
+            self.dependencies.find(handle, parent, others)
             if ties_of(handle).waits_for or ties_of(handle).doomed:
                 handle._status = _SCHEDULED
         if job.unique is None:
@@ -243,7 +250,7 @@ class Bindings:
 
     # ── jobs from jobs ───────────────────────────────────────────────────────────────────────
 
-    def hold_back(self, parent: JobHandle, jobs: Sequence[Job]) -> None:
+    def hold_back(self, parent: JobHandle, jobs: Sequence[Held]) -> None:
         """Take jobs that are to be enqueued when the parent's handler returns."""
         self.children.hold_back(parent, jobs)
 
@@ -290,7 +297,8 @@ class Bindings:
             if not doomed:
                 break
             handle = doomed.popleft()
-            if handle._status not in FINAL:
+            is_here = self._placement.status.live.get(handle._job._id) is handle
+            if is_here and handle._status not in FINAL:  # its record could be written, too
                 self._cancel(handle, ties_of(handle).doomed)
         if ended and not doomed:
             self._release(ended[0])
@@ -298,7 +306,9 @@ class Bindings:
                 ended.popleft()
         if self._placement.journal is not None:
             self._placement.journal.writer.commit(inline=False)  # nobody waits for it
-        return bool(doomed or ended)
+        if not self.has_doomed:
+            self._placement.watchers.look()  # guard: that none is doomed any more is told
+        return self.has_doomed
 
     def _cancel(self, handle: JobHandle, why: str | None, *, expired: bool = False) -> None:
         """Cancel a job; leave it to another thread to tell of that."""

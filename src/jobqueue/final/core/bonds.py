@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from ..model.context import Held
     from ..model.handle import JobHandle
     from ..model.handlers import Handler
     from ..model.job import Job
@@ -27,7 +28,12 @@ class Bonds(Protocol):
     def aside(self) -> Sequence[dict[JobHandle, None]]:
         """The jobs that wait for a limit or a rate, by lane."""
 
-    def meet(self, handle: JobHandle, parent: JobHandle | None = None) -> JobHandle | None:
+    def meet(
+        self,
+        handle: JobHandle,
+        parent: JobHandle | None = None,
+        others: Mapping[str, JobHandle] = ...,
+    ) -> JobHandle | None:
         """A job with a plan is to be accepted: the one that is like it, if any."""
 
     def refuse_like(self, job: Job) -> None:
@@ -81,7 +87,7 @@ class Bonds(Protocol):
     def look_after(self) -> None:
         """Without the mutex: cancel and queue the jobs that others have left to do so."""
 
-    def hold_back(self, parent: JobHandle, jobs: Sequence[Job]) -> None:
+    def hold_back(self, parent: JobHandle, jobs: Sequence[Held]) -> None:
         """Take jobs that are to be enqueued when the parent's handler returns."""
 
     def born(self, parent: JobHandle) -> list[Enqueued]:

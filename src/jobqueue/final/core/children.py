@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 from ..errors import DuplicateJobError
 from ..model.handle import NOT_ARRIVED, JobHandle
 from ..model.transitions import Status
-from .dependencies import not_known, ties_of
+from ..timing.timer import tick_after
+from .dependencies import not_known, renamed, ties_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..model.job import Job
+    from ..model.context import Held
     from ..wal.format.record import Enqueued
     from .placement import Placement
 
@@ -33,7 +34,7 @@ class Children:
         self._placement = placement
         self._status = placement.status
 
-    def hold_back(self, parent: JobHandle, jobs: Sequence[Job]) -> None:
+    def hold_back(self, parent: JobHandle, jobs: Sequence[Held]) -> None:
         """Take jobs that are to be enqueued when the parent's handler returns: all or none.
 
         Raises:
@@ -43,7 +44,7 @@ class Children:
         """
         new: dict[str, JobHandle] = {}
         reserved = self._status.reserved
-        for job in jobs:
+        for job, delay in jobs:
             job_id = job._id
             if job_id in new:
                 raise DuplicateJobError(f"job {job_id!r} stands more than once in this call")
@@ -56,7 +57,8 @@ class Children:
             if self._placement.registry.find(job._handler) is None:
                 self._placement.registry.refuse_unknown(job)
             self._placement.bindings.refuse_like(job)
-            new[job_id] = JobHandle(parent._owner, job._copy(), Status.QUEUED)
+            new[job_id] = child = JobHandle(parent._owner, job._copy(), Status.QUEUED)
+            ties_of(child).delay = delay
         ties = ties_of(parent)
         reserve, whose = reserved.update, dict.fromkeys(new, parent)
         ties.children = (ties.children or {}) | new  # one step
@@ -75,22 +77,33 @@ class Children:
         Returns:
             The records for the log, if there is one.
         """
-        children = ties_of(parent).children or {}
+        ties = ties_of(parent)
+        children = ties.children or {}
         for job_id, child in tuple(children.items()):
             self._status.reserved.pop(job_id, None)
+            if self._status.live.get(job_id) is not child:
+                child._job = renamed(child._job, ties.names)
+            first = self._accept(child, parent)
             # guard: a child is not let in beside one like it
-            if not self._accept(child, parent):
-                children.pop(job_id)
+            if first is None:
+                continue
+            if first is not child:  # what is after it is after the one that is like it
+                ties.names = {**ties.names, job_id: first._job._id}
+            children.pop(job_id)
         return [ties_of(child).record for child in children.values()]
 
-    def _accept(self, child: JobHandle, parent: JobHandle) -> bool:
-        """Let one in; `False` if there is one like it."""
+    def _accept(self, child: JobHandle, parent: JobHandle) -> JobHandle | None:
+        """Let one in; if it is not, gives the one that is like it, or itself."""
         placement, job = self._placement, child._job
-        ties_of(child)
+        delay = ties_of(child).delay
         if self._status.live.get(job._id) is not child:
-            if job._plan is not None and not self._meet(child, parent):
-                return False
+            first = None if job._plan is None else self._meet(child, parent)
+            if first is not None:
+                return first
             job._retries = 0
+            if delay:
+                child._due_tick = tick_after(placement.clock.monotonic() + delay)
+                child._status = Status.SCHEDULED
             self._status.accept(child)
         expires = None if job._plan is None else placement.bindings.bind(child)
         if child._call is None:
@@ -98,26 +111,28 @@ class Children:
         if child._call is None:
             placement.registry.expect(child)
         if placement.journal is not None and ties_of(child).record is None:
-            ties_of(child).record = placement.journal.born(child, expires)
-        return True
+            due = placement.clock.time() + delay if delay else None
+            ties_of(child).record = placement.journal.born(child, due, delay or None, expires)
+        return None
 
-    def _meet(self, child: JobHandle, parent: JobHandle) -> bool:
-        """Whether it is to be let in beside what it meets: one that it replaces is cancelled.
+    def _meet(self, child: JobHandle, parent: JobHandle) -> JobHandle | None:
+        """What is to be had in its place, if it is not to be let in: one that is like it.
 
-        One that comes with it is not: the log has no record of it yet.
+        One that it replaces is cancelled; but not one that comes with it, of which the log has no
+        record yet.
         """
         bindings = self._placement.bindings
         try:
             first = bindings.meet(child, parent)
         except DuplicateJobError:  # one like it has come since the call
-            return False
+            return child
         if first is None:
-            return True
+            return None
         siblings = ties_of(parent).children or {}
         if first._job._id in siblings or not bindings.may_replace(child, first):
-            return False
+            return first
         bindings.replace(first)
-        return True
+        return None
 
     def arrive(self, parent: JobHandle) -> None:
         """What was accepted goes on its way, at once or when its record has reached its level."""

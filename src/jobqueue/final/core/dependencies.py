@@ -20,7 +20,7 @@ from ..model.handle import Ties
 from ..model.transitions import FINAL, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from ..model.handle import JobHandle
     from ..model.job import Job
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 AT_ONCE_MAX = 100
 """How many dependents the thread that ended a job looks after; more are left to another thread."""
+NO_OTHERS: Mapping[str, JobHandle] = {}
 _ENDED = FINAL  # a look into an enumeration is slow
 
 
@@ -44,13 +45,19 @@ class Dependencies:
         self.ended: deque[JobHandle] = deque()
         self._status = status
 
-    def find(self, handle: JobHandle, parent: JobHandle | None = None) -> None:
+    def find(
+        self,
+        handle: JobHandle,
+        parent: JobHandle | None = None,
+        others: Mapping[str, JobHandle] = NO_OTHERS,
+    ) -> None:
         """Note what a new job waits for, before it is accepted. Changes nothing else.
 
         Args:
             parent: the job whose completion enqueues it. It was looked then whether its ids are
                 known: one that has been forgotten since, so that nobody knows how it ended, dooms
                 the job.
+            others: those that are accepted in one with it, before it.
 
         Raises:
             UnknownJobError: an id is unknown, or has been forgotten.
@@ -59,7 +66,7 @@ class Dependencies:
         waits_for: dict[JobHandle, None] = {}
         ties.doomed = None
         for job_id in job.after:
-            live = self._status.live.get(job_id)
+            live = self._status.live.get(job_id) or others.get(job_id)
             if live is not None:
                 waits_for[live] = None
                 continue
@@ -79,6 +86,8 @@ class Dependencies:
         """The job is accepted: have the jobs that it waits for know of it."""
         for each in ties_of(handle).waits_for or ():
             theirs = ties_of(each)
+            if each._status in _ENDED:  # the job takes its place
+                ties_of(handle).doomed = reason(each._job._id, each._status)
             if theirs.dependents is None:
                 theirs.dependents = {}
             theirs.dependents[handle] = None
@@ -118,6 +127,16 @@ def ties_of(handle: JobHandle) -> Ties:
     if handle._ties is None:
         handle._ties = Ties()
     return handle._ties
+
+
+def renamed(job: Job, names: Mapping[str, str]) -> Job:
+    """The job; a copy of it if some that it waits for have other ids in `names`."""
+    after = tuple(dict.fromkeys(names.get(each, each) for each in job.after))
+    if after == job.after or job._plan is None:
+        return job
+    copy = job._copy()
+    copy._plan = job._plan._replace(after=after)
+    return copy
 
 
 def not_known(job: Job, job_id: str) -> UnknownJobError:

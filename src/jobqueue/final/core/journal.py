@@ -24,7 +24,7 @@ from ..wal.format.record import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from ..model.handle import JobHandle
     from ..model.results import StoredResult
@@ -114,9 +114,19 @@ class Journal:
         """Bring the last record to its level; returns the batch to wait for, if there is one."""
         return self.writer.commit(inline=len(handle._job._payload) < LARGE_PAYLOAD_BYTES)
 
-    def born(self, handle: JobHandle, expires: float | None) -> Enqueued:
-        """The record of a job that stands in that of its parent's completion."""
-        return self.enqueued(handle, None, None, expires, is_added=False)
+    def born(
+        self, handle: JobHandle, due: float | None, delay: float | None, expires: float | None
+    ) -> Enqueued:
+        """The record of a job that is added to the log with others, or within another record."""
+        return self.enqueued(handle, due, delay, expires, is_added=False)
+
+    def together(self, records: Sequence[Enqueued]) -> None:
+        """Add the records of jobs that are accepted in one. Again, it does nothing."""
+        last = records[-1]
+        if self._added is not last:
+            if not self.writer.ends_with(last):
+                self.writer.add_all(records)
+            self._added = last
 
     def completed(
         self,

@@ -28,14 +28,14 @@ class Uniqueness:
 
     def holder(self, job: Job) -> JobHandle | None:
         """The job that is like this new one, if there is any."""
-        return self._holders.get(_identity(job))
+        return self._holders.get(identity_of(job))
 
     def hold(self, handle: JobHandle) -> None:
         """No new job may have its identity from now on. If another has it already, both do."""
         ties = handle._ties
         if ties is None or handle._job.unique is None:
             return
-        identity = _identity(handle._job)
+        identity = identity_of(handle._job)
         ties.identity = identity  # first: an interruption leaves none that nobody lets go of
         if self._holders.setdefault(identity, handle) is not handle:
             self._next.setdefault(identity, {})[handle] = None
@@ -81,7 +81,8 @@ def not_unique(job: Job, first: JobHandle) -> DuplicateJobError:
     )
 
 
-def _identity(job: Job) -> Hashable:
+def identity_of(job: Job) -> Hashable:
+    """What no other job may have while this one, which is unique, holds it."""
     plan = job._plan
     assert plan is not None  # it is unique
     assert plan.unique is not None

@@ -17,13 +17,15 @@ from ..runtime.reporting import handlers_logger
 from .progress import told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from ..exact import Seconds
     from .job import Job
     from .progress import Told
 
     Sleep = Callable[[Parker, float], None]
+    Held = tuple[Job, float]
+    """A job that is held back, and the seconds that it waits from its acceptance on."""
 
 
 class StopRequest:
@@ -103,7 +105,7 @@ class Board(Protocol):
 
     _progress: Told | None
 
-    def _hold_back(self, stop: StopRequest, jobs: list[Job]) -> None:
+    def _hold_back(self, stop: StopRequest, jobs: list[Held]) -> None:
         """Has jobs enqueued when the attempt with this request has returned."""
 
 
@@ -156,12 +158,16 @@ class JobContext:
         """
         self._board._progress = told(done, total, message)
 
-    def enqueue(self, job: Job) -> None:
+    def enqueue(self, job: Job, *, delay: Seconds = 0.0) -> None:
         """Enqueue a job together with the completion of this attempt: both or neither.
 
         It is held back until the handler has returned; its id is unknown until then. If the handler
         raises it is dropped. It takes no room, and waits for none. While `close` waits for the
         attempt this goes on: the job is then among those that `close` finishes, or leaves.
+
+        Args:
+            job: the job; its id must be new to the queue.
+            delay: run it no earlier than so many seconds from that completion.
 
         Raises:
             DuplicateJobError: its id is known, or taken.
@@ -169,15 +175,20 @@ class JobContext:
             QueueClosedError: `close` has given the attempt up.
             RuntimeError: the attempt has ended.
         """
-        self._board._hold_back(self._stop, [job])
+        self._board._hold_back(self._stop, [(job, check_seconds("delay", delay))])
 
-    def enqueue_many(self, jobs: Iterable[Job]) -> None:
+    def enqueue_many(self, jobs: Iterable[Job], *, delays: Iterable[Seconds] | None = None) -> None:
         """Enqueue jobs together with the completion of this attempt: all of them or none.
+
+        Args:
+            jobs: the jobs; their ids must be new to the queue and differ.
+            delays: of each of them, as in `enqueue`.
 
         Raises:
             Exception: as `enqueue`; none of them is held back then.
         """
-        self._board._hold_back(self._stop, list(jobs))
+        listed = list(jobs)
+        self._board._hold_back(self._stop, list(zip(listed, _checked(delays, listed), strict=True)))
 
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
@@ -187,6 +198,15 @@ class JobContext:
         """
         told_of = {"job_id": self.job.id, "task_name": self.job.handler, "attempt": self.attempt}
         return logging.LoggerAdapter(handlers_logger, told_of)
+
+
+def _checked(delays: Iterable[Seconds] | None, jobs: Sequence[object]) -> list[float]:
+    if delays is None:
+        return [0.0] * len(jobs)
+    checked = [check_seconds("delays", each) for each in delays]
+    if len(checked) != len(jobs):
+        raise ValueError(f"delays must be one for each job: {len(checked)} for {len(jobs)} jobs")
+    return checked
 
 
 # ── which attempt is this? ───────────────────────────────────────────────────────────────────────

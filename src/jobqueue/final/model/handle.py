@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ..exact import Seconds
     from ..runtime.parking import Parker
-    from .context import StopRequest
+    from .context import Held, StopRequest
     from .handlers import Handler
     from .job import Job
     from .progress import Progress, Told
@@ -65,7 +65,7 @@ class HandleOwner(Protocol):
     def _result_of(self, handle: JobHandle, /) -> Generator[Any, None, object]:
         """Waits in a coroutine for the job's end; gives or raises what `result` does."""
 
-    def _hold_back(self, handle: JobHandle, stop: StopRequest, jobs: list[Job]) -> None:
+    def _hold_back(self, handle: JobHandle, stop: StopRequest, jobs: list[Held]) -> None:
         """Has jobs enqueued when the attempt with this request has returned."""
 
     def _kept_result(self, handle: JobHandle) -> object:
@@ -92,13 +92,15 @@ class Ties:
         place: its place among all that have.
         children: the jobs that its attempt enqueues when it has returned (`core/children.py`), by
             id.
-        record: how such a one is told to the log.
+        names: what stands for those of them that are not added, for there is one like them.
+        delay: how many seconds such a one waits, from its acceptance on.
+        record: how it is told to the log.
         expiry: what the timer calls when its time has passed (`core/expiry.py`), and at which tick.
     """
 
     __slots__ = (
-        *("children", "dependents", "doomed", "expiry", "expiry_tick", "identity"),
-        *("line", "passed", "place", "record", "reserved", "waits_for"),
+        *("children", "delay", "dependents", "doomed", "expiry", "expiry_tick", "identity"),
+        *("line", "names", "passed", "place", "record", "reserved", "waits_for"),
     )
 
     def __init__(self) -> None:
@@ -111,6 +113,8 @@ class Ties:
         self.line: Any = None
         self.place = 0
         self.children: dict[str, JobHandle] | None = None
+        self.names: dict[str, str] = {}
+        self.delay = 0.0
         self.record: Any = None
         self.expiry: Callable[[], object] | None = None
         self.expiry_tick = 0
@@ -284,7 +288,7 @@ class JobHandle(Generic[R_co]):
             raise TypeError(f"a callback must be callable, not {fn!r}")
         self._owner._add_done_callback(cast("JobHandle", self), cast("Callback", fn))
 
-    def _hold_back(self, stop: StopRequest, jobs: list[Job]) -> None:
+    def _hold_back(self, stop: StopRequest, jobs: list[Held]) -> None:
         """See `JobContext.enqueue`."""
         self._owner._hold_back(cast("JobHandle", self), stop, jobs)
 

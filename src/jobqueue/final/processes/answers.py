@@ -12,7 +12,7 @@ from . import wire
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..model.job import Job
+    from ..model.context import Held
 
 _cause: Any = vars(BaseException)["__cause__"]
 
@@ -24,7 +24,7 @@ class RemoteTraceback(Exception):  # noqa: N818  # the cause of an error, shown 
         return f'\n"""\n{self.args[0]}"""'
 
 
-def unpacked(kind: int, body: bytes, hold_back: Callable[[list[Job]], None]) -> object:
+def unpacked(kind: int, body: bytes, hold_back: Callable[[list[Held]], None]) -> object:
     """What the handler returned; raises what it raised.
 
     Args:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..core.outcomes import Outcomes
-    from ..model.context import StopRequest
+    from ..model.context import Held, StopRequest
     from ..model.handle import JobHandle
     from ..runtime.reporting import Reporter
     from ..timing.timer import Timer
@@ -82,7 +82,7 @@ class Attempts:
             raise
         self._processes.put_back(process)
 
-        def hold_back(jobs: list[Job]) -> None:
+        def hold_back(jobs: list[Held]) -> None:
             assert handle._stop is not None  # as above, or nothing could have asked for its context
             handle._hold_back(handle._stop, jobs)
 

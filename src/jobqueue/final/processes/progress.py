@@ -16,7 +16,7 @@ from ..runtime.parking import Parker
 from . import wire
 
 if TYPE_CHECKING:
-    from ..model.context import StopRequest
+    from ..model.context import Held, StopRequest
     from ..model.progress import Told
     from .wire import Channel
 
@@ -37,7 +37,7 @@ class RemoteBoard:
     def _progress(self, value: Told | None) -> None:
         self._teller.tell(self, value)
 
-    def _hold_back(self, stop: StopRequest, jobs: list[Job]) -> None:
+    def _hold_back(self, stop: StopRequest, jobs: list[Held]) -> None:
         """The jobs go to the owner with the answer, which looks at their ids then."""
         del stop
         self._teller.hold_back(self, jobs)
@@ -51,7 +51,7 @@ class ProgressTeller:
         self._lock = threading.Lock()  # held while a frame is sent; guards the rest
         self._board: RemoteBoard | None = None
         self._last: Told | None = None
-        self._jobs: list[Job] = []  # that the attempt enqueues by returning
+        self._jobs: list[Held] = []  # that the attempt enqueues by returning
         self._parker: Parker | None = None  # of the thread; made when it is first needed
         self._is_awake = False
 
@@ -79,13 +79,13 @@ class ProgressTeller:
                 thread.start()
             self._parker.unpark()
 
-    def hold_back(self, board: RemoteBoard, jobs: list[Job]) -> None:
+    def hold_back(self, board: RemoteBoard, jobs: list[Held]) -> None:
         """The attempt of this board enqueues jobs by returning.
 
         Raises:
             RuntimeError: it has ended.
         """
-        for job in jobs:
+        for job, _ in jobs:
             if not isinstance(job, Job):
                 raise TypeError(f"only a Job can be enqueued, not {type(job).__name__}: {job!r}")
         with self._lock:
@@ -93,7 +93,7 @@ class ProgressTeller:
                 raise RuntimeError("the attempt has ended: it enqueues nothing any more")
             self._jobs += jobs
 
-    def take_jobs(self) -> list[Job]:
+    def take_jobs(self) -> list[Held]:
         """The jobs that the attempt which has ended enqueues."""
         jobs, self._jobs = self._jobs, []
         return jobs

@@ -43,7 +43,7 @@ GAVE_UP = 70
 """The exit code of a process that could not go on, and said why on the second socket."""
 REASON_BYTES_MAX = 4 * 1024
 
-FORM = 4
+FORM = 5
 """The form of all this: to be counted up with each change, for the queue may have been installed
 anew under a program that runs, and a process is started with the new one."""
 

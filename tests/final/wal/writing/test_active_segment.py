@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
+from jobqueue.final.wal.format.record import Enqueued
 from jobqueue.final.wal.writing.active_segment import INLINE_RECORDS_MAX, ActiveSegment
 from jobqueue.final.wal.writing.batch import LogOptions, OpenBatch
 from tests.support.faulty_files import FaultyFiles
@@ -163,3 +164,18 @@ def test_a_caller_does_not_copy_a_batch_that_takes_long_to_encode(
     batch.records.pop()
     assert log.copy(batch)
     log.finish()
+
+
+def test_a_batch_that_no_reader_takes_is_not_cut_within_jobs_that_were_accepted_in_one(
+    files: FaultyFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobqueue.final.wal.writing.active_segment.BATCH_BYTES_MAX", 400)
+    log = active_segment(files, tmp_path, "write", segment_bytes=1 << 24)
+    joined = [Enqueued(number, str(number), 1, 0.0, joined=True) for number in (3, 4)]
+    log.write([job(1), job(2), *joined, job(5), job(6)])
+    log.write([job(7), Enqueued(8, "8", 1, 0.0, payload="x" * 400, joined=True)])
+    log.finish()
+
+    (segment,) = LogDirectory(tmp_path).content().values()
+    batches = segment.split(b'"commit"')
+    assert [batch.count(b'"op"') for batch in batches] == [1, 3, 2, 2, 0]

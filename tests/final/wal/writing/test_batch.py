@@ -142,3 +142,34 @@ def test_a_batch_with_large_payloads_has_small_pieces() -> None:
     batch = OpenBatch()
     batch.records = [_accepted(number, "x" * PIECE_BYTES) for number in (1, 2, 3)]
     assert list(batch.pieces()) == [1, 1, 1]
+
+
+def _joined(number: int, payload: str = "x") -> Enqueued:
+    return Enqueued(number, str(number), 1, 0.0, payload=payload, joined=True)
+
+
+def test_no_piece_of_a_batch_ends_within_jobs_that_were_accepted_in_one() -> None:
+    batch = OpenBatch()
+    large = "x" * PIECE_BYTES
+    batch.records = [_accepted(1, large), _joined(2, large), _joined(3), _accepted(4, large)]
+    assert list(batch.pieces()) == [3, 1]
+
+
+def test_jobs_that_were_accepted_in_one_stay_so_without_payloads() -> None:
+    batch = OpenBatch()
+    batch.records = [_accepted(1), _joined(2), _completed(2)]
+    batch.thin()
+    assert list(batch.pieces()) == [3]
+    assert batch.records[1] == _joined(2, "")
+
+
+def test_jobs_that_were_accepted_in_one_fail_in_one() -> None:
+    batch = OpenBatch()
+    first, second, third = _accepted(1), _joined(2), _joined(3)
+    batch.records = [_accepted(7), first, second, third, _accepted(8)]
+
+    failed = batch.sort_out({2: ValueError("odd")}, fail_calls=True)
+
+    assert failed == [first, second, third]
+    assert set(batch.refused) == {1, 2, 3}
+    assert batch.records == [_accepted(7), _accepted(8)]

@@ -67,6 +67,8 @@ class Enqueued(_Record, tag="enqueued"):
     `key` is what the job is about. `unique` says by what it is unique, `until_started` that it is
     only until its first attempt. `after` are the numbers of the jobs that it waits for. `expires`
     is the Unix time by which it has to have started, `within` how long it had, to clamp it.
+    `joined`: it was accepted in one with the job of the record before, so that both are in one
+    batch, or neither.
 
     `due` is the Unix time of a delayed job, `delay` what was asked for, to clamp it; both are
     `None` for any other job. `store_result`: what the handler returns is kept in `Completed`.
@@ -90,6 +92,7 @@ class Enqueued(_Record, tag="enqueued"):
     after: list[JobNumber] = []  # noqa: RUF012  # likewise
     expires: Time | None = None
     within: Delay | None = None
+    joined: bool = False
 
 
 class Retried(_Record, tag="retried"):
@@ -249,7 +252,7 @@ def _plain(name: str, value: object) -> object:
     if name == "headers":
         pairs = value.items() if isinstance(value, dict) else ()
         return {_plain_text(key): _plain_text(text) for key, text in pairs}
-    if name in {"store_result", "coded", "until_started"}:
+    if name in {"store_result", "coded", "until_started", "joined"}:
         return value is True
     if name == "children":
         return [made_plain(each) for each in value] if isinstance(value, list) else []

@@ -21,7 +21,7 @@ from ..libc import error_of
 from ..names import segment_name
 from ..reading.closed import write_closed
 from ..room import Room
-from .batch import LogStats
+from .batch import LogStats, is_joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -153,7 +153,7 @@ class ActiveSegment:
             LogWriteError: some of it may be left, or an fsync failed: the end of this log.
         """
         data = encode_batch(records, self.number + 1, self.synced)
-        if len(data) > BATCH_BYTES_MAX and len(records) > 1:
+        if len(data) > BATCH_BYTES_MAX and _middle(records):
             self._write_halves(records)
             return
         end = self._appender.position + len(data)
@@ -176,7 +176,7 @@ class ActiveSegment:
         return self._files.free(self._directory)[0]
 
     def _write_halves(self, records: Sequence[Record]) -> None:
-        middle = len(records) // 2
+        middle = _middle(records)
         self.write(records[:middle])
         try:
             self.write(records[middle:])
@@ -304,6 +304,13 @@ class ActiveSegment:
     def abandon(self) -> None:
         """Close the active segment as it is. Nothing may follow."""
         self._appender.abandon()
+
+
+def _middle(records: Sequence[Record]) -> int:
+    """How many of the records may be written by themselves, about half; 0 for none."""
+    half = len(records) // 2
+    places = [*range(half, 0, -1), *range(half + 1, len(records))]
+    return next((each for each in places if not is_joined(records, each)), 0)
 
 
 def _nothing() -> None:

@@ -19,7 +19,7 @@ from ..format.record import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ..format.record import Record
     from .callbacks import Parker, Waiter
@@ -75,7 +75,7 @@ class OpenBatch:
     def sort_out(self, errors: Mapping[int, Exception], *, fail_calls: bool) -> list[Record]:
         """With the lock: make the batch one that can be encoded.
 
-        A call fails for its record, alone. What has happened, as an outcome has, is recorded as
+        A call fails for its records, alone. What has happened, as an outcome has, is recorded as
         far as can be.
 
         Args:
@@ -87,6 +87,8 @@ class OpenBatch:
         """
         failed: list[Record] = []
         kept: list[Record] = []
+        if fail_calls:
+            errors = _with_joined(self.records, errors)
         for place, record in enumerate(self.records):
             error = errors.get(place)
             if error is None:
@@ -156,19 +158,23 @@ class OpenBatch:
         """Yield how many records, from the first on, may be written first; then of the rest.
 
         A job that has ended has no payload here: nothing may come between it and its end, or it
-        would run again without.
+        would run again without. Nor between jobs that were accepted in one.
         """
+        records = self.records.copy()
         begun = {each.job for each in self.records if type(each) is Enqueued}
         ended = begun & {each.job for each in self.records if isinstance(each, _ENDS)}
         count = size = halfway = 0
-        for each in self.records.copy():
+        for place, each in enumerate(records):
             count += 1
             if type(each) is Enqueued:
                 size += len(each.payload) + len(each.binary)
                 halfway += each.job in ended
             elif each.job in ended and isinstance(each, _ENDS):
                 halfway -= 1
-            if not halfway and (count >= PIECE_RECORDS or size >= PIECE_BYTES):
+            is_enough = count >= PIECE_RECORDS or size >= PIECE_BYTES
+            # guard: what was accepted in one is written in one
+            #   without: if not halfway and is_enough:
+            if not halfway and is_enough and not is_joined(records, place + 1):
                 yield count
                 count = size = 0
         if count:
@@ -266,7 +272,30 @@ def _without_payload(each: Enqueued) -> Enqueued:
         each.headers,
         due=each.due,
         delay=each.delay,
+        joined=each.joined,
     )
+
+
+def is_joined(records: Sequence[Record], place: int) -> bool:
+    """Whether the record at this place is of a job that was accepted in one with the one before."""
+    record = records[place] if place < len(records) else None
+    return type(record) is Enqueued and record.joined
+
+
+def _with_joined(
+    records: Sequence[Record], errors: Mapping[int, Exception]
+) -> Mapping[int, Exception]:
+    """The same errors, also for the records of the jobs that were accepted in one with those."""
+    spread = dict(errors)
+    for place, error in errors.items():
+        first, last = place, place
+        while is_joined(records, first):
+            first -= 1
+        while is_joined(records, last + 1):
+            last += 1
+        for each in range(first, last + 1):
+            spread.setdefault(each, error)  # guard: jobs that are accepted in one fail in one
+    return spread
 
 
 def _unencodable(error: Exception) -> LogWriteError:

@@ -28,6 +28,8 @@ from .batch import LogStats, OpenBatch
 from .log_thread import NEVER, LogThread
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..files import Problem
     from ..format.record import Record
     from .callbacks import Waiter
@@ -69,6 +71,14 @@ class LogWriter(LogThread):
         """Add a record. If the log has failed it goes nowhere."""
         if self.failure is None:
             self._open.records.append(record)
+            if self._write_due == NEVER:
+                self._write_due = self._monotonic() + self._linger
+                self._wake_for(self._write_due)
+
+    def add_all(self, records: Sequence[Record]) -> None:
+        """Add records that belong together: all of them, or none if this is broken off."""
+        if self.failure is None:
+            self._open.records += records  # one step
             if self._write_due == NEVER:
                 self._write_due = self._monotonic() + self._linger
                 self._wake_for(self._write_due)
@@ -138,6 +148,12 @@ class LogWriter(LogThread):
         """Whether this very record was the last to be added, and has yet to be told of."""
         added = self._open.records or self._active.copied
         return bool(added) and added[-1] is record
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something that is wanted at its level of durability is not there yet. No lock."""
+        batch = self._open
+        return self._writing is not None or batch.urgent or (self._is_fsync and batch.awaited)
 
     @property
     def waiting_records(self) -> int:
