@@ -178,14 +178,27 @@ def test_jobs_that_pass_a_limit_one_by_one_start_in_their_order(memory: Store) -
     clock = ManualClock()
     ran: list[bytes] = []
     jq = no_worker(memory, clock=clock)
-    jq.register("work", ran.append, rate=Rate(1, per=1.0), limit=Limit(9))
-    jq.enqueue_many([Job(f"{number}".encode(), handler="work") for number in range(4)])
+    jq.register("work", ran.append, rate=Rate(3, per=3.0), limit=Limit(9))
+    jq.enqueue_many([Job(f"{number}".encode(), handler="work") for number in range(6)])
     run_all(jq)
     for _ in range(3):
         jq.metrics()
         clock.advance(1)
     run_all(jq)
-    assert ran == [b"0", b"1", b"2", b"3"]
+    assert ran == [b"0", b"1", b"2", b"3", b"4", b"5"]
+
+
+def test_jobs_that_wait_long_for_a_worker_start_no_faster_than_their_rate(memory: Store) -> None:
+    clock = ManualClock()
+    ran: list[bytes] = []
+    jq = no_worker(memory, clock=clock)
+    jq.register("work", ran.append, rate=Rate(2, per=2.0))
+    jq.enqueue_many([Job(f"{number}".encode(), handler="work") for number in range(9)])
+    for _ in range(60):
+        jq.metrics()
+        clock.advance(1)
+    run_all(jq)
+    assert ran == [b"0", b"1"]
 
 
 def test_a_job_that_has_passed_and_is_cancelled_lets_the_next_one_in_front(memory: Store) -> None:

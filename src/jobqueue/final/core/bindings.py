@@ -149,6 +149,7 @@ class Bindings:
             return False
         if handle._status not in FINAL:
             self._cancel(handle, why)
+            self._call_soon()  # which tells of it
         return True
 
     def forget(self, handle: JobHandle) -> None:
