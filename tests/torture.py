@@ -6,9 +6,11 @@
     make torture ARGS='--round 7.12' one round again
 
 A round is chosen by its name: the crash images of a recorded run and of the recoveries from them,
-on a disk that may be full or whose fsyncs may fail; kill -9 of a process; the power cut of a
-mounted file system, where there is root and a loop device. What threads do in it differs from time
-to time, so that what a broken promise was found in is kept. Ends with 1 where one was broken.
+on a disk that may be full or whose fsyncs may fail; the same for jobs that are unique, wait for
+others, expire, are limited or enqueue others, each image run to its end; kill -9 of a process; the
+power cut of a mounted file system, where there is root and a loop device. What threads do in it
+differs from time to time, so that what a broken promise was found in is kept. Ends with 1 where one
+was broken.
 """
 
 from __future__ import annotations
@@ -38,12 +40,15 @@ from tests.support.crash_check import Revival, Verdict
 from tests.support.crash_points import Point, points
 from tests.support.crash_runs import WAYS, CrashRun, Way, small_windows
 from tests.support.recording_files import CHANGES, SYNCS, RandomFaults
+from tests.support.tied_runs import a_random_story, crashes, verify
 from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from tests.support.ledger import Crash, Durability
+    from tests.support.power_cut import Remains
+    from tests.support.tied_runs import Story
 
 AGAIN_MAX = 3
 """How deep recoveries of recoveries go."""
@@ -103,8 +108,8 @@ class Round:
 
     def play(self) -> Tally:
         """Do it."""
-        kinds = (self.images, self.kills, self.power_cuts)
-        kind = self._rng.choices(kinds, (8, 1, 1))[0]
+        kinds = (self.images, self.ties, self.kills, self.power_cuts)
+        kind = self._rng.choices(kinds, (6, 4, 1, 1))[0]
         try:
             with small_windows():
                 kind()
@@ -192,6 +197,38 @@ class Round:
         (place / "recording.txt").write_text("\n".join([problem, *told]), encoding="utf-8")
         self._violate(f"{point.crash} after {point.at} events: {problem}\n  kept in {place}")
 
+    # ── jobs that are tied ───────────────────────────────────────────────────────────────────
+
+    def ties(self) -> None:
+        """Record a queue whose jobs are tied to others, and run what its crashes leave."""
+        rng = self._rng
+        way = rng.choice(WAYS)
+        faults = None
+        if rng.random() < 0.4:
+            numbers = dict.fromkeys(CHANGES, errno.ENOSPC)
+            faults = RandomFaults(rng, rng.choice((0.02, 0.1)), numbers)
+        story = a_random_story(self._name, way, rng.randrange(5, 30), faults)
+        self.tally.faults += story.files.injected
+        for at, crash, remains in crashes(story, samples=rng.randrange(2)):
+            if self._is_over:
+                return
+            self.tally.images += 1
+            self.tally.revivals += 1
+            try:
+                verify(story, at, crash, remains)
+            except AssertionError as error:
+                self._keep_tied(story, f"{crash} after {at} events, {way}: {error}", remains)
+
+    def _keep_tied(self, story: Story, problem: str, remains: Remains) -> None:
+        place = Path(tempfile.mkdtemp(prefix="torture-"))
+        for path, data in remains.image().items():
+            if data is not None:
+                (place / Path(path).name).write_bytes(data)
+        told = [f"{index} {event!r}" for index, event in enumerate(story.files.events)]
+        told += map(repr, story.promises)
+        (place / "recording.txt").write_text("\n".join([problem, *told]), encoding="utf-8")
+        self._violate(f"{problem}\n  kept in {place}")
+
     # ── real crashes ─────────────────────────────────────────────────────────────────────────
 
     def kills(self) -> None:
@@ -241,7 +278,7 @@ class Round:
 
     def _child(self, log: Path, acks: Path, durability: Durability, run: int) -> Child:
         seed = self._rng.randrange(2**32)
-        return Child("work_until_killed", log, acks, durability, f"run{run}", seed)
+        return Child("work_until_killed", log, acks, durability, f"run{run}", seed, "ties")
 
     def _wait_for_work(self, child: Child, acks: Path, run: int) -> None:
         """Until it has acknowledged some more, or for a moment of its start."""

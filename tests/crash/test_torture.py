@@ -25,10 +25,11 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
-def a_round_of_images() -> str:
+def a_round_of_images(kind: int = 1) -> str:
     """The name of one."""
     names = (f"1.{number}" for number in range(30))
-    return next(name for name in names if Random(name).choices((1, 2, 3), (8, 1, 1))[0] == 1)
+    kinds = {name: Random(name).choices((1, 2, 3, 4), (6, 4, 1, 1))[0] for name in names}
+    return next(name for name in kinds if kinds[name] == kind)
 
 
 def test_it_runs_for_its_time_and_tells_what_it_did(capfd: pytest.CaptureFixture[str]) -> None:
@@ -41,6 +42,12 @@ def test_it_runs_for_its_time_and_tells_what_it_did(capfd: pytest.CaptureFixture
 def test_a_round_of_images_recovers_from_many_crashes() -> None:
     tally = torture.play(a_round_of_images(), time.monotonic() + 2)
     assert tally.images > 20
+    assert tally.violations == []
+
+
+def test_a_round_of_ties_runs_what_many_crashes_leave() -> None:
+    tally = torture.play(a_round_of_images(2), time.monotonic() + 3)
+    assert tally.images > 10
     assert tally.violations == []
 
 

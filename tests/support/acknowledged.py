@@ -62,6 +62,24 @@ def _compare(
     for job_id, status in statuses.items():
         if status == FAILED or (status == COMPLETED and job_id not in ran):
             yield f"job {job_id!r} is {status}, which cannot be"
+    yield from _compare_ties(jobs, list(lines))
+
+
+def _compare_ties(jobs: dict[str, JobState], lines: Sequence[str]) -> Iterator[str]:
+    """A job is there exactly if its parent has completed; none has run before those it waits for.
+
+    What was forgotten is not looked at: a child ends after its parent, so it is later forgotten.
+    """
+    for parent in _ids(lines, "parent") & jobs.keys():
+        has_completed = jobs[parent].status == COMPLETED
+        if has_completed != (f"{parent}.child" in jobs):
+            yield f"job {parent!r} is {jobs[parent].status}, and its child is there or is not"
+    for line in _ids(lines, "after"):
+        job_id, _, before = line.partition(":")
+        if job_id not in jobs or before not in jobs or jobs[job_id].status != COMPLETED:
+            continue
+        if jobs[before].status != COMPLETED:
+            yield f"job {job_id!r} ran before {before!r}, which is {jobs[before].status}"
 
 
 def _ids(lines: Iterable[str], what: str) -> set[str]:
