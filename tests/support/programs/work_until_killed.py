@@ -3,10 +3,10 @@
 Arguments: the log, the file of acks, the durability, a name for this run, a seed, and "ties" if
 jobs are to be unique, to wait for others, to expire, to be limited or to enqueue others.
 
-The lines of the acks are "tried ID" before a job is enqueued, "accepted ID" afterwards, "cancelled ID" after
-it was cancelled, "ran ID" from its handler, and "flushing N", "flushed N" around a flush. "after
-ID:OTHER" says that a job waits for another one, "parent ID" that it enqueues one more, "ID.child",
-by its completion.
+The lines of the acks are "tried ID" before a job is enqueued, "accepted ID" afterwards, "cancelled
+ID" after it was cancelled, "ran ID" from its handler, and "flushing N", "flushed N" around a flush.
+"after ID:OTHER" says that a job waits for another one, "parent ID" that it enqueues one more,
+"ID.child", by its completion.
 """
 
 from __future__ import annotations
