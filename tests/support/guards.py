@@ -161,9 +161,6 @@ NOTICED_BY = {
     "a worker that finds nothing more tells who waits for that": (
         "tests/final/life/test_shutdown.py",
     ),
-    "what handlers enqueue by returning is run as well": (
-        "tests/final/core/test_held_back_delays.py",
-    ),
     "the acceptance of a group is told of before it is made": (
         "tests/final/core/test_unfinished.py",
     ),

@@ -167,11 +167,6 @@ class JobQueue(Repeating):
         """Run what is due on this thread; see `testing.run_all`."""
         self._enter(waits=True)
         self._life.run_all()
-        journal = self._placement.journal
-        # guard: what handlers enqueue by returning is run as well
-        while journal is not None and journal.writer.is_behind:
-            journal.writer.flush()
-            self._life.run_all()
 
     def __enter__(self) -> JobQueue:
         if self._starts_on_entry:

@@ -44,7 +44,15 @@ def main(
     acks = Acks(acks_path)
 
     def handler(payload: bytes, context: JobContext) -> None:
-        acks.add(f"ran {context.job.id}")
+        job_id = context.job.id
+        acks.add(f"ran {job_id}")
+        if payload.startswith(b"children"):
+            children = [f"{job_id}/{number}" for number in range(3)]
+            for each in children:
+                acks.add(f"tried {each}")
+            context.enqueue_many(
+                [Job(id=each, after=children[:n]) for n, each in enumerate(children)]
+            )
         if b"parent" in payload:
             acks.add(f"tried {context.job.id}.child")
             context.enqueue(Job(id=f"{context.job.id}.child"))
@@ -97,7 +105,7 @@ def _produce(jq: JobQueue, acks: Acks, prefix: str, rng: random.Random, ties: bo
 
 def _job(acks: Acks, job_id: str, rng: random.Random, before: str, kind: str) -> Job:
     """A job that is tied to the one before, to those like it, to a limit or to a time; or not."""
-    payload = rng.choice([b"", b"fails"]) + kind.encode()
+    payload = (rng.choice([b"", b"fails"]) + kind.encode()) or rng.choice([b"", b"children"])
     after = [before] if kind == "after" and not before.endswith("--1") else []
     if after:
         acks.add(f"after {job_id}:{before}")

@@ -150,12 +150,6 @@ class LogWriter(LogThread):
         return bool(added) and added[-1] is record
 
     @property
-    def is_behind(self) -> bool:
-        """Whether something that is wanted at its level of durability is not there yet. No lock."""
-        batch = self._open
-        return self._writing is not None or batch.urgent or (self._is_fsync and batch.awaited)
-
-    @property
     def waiting_records(self) -> int:
         """How many records no thread has begun to write."""
         return len(self._open.records)
