@@ -424,7 +424,13 @@ def check_places(jq: JobQueue) -> None:
     assert sorted(map(id, parked)) == sorted(map(id, named))
     assert all(placement.registry._by_name.values())
     aside = [handle for waiting in placement.bindings.aside for handle in waiting]
-    places = [*in_lanes, *scheduler.suspects, *parked, *aside]
+    passed = [
+        handle
+        for waiting in bindings(jq).limits._passed
+        for handle in waiting
+        if handle._status is Status.QUEUED
+    ]
+    places = [*in_lanes, *scheduler.suspects, *parked, *aside, *passed]
     assert sorted(map(id, places)) == sorted(map(id, queued))
     for lane, priority in zip(scheduler.lanes, Priority, strict=True):
         taken = sum(handle._has_room and handle._job._priority is priority for handle in live)
