@@ -67,6 +67,33 @@ def test_a_job_after_the_one_that_it_replaces_is_cancelled_with_it(memory: Store
     assert jq.info("second").last_error == ("job 'first', which it waits for, was cancelled")
 
 
+def test_a_job_from_a_job_after_the_one_that_it_replaces_is_cancelled_with_it(
+    memory: Store,
+) -> None:
+    def handler(_payload: bytes, context: JobContext) -> None:
+        if context.job.id == "parent":
+            context.enqueue(Job(id="new", key="k", unique=REPLACE, after=["old"]))
+
+    jq = no_worker(memory, handler)
+    jq.enqueue(Job(id="old", key="k", unique=REPLACE), delay=60)
+    jq.enqueue(Job(id="parent"))
+    run_all(jq)
+    assert jq.status("old") is Status.CANCELLED
+    assert jq.status("new") is Status.CANCELLED
+
+
+def test_a_job_that_replaces_one_may_run_after_one_that_is_forgotten_by_that(
+    memory: Store,
+) -> None:
+    jq = no_worker(memory, status_retention=1)
+    jq.enqueue(Job(id="done"))
+    run_all(jq)
+    jq.enqueue(Job(id="old", key="k", unique=REPLACE))
+    new = jq.enqueue(Job(id="new", key="k", unique=REPLACE, after=["done"]))
+    run_all(jq)
+    assert new.status is Status.COMPLETED
+
+
 def test_the_middleware_is_told_of_a_job_that_is_cancelled_as_it_is_accepted(
     memory: Store,
 ) -> None:
