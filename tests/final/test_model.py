@@ -301,6 +301,9 @@ class QueueMachine(RuleBasedStateMachine):
                     return UnknownJobError
             if both.is_parked(job) and both.parked(job.priority) >= SETTINGS["queue_size"]:
                 return UnknownHandlerError
+            is_one = job.unique is not None and job.unique.on_conflict == "raise"
+            if is_one and both.holder(job) is not None:
+                return DuplicateJobError
             new.add(job.id)
         return None
 

@@ -67,6 +67,33 @@ def test_a_job_after_the_one_that_it_replaces_is_cancelled_with_it(memory: Store
     assert jq.info("second").last_error == ("job 'first', which it waits for, was cancelled")
 
 
+def test_a_job_from_a_job_after_the_one_that_it_replaces_is_cancelled_with_it(
+    memory: Store,
+) -> None:
+    def handler(_payload: bytes, context: JobContext) -> None:
+        if context.job.id == "parent":
+            context.enqueue(Job(id="new", key="k", unique=REPLACE, after=["old"]))
+
+    jq = no_worker(memory, handler)
+    jq.enqueue(Job(id="old", key="k", unique=REPLACE), delay=60)
+    jq.enqueue(Job(id="parent"))
+    run_all(jq)
+    assert jq.status("old") is Status.CANCELLED
+    assert jq.status("new") is Status.CANCELLED
+
+
+def test_a_job_that_replaces_one_may_run_after_one_that_is_forgotten_by_that(
+    memory: Store,
+) -> None:
+    jq = no_worker(memory, status_retention=1)
+    jq.enqueue(Job(id="done"))
+    run_all(jq)
+    jq.enqueue(Job(id="old", key="k", unique=REPLACE))
+    new = jq.enqueue(Job(id="new", key="k", unique=REPLACE, after=["done"]))
+    run_all(jq)
+    assert new.status is Status.COMPLETED
+
+
 def test_the_middleware_is_told_of_a_job_that_is_cancelled_as_it_is_accepted(
     memory: Store,
 ) -> None:
@@ -199,6 +226,24 @@ def test_jobs_that_wait_long_for_a_worker_start_no_faster_than_their_rate(memory
         clock.advance(1)
     run_all(jq)
     assert ran == [b"0", b"1"]
+
+
+def test_a_job_that_is_tried_again_goes_to_the_end_of_the_line(memory: Store) -> None:
+    clock = ManualClock()
+    ran: list[str] = []
+
+    def work(_payload: bytes, context: JobContext) -> None:
+        ran.append(f"{context.job.id}{context.attempt}")
+        if context.job.id == "b" and context.attempt == 0:
+            raise ValueError
+
+    jq = no_worker(memory, clock=clock, base_delay=0)
+    jq.register("work", work, rate=Rate(1, per=1.0))
+    jq.enqueue_many([Job(id=name, handler="work") for name in "abcd"])
+    for _ in range(6):
+        run_all(jq)
+        clock.advance(1)
+    assert ran == ["a0", "b0", "c0", "d0", "b1"]
 
 
 def test_a_job_that_has_passed_and_is_cancelled_lets_the_next_one_in_front(memory: Store) -> None:

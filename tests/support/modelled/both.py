@@ -121,6 +121,11 @@ class Both(State):
         gone = [known for known in ties if not self.is_known(known.job.id)]
         return gone[0] if len(ties) > 1 and gone else first
 
+    def choose_reason(self, known: Known, reasons: list[str]) -> str:
+        """One of them that the queue tells."""
+        told = self.jq.info(known.job.id).last_error if self.is_known(known.job.id) else None
+        return told if told in reasons else reasons[0]
+
     def look(self) -> None:
         """Have both know who is at the front of each lane, and may start."""
         eventually(self._has_arrived)

@@ -93,6 +93,8 @@ class Known:
     """An attempt has begun, or before the last start has ended: it is not replaced."""
     line: Line | None = None
     passed: Line | None = None
+    reserved: Line | None = None
+    """The rate of which it has a token, having passed and not started."""
     place: int = 0
     children: list[Job] = field(default_factory=list)
 

@@ -26,6 +26,8 @@ class Line:
     used: int = 0
     tokens: float = 0.0
     counted: float = 0.0
+    reserved: int = 0
+    """How many tokens are for jobs that have passed, and have not started."""
     turns: list[int] = field(default_factory=lambda: [FAIRNESS] * len(Priority))
     waiting: list[Known] = field(default_factory=list)
 
@@ -33,7 +35,7 @@ class Line:
         """Whether one more may start."""
         if isinstance(self.rule, Limit):
             return self.used < self.rule.count
-        return self.tokens_at(now) >= 1.0
+        return self.tokens_at(now) - self.reserved >= 1.0
 
     def tokens_at(self, now: float) -> float:
         """How many may start at once."""
@@ -92,6 +94,10 @@ class Lines:
         if known.passed is None:
             assert self._closed(known) is None, f"{known.job.id} started beyond its limit"
             self._pass(known)
+        if (line := known.reserved) is not None:
+            known.reserved = None
+            line.reserved -= 1
+            line.tokens, line.counted = line.tokens_at(self._now()) - 1, self._now()
 
     def _pass(self, known: Known) -> None:
         for rule, key in rules_of(known.job):
@@ -102,7 +108,8 @@ class Lines:
             if isinstance(rule, Limit):
                 line.used += 1
             else:
-                line.tokens, line.counted = line.tokens_at(self._now()) - 1, self._now()
+                line.reserved += 1
+                known.reserved = line
             if known.passed is None or isinstance(rule, Limit):
                 known.passed = line
 
@@ -112,8 +119,13 @@ class Lines:
             known.line.waiting.remove(known)
             known.line = None
         line, known.passed = known.passed, None
+        bucket, known.reserved = known.reserved, None
         if line is not None and isinstance(line.rule, Limit):
             line.used -= 1
+        if bucket is not None:
+            bucket.reserved -= 1
+            self._let_through(bucket)
+        if line is not None and isinstance(line.rule, Limit):
             if line.waiting:
                 self._let_through(line)
             elif line.key is not None and not line.used:

@@ -20,6 +20,8 @@ from tests.support.modelled.jobs import LATE, SETTINGS, Known, identity_of
 from tests.support.modelled.lines import Lines
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from jobqueue.final import JobHandle
 
 _WHAT = {Status.FAILED: "failed", Status.CANCELLED: "was cancelled"}
@@ -116,13 +118,22 @@ class State:
         return None
 
     def meets(
-        self, job: Job, delay: float, *, within: bool = False
+        self,
+        job: Job,
+        delay: float,
+        *,
+        within: bool = False,
+        siblings: Collection[Known] | None = None,
     ) -> type[Exception] | Known | None:
         """What a job that is not refused meets: an error, one that is like it, or nothing.
 
         One whose place it takes is cancelled by this.
+
+        Args:
+            within: whether it is a handler that enqueues it.
+            siblings: those that came by the same completion, if it comes by one.
         """
-        if any(each not in self.jobs for each in job.after):
+        if siblings is None and any(each not in self.jobs for each in job.after):
             return UnknownJobError
         needs_none = within or bool(delay or job.after or self.is_parked(job))
         while (first := self.holder(job)) is not None:
@@ -130,7 +141,7 @@ class State:
             if job.unique.on_conflict == "raise":
                 return DuplicateJobError
             is_new = not first.has_run and first.status is not Status.PROCESSING
-            if job.unique.on_conflict != "replace" or not is_new:
+            if job.unique.on_conflict != "replace" or not is_new or first in (siblings or ()):
                 return first
             leaves_room = first.has_room and first.job.priority is job.priority
             if not (needs_none or leaves_room or self.room(job.priority)):
@@ -144,24 +155,32 @@ class State:
             return None
         return next(iter(self.holders.get(identity_of(job), ())), None)
 
-    def accept(self, job: Job, handle: JobHandle | None, delay: float = 0.0) -> Known:
-        """It is added."""
+    def accept(
+        self,
+        job: Job,
+        handle: JobHandle | None,
+        delay: float = 0.0,
+        *,
+        parent: Known | None = None,
+        after: Sequence[str] | None = None,
+    ) -> Known:
+        """It is added.
+
+        Args:
+            parent: the job whose completion does so, if one does.
+            after: the jobs that it is to run after, if not those that it says.
+        """
         known = Known(job, Status.QUEUED, next(self.numbers), handle=handle)
         self.jobs[job.id] = known
         self.count("enqueued", known)
         if delay:
             known.status, known.due = Status.SCHEDULED, self.now + delay
-        known.waits_for = [each for each in job.after if self.jobs[each].is_live]
+        why = self._wait(known, job.after if after is None else after, parent)
         if job.expires is not None:
             known.expires_at = self.now + job.expires
         self.hold(known)
-        why = [
-            reason(each, self.jobs[each].status)
-            for each in job.after
-            if self.jobs[each].status in _WHAT
-        ]
-        if why:
-            known.status, known.error = Status.SCHEDULED, why[0]
+        if why is not None:
+            known.status, known.error = Status.SCHEDULED, why
             self.end(known, Status.CANCELLED, JobCancelledError)
         elif known.waits_for:
             known.status = Status.SCHEDULED
@@ -171,6 +190,26 @@ class State:
             )
             self.queue(known, next(self.numbers))
         return known
+
+    def _wait(self, known: Known, after: Sequence[str], parent: Known | None) -> str | None:
+        """Have it wait for those that it is to run after; returns why it is to be cancelled."""
+        why: list[str] = []
+        for each in dict.fromkeys(after):
+            before = self.jobs.get(each)
+            if parent is not None and each == parent.job.id:
+                continue
+            if before is None:  # it was known when the parent's handler asked for this one
+                why = [f"job {each!r}, which it waits for, is not known any more"]
+            elif before.is_live:
+                known.waits_for.append(each)
+            elif before.status in _WHAT:
+                why.append(reason(each, before.status))
+        return self.choose_reason(known, why) if why else None
+
+    def choose_reason(self, known: Known, reasons: list[str]) -> str:
+        """Why a job is cancelled, if there are several reasons."""
+        del known
+        return reasons[0]
 
     def hold(self, known: Known) -> None:
         """From now on it is unique, if it is to be."""
@@ -225,12 +264,17 @@ class State:
         known.status, known.outcome, known.finished = Status.COMPLETED, outcome, self.now
         self.count("completed", known)
         self.forget()
-        born = []
+        born: list[Known] = []
         children, number = known.children, next(self.numbers)
         self.leave(known)
-        for job in children:
-            if self.meets(job, 0.0, within=True) is None:
-                child = self.accept(job, None)
+        names: dict[str, str] = {}
+        for held in children:
+            after = [names.get(each, each) for each in held.after]
+            met = self.meets(held, 0.0, within=True, siblings=born)
+            if isinstance(met, Known):
+                names[held.id] = met.job.id
+            if met is None:
+                child = self.accept(held, None, parent=known, after=after)
                 child.has_room = False
                 if child.status is Status.QUEUED:
                     child.rank = (number,)

@@ -82,7 +82,7 @@ class Entrance:
             if not (not takes_room or lane.room > 0 or leaves_room or self._needs_no_room(handle)):
                 return None
             self._replace(handle, first)
-            first = bindings.meet(handle)  # it may be one that the new job is to run after
+            first = bindings.meet_next(handle, first)
         return first
 
     def _replace(self, handle: JobHandle, first: JobHandle) -> None:

@@ -17,7 +17,7 @@ from ..model.handle import ARRIVING
 from ..model.transitions import FINAL, Status
 from .cancelling import Cancelling
 from .children import Children
-from .dependencies import NO_OTHERS, Dependencies, ties_of
+from .dependencies import NO_OTHERS, Dependencies, reason, ties_of
 from .expiry import Expiries
 from .limits import Limits
 from .queue_state import State
@@ -113,6 +113,18 @@ class Bindings:
         """Cancel the job whose place a new one takes, in the same batch of the log."""
         self._cancel(first, None)
         self._call_soon()
+
+    def meet_next(self, handle: JobHandle, replaced: JobHandle) -> JobHandle | None:
+        """A new job has taken the place of one: the next that is like it, if there is another.
+
+        If it was to run after that one, it is to be cancelled, too.
+        """
+        ties = ties_of(handle)
+        # guard: a job that replaces the one that it is to run after does not wait for it
+        if ties.waits_for and replaced in ties.waits_for:
+            del ties.waits_for[replaced]
+            ties.doomed = ties.doomed or reason(replaced._job._id, replaced._status)
+        return self.unique.holder(handle._job)
 
     def bind(self, handle: JobHandle) -> float | None:
         """The job is accepted: from now on its ties hold.

@@ -45,6 +45,9 @@ class Bonds(Protocol):
     def replace(self, first: JobHandle) -> None:
         """Cancel the job whose place a new one takes."""
 
+    def meet_next(self, handle: JobHandle, replaced: JobHandle) -> JobHandle | None:
+        """A new job has taken the place of one: the next that is like it, if there is another."""
+
     def bind(self, handle: JobHandle) -> float | None:
         """The job is accepted; returns the Unix time at which it expires, if it does."""
 

@@ -132,6 +132,7 @@ class Children:
         if first._job._id in siblings or not bindings.may_replace(child, first):
             return first
         bindings.replace(first)
+        bindings.meet_next(child, first)
         return None
 
     def arrive(self, parent: JobHandle) -> None:

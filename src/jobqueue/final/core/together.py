@@ -61,6 +61,7 @@ class Together:
             first = self._entrants[self._replaced].replaces
             if first is not None:
                 bindings.replace(first)
+                bindings.meet_next(self._entrants[self._replaced].handle, first)
             self._replaced += 1
         for each in self._entrants:
             self._accept(each.handle, each.delay)
