@@ -228,6 +228,24 @@ def test_jobs_that_wait_long_for_a_worker_start_no_faster_than_their_rate(memory
     assert ran == [b"0", b"1"]
 
 
+def test_a_job_that_is_tried_again_goes_to_the_end_of_the_line(memory: Store) -> None:
+    clock = ManualClock()
+    ran: list[str] = []
+
+    def work(_payload: bytes, context: JobContext) -> None:
+        ran.append(f"{context.job.id}{context.attempt}")
+        if context.job.id == "b" and context.attempt == 0:
+            raise ValueError
+
+    jq = no_worker(memory, clock=clock, base_delay=0)
+    jq.register("work", work, rate=Rate(1, per=1.0))
+    jq.enqueue_many([Job(id=name, handler="work") for name in "abcd"])
+    for _ in range(6):
+        run_all(jq)
+        clock.advance(1)
+    assert ran == ["a0", "b0", "c0", "d0", "b1"]
+
+
 def test_a_job_that_has_passed_and_is_cancelled_lets_the_next_one_in_front(memory: Store) -> None:
     clock = ManualClock()
     ran: list[bytes] = []

@@ -292,7 +292,7 @@ class Limits:
         """The lane whose first job is next in line; entries that are none any more go."""
         chosen, turns = -1, line.turns
         for lane, heap in enumerate(line.lanes):
-            while heap and ties_of(heap[0][1]).line is not turnstile:
+            while heap and not turnstile.is_there(heap[0]):
                 heappop(heap)
                 line.stale -= 1
             if heap and (chosen < 0 or turns[lane] <= 0):

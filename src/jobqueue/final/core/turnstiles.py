@@ -68,9 +68,18 @@ class Turnstile:
         line.stale += 1
         if line.stale > self.waiting:
             for heap in line.lanes:
-                heap[:] = [entry for entry in heap if ties_of(entry[1]).line is self]
+                heap[:] = filter(self.is_there, heap)
                 heapify(heap)
             line.stale = 0
+
+    def is_there(self, entry: tuple[int, JobHandle]) -> bool:
+        """Whether an entry of the line stands for a job that waits here.
+
+        A job may have passed, been tried again, and be in the line once more, at another place.
+        """
+        place, handle = entry
+        ties = ties_of(handle)
+        return ties.line is self and ties.place == place  # guard: a job has one place in a line
 
 
 class Bucket(Turnstile):
