@@ -64,6 +64,7 @@ NOTICED_BY = {
     "an attempt that `close` waits for may enqueue jobs with its completion": _TIES,
     "a job that has expired meanwhile is not run at the next start": _TIES,
     "what a start cancels takes along the jobs that wait for it": _TIES,
+    "a job has one place in a line": ("tests/final/core/test_bindings.py",),
     "a seat is stood in for once": ("tests/final/workers/test_stand_ins.py",),
     "a stand-in that could not start is tried again": ("tests/final/workers/test_worker.py",),
     "a stand-in is not tried again if no worker is missing any more": (
