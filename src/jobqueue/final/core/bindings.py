@@ -120,7 +120,7 @@ class Bindings:
         If it was to run after that one, it is to be cancelled, too.
         """
         ties = ties_of(handle)
-        # guard: a job that replaces the one that it is to run after does not wait for it
+        # `Dependencies.tie` would see it as well.
         if ties.waits_for and replaced in ties.waits_for:
             del ties.waits_for[replaced]
             ties.doomed = ties.doomed or reason(replaced._job._id, replaced._status)
