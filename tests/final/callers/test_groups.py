@@ -26,6 +26,7 @@ from jobqueue.final import (
     UnknownJobError,
 )
 from jobqueue.final.testing import ManualClock, run_all
+from tests.support import insides
 from tests.support.handlers import Blocker, Recorder, in_thread
 from tests.support.waiting import PATIENCE, eventually
 
@@ -309,7 +310,9 @@ def test_a_cancelled_await_has_accepted_none_and_keeps_no_place(jq: JobQueue) ->
     async def main() -> None:
         jq.enqueue_many([Job(), Job()])
         call = asyncio.create_task(jq.aenqueue_together([Job(id="a"), Job()]))
-        await asyncio.sleep(0.01)
+        async with asyncio.timeout(PATIENCE):
+            while not insides.producers(jq):  # until it waits for room
+                await asyncio.sleep(0)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call

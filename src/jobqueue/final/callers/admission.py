@@ -98,17 +98,6 @@ class Admission(GroupEntrance):
             self._placement.missing.tell()
         return handle
 
-    def check(self, job: Job) -> None:
-        """Raises if this is no job, or one that no queue with these settings takes."""
-        if type(job) is not Job and not isinstance(job, Job):
-            raise TypeError(f"only a Job can be enqueued, not {type(job).__name__}: {job!r}")
-        if len(job._payload) > self._payload_bytes_max:
-            raise ValueError(
-                f"job {job._id!r} has a payload of {len(job._payload)} bytes; at most "
-                f"{self._payload_bytes_max} (max_payload_bytes) are accepted: "
-                f"store it elsewhere and enqueue where it is"
-            )
-
     # ── without the mutex ────────────────────────────────────────────────────────────────────
 
     def _enqueue_when_room(

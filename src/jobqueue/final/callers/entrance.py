@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..core.queue_state import State
+from ..model.job import Job
 from ..model.transitions import Status
 from ..timing.timer import tick_after
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from ..model.existing import ExistingHandle
     from ..model.handle import HandleOwner, JobHandle
     from ..model.handlers import Handler
-    from ..model.job import Job
     from ..wal.writing.batch import OpenBatch
 
 _QUEUED, _SCHEDULED = Status.QUEUED, Status.SCHEDULED  # a look into an enumeration is slow
@@ -50,6 +50,17 @@ class Entrance:
         self._lanes = placement.scheduler.lanes
         self._payload_bytes_max = config.max_payload_bytes
         self._journal = placement.journal
+
+    def check(self, job: Job) -> None:
+        """Raises if this is no job, or one that no queue with these settings takes. No mutex."""
+        if type(job) is not Job and not isinstance(job, Job):
+            raise TypeError(f"only a Job can be enqueued, not {type(job).__name__}: {job!r}")
+        if len(job._payload) > self._payload_bytes_max:
+            raise ValueError(
+                f"job {job._id!r} has a payload of {len(job._payload)} bytes; at most "
+                f"{self._payload_bytes_max} (max_payload_bytes) are accepted: "
+                f"store it elsewhere and enqueue where it is"
+            )
 
     def _refuse(self, job: Job, call: Handler | None) -> None:
         """Raises if the job cannot be accepted now; room is not looked at."""

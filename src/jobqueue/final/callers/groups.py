@@ -70,10 +70,6 @@ class GroupEntrance(Entrance):
         super().__init__(*args)
         self._gate: deque[Wakeable] = deque()  # the groups that wait; the first collects
 
-    def check(self, job: Job) -> None:
-        """Raises if this is no job, or one that no queue with these settings takes."""
-        raise NotImplementedError
-
     def group_of(self, jobs: Iterable[Job], delays: Iterable[Seconds] | None) -> Group:
         """The jobs of one call; raises if they are none that could be accepted in one."""
         listed = list(jobs)

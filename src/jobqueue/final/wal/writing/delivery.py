@@ -10,6 +10,7 @@ of before. One thread at a time delivers: the log's, or a caller that leads.
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ def _linger(options: LogOptions) -> float:
     return options.fsync_interval
 
 
-class Delivery:
+class Delivery(ABC):
     """What `LogThread` and `LogWriter` have in common: the log, and how batches get into it.
 
     Args:
@@ -126,9 +127,9 @@ class Delivery:
         )
         self._thread = threading.Thread(target=self._run, name="jobqueue-log", daemon=True)
 
+    @abstractmethod
     def _run(self) -> None:
         """The log's thread; see `LogThread`."""
-        raise NotImplementedError
 
     # ── any thread, with the lock ────────────────────────────────────────────────────────────
 
