@@ -246,6 +246,26 @@ def test_a_job_that_is_tried_again_goes_to_the_end_of_the_line(memory: Store) ->
     assert ran == ["a0", "b0", "c0", "d0", "b1"]
 
 
+def test_one_that_has_passed_and_whose_handler_was_replaced_holds_up_no_other(
+    memory: Store,
+) -> None:
+    ran: list[bytes] = []
+    jq = no_worker(memory, clock=ManualClock())
+    limits = [Limit(1), Limit(1)]
+    for name, limit in zip("ab", limits, strict=True):
+        jq.register(name, ran.append, limit=limit)
+        insides.use_up(jq, limit)
+    jq.enqueue_many([Job(name.encode(), handler=name) for name in "ab"])
+    assert jq.metrics().limited == 2
+    for name in "ab":
+        insides.give_back(jq, name)
+    jq.register("a", lambda payload: ran.append(payload * 2), replace=True)
+
+    run_all(jq)
+
+    assert ran == [b"aa", b"b"]
+
+
 def test_a_job_that_has_passed_and_is_cancelled_lets_the_next_one_in_front(memory: Store) -> None:
     clock = ManualClock()
     ran: list[bytes] = []

@@ -49,9 +49,9 @@ class Queries:
             self._mutex.settle()
             now = self._placement.clock.monotonic()
             meters = {each: self._status.meters[each].copy() for each in Priority}
+            oldest = self._oldest_waits(now)  # first: jobs step aside as the lanes are looked at
             for each, meter in meters.items():
                 meter.limited = len(self._placement.bindings.aside[each])
-            oldest = self._oldest_waits(now)
             workers = self._workers(now)
             log = self._log()
         return snapshot(meters, oldest, workers, log)

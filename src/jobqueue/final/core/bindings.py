@@ -182,7 +182,9 @@ class Bindings:
         ties, call = handle._ties, handle._call
         if ties is None:
             return
-        if call is not None and call.is_limited:
+        # guard: a job that has passed a limit starts as such, though its handler has none by now
+        #   without: if call is not None and call.is_limited:
+        if ties.passed is not None or (call is not None and call.is_limited):
             self.limits.start(handle)
         if ties.identity is not None:
             self.unique.started(handle)
