@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
+import traceback
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,9 +21,14 @@ def in_fork(function: Callable[[], object]) -> Any:
     The child ends at once afterwards, by `os._exit`; one that hangs is killed by an alarm.
     """
     reading, writing = os.pipe()
-    pid = os.fork()
+    failures: list[BaseException | None] = []
+    hook, sys.unraisablehook = sys.unraisablehook, lambda said: failures.append(said.exc_value)
+    try:
+        pid = os.fork()  # what a function that is called at a fork raises is unraisable
+    finally:
+        sys.unraisablehook = hook
     if pid == 0:
-        _be_the_child(function, writing)
+        _be_the_child(function, writing, failures)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         answer = pipe.read()
@@ -31,15 +38,19 @@ def in_fork(function: Callable[[], object]) -> Any:
     return json.loads(answer)
 
 
-def _be_the_child(function: Callable[[], object], writing: int) -> None:
+def _be_the_child(
+    function: Callable[[], object], writing: int, failures: list[BaseException | None]
+) -> None:
     code = 1
     try:
+        if failures:
+            raise BaseExceptionGroup("at the fork", [each for each in failures if each])
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(CHILD_SECONDS_MAX)
         answer = json.dumps(function())
         code = 0
     except BaseException as error:
-        answer = repr(error)
+        answer = "".join(traceback.format_exception(error))
     finally:
         os.write(writing, answer.encode())
         os._exit(code)

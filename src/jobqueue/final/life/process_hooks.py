@@ -65,8 +65,15 @@ def _close_all() -> None:
 
 
 def _tell_of_fork() -> None:
+    """Called in a forked child: each queue is the parent's, though another could not be told."""
+    errors: list[Exception] = []
     for _, life in _living():
-        life.forked()
+        try:
+            life.forked()
+        except Exception as error:  # noqa: BLE001  # the others are to be told all the same
+            errors.append(error)
+    if errors:
+        raise ExceptionGroup("queues could not let go of what their parent process has", errors)
 
 
 def _register() -> None:

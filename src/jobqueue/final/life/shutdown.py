@@ -380,10 +380,10 @@ class Lifecycle:
 
     def forked(self) -> None:
         """This is a forked child: the queue and its log are the parent's. Takes no lock."""
+        self._state.enter(State.FORKED)
         self._mutex._at_fork_reinit()  # it may have been held by a thread that is not here
         # guard: a forked child finishes no change of its parent
         self._mutex.unfinished = None
-        self._state.enter(State.FORKED)
         # guard: a forked child's worker goes home
         self._placement.scheduler.stopped = True  # if a handler forked, its worker goes home
         if self._lock is not None and self._log is not None:
