@@ -75,6 +75,7 @@ class Journal:
             due,
             delay,
             job._store_result,
+            None if job._plan is None else job._plan.key,
         )
         self._next_number = number + 1
         self.payload_bytes += len(job._payload)

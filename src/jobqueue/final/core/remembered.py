@@ -36,6 +36,7 @@ class Finished(Struct, frozen=True, gc=False):
     finished: float
     progress: Told | None = None
     result: StoredResult | None = None
+    key: str | None = None
 
 
 @dataclass(slots=True)
@@ -69,4 +70,5 @@ def record_of(
         wall,
         handle._progress,
         stored,
+        None if job._plan is None else job._plan.key,
     )

@@ -313,7 +313,7 @@ class StatusMap:
             handle._failure, handle._progress = letter.failure, letter.progress
         elif job_id in self.finished:
             record = self.finished[job_id]
-            job = Job(id=job_id, priority=record.priority, _created=record.created)
+            job = Job(id=job_id, priority=record.priority, key=record.key, _created=record.created)
             handle = JobHandle(owner, job, record.status)
             handle._progress = record.progress
         else:

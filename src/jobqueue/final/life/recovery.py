@@ -21,6 +21,7 @@ from ..exact import exact_str
 from ..model.frozen_dict import FrozenDict
 from ..model.handle import JobHandle
 from ..model.job import NO_HEADERS, Job, Priority
+from ..model.plan import Plan
 from ..model.results import StoredResult
 from ..model.transitions import Status
 from ..runtime.reporting import Reporter
@@ -255,6 +256,7 @@ def _job(enqueued: Enqueued, retries: int) -> Job:
     job._max_retries = enqueued.max_retries
     job._headers = FrozenDict(headers) if headers else NO_HEADERS
     job._store_result = enqueued.store_result
+    job._plan = None if enqueued.key is None else Plan(enqueued.key)
     job._retries = retries
     job._created = enqueued.created
     return job
@@ -316,6 +318,7 @@ def _remember(each: JobState, status: StatusMap) -> None:
         each.started,
         each.finished or 0.0,
         result=None if each.result is None else StoredResult(*each.result),
+        key=was.key,
     )
     status.remember(was.id, record)
 

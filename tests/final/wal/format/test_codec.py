@@ -55,10 +55,10 @@ names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=2
 
 
 def enqueued_from(payload: bytes, *fields: Any) -> Enqueued:
-    job, name, priority, created, handler, max_retries, headers, due, delay, keeps = fields
+    job, name, priority, created, handler, max_retries, headers, *rest = fields
     text, binary = payload_fields(payload)
     return Enqueued(
-        job, name, priority, created, handler, max_retries, headers, text, binary, due, delay, keeps
+        job, name, priority, created, handler, max_retries, headers, text, binary, *rest
     )
 
 
@@ -81,6 +81,7 @@ enqueued = st.builds(
     st.none() | times,
     st.none() | delays,
     st.booleans(),
+    st.none() | names,
 )
 records: st.SearchStrategy[Record] = st.one_of(
     enqueued,

@@ -63,6 +63,7 @@ class Enqueued(_Record, tag="enqueued"):
 
     `due` is the Unix time of a delayed job, `delay` what was asked for, to clamp it; both are
     `None` for any other job. `store_result`: what the handler returns is kept in `Completed`.
+    `key` is what the job is about.
     """
 
     job: JobNumber
@@ -77,6 +78,7 @@ class Enqueued(_Record, tag="enqueued"):
     due: Time | None = None
     delay: Delay | None = None
     store_result: bool = False
+    key: JobId | None = None
 
 
 class Retried(_Record, tag="retried"):
@@ -186,7 +188,7 @@ def made_plain(record: Record) -> Record:
 def _plain(name: str, value: object) -> object:
     if value is None:
         return None
-    if name in {"error", "traceback", "id", "handler", "payload", "result"}:
+    if name in {"error", "traceback", "id", "handler", "key", "payload", "result"}:
         return _plain_text(value)
     if name in {"at", "started", "due", "delay", "created"}:
         number = real_number(value)

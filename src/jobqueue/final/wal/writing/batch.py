@@ -250,6 +250,7 @@ def _without_payload(each: Enqueued) -> Enqueued:
         each.headers,
         due=each.due,
         delay=each.delay,
+        key=each.key,
     )
 
 
