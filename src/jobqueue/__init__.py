@@ -14,6 +14,7 @@ names of the last tier and of the tasks: `jobqueue.JobQueue` is the one to use.
 from typing import TYPE_CHECKING
 
 from .final import (
+    Attempt,
     Backoff,
     Config,
     ConfigError,
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CONTEXT",
     "AsyncTask",
+    "Attempt",
     "Backoff",
     "Codec",
     "Config",

@@ -76,6 +76,12 @@ def cancel(jq: JobQueue, handle: JobHandle) -> None:
     jq._placement.carry_out(_Cancel(jq._placement, handle))
 
 
+def check_order(jq: JobQueue) -> None:
+    """Each job that is known has one place in the order of all, and nothing else has; mutex."""
+    status = jq._status
+    status.order._check([*status.live, *status.finished, *status.dead])
+
+
 def scheduler(jq: JobQueue) -> FairScheduler:
     """The three lanes, and the workers that wait for a job."""
     return jq._scheduler

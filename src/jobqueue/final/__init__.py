@@ -57,6 +57,7 @@ from .errors import (
 )
 from .job_queue import JobQueue
 from .middleware import Middleware
+from .model.attempt import Attempt
 from .model.context import JobContext, current_job
 from .model.handle import JobHandle
 from .model.job import Job, JobInfo, Priority
@@ -68,6 +69,7 @@ from .model.transitions import Status
 from .timing.backoff import Backoff
 
 __all__ = [
+    "Attempt",
     "Backoff",
     "Config",
     "ConfigError",

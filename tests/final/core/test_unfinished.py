@@ -155,6 +155,7 @@ def check_whole(jq: JobQueue) -> None:
         assert metrics.processing == 0
         insides.check_lanes(insides.scheduler(jq))
         insides.check_places(jq)
+        insides.check_order(jq)
         if journal is not None:
             jobs = [*map(insides.job_of, live), *(letter.job for letter in status.dead.values())]
             assert journal.payload_bytes == sum(len(job.payload) for job in jobs)
@@ -273,6 +274,7 @@ ENTRIES: dict[str, Callable[[JobQueue], object]] = {
     "handle": lambda jq: jq.handle("queued"),
     "info": lambda jq: jq.info("queued"),
     "dead_letters": lambda jq: jq.dead_letters(),
+    "jobs": lambda jq: jq.jobs(),
     "metrics": lambda jq: jq.metrics(),
     "pause": lambda jq: jq.pause(),
     "resume": lambda jq: jq.resume(),

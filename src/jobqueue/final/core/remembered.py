@@ -10,6 +10,7 @@ from ..wal.format.base import Struct
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..model.attempt import Attempt
     from ..model.handle import JobHandle
     from ..model.handlers import Handler
     from ..model.job import Job, Priority
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
     from ..model.results import StoredResult
     from ..model.transitions import Status
     from ..runtime.reporting import Failure
+    from .order import Block
 
 
 class Finished(Struct, frozen=True, gc=False):
     """What is remembered of a completed or cancelled job: all but payload and error.
 
-    `gc=False`: none of it can be part of a cycle, and there may be very many.
+    `gc=False`: none of it can be part of a cycle, and there may be very many. (Its block knows no
+    records.) `attempts` are those that failed; that of a completed job is not among them.
     """
 
     status: Status
@@ -37,6 +40,8 @@ class Finished(Struct, frozen=True, gc=False):
     progress: Told | None = None
     result: StoredResult | None = None
     key: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+    block: Block | None = None
 
 
 @dataclass(slots=True)
@@ -51,10 +56,16 @@ class DeadLetter:
     finished: float
     retries: int
     progress: Told | None = None
+    attempts: tuple[Attempt, ...] = ()
+    block: Block | None = None
 
 
 def record_of(
-    handle: JobHandle, status: Status, wall: float, stored: StoredResult | None = None
+    handle: JobHandle,
+    status: Status,
+    wall: float,
+    stored: StoredResult | None = None,
+    attempts: tuple[Attempt, ...] | None = None,
 ) -> Finished:
     """What is to be remembered of a job that is completed or cancelled now."""
     job = handle._job
@@ -71,4 +82,6 @@ def record_of(
         handle._progress,
         stored,
         None if job._plan is None else job._plan.key,
+        handle._attempts if attempts is None else attempts,
+        handle._block,
     )

@@ -12,11 +12,12 @@ from collections import deque
 from typing import TYPE_CHECKING, cast
 
 from ..errors import DuplicateJobError, UnknownJobError
+from ..model.attempt import Attempt, and_one_more
 from ..model.handle import NO_RESULT, JobHandle
-from ..model.job import Job, JobInfo, Priority, info_of
-from ..model.progress import progress_of
+from ..model.job import Job, Priority
 from ..model.transitions import Event, Status, after
 from .counters import LaneMeter
+from .order import BLOCK, Order
 from .remembered import DeadLetter, Finished, record_of
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class StatusMap:
         results: the last results of jobs that do not store them, with the jobs' ids, oldest first.
             Threads append to it without the mutex: an older result that goes may run users' code.
         result_bytes: of the results that are stored, about.
+        order: the ids of all of them, in the order of their acceptance.
     """
 
     def __init__(self, *, retention: int, dead_letters_max: int, result_retention: int = 0) -> None:
@@ -58,6 +60,7 @@ class StatusMap:
         self.dead: dict[str, DeadLetter] = {}
         self.results: deque[tuple[str, object]] = deque(maxlen=result_retention)
         self.result_bytes = 0
+        self.order = Order()
         self.meters = tuple(LaneMeter() for _ in Priority)
         self._finished_order: deque[str] = deque()
         self._retention = retention
@@ -76,6 +79,18 @@ class StatusMap:
 
     def accept(self, handle: JobHandle) -> None:
         """A new job, queued or scheduled; its id is not known yet."""
+        meter, job_id = self.meters[handle._job._priority], handle._job._id
+        if not meter.enqueued % BLOCK:
+            self.order.begin()
+        handle._block = block = self.order.open  # one step, down to the counters
+        block.ids[job_id] = None
+        self.live[job_id] = handle
+        meter.enqueued += 1
+        if handle._status is not _QUEUED:
+            meter.scheduled += 1
+
+    def take_over(self, handle: JobHandle) -> None:
+        """A job of an earlier run, which has its place in the order."""
         meter = self.meters[handle._job._priority]
         self.live[handle._job._id] = handle
         meter.enqueued += 1
@@ -87,6 +102,7 @@ class StatusMap:
         job = handle._job
         if self.live.get(job._id) is handle:
             meter = self.meters[job._priority]
+            self.order.drop(handle._block, job._id)
             del self.live[job._id]  # one step
             meter.enqueued -= 1
             if handle._status is not _QUEUED:
@@ -153,13 +169,15 @@ class StatusMap:
             return handle._job._created, None
         return record.finished, record.result
 
-    def retry(self, handle: JobHandle, failure: Failure, now: float) -> None:
+    def retry(self, handle: JobHandle, failure: Failure, now: float, wall: float) -> None:
         """An attempt failed and the job has retries left."""
         if handle._status is not _PROCESSING:
             after(handle._status, Event.RETRY)
         meter = self._measured(handle, now)
+        attempts = _and_failed(handle, failure, wall)
         handle._job._retries += 1
         handle._failure = failure
+        handle._attempts = attempts
         handle._status = _RETRIED  # one step
         meter.processing -= 1
         meter.scheduled += 1
@@ -182,6 +200,8 @@ class StatusMap:
             wall,
             job._retries,
             handle._progress,
+            handle._attempts,
+            handle._block,
         )
         handle._failure = failure
         handle._outcome = raised
@@ -213,6 +233,9 @@ class StatusMap:
             if before is _PROCESSING:  # by a worker
                 self._measured(handle, now)
             record = record_of(handle, _CANCELLED, wall)
+            if before is _PROCESSING and handle._failure is not None:
+                attempts = _and_failed(handle, handle._failure, wall)
+                record = record_of(handle, _CANCELLED, wall, attempts=attempts)
             handle._status = _CANCELLED  # one step
             self.finished[job_id] = record
             del self.live[job_id]
@@ -229,6 +252,7 @@ class StatusMap:
         job = letter.job
         if self.dead.get(job._id) is letter:
             meter = self.meters[job._priority]
+            handle._block = letter.block
             handle._status = _REQUEUED  # one step
             job._retries = 0
             self.live[job._id] = handle
@@ -237,7 +261,10 @@ class StatusMap:
 
     def discard(self, letter: DeadLetter) -> None:
         """A dead letter goes. Again, it does nothing."""
-        self.dead.pop(letter.job._id, None)
+        job_id = letter.job._id
+        if self.dead.get(job_id) is letter:
+            self.order.drop(letter.block, job_id)
+            self.dead.pop(job_id, None)
 
     def bury_again(self, letter: DeadLetter, handle: JobHandle) -> None:
         """Undo `requeue`: its record could not be written."""
@@ -264,11 +291,14 @@ class StatusMap:
             self._forget_oldest()
 
     def _forget_oldest(self) -> None:
-        order = self._finished_order
-        forgotten = self.finished.pop(order[0], None)  # first: an interruption leaves nothing then
+        job_ids = self._finished_order
+        job_id = job_ids[0]
+        if (record := self.finished.get(job_id)) is not None:
+            self.order.drop(record.block, job_id)
+        forgotten = self.finished.pop(job_id, None)  # first: an interruption leaves nothing then
         if forgotten is not None and forgotten.result is not None:
             self.result_bytes -= len(forgotten.result.data)
-        order.popleft()
+        job_ids.popleft()
 
     def _measured(self, handle: JobHandle, now: float) -> LaneMeter:
         meter = self.meters[handle._job._priority]
@@ -321,35 +351,6 @@ class StatusMap:
         handle._outcome = NO_RESULT
         return handle
 
-    def info(self, job_id: str) -> JobInfo:
-        """Raises `UnknownJobError`."""
-        live = self.live.get(job_id)
-        if live is not None:
-            return info_of(
-                live._job, live._status, live._failure, live._started, None, live._progress
-            )
-        letter = self.dead.get(job_id)
-        if letter is not None:
-            return self.letter_info(letter)
-        record = self.finished.get(job_id)
-        if record is None:
-            raise unknown_job(job_id)
-        error, trace = record.failure or (None, None)
-        return JobInfo(
-            job_id,
-            record.status,
-            record.priority,
-            record.handler,
-            record.headers,
-            record.retries,
-            error,
-            trace,
-            record.created,
-            record.started,
-            record.finished,
-            progress_of(record.progress),
-        )
-
     def letter(self, job_id: str) -> DeadLetter:
         """A dead letter; raises `UnknownJobError`, or `ValueError` if the job has not failed."""
         letter = self.dead.get(job_id)
@@ -360,17 +361,11 @@ class StatusMap:
             )
         return letter
 
-    @staticmethod
-    def letter_info(letter: DeadLetter) -> JobInfo:
-        """What is known of a dead letter."""
-        return info_of(
-            letter.job,
-            Status.FAILED,
-            letter.failure,
-            letter.started,
-            letter.finished,
-            letter.progress,
-        )
+
+def _and_failed(handle: JobHandle, failure: Failure, wall: float) -> tuple[Attempt, ...]:
+    """The attempts of a job that failed, with the one that fails now."""
+    last = Attempt(handle._job._retries, handle._started, wall, failure[0])
+    return and_one_more(handle._attempts, last)
 
 
 def wake_waiters(handle: JobHandle) -> None:

@@ -1,0 +1,121 @@
+"""The ids of all jobs that are known, in the order in which they were accepted.
+
+It is there so that a million jobs can be looked at page by page, a few hundred ids in each hold of
+the mutex. A dictionary keeps that order too, but cannot be gone on with where a hold ended. So the
+ids are kept in blocks, each a small dictionary, in a chain. What is known of a job names its block.
+An id that was forgotten leaves its block, and an empty block leaves the chain: there is nothing to
+be swept, and a look begins at any job at once.
+
+Relies on: the queue's mutex, held by the caller of every method. Each may be broken off, and is
+done again then (`unfinished.py`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+BLOCK = 128
+"""A block is begun when a lane has accepted so many jobs: it holds as many for each lane at most.
+
+A power of 2."""
+_FEW = 16  # a block with so few ids left takes no more memory than they need
+
+
+class Block:
+    """Some ids, in order.
+
+    Attributes:
+        ids: the keys; the values say nothing.
+        older, newer: the blocks beside it in the chain. One that has left it still names the older
+            one, so that a look that stands here finds its way.
+    """
+
+    __slots__ = ("ids", "newer", "older")
+
+    def __init__(self, older: Block | None) -> None:
+        self.ids: dict[str, None] = {}
+        self.older = older
+        self.newer: Block | None = None
+
+
+class Order:
+    """The chain of the blocks.
+
+    Attributes:
+        open: the newest block: who accepts a job adds its id there (`StatusMap.accept`).
+    """
+
+    def __init__(self) -> None:
+        self.open = Block(None)
+
+    def begin(self) -> None:
+        """Begin a new block, unless the open one is new."""
+        last = self.open
+        if last.ids:
+            block = Block(last)
+            last.newer = block  # one step
+            self.open = block
+
+    def add(self, job_id: str) -> Block:
+        """Add the id of a job that a start has found; returns its block."""
+        if len(self.open.ids) >= BLOCK:
+            self.begin()
+        self.open.ids[job_id] = None
+        return self.open
+
+    def drop(self, block: Block | None, job_id: str) -> None:
+        """A job is not known any more. Again, it does what is left."""
+        if block is None:
+            return
+        block.ids.pop(job_id, None)
+        left = len(block.ids)
+        # guard: a block with few ids left gives its memory back
+        if left == _FEW:
+            block.ids = dict.fromkeys(tuple(block.ids))
+        newer = block.newer
+        # guard: an empty block leaves the chain
+        if not left and newer is not None:
+            newer.older = older = block.older  # one step
+            if older is not None:
+                older.newer = newer
+            block.newer = None  # so that a handle that somebody keeps does not keep what is newer
+
+    def _check(self, known: Iterable[str]) -> None:
+        """Assert the invariants; used by randomised tests."""
+        block: Block | None = self.open
+        ids: list[str] = []
+        while block is not None:
+            assert block.ids or block is self.open
+            assert block.older is None or block.older.newer is block
+            ids += block.ids
+            block = block.older
+        assert sorted(ids) == sorted(known)
+
+
+class Walk:
+    """A look at the ids, newest first.
+
+    Args:
+        block, before: where to begin: with the id that was accepted before this one.
+    """
+
+    def __init__(self, block: Block, before: str | None = None) -> None:
+        self._block: Block | None = block
+        self._ids = list(block.ids)  # those of the block that have yet to be looked at
+        if before is not None:
+            del self._ids[self._ids.index(before) :]
+
+    def next(self, count: int) -> tuple[Block, list[str]] | None:
+        """Up to so many ids, newest first, and their block; `None` if there are no more."""
+        while not self._ids:
+            if self._block is None or self._block.older is None:
+                return None
+            self._block = self._block.older
+            self._ids = list(self._block.ids)
+        assert self._block is not None
+        ids = self._ids[: -count - 1 : -1]
+        del self._ids[-count:]
+        return self._block, ids

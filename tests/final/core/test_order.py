@@ -1,0 +1,69 @@
+"""The order of all jobs that are known: it grows with them, and shrinks with them."""
+
+from __future__ import annotations
+
+import sys
+
+from jobqueue.final.core.order import BLOCK, Block, Order, Walk
+
+
+def filled(count: int) -> tuple[Order, dict[str, Block]]:
+    order = Order()
+    return order, {str(n): order.add(str(n)) for n in range(count)}
+
+
+def walked(order: Order, before: str | None = None, block: Block | None = None) -> list[str]:
+    """All ids from there on, a few at a time."""
+    walk, found = Walk(block or order.open, before), list[str]()
+    while (some := walk.next(7)) is not None:
+        found += some[1]
+    return found
+
+
+def test_ids_are_walked_through_newest_first() -> None:
+    order, blocks = filled(3 * BLOCK)
+
+    assert walked(order) == [str(n) for n in reversed(range(3 * BLOCK))]
+    assert walked(order, "200", blocks["200"]) == [str(n) for n in reversed(range(200))]
+
+
+def test_what_is_forgotten_leaves_nothing_behind() -> None:
+    order, blocks = filled(10 * BLOCK)
+    for job_id, block in blocks.items():
+        order.drop(block, job_id)
+        order.drop(block, job_id)  # as if it had been broken off
+
+    assert order.open.older is None
+    assert walked(order) == []
+
+
+def test_a_few_that_stay_take_little_memory() -> None:
+    order, blocks = filled(BLOCK)
+    full = sys.getsizeof(blocks["0"].ids)
+    for n in range(1, BLOCK):
+        order.drop(blocks[str(n)], str(n))
+
+    assert sys.getsizeof(blocks["0"].ids) * 4 < full
+    assert walked(order) == ["0"]
+
+
+def test_a_walk_goes_on_although_the_block_that_it_stands_in_is_gone() -> None:
+    order, blocks = filled(3 * BLOCK)
+    walk = Walk(order.open)
+    walk.next(1)
+    for n in range(BLOCK, 3 * BLOCK):
+        order.drop(blocks[str(n)], str(n))
+
+    while (some := walk.next(BLOCK)) is not None:
+        last = some[1]
+
+    assert last[-1] == "0"
+
+
+def test_an_old_block_that_somebody_keeps_does_not_keep_newer_ones() -> None:
+    order, blocks = filled(3 * BLOCK)
+    kept = blocks["0"]
+    for n in range(BLOCK):
+        order.drop(blocks[str(n)], str(n))
+
+    assert kept.newer is None
