@@ -39,6 +39,9 @@ _GUARD = re.compile(r"# guard: (?P<name>.+)")
 _WITHOUT = re.compile(r"#   without: ?(?P<code>.*)")
 
 NOTICED_BY = {
+    "a job of a paused handler that is to run alone keeps no other out": (
+        "tests/final/core/test_pausing.py",
+    ),
     "an id that was forgotten and used again is not told of at its old place": (
         "tests/final/callers/test_looking.py",
     ),

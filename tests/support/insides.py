@@ -92,6 +92,12 @@ def lane(jq: JobQueue, priority: Priority) -> Lane:
     return jq._scheduler.lanes[priority]
 
 
+def held_in_lane(jq: JobQueue, priority: Priority) -> int:
+    """How many entries a lane has, cancelled ones too."""
+    lane = jq._scheduler.lanes[priority]
+    return len(lane.queue) + sum(map(len, lane.aside.values()))
+
+
 def watchers(jq: JobQueue) -> Watchers:
     """Where `join` and `close` wait for the queue to come to rest."""
     return jq._placement.watchers
@@ -369,14 +375,16 @@ def check_places(jq: JobQueue) -> None:
     in_lanes = [
         handle
         for lane in scheduler.lanes
-        for handle in lane.queue
+        for jobs in (lane.queue, *lane.aside.values())
+        for handle in jobs
         if handle._status is Status.QUEUED
     ]
     parked = list(placement.registry._parked)
     named = [handle for jobs in placement.registry._by_name.values() for handle in jobs]
     assert sorted(map(id, parked)) == sorted(map(id, named))
     assert all(placement.registry._by_name.values())
-    places = [*in_lanes, *scheduler.suspects, *parked]
+    suspects = [*scheduler.suspects, *scheduler.pausing.suspects]
+    places = [*in_lanes, *suspects, *parked]
     assert sorted(map(id, places)) == sorted(map(id, queued))
     for lane, priority in zip(scheduler.lanes, Priority, strict=True):
         taken = sum(handle._has_room and handle._job._priority is priority for handle in live)

@@ -62,6 +62,7 @@ from .model.context import JobContext, current_job
 from .model.handle import JobHandle
 from .model.job import Job, JobInfo, Priority
 from .model.metrics import LaneMetrics, LogMetrics, Metrics, Quantiles, WorkerMetrics
+from .model.paused import Paused
 from .model.plan import Unique
 from .model.progress import Progress
 from .model.shutdown_report import ShutdownReport
@@ -91,6 +92,7 @@ __all__ = [
     "LogWriteError",
     "Metrics",
     "Middleware",
+    "Paused",
     "Priority",
     "Progress",
     "Quantiles",

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .aio.door import AsyncDoor
-from .model.checks import check_id
-from .model.filters import checked_filter, checked_limit
+from .core.pausing import Steer
+from .model.checks import check_id, check_text
+from .model.filters import checked_filter, checked_limit, checked_priority
+from .model.paused import Paused
 
 if TYPE_CHECKING:
     from .callers.looking import Looking
@@ -74,19 +76,82 @@ class Operating(AsyncDoor):
         self._enter()
         return self._looking.jobs(wanted, limit, before)
 
-    # ── all of them ──────────────────────────────────────────────────────────────────────────────
+    # ── pausing ──────────────────────────────────────────────────────────────────────────────────
 
-    def pause(self) -> None:
-        """Have the workers finish what they hold and take no more until `resume`."""
+    def pause(
+        self,
+        handler: str | None = None,
+        priority: Priority | None = None,
+        periodic: str | None = None,
+    ) -> None:
+        """Have the workers finish what they hold and take no more until `resume`.
+
+        Without an argument that holds for all jobs, else for those of a handler, of a lane, or the
+        ticks of a schedule; several are paused by as many arguments or calls. Jobs that may not
+        run are queued as others are: they keep their order and their place in `queue_size`, and
+        delay no other job. `join` waits for them, `close` leaves them. A restart resumes all.
+
+        Args:
+            handler: the name of a handler; it need not be registered yet.
+            priority: a lane.
+            periodic: the name of a schedule.
+
+        Raises:
+            TypeError, ValueError: an argument is no such thing, or there is no such schedule.
+        """
+        self._pause_or_resume(handler, priority, periodic, pauses=True)
+
+    def resume(
+        self,
+        handler: str | None = None,
+        priority: Priority | None = None,
+        periodic: str | None = None,
+    ) -> None:
+        """Have the workers take jobs again: undoes `pause` with the same arguments.
+
+        Jobs of a handler come before those of their lane that were accepted after them. What else
+        is paused stays so: see `paused`.
+
+        Raises:
+            TypeError, ValueError: as for `pause`.
+        """
+        self._pause_or_resume(handler, priority, periodic, pauses=False)
+
+    def paused(self) -> Paused:
+        """What is paused."""
         self._enter()
         with self._mutex:
             self._mutex.settle()
-            self._scheduler.pause()
+            pausing, periodics = self._scheduler.pausing, self._placement.periodics or {}
+            return Paused(
+                self._scheduler.paused,
+                frozenset(pausing.handlers),
+                frozenset(pausing.priorities),
+                frozenset(name for name, each in periodics.items() if each.paused),
+            )
+
+    def _pause_or_resume(
+        self,
+        handler: str | None,
+        priority: Priority | None,
+        periodic: str | None,
+        *,
+        pauses: bool,
+    ) -> None:
+        handler = None if handler is None else check_text("handler", handler)
+        priority = None if priority is None else checked_priority(priority)
+        periodic = None if periodic is None else check_text("periodic", periodic)
+        self._enter()
+        with self._mutex:
+            self._mutex.settle()
+            schedule = None if periodic is None else (self._placement.periodics or {}).get(periodic)
+            if periodic is not None and schedule is None:
+                raise ValueError(f"no schedule {periodic!r} is known")
+            if schedule is not None:
+                schedule.paused = pauses
+            if handler is not None or priority is not None:
+                pausing = self._scheduler.pausing
+                self._placement.carry_out(Steer(pausing, handler, priority, pauses=pauses))
+            elif periodic is None:
+                self._scheduler.pause() if pauses else self._scheduler.resume()
             self._placement.watchers.look()
-
-    def resume(self) -> None:
-        """Have the workers take jobs again."""
-        self._enter()
-        with self._mutex:
-            self._mutex.settle()
-            self._scheduler.resume()

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 
     from .core.seats import Seat
     from .exact import Seconds
+    from .model.filters import Statuses
     from .model.handle import JobHandle
     from .model.handlers import Handler
-    from .model.job import Job, JobInfo
+    from .model.job import Job, JobInfo, Priority
     from .model.metrics import Metrics
+    from .model.paused import Paused
     from .model.shutdown_report import ShutdownReport
     from .model.transitions import Status
 
@@ -109,11 +111,38 @@ class Operator(Protocol):
     def metrics(self) -> Metrics:
         """A consistent snapshot of all counters and times."""
 
-    def pause(self) -> None:
-        """Start no more jobs until `resume`."""
+    def jobs(
+        self,
+        *,
+        status: Statuses | None = None,
+        handler: str | None = None,
+        priority: Priority | None = None,
+        key: str | None = None,
+        error: str | None = None,
+        text: str | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> list[JobInfo]:
+        """The jobs that are like this, newest first."""
 
-    def resume(self) -> None:
-        """Start jobs again."""
+    def pause(
+        self,
+        handler: str | None = None,
+        priority: Priority | None = None,
+        periodic: str | None = None,
+    ) -> None:
+        """Start no more jobs, of a handler, of a lane, or at all, until `resume`."""
+
+    def resume(
+        self,
+        handler: str | None = None,
+        priority: Priority | None = None,
+        periodic: str | None = None,
+    ) -> None:
+        """Start them again."""
+
+    def paused(self) -> Paused:
+        """What is paused."""
 
 
 class Queue(Producer, Operator, Protocol):

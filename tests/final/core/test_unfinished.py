@@ -59,6 +59,15 @@ def _bury(jq: JobQueue, job_id: str) -> None:
     jq.pause()
 
 
+def _hold(jq: JobQueue, job_id: str) -> None:
+    """Move three jobs of a paused handler aside."""
+    jq.pause(handler="ok", priority=Priority.LOW)
+    for extra in ("", " too", " as well"):
+        jq.enqueue(Job(b"payload", id=job_id + extra, handler="ok"))
+    with insides.mutex(jq):
+        insides.lane(jq, Priority.MEDIUM).has_work()
+
+
 CHANGES = {
     "enqueue": Change(
         lambda _jq, _id: None,
@@ -98,6 +107,18 @@ CHANGES = {
     ),
     "requeue": Change(_bury, lambda jq, job_id: jq.requeue(job_id), Status.FAILED, Status.QUEUED),
     "discard": Change(_bury, lambda jq, job_id: jq.discard(job_id), Status.FAILED, UNKNOWN),
+    "pause of a handler": Change(
+        lambda jq, job_id: jq.enqueue(Job(b"payload", id=job_id, handler="ok")),
+        lambda jq, job_id: jq.pause(handler="ok", priority=Priority.LOW),
+        Status.QUEUED,
+        Status.QUEUED,
+    ),
+    "resume of a handler": Change(
+        _hold,
+        lambda jq, job_id: jq.resume(handler="ok", priority=Priority.LOW),
+        Status.QUEUED,
+        Status.QUEUED,
+    ),
     "register": Change(
         lambda jq, job_id: jq.enqueue(Job(b"payload", id=job_id, handler=job_id)),
         lambda jq, job_id: jq.register(job_id, len),
@@ -121,7 +142,7 @@ def hasty(
 
 def open_paused(store: Store) -> JobQueue:
     jq = store.open(
-        len, handlers={"fails": fails}, num_workers=1, queue_size=100_000, max_retries=0
+        len, handlers={"fails": fails, "ok": len}, num_workers=1, queue_size=100_000, max_retries=0
     )
     jq.pause()
     return jq
@@ -166,7 +187,7 @@ def check_log(store: Store, jq: JobQueue, statuses: dict[str, Status | None]) ->
     jq.close(drain=False)
     if store.kind == "memory":
         return
-    again = store.open(handlers={"fails": fails}, start=False)
+    again = store.open(handlers={"fails": fails, "ok": len}, start=False)
     assert {job_id: status_of(again, job_id) for job_id in statuses} == statuses
     again.close(drain=False)
 

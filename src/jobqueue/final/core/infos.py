@@ -46,14 +46,14 @@ def next_known(
     if found is None:
         return None
     block, ids = found
-    known = ((job_id, find(status, job_id)) for job_id in ids)
-    return [
-        (job_id, each)
-        for job_id, each in known
+    fitting = []
+    for job_id in ids:
+        known = find(status, job_id)
         # guard: an id that was forgotten and used again is not told of at its old place
-        #   without: if each is not None and _fits(wanted, each)
-        if each is not None and block_of(each) is block and _fits(wanted, each)
-    ]
+        #   without: if known is not None and _fits(wanted, known):
+        if known is not None and block_of(known) is block and _fits(wanted, known):
+            fitting.append((job_id, known))
+    return fitting
 
 
 def block_of(known: Known) -> Block:

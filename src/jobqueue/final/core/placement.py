@@ -7,7 +7,7 @@ Relies on: the queue's mutex, held by the caller of every method but `fire`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from ..model.handle import ARRIVING, NOT_ARRIVED, JobHandle
 from ..model.transitions import Status
@@ -42,6 +42,16 @@ _SCHEDULED = Status.SCHEDULED
 _NOT_THERE = frozenset((NOT_ARRIVED, ARRIVING))
 
 
+class Pausable(Protocol):
+    """A schedule, as far as `pause` knows it.
+
+    Attributes:
+        paused: whether its ticks are passed over.
+    """
+
+    paused: bool
+
+
 class Placement:
     """Moves jobs between the status map, the lanes, the timer and the parked ones."""
 
@@ -71,6 +81,8 @@ class Placement:
         self.slots: Slots | None = None  # set by the queue, if there is a log
         self.suspects: set[JobHandle] = set()
         """Jobs that are one crash short of `max_crashes`, until they have run."""
+        self.periodics: dict[str, Pausable] | None = None
+        """The schedules by name, if there are any."""
         self.missing = MissingHandlers(registry, reporter, clock, mutex)
         self._requeued: dict[int, tuple[DeadLetter, JobHandle]] = {}  # not yet durable
         self._monotonic = clock.monotonic

@@ -269,16 +269,17 @@ class Lifecycle:
         """With the mutex: nothing is left that could run before the deadline."""
         if self._state.fault is not None:
             return self._is_still()
-        scheduler = self._placement.scheduler
+        scheduler, pausing = self._placement.scheduler, self._placement.scheduler.pausing
         can_run = self._started and not (scheduler.paused or scheduler.stopped)
         queued = self._count("queued") - self._placement.registry.parked_count
-        if self._count("processing") or (can_run and queued):
+        if self._count("processing") or (can_run and queued > pausing.held_count()):
             return False
         if self._placement.clock.manual or not can_run:
             return True
         return not any(
             handle._status is Status.SCHEDULED and handle._due_tick <= deadline_tick
             for handle in self._placement.status.live.values()
+            if not pausing.holds(handle)
         )
 
     def _count(self, name: str) -> int:
