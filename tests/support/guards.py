@@ -39,6 +39,7 @@ _GUARD = re.compile(r"# guard: (?P<name>.+)")
 _WITHOUT = re.compile(r"#   without: ?(?P<code>.*)")
 
 NOTICED_BY = {
+    "a commit that is broken off is seen through": ("tests/final/callers/test_bulk.py",),
     "a job of a paused handler that is to run alone keeps no other out": (
         "tests/final/core/test_pausing.py",
     ),

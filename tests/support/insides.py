@@ -12,7 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.final import Priority, Status
-from jobqueue.final.callers.changes import _Cancel
+from jobqueue.final.callers.changes import cancelling
+from jobqueue.final.model.ties import Ties
 
 if TYPE_CHECKING:
     import subprocess
@@ -73,7 +74,13 @@ def status_map(jq: JobQueue) -> StatusMap:
 
 def cancel(jq: JobQueue, handle: JobHandle) -> None:
     """Cancel a job that waits, for a thread that has the mutex already."""
-    jq._placement.carry_out(_Cancel(jq._placement, handle))
+    jq._placement.carry_out(cancelling(jq._placement, handle))
+
+
+def tie(handle: JobHandle, other: JobHandle) -> None:
+    """Have a job wait for another one."""
+    handle._ties = Ties()
+    handle._ties.waits_for = {other: None}
 
 
 def check_order(jq: JobQueue) -> None:

@@ -11,6 +11,7 @@ from .model.filters import checked_filter, checked_limit, checked_priority
 from .model.paused import Paused
 
 if TYPE_CHECKING:
+    from .callers.bulk import Bulk
     from .callers.looking import Looking
     from .core.placement import Placement
     from .core.queue_state import QueueState
@@ -28,6 +29,7 @@ class Operating(AsyncDoor):
     _scheduler: FairScheduler
     _state: QueueState
     _looking: Looking
+    _bulk: Bulk
 
     if TYPE_CHECKING:
 
@@ -75,6 +77,111 @@ class Operating(AsyncDoor):
         before = None if before is None else check_id(before)
         self._enter()
         return self._looking.jobs(wanted, limit, before)
+
+    def cancel_jobs(
+        self,
+        *,
+        status: Statuses | None = None,
+        handler: str | None = None,
+        priority: Priority | None = None,
+        key: str | None = None,
+        error: str | None = None,
+        text: str | None = None,
+        limit: int | None = None,
+    ) -> int:
+        """Cancel all jobs that are like this, as `cancel` does each.
+
+        They are taken oldest first, some at a time: no other call waits for longer than a
+        millisecond. A call that is interrupted has cancelled some. With a log there is one batch
+        for a thousand jobs.
+
+        Args:
+            status, handler, priority, key, error, text: as for `jobs`; all that wait or run if
+                none is given.
+            limit: how many at most; `None` for all.
+
+        Returns:
+            How many were cancelled, or asked to stop.
+
+        Raises:
+            TypeError, ValueError: an argument is nothing that a job can have.
+            LogWriteError: they are cancelled, but the log could not take it yet.
+            QueueClosedError: the queue is closed; some may have been cancelled before.
+        """
+        wanted = checked_filter(status, handler, priority, key, error, text)
+        most = None if limit is None else checked_limit(limit)
+        self._enter(waits=True)
+        return self._bulk.cancel(wanted, most)
+
+    def requeue_jobs(
+        self,
+        *,
+        status: Statuses | None = None,
+        handler: str | None = None,
+        priority: Priority | None = None,
+        key: str | None = None,
+        error: str | None = None,
+        text: str | None = None,
+        limit: int | None = None,
+    ) -> int:
+        """Queue all failed jobs that are like this again, as `requeue` does each.
+
+        Arguments, errors and how it is done are those of `cancel_jobs`.
+
+        Returns:
+            How many were queued.
+        """
+        wanted = checked_filter(status, handler, priority, key, error, text)
+        most = None if limit is None else checked_limit(limit)
+        self._enter(waits=True)
+        return self._bulk.requeue(wanted, most)
+
+    def discard_jobs(
+        self,
+        *,
+        status: Statuses | None = None,
+        handler: str | None = None,
+        priority: Priority | None = None,
+        key: str | None = None,
+        error: str | None = None,
+        text: str | None = None,
+        limit: int | None = None,
+    ) -> int:
+        """Drop all failed jobs that are like this, as `discard` does each.
+
+        Arguments, errors and how it is done are those of `cancel_jobs`.
+
+        Returns:
+            How many were dropped.
+        """
+        wanted = checked_filter(status, handler, priority, key, error, text)
+        most = None if limit is None else checked_limit(limit)
+        self._enter(waits=True)
+        return self._bulk.discard(wanted, most)
+
+    def run_now(
+        self,
+        *,
+        status: Statuses | None = None,
+        handler: str | None = None,
+        priority: Priority | None = None,
+        key: str | None = None,
+        error: str | None = None,
+        text: str | None = None,
+        limit: int | None = None,
+    ) -> int:
+        """Queue all scheduled jobs that are like this at once, whatever their delay or backoff.
+
+        After a restart they do not wait either. Jobs that wait for other jobs are passed over.
+        Arguments, errors and how it is done are those of `cancel_jobs`.
+
+        Returns:
+            How many were queued.
+        """
+        wanted = checked_filter(status, handler, priority, key, error, text)
+        most = None if limit is None else checked_limit(limit)
+        self._enter(waits=True)
+        return self._bulk.run_now(wanted, most)
 
     # ── pausing ──────────────────────────────────────────────────────────────────────────────────
 

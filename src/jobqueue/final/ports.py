@@ -125,6 +125,58 @@ class Operator(Protocol):
     ) -> list[JobInfo]:
         """The jobs that are like this, newest first."""
 
+    def cancel_jobs(
+        self,
+        *,
+        status: Statuses | None = None,
+        handler: str | None = None,
+        priority: Priority | None = None,
+        key: str | None = None,
+        error: str | None = None,
+        text: str | None = None,
+        limit: int | None = None,
+    ) -> int:
+        """Cancel all jobs that are like this; returns how many."""
+
+    def requeue_jobs(
+        self,
+        *,
+        status: Statuses | None = None,
+        handler: str | None = None,
+        priority: Priority | None = None,
+        key: str | None = None,
+        error: str | None = None,
+        text: str | None = None,
+        limit: int | None = None,
+    ) -> int:
+        """Queue all failed jobs that are like this again; returns how many."""
+
+    def discard_jobs(
+        self,
+        *,
+        status: Statuses | None = None,
+        handler: str | None = None,
+        priority: Priority | None = None,
+        key: str | None = None,
+        error: str | None = None,
+        text: str | None = None,
+        limit: int | None = None,
+    ) -> int:
+        """Drop all failed jobs that are like this; returns how many."""
+
+    def run_now(
+        self,
+        *,
+        status: Statuses | None = None,
+        handler: str | None = None,
+        priority: Priority | None = None,
+        key: str | None = None,
+        error: str | None = None,
+        text: str | None = None,
+        limit: int | None = None,
+    ) -> int:
+        """Queue all scheduled jobs that are like this at once; returns how many."""
+
     def pause(
         self,
         handler: str | None = None,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .callers.bulk import Bulk
 from .callers.looking import Looking
 from .core.infos import letter_info
 from .core.queue_state import State
@@ -56,6 +57,7 @@ class Steering(Operating):
         self._state = parts.state
         self._changes = parts.changes
         self._queries = parts.queries
+        self._bulk = Bulk(desk, parts.placement, parts.state)
         self._looking = Looking(parts.placement, parts.queries)
         self._desk = desk
 

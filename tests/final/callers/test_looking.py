@@ -25,9 +25,6 @@ from jobqueue.final import (
 from jobqueue.final.callers import looking
 from jobqueue.final.core.order import Block, Walk
 from jobqueue.final.testing import ManualClock
-from jobqueue.final.wal.files import Files
-from jobqueue.final.wal.maintenance.snapshot import compact
-from jobqueue.final.wal.names import list_log
 from tests.support import insides
 from tests.support.handlers import in_thread
 from tests.support.queues import Attempts, Store, every_log, until, until_retried
@@ -406,17 +403,9 @@ def test_the_last_ten_attempts_are_told(memory: Store, clock: ManualClock) -> No
     assert [each.number for each in jq.info("a").attempts] == list(range(2, 12))
 
 
-def compact_all(store: Store) -> None:
-    """Put a snapshot in the place of all that was written so far."""
-    store.open(len, start=False).close()  # so that another segment follows
-    files, directory = Files(), str(store.path)
-    last = list_log(files, directory).files[-2].number
-    assert compact(files, directory, last, 100).files
-
-
 RESTARTS: dict[str, Callable[[Store], object]] = {
     "a restart": lambda _store: None,
-    "a compaction": compact_all,
+    "a compaction": Store.compact,
 }
 
 

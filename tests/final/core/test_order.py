@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from jobqueue.final.core.order import BLOCK, Block, Order, Walk
+from jobqueue.final.core.order import BLOCK, Block, Order, Walk, WalkOn
 
 
 def filled(count: int) -> tuple[Order, dict[str, Block]]:
@@ -60,10 +60,25 @@ def test_a_walk_goes_on_although_the_block_that_it_stands_in_is_gone() -> None:
     assert last[-1] == "0"
 
 
-def test_an_old_block_that_somebody_keeps_does_not_keep_newer_ones() -> None:
+def test_a_walk_may_forget_what_it_has_looked_at() -> None:
     order, blocks = filled(3 * BLOCK)
-    kept = blocks["0"]
-    for n in range(BLOCK):
-        order.drop(blocks[str(n)], str(n))
+    walk, found = WalkOn(order), list[str]()
+    while (some := walk.next(7)) is not None:
+        for job_id in some[1]:
+            order.drop(blocks[job_id], job_id)
+        found += some[1]
 
-    assert kept.newer is None
+    assert found == [str(n) for n in range(3 * BLOCK)]
+    assert order.oldest is order.open
+
+
+def test_a_walk_from_the_oldest_on_does_not_run_after_what_comes() -> None:
+    order, _ = filled(3 * BLOCK)
+    walk, found, count = WalkOn(order), list[str](), 3 * BLOCK
+    while (some := walk.next(7)) is not None:
+        for _ in range(10):
+            order.add(str(count))
+            count += 1
+        found += some[1]
+
+    assert found == [str(n) for n in range(3 * BLOCK)]

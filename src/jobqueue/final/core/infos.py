@@ -50,8 +50,8 @@ def next_known(
     for job_id in ids:
         known = find(status, job_id)
         # guard: an id that was forgotten and used again is not told of at its old place
-        #   without: if known is not None and _fits(wanted, known):
-        if known is not None and block_of(known) is block and _fits(wanted, known):
+        #   without: if known is not None and fits(wanted, known):
+        if known is not None and block_of(known) is block and fits(wanted, known):
             fitting.append((job_id, known))
     return fitting
 
@@ -63,7 +63,8 @@ def block_of(known: Known) -> Block:
     return cast("Block", block)
 
 
-def _fits(wanted: Filter, known: Known) -> bool:
+def fits(wanted: Filter, known: Known) -> bool:
+    """Whether a job is like that, but for its text."""
     if isinstance(known, Finished):
         return wanted.fits(known.status, known.handler, known.priority, known.key, known.failure)
     if isinstance(known, JobHandle):

@@ -29,14 +29,16 @@ class Block:
 
     Attributes:
         ids: the keys; the values say nothing.
-        older, newer: the blocks beside it in the chain. One that has left it still names the older
-            one, so that a look that stands here finds its way.
+        number: of a block that is newer it is higher.
+        older, newer: the blocks beside it in the chain. One that has left it still names them, so
+            that a look that stands here finds its way. (Nothing keeps such a block for long.)
     """
 
-    __slots__ = ("ids", "newer", "older")
+    __slots__ = ("ids", "newer", "number", "older")
 
     def __init__(self, older: Block | None) -> None:
         self.ids: dict[str, None] = {}
+        self.number: int = 0 if older is None else older.number + 1
         self.older = older
         self.newer: Block | None = None
 
@@ -46,10 +48,11 @@ class Order:
 
     Attributes:
         open: the newest block: who accepts a job adds its id there (`StatusMap.accept`).
+        oldest: the other end.
     """
 
     def __init__(self) -> None:
-        self.open = Block(None)
+        self.open = self.oldest = Block(None)
 
     def begin(self) -> None:
         """Begin a new block, unless the open one is new."""
@@ -77,11 +80,12 @@ class Order:
             block.ids = dict.fromkeys(tuple(block.ids))
         newer = block.newer
         # guard: an empty block leaves the chain
-        if not left and newer is not None:
+        if not left and newer is not None and newer.older is block:
             newer.older = older = block.older  # one step
-            if older is not None:
+            if older is None:
+                self.oldest = newer
+            else:
                 older.newer = newer
-            block.newer = None  # so that a handle that somebody keeps does not keep what is newer
 
     def _check(self, known: Iterable[str]) -> None:
         """Assert the invariants; used by randomised tests."""
@@ -91,7 +95,8 @@ class Order:
             assert block.ids or block is self.open
             assert block.older is None or block.older.newer is block
             ids += block.ids
-            block = block.older
+            oldest, block = block, block.older
+        assert self.oldest is oldest
         assert sorted(ids) == sorted(known)
 
 
@@ -103,19 +108,42 @@ class Walk:
     """
 
     def __init__(self, block: Block, before: str | None = None) -> None:
-        self._block: Block | None = block
-        self._ids = list(block.ids)  # those of the block that have yet to be looked at
+        self._block = block
+        self._ids = self._ids_of(block)  # those of the block that have yet to be looked at
         if before is not None:
             del self._ids[self._ids.index(before) :]
 
     def next(self, count: int) -> tuple[Block, list[str]] | None:
-        """Up to so many ids, newest first, and their block; `None` if there are no more."""
+        """Up to so many ids in order, and their block; `None` if there are no more."""
         while not self._ids:
-            if self._block is None or self._block.older is None:
+            block = self._beyond(self._block)
+            if block is None:
                 return None
-            self._block = self._block.older
-            self._ids = list(self._block.ids)
-        assert self._block is not None
+            self._block, self._ids = block, self._ids_of(block)
         ids = self._ids[: -count - 1 : -1]
         del self._ids[-count:]
         return self._block, ids
+
+    def _ids_of(self, block: Block) -> list[str]:
+        """The ids of a block, the first to be looked at last."""
+        return list(block.ids)
+
+    def _beyond(self, block: Block) -> Block | None:
+        return block.older
+
+
+class WalkOn(Walk):
+    """A look at the ids, oldest first, as far as they go now."""
+
+    def __init__(self, order: Order) -> None:
+        self._last = order.open.number
+        super().__init__(order.oldest)
+
+    def _ids_of(self, block: Block) -> list[str]:
+        return list(reversed(block.ids))
+
+    def _beyond(self, block: Block) -> Block | None:
+        newer = block.newer
+        # guard: a look at what is there does not run after what comes
+        #   without: return newer
+        return newer if newer is not None and newer.number <= self._last else None

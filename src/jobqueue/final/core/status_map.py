@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from ..errors import DuplicateJobError, UnknownJobError
 from ..model.attempt import Attempt, and_one_more
-from ..model.handle import NO_RESULT, JobHandle
+from ..model.handle import NO_RESULT, NOT_ARRIVED, JobHandle
 from ..model.job import Job, Priority
 from ..model.transitions import Event, Status, after
 from .counters import LaneMeter
@@ -119,6 +119,14 @@ class StatusMap:
         meter.scheduled -= 1
         return True
 
+    def hasten(self, handle: JobHandle) -> None:
+        """A scheduled job is queued before its time; it has yet to arrive. Again, it is so."""
+        if handle._status is Status.SCHEDULED:
+            meter = self.meters[handle._job._priority]
+            handle._since = NOT_ARRIVED  # one step
+            handle._status = _DUE
+            meter.scheduled -= 1
+
     def start(self, handle: JobHandle, now: float, wall: float) -> None:
         """A worker took a queued job."""
         if handle._status is not _QUEUED:
@@ -143,6 +151,7 @@ class StatusMap:
         if stored is not None:
             self.result_bytes += len(stored.data)
         handle._outcome = result
+        handle._block = None
         handle._status = _RETURNED  # one step
         self.finished[job_id] = record
         del self.live[job_id]
@@ -205,6 +214,7 @@ class StatusMap:
         )
         handle._failure = failure
         handle._outcome = raised
+        handle._block = None
         handle._status = _FAILED  # one step
         meter.processing -= 1
         meter.failed += 1
@@ -236,6 +246,7 @@ class StatusMap:
             if before is _PROCESSING and handle._failure is not None:
                 attempts = _and_failed(handle, handle._failure, wall)
                 record = record_of(handle, _CANCELLED, wall, attempts=attempts)
+            handle._block = None
             handle._status = _CANCELLED  # one step
             self.finished[job_id] = record
             del self.live[job_id]

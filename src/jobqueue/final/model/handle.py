@@ -128,7 +128,7 @@ class JobHandle(Generic[R_co]):
         self._attempts: tuple[Attempt, ...] = ()
         """Its last attempts that failed and were followed by another."""
         self._block: Any = None
-        """Where its id stands in the order of all jobs, see `core/order.py`."""
+        """Where its id stands in the order of all jobs, until it ends; see `core/order.py`."""
         self._waiters: list[Parker] | None = None
         """The parkers of the callers that wait for its end, or for the queue's."""
         self._progress: Told | None = None

@@ -29,6 +29,7 @@ from jobqueue.final.wal.format.record import (
     Discarded,
     Enqueued,
     Failed,
+    Hastened,
     Record,
     Requeued,
     Retried,
@@ -94,6 +95,7 @@ records: st.SearchStrategy[Record] = st.one_of(
     st.builds(Discarded, numbers),
     st.builds(Crashed, numbers, counts),
     st.builds(Revoked, numbers, times),
+    st.builds(Hastened, numbers, times),
 )
 
 

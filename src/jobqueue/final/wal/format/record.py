@@ -25,6 +25,7 @@ __all__ = [
     "Discarded",
     "Enqueued",
     "Failed",
+    "Hastened",
     "Record",
     "Requeued",
     "Retried",
@@ -142,6 +143,13 @@ class Requeued(_Record, tag="requeued"):
     at: Time
 
 
+class Hastened(_Record, tag="hastened"):
+    """A scheduled job was queued before its time: it may run at once, also after a restart."""
+
+    job: JobNumber
+    at: Time
+
+
 class Discarded(_Record, tag="discarded"):
     """A dead letter was dropped; its id is unknown from here on."""
 
@@ -170,7 +178,16 @@ class Crashed(_Record, tag="crashed"):
 
 
 Record: TypeAlias = (
-    Enqueued | Retried | Completed | Failed | Cancelled | Revoked | Requeued | Discarded | Crashed
+    Enqueued
+    | Retried
+    | Completed
+    | Failed
+    | Cancelled
+    | Revoked
+    | Requeued
+    | Hastened
+    | Discarded
+    | Crashed
 )
 
 

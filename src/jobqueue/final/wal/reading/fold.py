@@ -20,6 +20,7 @@ from ..format.record import (
     Discarded,
     Enqueued,
     Failed,
+    Hastened,
     Record,
     Requeued,
     Retried,
@@ -204,6 +205,12 @@ class LogState:
             enqueued.due = enqueued.delay = None
             self.jobs[record.job] = JobState(enqueued)
 
+    def _hastened(self, state: JobState, record: Hastened) -> None:
+        del record
+        if state.status == QUEUED:
+            state.due = state.enqueued.due = state.enqueued.delay = None
+            state.delay = 0.0
+
     def _discarded(self, state: JobState, record: Discarded) -> None:
         if state.status == FAILED:
             del self._failed[record.job]
@@ -253,6 +260,7 @@ _APPLY: Final[dict[type[Any], Callable[[LogState, JobState, Any], None]]] = {
     Cancelled: LogState._finish,
     Revoked: LogState._revoked,
     Requeued: LogState._requeued,
+    Hastened: LogState._hastened,
     Discarded: LogState._discarded,
     Crashed: LogState._crashed,
 }
