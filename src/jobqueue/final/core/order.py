@@ -3,8 +3,8 @@
 It is there so that a million jobs can be looked at page by page, a few hundred ids in each hold of
 the mutex. A dictionary keeps that order too, but cannot be gone on with where a hold ended. So the
 ids are kept in blocks, each a small dictionary, in a chain. What is known of a job names its block.
-An id that was forgotten leaves its block, and an empty block leaves the chain: there is nothing to
-be swept, and a look begins at any job at once.
+An id that was forgotten leaves its block at once, and an empty block leaves the chain when the next
+one is begun, or soon after. So a look begins at any job at once, and nothing has to be swept.
 
 Relies on: the queue's mutex, held by the caller of every method. Each may be broken off, and is
 done again then (`unfinished.py`).
@@ -12,6 +12,7 @@ done again then (`unfinished.py`).
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ BLOCK = 128
 
 A power of 2."""
 _FEW = 16  # a block with so few ids left takes no more memory than they need
+_FEW_BYTES = sys.getsizeof(dict.fromkeys(map(str, range(_FEW))))
+_TIDIED = 2
 
 
 class Block:
@@ -52,15 +55,44 @@ class Order:
     """
 
     def __init__(self) -> None:
-        self.open = self.oldest = Block(None)
+        self.open = self.oldest = self._tidied = Block(None)
 
     def begin(self) -> None:
-        """Begin a new block, unless the open one is new."""
+        """Begin a new block, unless the open one is new, and tidy up some of the others."""
         last = self.open
         if last.ids:
             block = Block(last)
             last.newer = block  # one step
             self.open = block
+        # guard: blocks that have become empty leave the chain
+        #   without: pass
+        self._tidy_some()
+
+    def _tidy_some(self) -> None:
+        """Tidy the oldest blocks, and a few from where the last call came to.
+
+        Two for each one that is begun: so a few rounds go over all of them before they are twice
+        as many.
+        """
+        for _ in range(_TIDIED):
+            self._tidy(self.oldest)
+            block = self._tidied if self._tidied.newer is not None else self.oldest
+            self._tidied = block if block.newer is None else block.newer
+            self._tidy(block)
+
+    def _tidy(self, block: Block) -> None:
+        """Take an empty block out of the chain, or let one with few ids take less memory."""
+        ids = block.ids
+        if len(ids) <= _FEW and sys.getsizeof(ids) > _FEW_BYTES and block is not self.open:
+            # guard: a block with few ids left gives its memory back
+            block.ids = dict.fromkeys(tuple(ids))
+        newer = block.newer
+        if not ids and newer is not None and newer.older is block:
+            newer.older = older = block.older  # one step
+            if older is None:
+                self.oldest = newer
+            else:
+                older.newer = newer
 
     def add(self, job_id: str) -> Block:
         """Add the id of a job that a start has found; returns its block."""
@@ -71,28 +103,15 @@ class Order:
 
     def drop(self, block: Block | None, job_id: str) -> None:
         """A job is not known any more. Again, it does what is left."""
-        if block is None:
-            return
-        block.ids.pop(job_id, None)
-        left = len(block.ids)
-        # guard: a block with few ids left gives its memory back
-        if left == _FEW:
-            block.ids = dict.fromkeys(tuple(block.ids))
-        newer = block.newer
-        # guard: an empty block leaves the chain
-        if not left and newer is not None and newer.older is block:
-            newer.older = older = block.older  # one step
-            if older is None:
-                self.oldest = newer
-            else:
-                older.newer = newer
+        if block is not None:
+            block.ids.pop(job_id, None)
+            self._tidy(block)
 
     def _check(self, known: Iterable[str]) -> None:
         """Assert the invariants; used by randomised tests."""
         block: Block | None = self.open
         ids: list[str] = []
         while block is not None:
-            assert block.ids or block is self.open
             assert block.older is None or block.older.newer is block
             ids += block.ids
             oldest, block = block, block.older

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from .order import Block
 
 
-class Finished(Struct, frozen=True, gc=False):
+class Finished(Struct, gc=False):
     """What is remembered of a completed or cancelled job: all but payload and error.
 
     `gc=False`: none of it can be part of a cycle, and there may be very many. (Its block knows no
-    records.) `attempts` are those that failed; that of a completed job is not among them.
+    records.) Not to be changed. `attempts` are those that failed; that of a completed job is not
+    among them.
     """
 
     status: Status
@@ -39,9 +40,9 @@ class Finished(Struct, frozen=True, gc=False):
     finished: float
     progress: Told | None = None
     result: StoredResult | None = None
+    block: Block | None = None
     key: str | None = None
     attempts: tuple[Attempt, ...] = ()
-    block: Block | None = None
 
 
 @dataclass(slots=True)
@@ -65,11 +66,11 @@ def record_of(
     status: Status,
     wall: float,
     stored: StoredResult | None = None,
-    attempts: tuple[Attempt, ...] | None = None,
+    attempts: tuple[Attempt, ...] = (),
 ) -> Finished:
     """What is to be remembered of a job that is completed or cancelled now."""
     job = handle._job
-    return Finished(
+    record = Finished(
         status,
         job._priority,
         job._handler,
@@ -81,7 +82,10 @@ def record_of(
         wall,
         handle._progress,
         stored,
-        None if job._plan is None else job._plan.key,
-        handle._attempts if attempts is None else attempts,
         handle._block,
     )
+    if job._plan is None and not handle._attempts and not attempts:
+        return record  # mostly so
+    record.key = job.key
+    record.attempts = attempts or handle._attempts
+    return record

@@ -37,6 +37,7 @@ _RETRIED = after(Status.PROCESSING, Event.RETRY)
 _FAILED = after(Status.PROCESSING, Event.FAIL)
 _CANCELLED = after(Status.QUEUED, Event.CANCEL)
 _REQUEUED = after(Status.FAILED, Event.REQUEUE)
+_BLOCK_MASK = BLOCK - 1
 
 
 class StatusMap:
@@ -79,13 +80,15 @@ class StatusMap:
 
     def accept(self, handle: JobHandle) -> None:
         """A new job, queued or scheduled; its id is not known yet."""
-        meter, job_id = self.meters[handle._job._priority], handle._job._id
-        if not meter.enqueued % BLOCK:
+        job = handle._job
+        meter, job_id = self.meters[job._priority], job._id
+        count = meter.enqueued
+        if not count & _BLOCK_MASK:
             self.order.begin()
         handle._block = block = self.order.open  # one step, down to the counters
         block.ids[job_id] = None
         self.live[job_id] = handle
-        meter.enqueued += 1
+        meter.enqueued = count + 1
         if handle._status is not _QUEUED:
             meter.scheduled += 1
 
@@ -304,11 +307,14 @@ class StatusMap:
     def _forget_oldest(self) -> None:
         job_ids = self._finished_order
         job_id = job_ids[0]
-        if (record := self.finished.get(job_id)) is not None:
-            self.order.drop(record.block, job_id)
-        forgotten = self.finished.pop(job_id, None)  # first: an interruption leaves nothing then
-        if forgotten is not None and forgotten.result is not None:
-            self.result_bytes -= len(forgotten.result.data)
+        record = self.finished.get(job_id)
+        if record is not None:
+            if record.block is not None:
+                record.block.ids.pop(job_id, None)  # `Order.begin` does the rest of `drop`
+            stored = record.result
+            result_bytes = 0 if stored is None else len(stored.data)
+            del self.finished[job_id]  # one step
+            self.result_bytes -= result_bytes
         job_ids.popleft()
 
     def _measured(self, handle: JobHandle, now: float) -> LaneMeter:
