@@ -61,7 +61,15 @@ from .model.attempt import Attempt
 from .model.context import JobContext, current_job
 from .model.handle import JobHandle
 from .model.job import Job, JobInfo, Priority
-from .model.metrics import LaneMetrics, LogMetrics, Metrics, Quantiles, WorkerMetrics
+from .model.metrics import (
+    HandlerCounts,
+    HandlerInfo,
+    LaneMetrics,
+    LogMetrics,
+    Metrics,
+    Quantiles,
+    WorkerMetrics,
+)
 from .model.paused import Paused
 from .model.plan import Unique
 from .model.progress import Progress
@@ -77,6 +85,8 @@ __all__ = [
     "DuplicateJobError",
     "EnqueueCancelledError",
     "EnqueueTimeoutError",
+    "HandlerCounts",
+    "HandlerInfo",
     "Job",
     "JobCancelledError",
     "JobContext",

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from .core.queue_state import QueueState
     from .core.scheduler import FairScheduler
     from .model.filters import Statuses
+    from .model.handle import JobHandle
     from .model.job import JobInfo, Priority
+    from .model.metrics import HandlerInfo
     from .runtime.mutex import Mutex
 
 
@@ -34,6 +36,8 @@ class Operating(AsyncDoor):
     if TYPE_CHECKING:
 
         def _enter(self, *, waits: bool = False) -> None: ...
+
+        def _running(self) -> list[JobHandle]: ...
 
     # ── many jobs ────────────────────────────────────────────────────────────────────────────────
 
@@ -182,6 +186,15 @@ class Operating(AsyncDoor):
         most = None if limit is None else checked_limit(limit)
         self._enter(waits=True)
         return self._bulk.run_now(wanted, most)
+
+    def handlers(self) -> list[HandlerInfo]:
+        """What is known of each handler: the default one first, then by name.
+
+        Names that no handler is registered under are there too if jobs wait for them. It looks at
+        all jobs that are known, as `jobs` does; `metrics().by_handler` does not, and tells less.
+        """
+        self._enter()
+        return self._looking.handlers(self._running)
 
     # ── pausing ──────────────────────────────────────────────────────────────────────────────────
 

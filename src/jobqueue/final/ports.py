@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .model.handle import JobHandle
     from .model.handlers import Handler
     from .model.job import Job, JobInfo, Priority
-    from .model.metrics import Metrics
+    from .model.metrics import HandlerInfo, Metrics
     from .model.paused import Paused
     from .model.shutdown_report import ShutdownReport
     from .model.transitions import Status
@@ -176,6 +176,9 @@ class Operator(Protocol):
         limit: int | None = None,
     ) -> int:
         """Queue all scheduled jobs that are like this at once; returns how many."""
+
+    def handlers(self) -> list[HandlerInfo]:
+        """What is known of each handler."""
 
     def pause(
         self,

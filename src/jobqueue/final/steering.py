@@ -169,6 +169,9 @@ class Steering(Operating):
         self._enter()
         return self._queries.metrics()
 
+    def _running(self) -> list[JobHandle]:
+        return self._queries.running()
+
     # ── what handles ask ─────────────────────────────────────────────────────────────────────────
 
     def _status_of(self, handle: JobHandle) -> Status:

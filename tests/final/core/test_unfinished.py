@@ -301,6 +301,7 @@ ENTRIES: dict[str, Callable[[JobQueue], object]] = {
     "discard_jobs": lambda jq: jq.discard_jobs(),
     "run_now": lambda jq: jq.run_now(),
     "paused": lambda jq: jq.paused(),
+    "handlers": lambda jq: jq.handlers(),
     "metrics": lambda jq: jq.metrics(),
     "pause": lambda jq: jq.pause(),
     "resume": lambda jq: jq.resume(),

@@ -1,4 +1,4 @@
-"""`jobs`: looks at all jobs that are known, page by page, however many they are.
+"""`jobs`, `handlers`: looks at all jobs that are known, page by page, however many they are.
 
 A look at a million jobs takes a second or two. So it is done in slices, each in a hold of the mutex
 of its own. Between two of them other threads go first. What changes meanwhile is seen as it is when
@@ -9,18 +9,24 @@ Relies on: the queue's mutex, taken here. No code of users is called under it.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
+from ..core.handler_counts import count_queued, handler_infos, seen
 from ..core.infos import ahead_of, block_of, find, info_of, next_known
 from ..core.order import Walk
-from ..core.status_map import unknown_job
+from ..core.remembered import unknown_job
 from ..runtime.mutex import let_others_first
 from .queries import with_result
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..core.placement import Placement
     from ..model.filters import Filter
+    from ..model.handle import JobHandle
     from ..model.job import JobInfo
+    from ..model.metrics import HandlerInfo
     from ..model.results import ResultCodec, StoredResult
     from .queries import Queries
 
@@ -60,6 +66,21 @@ class Looking:
                 break
             found += [each for each in told if wanted.has_text(each[0])]
         return [with_result(*each) for each in found[:limit]]
+
+    def handlers(self, running: Callable[[], list[JobHandle]]) -> list[HandlerInfo]:
+        """See `JobQueue.handlers`; `running` tells the jobs that run, with the mutex."""
+        queued: Counter[str | None] = Counter()
+        with self._mutex:
+            self._mutex.settle()
+            handlers = seen(self._placement.registry, running())
+            walk = Walk(self._status.order.open)
+        are_there_more = True
+        while are_there_more:
+            let_others_first(self._mutex)
+            with self._mutex:
+                self._mutex.settle()
+                are_there_more = count_queued(self._status, walk, SLICE, queued)
+        return handler_infos(handlers, queued)
 
     # ── with the mutex ───────────────────────────────────────────────────────────────────────
 

@@ -10,9 +10,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..core.counters import snapshot
+from ..core.handler_counts import handler_counts
 from ..core.infos import info
 from ..core.queue_state import State
-from ..core.status_map import unknown_job
+from ..core.remembered import unknown_job
 from ..errors import JobQueueError, QueueClosedError, ResultGoneError
 from ..model.handle import NOT_ARRIVED
 from ..model.job import Priority
@@ -53,7 +54,12 @@ class Queries:
             oldest = self._oldest_waits(now)
             workers = self._workers(now)
             log = self._log()
-        return snapshot(meters, oldest, workers, log)
+            by_handler = handler_counts(self._placement.registry, self._seats.busy())
+        return snapshot(meters, oldest, workers, log, by_handler)
+
+    def running(self) -> list[JobHandle]:
+        """With the mutex: the jobs that run now."""
+        return self._seats.busy()
 
     def _oldest_waits(self, now: float) -> dict[Priority, float]:
         lanes = self._placement.scheduler.lanes

@@ -12,7 +12,7 @@ from ..model.transitions import FINAL, Status
 from ..timing.timer import LONG_SECONDS, tick_after
 from ..wal.format.record import Discarded
 from .journal import cancelled, failed, retried
-from .status_map import wake_waiters
+from .watchers import wake_waiters
 
 if TYPE_CHECKING:
     from collections.abc import Callable

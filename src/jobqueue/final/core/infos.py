@@ -13,8 +13,7 @@ from ..model.job import JobInfo
 from ..model.progress import progress_of
 from ..model.transitions import Status
 from ..timing.timer import TICKS_PER_SECOND
-from .remembered import DeadLetter, Finished
-from .status_map import unknown_job
+from .remembered import DeadLetter, Finished, unknown_job
 
 if TYPE_CHECKING:
     from ..model.filters import Filter

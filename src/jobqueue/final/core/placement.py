@@ -72,6 +72,7 @@ class Placement:
         mutex.settle = self._settle
         self.clock = clock
         self.status = status
+        status.find = registry.find
         self.scheduler = scheduler
         self.registry = registry
         self.watchers = watchers

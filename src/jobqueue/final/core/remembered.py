@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..errors import UnknownJobError
+from ..model.attempt import Attempt, and_one_more
 from ..wal.format.base import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..model.attempt import Attempt
     from ..model.handle import JobHandle
     from ..model.handlers import Handler
     from ..model.job import Job, Priority
@@ -89,3 +90,14 @@ def record_of(
     record.key = job.key
     record.attempts = attempts or handle._attempts
     return record
+
+
+def attempts_with(handle: JobHandle, failure: Failure, wall: float) -> tuple[Attempt, ...]:
+    """The attempts of a job that failed, with the one that fails now."""
+    last = Attempt(handle._job._retries, handle._started, wall, failure[0])
+    return and_one_more(handle._attempts, last)
+
+
+def unknown_job(job_id: str) -> UnknownJobError:
+    """The error for an id that the queue does not know."""
+    return UnknownJobError(f"no job {job_id!r} is known: it never was, or has been forgotten")

@@ -11,25 +11,26 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
-from ..errors import DuplicateJobError, UnknownJobError
-from ..model.attempt import Attempt, and_one_more
+from ..errors import DuplicateJobError
 from ..model.handle import NO_RESULT, NOT_ARRIVED, JobHandle
+from ..model.handler_meter import SAMPLED_MASK
 from ..model.job import Job, Priority
 from ..model.transitions import Event, Status, after
 from .counters import LaneMeter
 from .order import BLOCK, Order
-from .remembered import DeadLetter, Finished, record_of
+from .remembered import DeadLetter, Finished, attempts_with, record_of, unknown_job
+from .watchers import wake_waiters
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..model.handle import HandleOwner, Raised
+    from ..model.handlers import Handler
     from ..model.results import StoredResult
     from ..runtime.reporting import Failure
 
-_QUEUED, _SCHEDULED, _PROCESSING = (
-    Status.QUEUED,
-    Status.SCHEDULED,
-    Status.PROCESSING,
-)  # a look into an enumeration is slow
+_QUEUED, _SCHEDULED = Status.QUEUED, Status.SCHEDULED  # a look into an enumeration is slow
+_PROCESSING = Status.PROCESSING
 _DUE = after(Status.SCHEDULED, Event.DUE)
 _STARTED = after(Status.QUEUED, Event.START)
 _RETURNED = after(Status.PROCESSING, Event.RETURN)
@@ -52,6 +53,7 @@ class StatusMap:
         results: the last results of jobs that do not store them, with the jobs' ids, oldest first.
             Threads append to it without the mutex: an older result that goes may run users' code.
         result_bytes: of the results that are stored, about.
+        find: tells the handler of a name; set by `Placement`.
         order: the ids of all of them, in the order of their acceptance.
     """
 
@@ -62,6 +64,7 @@ class StatusMap:
         self.results: deque[tuple[str, object]] = deque(maxlen=result_retention)
         self.result_bytes = 0
         self.order = Order()
+        self.find: Callable[[str | None], Handler | None] = lambda _name: None
         self.meters = tuple(LaneMeter() for _ in Priority)
         self._finished_order: deque[str] = deque()
         self._retention = retention
@@ -136,6 +139,8 @@ class StatusMap:
             after(handle._status, Event.START)
         meter = self.meters[handle._job._priority]
         meter.queue_waits.append(now - handle._since)
+        if not meter.completed & SAMPLED_MASK and handle._call is not None:
+            handle._call.meter.queue_waits.append(now - handle._since)
         handle._status = _STARTED  # one step
         handle._since = now
         handle._started = wall
@@ -151,6 +156,10 @@ class StatusMap:
         meter.run_times.append(now - handle._since)
         stored = cast("StoredResult", handle._outcome) if handle._job._store_result else None
         record = record_of(handle, _RETURNED, wall, stored)
+        if (call := handle._call) is not None:
+            call.meter.completed += 1
+            if not meter.completed & SAMPLED_MASK:
+                call.meter.run_times.append(now - handle._since)
         if stored is not None:
             self.result_bytes += len(stored.data)
         handle._outcome = result
@@ -186,7 +195,9 @@ class StatusMap:
         if handle._status is not _PROCESSING:
             after(handle._status, Event.RETRY)
         meter = self._measured(handle, now)
-        attempts = _and_failed(handle, failure, wall)
+        attempts = attempts_with(handle, failure, wall)
+        if handle._call is not None:
+            handle._call.meter.retries_after(failure[0])
         handle._job._retries += 1
         handle._failure = failure
         handle._attempts = attempts
@@ -215,6 +226,8 @@ class StatusMap:
             handle._attempts,
             handle._block,
         )
+        if handle._call is not None:
+            handle._call.meter.fails_for(failure[0])
         handle._failure = failure
         handle._outcome = raised
         handle._block = None
@@ -247,8 +260,10 @@ class StatusMap:
                 self._measured(handle, now)
             record = record_of(handle, _CANCELLED, wall)
             if before is _PROCESSING and handle._failure is not None:
-                attempts = _and_failed(handle, handle._failure, wall)
+                attempts = attempts_with(handle, handle._failure, wall)
                 record = record_of(handle, _CANCELLED, wall, attempts=attempts)
+            if (call := handle._call or self.find(handle._job._handler)) is not None:
+                call.meter.cancelled += 1
             handle._block = None
             handle._status = _CANCELLED  # one step
             self.finished[job_id] = record
@@ -320,6 +335,8 @@ class StatusMap:
     def _measured(self, handle: JobHandle, now: float) -> LaneMeter:
         meter = self.meters[handle._job._priority]
         meter.run_times.append(now - handle._since)
+        if handle._call is not None:
+            handle._call.meter.run_times.append(now - handle._since)
         return meter
 
     # What callers ask.
@@ -377,23 +394,3 @@ class StatusMap:
                 f"job {job_id!r} is {status.value}; only a failed job is kept for this"
             )
         return letter
-
-
-def _and_failed(handle: JobHandle, failure: Failure, wall: float) -> tuple[Attempt, ...]:
-    """The attempts of a job that failed, with the one that fails now."""
-    last = Attempt(handle._job._retries, handle._started, wall, failure[0])
-    return and_one_more(handle._attempts, last)
-
-
-def wake_waiters(handle: JobHandle) -> None:
-    """Wake the threads that wait for this job."""
-    waiters = handle._waiters
-    while waiters:
-        waiters[-1].unpark()  # before it is taken out, so that an interruption forgets none
-        waiters.pop()
-    handle._waiters = None
-
-
-def unknown_job(job_id: str) -> UnknownJobError:
-    """The error for an id that the queue does not know."""
-    return UnknownJobError(f"no job {job_id!r} is known: it never was, or has been forgotten")

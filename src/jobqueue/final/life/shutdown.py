@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..core.queue_state import State
-from ..core.status_map import wake_waiters
+from ..core.watchers import wake_waiters
 from ..errors import LogWriteError, again
 from ..exact import SECONDS_MAX
 from ..model.shutdown_report import ShutdownReport

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 from .callables import is_coroutine_function, refuse_undone_function
+from .handler_meter import HandlerMeter
 from .policy import NO_POLICY, Policy
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Handler:
         is_equipped: whether an attempt needs a context, so that `call` is what runs it. Otherwise
             `function(payload)` does.
         policy: what it was registered with besides.
+        meter: counts its jobs.
 
     Raises:
         TypeError: it cannot be called in either form, or a call of it would not do its work.
@@ -54,6 +56,7 @@ class Handler:
         "function",
         "is_async",
         "is_equipped",
+        "meter",
         "policy",
         "wants_context",
     )
@@ -63,6 +66,7 @@ class Handler:
         _, self.is_async, self.wants_context, self.by_keyword = _form(function, coroutines)
         self.is_equipped = self.wants_context or coroutines
         self.policy = NO_POLICY
+        self.meter = HandlerMeter()
 
     def with_policy(self, policy: Policy) -> Handler:
         """This handler, which nothing uses yet, from now on with a policy."""
@@ -98,6 +102,7 @@ class HandlerWithin(Handler):
         self.wants_context, self.by_keyword = inner.wants_context, inner.by_keyword
         self.is_equipped = True
         self.policy = inner.policy
+        self.meter = inner.meter
         self._attempt = put_around(lambda context: inner.call(context.job._payload, context))
 
     def call(self, payload: bytes, context: JobContext) -> object:
