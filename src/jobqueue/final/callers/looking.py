@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     Told = tuple[JobInfo, StoredResult | None, ResultCodec | None]
 
-SLICE = 100
+SLICE = 64
 """How many jobs are looked at in one hold of the mutex."""
 
 

@@ -109,8 +109,10 @@ class Lane(queue.Queue["JobHandle"]):
     def cancelled_one(self) -> None:
         """A job was cancelled that may be in here: pass over it, and sweep when they are many."""
         self._stale += 1
-        while self.queue and self.queue[0]._status is not _QUEUED:  # as if all are cancelled
-            self.passed_over()
+        for jobs in (self.queue, *self.aside.values()):  # if all are cancelled, none is swept
+            while jobs and jobs[0]._status is not _QUEUED:
+                jobs.popleft()
+                self._stale -= 1
         if self._stale * 2 > len(self.queue) + sum(map(len, self.aside.values())):
             self.queue = _without_stale(self.queue)
             for held_by, jobs in self.aside.items():
