@@ -2,101 +2,119 @@
 
 from __future__ import annotations
 
-import sys
-
 from jobqueue.final.core.order import BLOCK, Block, Order, Walk, WalkOn
 
 
-def filled(count: int) -> tuple[Order, dict[str, Block]]:
-    order = Order()
-    return order, {str(n): order.add(str(n)) for n in range(count)}
+class Ids:
+    """An order, and the ids that are known, with the block that each stands in."""
+
+    def __init__(self, count: int = 0) -> None:
+        self.blocks: dict[str, Block] = {}
+        self.order = Order(self.blocks, {}, block_of=lambda block: block)
+        self.add(*map(str, range(count)))
+
+    def add(self, *ids: str) -> None:
+        for each in ids:
+            if len(self.order.open.ids) >= BLOCK:
+                self.order.begin()  # as `StatusMap` does
+            self.blocks[each] = self.order.add(each)
+
+    def forget(self, *ids: str) -> None:
+        for each in ids:
+            del self.blocks[each]
+
+    def known(self, some: tuple[Block, list[str]]) -> list[str]:
+        block, ids = some
+        return [each for each in ids if self.order.is_at(each, block)]
+
+    def walked(self, walk: Walk) -> list[str]:
+        """All that are known, a few at a time."""
+        found = list[str]()
+        while (some := walk.next(7)) is not None:
+            found += self.known(some)
+        return found
+
+    def chain(self) -> list[Block]:
+        """All blocks, the oldest first."""
+        blocks = [self.order.oldest]
+        while blocks[-1].newer is not None:
+            blocks.append(blocks[-1].newer)
+        return blocks
 
 
-def walked(order: Order, before: str | None = None, block: Block | None = None) -> list[str]:
-    """All ids from there on, a few at a time."""
-    walk, found = Walk(block or order.open, before), list[str]()
-    while (some := walk.next(7)) is not None:
-        found += some[1]
-    return found
+def numbers(*bounds: int) -> list[str]:
+    return [str(n) for n in range(*bounds)]
 
 
 def test_ids_are_walked_through_newest_first() -> None:
-    order, blocks = filled(3 * BLOCK)
+    ids = Ids(3 * BLOCK)
 
-    assert walked(order) == [str(n) for n in reversed(range(3 * BLOCK))]
-    assert walked(order, "200", blocks["200"]) == [str(n) for n in reversed(range(200))]
-
-
-def test_what_is_forgotten_leaves_nothing_behind() -> None:
-    order, blocks = filled(10 * BLOCK)
-    for job_id, block in blocks.items():
-        order.drop(block, job_id)
-        order.drop(block, job_id)  # as if it had been broken off
-
-    assert order.open.older is None
-    assert walked(order) == []
+    assert ids.walked(Walk(ids.order.open)) == numbers(3 * BLOCK)[::-1]
+    assert ids.walked(Walk(ids.blocks["200"], "200")) == numbers(200)[::-1]
 
 
-def test_blocks_that_are_emptied_by_others_leave_the_chain_as_new_ones_are_begun() -> None:
-    order, blocks = filled(40 * BLOCK)
-    for job_id, block in blocks.items():
-        if int(job_id) % (2 * BLOCK) and block is not order.open:
-            block.ids.pop(job_id)
-    for n in range(100 * BLOCK):
-        order.add(f"new {n}")
+def test_an_id_that_is_used_again_is_at_its_last_place_alone() -> None:
+    ids = Ids(2 * BLOCK)
+    for each in ("1", "1", str(2 * BLOCK - 1)):  # of an older block, and of the open one
+        ids.forget(each)
+        ids.add(each)
 
-    count, block_ = 0, order.oldest
-    while block_ is not order.open:
-        assert block_.ids
-        assert len(block_.ids) == BLOCK or sys.getsizeof(block_.ids) < 2000
-        count += 1
-        assert block_.newer is not None
-        block_ = block_.newer
-    assert count <= 121
+    expected = [*numbers(2 * BLOCK - 1), "1", str(2 * BLOCK - 1)]
+    expected.remove("1")
+    assert ids.walked(WalkOn(ids.order)) == expected
+    assert ids.walked(Walk(ids.order.open)) == expected[::-1]
+    assert ids.walked(Walk(ids.blocks["1"], "1")) == expected[-3::-1]
 
 
-def test_a_few_that_stay_take_little_memory() -> None:
-    order, blocks = filled(2 * BLOCK)
-    full = sys.getsizeof(blocks["0"].ids)
-    for n in range(1, BLOCK):
-        order.drop(blocks[str(n)], str(n))
+def test_blocks_of_what_is_forgotten_leave_the_chain_as_new_ones_are_begun() -> None:
+    ids = Ids(40 * BLOCK)
+    ids.forget(*(each for each in numbers(40 * BLOCK) if int(each) % (2 * BLOCK)))
+    ids.add(*(f"new {n}" for n in range(50 * BLOCK)))
 
-    assert sys.getsizeof(blocks["0"].ids) * 4 < full
-    assert walked(order)[-1] == "0"
+    chain = ids.chain()
+    assert len(chain) == 20 + 50
+    assert [len(block.ids) for block in chain[:20]] == [1] * 20
+    ids.forget(*list(ids.blocks))
+    ids.add(*(f"last {n}" for n in range(70 * BLOCK)))
+    assert len(ids.chain()) == 70
+
+
+def test_a_block_with_few_ids_left_forgets_the_others_whichever_they_are() -> None:
+    for kept in range(0, BLOCK, 9):
+        ids = Ids(2 * BLOCK)
+        ids.forget(*(each for each in numbers(BLOCK) if int(each) != kept))
+        ids.add(*(f"new {n}" for n in range(40 * BLOCK)))
+
+        assert ids.chain()[0].ids == [str(kept)]
 
 
 def test_a_walk_goes_on_although_the_block_that_it_stands_in_is_gone() -> None:
-    order, blocks = filled(3 * BLOCK)
-    walk = Walk(order.open)
+    ids = Ids(3 * BLOCK)
+    walk = Walk(ids.order.open)
     walk.next(1)
-    for n in range(BLOCK, 3 * BLOCK):
-        order.drop(blocks[str(n)], str(n))
+    ids.forget(*numbers(BLOCK, 3 * BLOCK))
+    ids.add(*(f"new {n}" for n in range(9 * BLOCK)))
+    assert len(ids.chain()) == 10
 
-    while (some := walk.next(BLOCK)) is not None:
-        last = some[1]
-
-    assert last[-1] == "0"
+    assert ids.walked(walk) == numbers(BLOCK)[::-1]
 
 
 def test_a_walk_may_forget_what_it_has_looked_at() -> None:
-    order, blocks = filled(3 * BLOCK)
-    walk, found = WalkOn(order), list[str]()
+    ids = Ids(3 * BLOCK)
+    walk, found = WalkOn(ids.order), list[str]()
     while (some := walk.next(7)) is not None:
-        for job_id in some[1]:
-            order.drop(blocks[job_id], job_id)
-        found += some[1]
+        found += ids.known(some)
+        ids.forget(*some[1])
 
-    assert found == [str(n) for n in range(3 * BLOCK)]
-    assert order.oldest is order.open
+    assert found == numbers(3 * BLOCK)
 
 
 def test_a_walk_from_the_oldest_on_does_not_run_after_what_comes() -> None:
-    order, _ = filled(3 * BLOCK)
-    walk, found, count = WalkOn(order), list[str](), 3 * BLOCK
+    ids = Ids(3 * BLOCK)
+    walk, found, count = WalkOn(ids.order), list[str](), 3 * BLOCK
     while (some := walk.next(7)) is not None:
-        for _ in range(10):
-            order.add(str(count))
-            count += 1
-        found += some[1]
+        ids.add(*numbers(count, count + 10))
+        count += 10
+        found += ids.known(some)
 
-    assert found == [str(n) for n in range(3 * BLOCK)]
+    assert found == numbers(3 * BLOCK)

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..core.infos import ahead_of, block_of, find, fits, info_of, next_known
+from ..core.infos import ahead_of, find, fits, info_of, next_known
 from ..core.order import WalkOn
 from ..core.queue_state import State
-from ..core.remembered import DeadLetter
+from ..core.remembered import DeadLetter, block_of
 from ..model.handle import ARRIVING, NOT_ARRIVED, JobHandle
 from ..model.transitions import Status
 from ..runtime.mutex import let_others_first

@@ -13,9 +13,9 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from ..core.handler_counts import count_queued, handler_infos, seen
-from ..core.infos import ahead_of, block_of, find, info_of, next_known
+from ..core.infos import ahead_of, find, info_of, next_known
 from ..core.order import Walk
-from ..core.remembered import unknown_job
+from ..core.remembered import block_of, unknown_job
 from ..runtime.mutex import let_others_first
 from .queries import with_result
 

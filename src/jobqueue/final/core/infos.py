@@ -5,7 +5,7 @@ Relies on: the queue's mutex, held by the caller of every function.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from ..model.attempt import Attempt, and_one_more
 from ..model.handle import JobHandle
@@ -13,12 +13,12 @@ from ..model.job import JobInfo
 from ..model.progress import progress_of
 from ..model.transitions import Status
 from ..timing.timer import TICKS_PER_SECOND
-from .remembered import DeadLetter, Finished, unknown_job
+from .remembered import DeadLetter, Finished, block_of, unknown_job
 
 if TYPE_CHECKING:
     from ..model.filters import Filter
     from ..runtime.clock import Clock
-    from .order import Block, Walk
+    from .order import Walk
     from .status_map import StatusMap
 
     Known = JobHandle | DeadLetter | Finished
@@ -48,18 +48,11 @@ def next_known(
     fitting = []
     for job_id in ids:
         known = find(status, job_id)
-        # guard: an id that was forgotten and used again is not told of at its old place
+        # guard: an id is told of at the place of its job alone
         #   without: if known is not None and fits(wanted, known):
         if known is not None and block_of(known) is block and fits(wanted, known):
             fitting.append((job_id, known))
     return fitting
-
-
-def block_of(known: Known) -> Block:
-    """Where the id of a known job stands."""
-    block = known._block if isinstance(known, JobHandle) else known.block
-    assert block is not None  # each known job has a place
-    return cast("Block", block)
 
 
 def fits(wanted: Filter, known: Known) -> bool:

@@ -2,9 +2,12 @@
 
 It is there so that a million jobs can be looked at page by page, a few hundred ids in each hold of
 the mutex. A dictionary keeps that order too, but cannot be gone on with where a hold ended. So the
-ids are kept in blocks, each a small dictionary, in a chain. What is known of a job names its block.
-An id that was forgotten leaves its block at once, and an empty block leaves the chain when the next
-one is begun, or soon after. So a look begins at any job at once, and nothing has to be swept.
+ids are kept in blocks, each a list, in a chain. What is known of a job names its block.
+
+An id whose job was forgotten stays where it is for a while: to take each out at once would cost
+every job a twentieth of what it does in memory. So who looks asks of each id whether its job is
+known, and names this block. With each block that is begun three others are looked at: one that is
+empty by then leaves the chain, and one that is half empty is copied.
 
 Relies on: the queue's mutex, held by the caller of every method. Each may be broken off, and is
 done again then (`unfinished.py`).
@@ -12,26 +15,25 @@ done again then (`unfinished.py`).
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
 BLOCK = 128
 """A block is begun when a lane has accepted so many jobs: it holds as many for each lane at most.
 
 A power of 2."""
-_FEW = 16  # a block with so few ids left takes no more memory than they need
-_FEW_BYTES = sys.getsizeof(dict.fromkeys(map(str, range(_FEW))))
 _TIDIED = 2
+_SAMPLED = 16  # one id of so many tells whether most of a block are known still
 
 
 class Block:
     """Some ids, in order.
 
     Attributes:
-        ids: the keys; the values say nothing.
+        ids: among them some that are not known any more. One that is there twice was forgotten and
+            used again.
         number: of a block that is newer it is higher.
         older, newer: the blocks beside it in the chain. One that has left it still names them, so
             that a look that stands here finds its way. (Nothing keeps such a block for long.)
@@ -40,7 +42,7 @@ class Block:
     __slots__ = ("ids", "newer", "number", "older")
 
     def __init__(self, older: Block | None) -> None:
-        self.ids: dict[str, None] = {}
+        self.ids: list[str] = []
         self.number: int = 0 if older is None else older.number + 1
         self.older = older
         self.newer: Block | None = None
@@ -49,63 +51,91 @@ class Block:
 class Order:
     """The chain of the blocks.
 
+    Args:
+        known: what is known of jobs by their ids; most in the first.
+        block_of: tells the block that this names.
+
     Attributes:
         open: the newest block: who accepts a job adds its id there (`StatusMap.accept`).
         oldest: the other end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *known: Mapping[str, Any], block_of: Callable[[Any], Block | None]) -> None:
         self.open = self.oldest = self._tidied = Block(None)
+        self._known = known
+        self._block_of = block_of
+        self._rounds = 0
 
     def begin(self) -> None:
-        """Begin a new block, unless the open one is new, and tidy up some of the others."""
+        """Begin a new block, unless the open one is new, and tidy up three of the others."""
+        self._open_one()
+        # guard: blocks that have become empty leave the chain
+        #   without: pass
+        self._tidy_some()
+
+    def _open_one(self) -> None:
         last = self.open
         if last.ids:
             block = Block(last)
             last.newer = block  # one step
             self.open = block
-        # guard: blocks that have become empty leave the chain
-        #   without: pass
-        self._tidy_some()
 
     def _tidy_some(self) -> None:
-        """Tidy the oldest blocks, and a few from where the last call came to.
+        """Tidy the oldest block, and the next two after that of the last call.
 
-        Two for each one that is begun: so a few rounds go over all of them before they are twice
-        as many.
+        The oldest is mostly the one that is empty. Of the others there are two for each that is
+        begun: so all are looked at before they are twice as many.
         """
+        self._tidy(self.oldest)
         for _ in range(_TIDIED):
-            self._tidy(self.oldest)
-            block = self._tidied if self._tidied.newer is not None else self.oldest
-            self._tidied = block if block.newer is None else block.newer
+            block = self._tidied.newer
+            if block is None:
+                block = self.oldest
+                self._rounds += 1
+            self._tidied = block
             self._tidy(block)
 
     def _tidy(self, block: Block) -> None:
-        """Take an empty block out of the chain, or let one with few ids take less memory."""
-        ids = block.ids
-        if len(ids) <= _FEW and sys.getsizeof(ids) > _FEW_BYTES and block is not self.open:
-            # guard: a block with few ids left gives its memory back
-            block.ids = dict.fromkeys(tuple(ids))
+        """Take an empty block out of the chain, or the forgotten ids out of one that has many."""
+        if block is self.open:
+            return
+        # guard: a block with few ids left gives its memory back
+        #   without: if not self._has_any(block):
+        if not self._has_any(block) or not self._has_many(block):
+            block.ids = [each for each in _each_once(block.ids) if self.is_at(each, block)]
         newer = block.newer
-        if not ids and newer is not None and newer.older is block:
+        if not block.ids and newer is not None and newer.older is block:
             newer.older = older = block.older  # one step
             if older is None:
                 self.oldest = newer
             else:
                 older.newer = newer
 
-    def add(self, job_id: str) -> Block:
-        """Add the id of a job that a start has found; returns its block."""
-        if len(self.open.ids) >= BLOCK:
-            self.begin()
-        self.open.ids[job_id] = None
-        return self.open
+    def _has_any(self, block: Block) -> bool:
+        """Whether any of its ids may be known; a loop in C, as most blocks come to this."""
+        ids = block.ids
+        return not all(each.keys().isdisjoint(ids) for each in self._known if each)
 
-    def drop(self, block: Block | None, job_id: str) -> None:
-        """A job is not known any more. Again, it does what is left."""
-        if block is not None:
-            block.ids.pop(job_id, None)
-            self._tidy(block)
+    def _has_many(self, block: Block) -> bool:
+        """Whether half of its ids are known; others are looked at in each round."""
+        some = block.ids[self._rounds % min(_SAMPLED, len(block.ids)) :: _SAMPLED]
+        return 2 * sum(self.is_at(each, block) for each in some) >= len(some)
+
+    def is_at(self, job_id: str, block: Block) -> bool:
+        """Whether the job of an id is known, and was accepted there."""
+        for each in self._known:
+            if job_id in each:
+                # guard: an id that was forgotten and used again is not told of at its old place
+                #   without: return True
+                return self._block_of(each[job_id]) is block
+        return False
+
+    def add(self, job_id: str) -> Block:
+        """Add the id of a job that a start has found, and that is known soon; returns its block."""
+        if len(self.open.ids) >= BLOCK:
+            self._open_one()  # and tidies none: nothing is known yet
+        self.open.ids.append(job_id)
+        return self.open
 
     def _check(self, known: Iterable[str]) -> None:
         """Assert the invariants; used by randomised tests."""
@@ -113,14 +143,19 @@ class Order:
         ids: list[str] = []
         while block is not None:
             assert block.older is None or block.older.newer is block
-            ids += block.ids
+            ids += [each for each in _each_once(block.ids) if self.is_at(each, block)]
             oldest, block = block, block.older
         assert self.oldest is oldest
         assert sorted(ids) == sorted(known)
 
 
+def _each_once(ids: list[str]) -> list[str]:
+    """These ids, each where it came last: it was forgotten before, and used again."""
+    return list(dict.fromkeys(reversed(ids)))[::-1]
+
+
 class Walk:
-    """A look at the ids, newest first.
+    """A look at the ids, newest first; among them some that are not known any more.
 
     Args:
         block, before: where to begin: with the id that was accepted before this one.
@@ -145,7 +180,7 @@ class Walk:
 
     def _ids_of(self, block: Block) -> list[str]:
         """The ids of a block, the first to be looked at last."""
-        return list(block.ids)
+        return _each_once(block.ids)
 
     def _beyond(self, block: Block) -> Block | None:
         return block.older
@@ -159,7 +194,7 @@ class WalkOn(Walk):
         super().__init__(order.oldest)
 
     def _ids_of(self, block: Block) -> list[str]:
-        return list(reversed(block.ids))
+        return super()._ids_of(block)[::-1]
 
     def _beyond(self, block: Block) -> Block | None:
         newer = block.newer

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ..errors import UnknownJobError
 from ..model.attempt import Attempt, and_one_more
+from ..model.handle import JobHandle
 from ..wal.format.base import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..model.handle import JobHandle
     from ..model.handlers import Handler
     from ..model.job import Job, Priority
     from ..model.progress import Told
@@ -60,6 +60,11 @@ class DeadLetter:
     progress: Told | None = None
     attempts: tuple[Attempt, ...] = ()
     block: Block | None = None
+
+
+def block_of(known: JobHandle | DeadLetter | Finished) -> Block:
+    """Where the id of a known job stands in the order of all: each has its place."""
+    return cast("Block", known._block if isinstance(known, JobHandle) else known.block)
 
 
 def record_of(

@@ -18,7 +18,7 @@ from ..model.job import Job, Priority
 from ..model.transitions import Event, Status, after
 from .counters import LaneMeter
 from .order import BLOCK, Order
-from .remembered import DeadLetter, Finished, attempts_with, record_of, unknown_job
+from .remembered import DeadLetter, Finished, attempts_with, block_of, record_of, unknown_job
 from .watchers import wake_waiters
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class StatusMap:
         self.reserved: dict[str, JobHandle] = {}
         self.results: deque[tuple[str, object]] = deque(maxlen=result_retention)
         self.result_bytes = 0
-        self.order = Order()
+        self.order = Order(self.finished, self.live, self.dead, block_of=block_of)
         self.find: Callable[[str | None], Handler | None] = lambda _name: None
         self.meters = tuple(LaneMeter() for _ in Priority)
         self._finished_order: deque[str] = deque()
@@ -96,8 +96,9 @@ class StatusMap:
         count = meter.enqueued
         if not count & _BLOCK_MASK:
             self.order.begin()
-        handle._block = block = self.order.open  # one step, down to the counters
-        block.ids[job_id] = None
+        block = self.order.open
+        block.ids.append(job_id)  # if this is broken off here, no job names the block
+        handle._block = block  # one step, down to the counters
         self.live[job_id] = handle
         meter.enqueued = count + 1
         if handle._status is not _QUEUED:
@@ -116,7 +117,6 @@ class StatusMap:
         job = handle._job
         if self.live.get(job._id) is handle:
             meter = self.meters[job._priority]
-            self.order.drop(handle._block, job._id)
             del self.live[job._id]  # one step
             meter.enqueued -= 1
             if handle._status is not _QUEUED:
@@ -299,10 +299,7 @@ class StatusMap:
 
     def discard(self, letter: DeadLetter) -> None:
         """A dead letter goes. Again, it does nothing."""
-        job_id = letter.job._id
-        if self.dead.get(job_id) is letter:
-            self.order.drop(letter.block, job_id)
-            self.dead.pop(job_id, None)
+        self.dead.pop(letter.job._id, None)
 
     def bury_again(self, letter: DeadLetter, handle: JobHandle) -> None:
         """Undo `requeue`: its record could not be written."""
@@ -333,8 +330,6 @@ class StatusMap:
         job_id = job_ids[0]
         record = self.finished.get(job_id)
         if record is not None:
-            if record.block is not None:
-                record.block.ids.pop(job_id, None)  # `Order.begin` does the rest of `drop`
             stored = record.result
             result_bytes = 0 if stored is None else len(stored.data)
             del self.finished[job_id]  # one step

@@ -299,7 +299,6 @@ def _bury(failed: list[JobState], letters_max: int, placement: Placement, journa
     count = max(0, len(failed) - letters_max)
     for each in failed[:count]:
         journal.dropped(each.enqueued.job)
-        placement.status.order.drop(cast("Block", each.place), each.enqueued.id)
     for each in failed[count:]:
         placement.status.bury(_letter(each))
     if count:
@@ -320,8 +319,6 @@ def _remember_all(finished: list[JobState], status: StatusMap) -> None:
     for each in finished:
         if last.get(each.enqueued.id) is each:
             _remember(each, status)
-        else:
-            status.order.drop(cast("Block", each.place), each.enqueued.id)
 
 
 def _remember(each: JobState, status: StatusMap) -> None:

@@ -40,7 +40,7 @@ class Policy(NamedTuple):
 
     def given(self) -> dict[str, object]:
         """What was given of it, by the names that the arguments of `register` have."""
-        options = {
+        options: dict[str, object] = {
             "timeout": self.timeout,
             "retry_on": self.retry_on,
             "backoff": self.backoff,
