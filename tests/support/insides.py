@@ -84,6 +84,12 @@ def tie(handle: JobHandle, other: JobHandle) -> None:
     handle._ties.waits_for = {other: None}
 
 
+def watch_dead_letters(jq: JobQueue, kind: type[dict[str, Any]]) -> None:
+    """Have the dead letters be kept in another kind of dictionary."""
+    status = jq._status
+    status.dead = status.order._known[2] = kind(status.dead)
+
+
 def check_order(jq: JobQueue) -> None:
     """Each job that is known has one place in the order of all, and nothing else has; mutex."""
     status = jq._status
