@@ -6,7 +6,7 @@ import functools
 import inspect
 import pickle
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -57,6 +57,38 @@ def test_a_task_is_what_functools_wraps_makes_of_its_function() -> None:
 
 def test_a_called_task_runs_here_and_now() -> None:
     assert thumbnail("cat.png", width=50) == "cat.png@50"
+
+
+@pytest.mark.parametrize(
+    ("option", "instead"),
+    [
+        ({"delay": 5}, r"would lose delay.*\.enqueue\(\.\.\.\).*thumbnail\.job\(.*delay="),
+        ({"at": datetime.now(UTC)}, r"would lose at.*\.enqueue\(\.\.\.\).*delay="),
+        ({"enqueue_timeout": 1}, r"would lose enqueue_timeout.*\.enqueue\(.*timeout="),
+    ],
+)
+def test_a_job_that_would_lose_an_option_of_the_call_is_refused(
+    option: dict[str, Any], instead: str
+) -> None:
+    with pytest.raises(ValueError, match=instead):
+        thumbnail.using(**option).job("x")
+    assert thumbnail.using(delay=0).job("x").handler == "thumbnail"
+
+
+def test_each_call_of_a_task_makes_a_job_with_an_id_of_its_own() -> None:
+    first, second = thumbnail.job("x"), thumbnail.job("y")
+    assert first.id != second.id
+    assert (first.payload, second.payload) == (b'{"path":"x"}', b'{"path":"y"}')
+    one = thumbnail.using(id="one", headers={"a": "b"})
+    assert (one.job("x").id, one.job("y").id) == ("one", "one")
+
+
+def test_a_task_that_is_included_after_its_first_call_makes_jobs_of_its_new_name() -> None:
+    app, mail = Tasks(), Tasks()
+    send: Any = mail.task(name="send")(lambda to: to)
+    assert send.job("ann").handler == "send"
+    app.include(mail, prefix="mail.")
+    assert send.job("ann").handler == "mail.send"
 
 
 def test_a_coroutine_function_gives_an_async_task_whose_call_is_the_coroutine() -> None:
