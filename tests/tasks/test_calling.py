@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import pytest
 
-from jobqueue import Config, Job, JobQueue, Middleware, QueueClosedError, Status
+from jobqueue import Config, Job, JobHandle, JobQueue, Middleware, QueueClosedError, Status
 from jobqueue.tasks import AsyncTask, QueueNotOpenError, Task, Tasks, as_completed, gather
 from jobqueue.testing import ManualClock, run_all
 from tests.support.handlers import Blocker
@@ -310,6 +310,57 @@ def test_gather_gives_results_in_the_order_of_the_handles_and_errors_if_asked() 
         assert (first, str(error), last) == (2, "no", 6)
         with pytest.raises(ValueError, match="no"):
             gather(handles)
+
+
+# ── what is no Exception ─────────────────────────────────────────────────────────────────────
+
+
+@tasks.task(max_retries=0)
+def leave(code: int) -> int:
+    raise SystemExit(code)
+
+
+def test_an_exit_of_a_handler_is_raised_in_who_awaits_it_as_run_in_executor_does() -> None:
+    caught: list[SystemExit] = []
+
+    async def main() -> None:
+        async with tasks.open(Config(executor="asyncio")):
+            with pytest.raises(SystemExit) as first:
+                await leave.enqueue(3)
+            with pytest.raises(SystemExit) as second:
+                await asyncio.get_running_loop().run_in_executor(None, leave, 4)
+            caught.extend((first.value, second.value))
+            assert await double.enqueue(1) == 2  # the worker and the loop go on
+            await leave.enqueue(5)
+
+    with pytest.raises(SystemExit) as ended:  # what nobody catches ends the loop
+        asyncio.run(main())
+    assert [each.code for each in (*caught, ended.value)] == [3, 4, 5]
+
+
+def test_an_exit_of_a_handler_is_given_as_any_error_if_asked() -> None:
+    with tasks.open():
+        first, last = gather([leave.enqueue(3), double.enqueue(3)], return_exceptions=True)
+        assert (type(first), last) == (SystemExit, 6)
+        given: list[object] = list(leave.map([1, 2], return_exceptions=True))
+        assert [type(each) for each in given] == [SystemExit, SystemExit]
+
+
+def test_an_interrupt_of_who_waits_is_not_given_as_an_error_of_a_job(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(handle: JobHandle, timeout: float | None = None) -> object:
+        raise KeyboardInterrupt
+
+    with tasks.open(start=False) as jq:
+        handle = double.enqueue(1)
+        results = double.map([1, 2], return_exceptions=True)
+        monkeypatch.setattr(JobHandle, "result", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            gather([handle], return_exceptions=True)
+        with pytest.raises(KeyboardInterrupt):
+            next(results)
+        assert jq.metrics().queued == 1  # those of the map were cancelled
 
 
 def both_kinds() -> tuple[Tasks, AsyncTask[[int], int], Task[[int], int]]:
