@@ -192,7 +192,7 @@ class Job:
     def another(self, payload: bytes) -> Job:
         """A new job, with an id of its own, that differs from this one in nothing but the payload.
 
-        Making it costs half of what `Job(...)` does, since what was checked once is taken over.
+        It costs half of what `Job(...)` with options does: what was checked once is taken over.
 
         Raises:
             TypeError: `payload` is not bytes.
