@@ -243,6 +243,9 @@ class JobHandle(Generic[R_co]):
     def result(self, timeout: Seconds | None = None) -> R_co:
         """What the handler returned; raises the exception that it raised last.
 
+        That may be any: a `SystemExit` that a handler raised is raised here, and ends the program
+        if nothing catches it, as with `concurrent.futures`.
+
         Args:
             timeout: seconds; `None` waits for ever.
 
