@@ -160,7 +160,7 @@ def test_the_order_holds_what_is_known_and_nothing_else(seed: int) -> None:
         first_look = choose.randrange(600)
         for n in range(600):
             if n == first_look:
-                assert pages(jq, 100)
+                jq.jobs(limit=1)
             job_id = str(n if choose.random() < 0.9 else choose.randrange(n + 1))
             name = choose.choice(["ok", "ok", "rejects", "nobody"])
             try:

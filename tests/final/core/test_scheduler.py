@@ -265,6 +265,19 @@ def test_cancelled_jobs_are_swept_out_when_they_are_more_than_half(lanes: Lanes)
     ]
 
 
+def test_a_sweep_ends_though_jobs_were_cancelled_that_waited_elsewhere(lanes: Lanes) -> None:
+    handles = [lanes.push(MEDIUM) for _ in range(200)]
+    elsewhere = JobHandle(cast("HandleOwner", None), Job(), Status.CANCELLED)
+    with lanes.mutex:
+        for _ in range(1000):
+            lanes.scheduler.medium.cancelled_one(elsewhere)
+    lanes.cancel(handles[100])
+
+    assert lanes.sweep(MEDIUM)
+    assert not lanes.sweep(MEDIUM)
+    assert lanes.scheduler.medium.qsize() == 199
+
+
 def test_a_worker_that_is_quicker_than_a_sweep_misses_no_job(lanes: Lanes) -> None:
     handles = [lanes.push(MEDIUM, str(n)) for n in range(2000)]
     for handle in reversed(handles[1:1501]):

@@ -72,6 +72,7 @@ class Lane(queue.Queue["JobHandle"]):
         self.tokens = 0
         """How many more jobs of higher lanes may overtake this one."""
         self._stale = 0
+        self._cancelled = self._swept_of = 0  # all that were counted, and those before the sweep
         self.is_swept = False
         """Whether a sweep goes on, or is about to."""
         """How many of its entries have been cancelled, at most; those are only passed over."""
@@ -151,6 +152,7 @@ class Lane(queue.Queue["JobHandle"]):
             if held.pop(handle, handle) is None:
                 return False
         self._stale += 1
+        self._cancelled += 1
         while self.queue and self.queue[0]._status is not _QUEUED:
             self.passed_over()  # if all are cancelled in their order, none is swept
         if not self.queue:
@@ -174,6 +176,7 @@ class Lane(queue.Queue["JobHandle"]):
                 return False
             self.queue = deque([_MARK])
             self._stale += 1
+            self._swept_of = self._cancelled
         front, back = self.queue, self.back
         front.pop()
         for _ in range(min(len(back), _SWEPT_AT_ONCE)):
@@ -187,8 +190,10 @@ class Lane(queue.Queue["JobHandle"]):
         if back:
             front.append(_MARK)
         else:
-            self._stale -= 1
             self.back = front
+            # guard: a sweep comes to an end, though some of those that were counted were not here
+            #   without: self._stale -= 1
+            self._stale = self._cancelled - self._swept_of
         return True
 
     def wake_producer(self) -> None:
