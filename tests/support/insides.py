@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobqueue.final import Priority, Status
 from jobqueue.final.callers.changes import cancelling
+from jobqueue.final.callers.first_look import FirstLook
 from jobqueue.final.core.bindings import Bindings
 from jobqueue.final.model.handle import NOT_ARRIVED, Ties
 
@@ -20,17 +21,21 @@ if TYPE_CHECKING:
     import subprocess
     import threading
     from collections import deque
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
+
+    import pytest
 
     from jobqueue import improved, naive
     from jobqueue.final import Job, JobContext, JobHandle, JobQueue, Limit
     from jobqueue.final.core.counters import BusyMeter
     from jobqueue.final.core.journal import Journal
+    from jobqueue.final.core.lane import Lane
+    from jobqueue.final.core.order import Order
     from jobqueue.final.core.outcomes import Outcomes
     from jobqueue.final.core.placement import Placement
     from jobqueue.final.core.queue_state import State
-    from jobqueue.final.core.scheduler import FairScheduler, Lane
+    from jobqueue.final.core.scheduler import FairScheduler
     from jobqueue.final.core.seats import Seats
     from jobqueue.final.core.status_map import StatusMap
     from jobqueue.final.core.watchers import Watchers
@@ -82,6 +87,23 @@ def tie(handle: JobHandle, other: JobHandle) -> None:
     """Have a job wait for another one."""
     handle._ties = Ties()
     handle._ties.waits_for = {other: None}
+
+
+def during_first_look(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], None]) -> None:
+    """Have something happen once the first look has begun, again and again."""
+    made = FirstLook._made
+
+    def made_meanwhile(look: FirstLook, ids: Iterable[str]) -> list[tuple[float, str]]:
+        found = made(look, ids)
+        meanwhile()
+        return found
+
+    monkeypatch.setattr(FirstLook, "_made", made_meanwhile)
+
+
+def noted_ids(order: Order) -> set[str]:
+    """The ids of which an order knows a place."""
+    return {*order._places}
 
 
 def watch_dead_letters(jq: JobQueue, kind: type[dict[str, Any]]) -> None:

@@ -23,7 +23,6 @@ from jobqueue.final import (
     UnknownJobError,
 )
 from jobqueue.final.callers import looking
-from jobqueue.final.callers.first_look import FirstLook
 from jobqueue.final.core.order import Block, Walk
 from jobqueue.final.testing import ManualClock
 from tests.support import insides
@@ -187,10 +186,8 @@ def test_what_happens_during_the_first_look_is_seen(
         jq.enqueue(Job(id=str(n), handler="rejects")).wait(PATIENCE)
     jq.pause()
     jq.enqueue_many([Job(id=str(n), handler="rejects") for n in range(4, 8)])
-    made = FirstLook._made
 
-    def meanwhile(look: FirstLook, ids: list[str]) -> list[tuple[float, str]]:
-        found = made(look, ids)
+    def meanwhile() -> None:
         if jq.status("1") is Status.FAILED:
             jq.requeue("1")
             jq.discard("2")
@@ -198,9 +195,8 @@ def test_what_happens_during_the_first_look_is_seen(
             jq.discard("3")
             jq.cancel("5")
             jq.enqueue(Job(id="new", handler="rejects"))
-        return found
 
-    monkeypatch.setattr(FirstLook, "_made", meanwhile)
+    insides.during_first_look(monkeypatch, meanwhile)
 
     assert pages(jq, 2) == ["new", "2", "7", "6", "5", "4", "1", "0"]
     with insides.mutex(jq):

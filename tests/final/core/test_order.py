@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jobqueue.final.core.order import BLOCK, Block, Order, Walk, WalkOn
+from tests.support import insides
 
 
 class Ids:
@@ -90,7 +91,7 @@ def test_a_block_with_few_ids_left_forgets_the_others_whichever_they_are() -> No
         ids.add(*(f"new {n}" for n in range(40 * BLOCK)))
 
         assert ids.chain()[0].ids == [str(kept)]
-        assert ids.order._places.keys() == ids.known.keys()
+        assert insides.noted_ids(ids.order) == ids.known.keys()
 
 
 def test_a_walk_goes_on_although_the_block_that_it_stands_in_is_gone() -> None:

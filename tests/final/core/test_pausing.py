@@ -18,6 +18,7 @@ from jobqueue.final import (
     EnqueueTimeoutError,
     Job,
     JobQueue,
+    Limit,
     Paused,
     Priority,
     RejectJobError,
@@ -98,6 +99,35 @@ def test_they_keep_their_place_in_the_lane(memory: Store, ran: Recorder) -> None
 
     with pytest.raises(EnqueueTimeoutError):
         jq.enqueue(Job(handler="thumb"), timeout=0)
+
+
+@pytest.mark.parametrize("paused", [{"handler": "a"}, {"priority": HIGH}])
+@pytest.mark.parametrize("has_passed", [False, True])
+def test_they_hold_up_none_that_goes_by_the_same_limit(
+    memory: Store, ran: Recorder, paused: dict[str, Any], has_passed: bool
+) -> None:
+    jq, limit = opened(memory, ran, start=False), Limit(1)
+    for name in ("a", "b"):
+        jq.register(name, ran, limit=limit)
+    insides.use_up(jq, limit)
+    for n in range(3):
+        jq.enqueue(Job(id=f"a {n}", handler="a", priority=HIGH))
+    jq.enqueue_many([Job(id="b 0", handler="b"), Job(id="b 1", handler="b")])
+    assert jq.metrics().limited == 5  # all have stepped aside
+    if has_passed:
+        insides.give_back(jq, "a")
+    jq.pause(**paused)
+    if not has_passed:
+        insides.give_back(jq, "a")
+    with insides.mutex(jq):
+        insides.check_places(jq)
+
+    run_all(jq)
+    assert ran.ids() == ["b 0", "b 1"]
+    assert jq.metrics().limited == 0
+    jq.resume(**paused)
+    run_all(jq)
+    assert ran.ids() == ["a 0", "a 1", "a 2"]
 
 
 def test_one_that_is_cancelled_is_passed_over(memory: Store, ran: Recorder) -> None:

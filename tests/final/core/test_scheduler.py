@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobqueue.final import Job, Priority, Status
-from jobqueue.final.core import scheduler as scheduler_module
-from jobqueue.final.core.scheduler import FairScheduler, Lane
+from jobqueue.final.core import lane as lane_module
+from jobqueue.final.core.lane import Lane
+from jobqueue.final.core.scheduler import FairScheduler
 from jobqueue.final.model.handle import HandleOwner, JobHandle
 from jobqueue.final.runtime.mutex import Mutex, WorkerCondition, make_mutex
 from jobqueue.final.runtime.parking import Parker
@@ -173,7 +174,7 @@ def test_tokens_are_not_spent_while_a_lane_has_no_work() -> None:
         max_size=300,
     ),
 )
-@patch.multiple(scheduler_module, _SWEPT_AT_ONCE=2, _STALE_MIN=1)
+@patch.multiple(lane_module, _SWEPT_AT_ONCE=2, _STALE_MIN=1)
 def test_no_arrivals_break_the_bound_on_overtaking(
     fairness: int, steps: list[tuple[str, int]]
 ) -> None:

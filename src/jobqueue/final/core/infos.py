@@ -61,8 +61,6 @@ def next_known(
     fitting, is_at = [], status.order.is_at
     for job_id in ids:
         known = find(status, job_id)
-        # guard: an id is told of at the place of its job alone
-        #   without: if known is not None and fits(wanted, known):
         if known is not None and is_at(job_id, block) and fits(wanted, known):
             fitting.append((job_id, known))
     return block, fitting

@@ -24,7 +24,7 @@ be hit in is made of steps that may be done again, as `unfinished.py` tells.
 from __future__ import annotations
 
 from collections import deque
-from heapq import heappop, heappush
+from heapq import heappush
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -259,7 +259,7 @@ class Limits:
         now = self._clock.monotonic()
         line = turnstile.line
         while line is not None and turnstile.waiting and turnstile.is_open(now):
-            heap = line.lanes[self._next_lane(turnstile, line)]
+            heap = line.lanes[turnstile.next_lane(line, self._scheduler.fairness)]
             handle = heap[0][1]
             call = handle._call
             closed = None if call is None else self._closed(handle, call, turnstile)
@@ -289,21 +289,6 @@ class Limits:
         elif ties.line is None:
             self._step_aside(handle, closed)
         self._moving = None
-
-    def _next_lane(self, turnstile: Turnstile, line: Line) -> int:
-        """The lane whose first job is next in line; entries that are none any more go."""
-        chosen, turns = -1, line.turns
-        for lane, heap in enumerate(line.lanes):
-            while heap and not turnstile.is_there(heap[0]):
-                heappop(heap)
-                line.stale -= 1
-            if heap and (chosen < 0 or turns[lane] <= 0):
-                chosen = lane
-        for lane in range(chosen + 1, len(turns)):
-            if line.lanes[lane]:
-                turns[lane] -= 1
-        turns[chosen] = self._scheduler.fairness
-        return chosen
 
     def _let_in(self, handle: JobHandle) -> None:
         """A job has passed: it goes to the front of its lane, behind others that have."""

@@ -16,40 +16,21 @@ done again then (`unfinished.py`).
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from ..model.transitions import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from ..model.handle import JobHandle
     from ..model.job import Priority
     from ..runtime.mutex import WorkerCondition
     from ..wal.format.record import Record
     from .bonds import Bonds
+    from .lane import Lane
 
 _QUEUED = Status.QUEUED  # a look into an enumeration is slow
-
-
-class Lane(Protocol):
-    """What is needed of a lane; see `scheduler.Lane`."""
-
-    priority: Priority
-    queue: deque[JobHandle]
-    back: deque[JobHandle]
-    aside: dict[str | None, dict[JobHandle, None]]
-    special: Callable[[Any], bool] | None
-    may_start: Callable[[JobHandle], bool]
-
-    def has_work(self) -> bool:
-        """Whether a job waits that may run."""
-
-    def go_on(self) -> bool:
-        """The front is used up: go on with the back, if that is another one."""
-
-    def passed_over(self) -> None:
-        """The job at the front was cancelled: drop it."""
 
 
 class Pausing:

@@ -34,9 +34,10 @@ if TYPE_CHECKING:
     from .bonds import Bonds
     from .endings import Endings
     from .journal import Journal
+    from .lane import Lane
     from .registry import HandlerRegistry
     from .remembered import DeadLetter
-    from .scheduler import FairScheduler, Lane
+    from .scheduler import FairScheduler
     from .status_map import StatusMap
     from .unfinished import Change
     from .watchers import Watchers
