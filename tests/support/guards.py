@@ -39,7 +39,6 @@ _GUARD = re.compile(r"# guard: (?P<name>.+)")
 _WITHOUT = re.compile(r"#   without: ?(?P<code>.*)")
 
 _TIES = ("tests/final/core/test_bindings.py",)
-_UNFINISHED = ("tests/final/core/test_unfinished.py",)
 _LANES = ("tests/final/core/test_scheduler.py",)
 NOTICED_BY = {
     "a front that is swept is never empty": _LANES,
@@ -47,7 +46,6 @@ NOTICED_BY = {
     "a producer that is held up does not hold up the line": _LANES,
     "a sweep comes to an end, though some of those that were counted were not here": _LANES,
     "one producer at a time is woken for room": _LANES,
-    "jobs that were moved aside go back once": _UNFINISHED,
     "a place in the lane is taken": ("tests/final/callers/test_admission.py",),
     "a handler that enqueues never waits for room": ("tests/final/callers/test_admission.py",),
     "a replacement is told of before it is made": ("tests/final/core/test_unfinished_ties.py",),

@@ -114,16 +114,6 @@ class Bulk:
             self._mutex.settle()
             self._state.refuse_after(last)
             walk = WalkOn(self._status.order)
-        try:
-            return self._change_in_steps(walk, wanted, limit, maker, last)
-        except BaseException:
-            # guard: what was changed before an interruption is recorded soon
-            self._placement.commit_aside()
-            raise
-
-    def _change_in_steps(
-        self, walk: WalkOn, wanted: Filter, limit: int | None, maker: Maker, last: State
-    ) -> int:
         count = pending = 0
         while limit is None or count < limit:
             fitting = self._next(walk, wanted)
@@ -139,7 +129,7 @@ class Bulk:
                     pending = 0
         if pending:
             self._commit()
-        return count
+        return count  # what an exception leaves in the open batch, the log's thread takes soon
 
     def _next(self, walk: WalkOn, wanted: Filter) -> list[tuple[str, Block]] | None:
         """The next jobs that fit, and where they stand; `None` if there are no more."""

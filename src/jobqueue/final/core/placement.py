@@ -331,17 +331,6 @@ class Placement:
         """
         return None if self.journal is None else self.journal.writer.commit()
 
-    def commit_aside(self) -> None:
-        """Without the mutex: have another thread do that soon, for this one was interrupted."""
-        self.timer.call_soon(self._commit_alone)
-
-    def _commit_alone(self) -> None:
-        """Without the mutex, on the timer's thread."""
-        with self.mutex:
-            self.mutex.settle()
-            if self.journal is not None:
-                self.journal.writer.commit(inline=False)
-
     def _finish(self, change: Change) -> None:
         change.finish()
         if self.journal is not None and change.record is not None:
