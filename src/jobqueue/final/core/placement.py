@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from ..model.context import Closing
 from ..model.handle import ARRIVING, NOT_ARRIVED, JobHandle
 from ..model.transitions import Status
 from ..timing.timer import LONG_SECONDS, TICKS_PER_SECOND
@@ -72,6 +73,7 @@ class Placement:
         self.bindings: Bonds  # set by the queue, since it looks at the queue's state
         self.journal: Journal | None = None  # set by the queue, since the log calls `on_durable`
         self.slots: Slots | None = None  # set by the queue, if there is a log
+        self.closing = Closing()
         self.suspects: set[JobHandle] = set()
         """Jobs that are one crash short of `max_crashes`, until they have run."""
         self.missing = MissingHandlers(registry, reporter, clock, mutex)
