@@ -106,6 +106,9 @@ class Lifecycle:
             if self._rest.started:
                 return
             self._rest.started = True
+        if self._placement.registry.untold:  # not before: handlers may be registered first
+            self._placement.missing.tell()
+            self._placement.reporter.catch_up()
         self._runners.start()
 
     def use(self, loop: AbstractEventLoop) -> None:
