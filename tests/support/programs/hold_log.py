@@ -14,6 +14,9 @@ from jobqueue.final import Config, JobQueue
 def main(log: str, lock_timeout: str = "0") -> None:
     """Do it."""
     if float(lock_timeout):
+        # A signal amid an import may be lost: `importlib` has callbacks that cannot raise.
+        import jobqueue.final.life.opening  # noqa: F401
+
         print("opening")
     with JobQueue(Config(persist_path=log, lock_timeout=float(lock_timeout)), handler=len):
         print(os.getpid())
