@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import signal
     from collections.abc import Mapping, Sequence
 
-SERVED_SECONDS_MAX = 60.0
+SERVED_SECONDS_MAX = 30.0
 """Such programs import much; how long a test waits for their start or end on a busy machine."""
 
 
