@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from ...tasks import QueueNotOpenError, Tasks
 
 if TYPE_CHECKING:
+    from ...final import JobQueue
     from ...tasks.task import Target
 
 __all__ = ["DjangoTasks", "tasks"]
@@ -32,11 +33,16 @@ class DjangoTasks(Tasks):
         try:
             return super().target()
         except QueueNotOpenError:
-            from .queues import queues  # which knows these tasks
-
-            if queues.get().closed:  # it was closed in the end: nothing opens it again
+            if self.queue.closed:  # it was closed in the end: nothing opens it again
                 raise
             return super().target()
+
+    @property
+    def queue(self) -> JobQueue:
+        """The queue of the settings, opened if it is not yet."""
+        from .queues import queues  # which knows these tasks
+
+        return queues.get()
 
 
 tasks = DjangoTasks()
