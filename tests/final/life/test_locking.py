@@ -186,6 +186,7 @@ def test_a_start_waits_until_the_owner_has_closed(log: Path) -> None:
 
 @pytest.mark.slow
 def test_a_start_that_waited_in_vain_is_told_the_owner(log: Path) -> None:
+    """Fault 12 of docs/reliability.md."""
     with Child("hold_log", log) as child:
         pid = int(child.line())
         processor = time.process_time()
