@@ -59,10 +59,17 @@ def order(site: Site) -> str | None:
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["uvicorn", "gunicorn", pytest.param("hypercorn", marks=pytest.mark.daily)],
+    ("name", "number"),
+    [
+        ("uvicorn", signal.SIGTERM),
+        ("uvicorn", signal.SIGKILL),
+        ("gunicorn", signal.SIGTERM),
+        pytest.param("hypercorn", signal.SIGTERM, marks=pytest.mark.daily),
+    ],
 )
-def test_sigterm_amid_orders_loses_none_that_was_accepted(tmp_path: Path, name: str) -> None:
+def test_a_signal_amid_orders_loses_none_that_was_accepted(
+    tmp_path: Path, name: str, number: signal.Signals
+) -> None:
     server, site = serve(tmp_path, name)
     with server:
         site.until_there()
@@ -71,7 +78,7 @@ def test_sigterm_amid_orders_loses_none_that_was_accepted(tmp_path: Path, name: 
         with ThreadPoolExecutor(4) as pool:
             orders = [pool.submit(order, site) for _ in range(200)]
             orders[20].result(PATIENCE)
-            server.process.send_signal(signal.SIGTERM)
+            server.process.send_signal(number)
             ids = [each for order in orders if (each := order.result(PATIENCE)) is not None]
         server.end()
         assert "Traceback" not in server.output

@@ -17,8 +17,10 @@ import pytest
 import jobqueue
 from jobqueue.final import Config, Job, JobContext, JobQueue, QueueClosedError
 from jobqueue.final.serving import Signals
+from tests.support import process_handlers
 from tests.support.children import Child, read_acks
 from tests.support.handlers import in_thread
+from tests.support.process_handlers import Stage
 from tests.support.queues import Store
 from tests.support.waiting import PATIENCE, eventually
 
@@ -114,10 +116,23 @@ def test_a_forked_childs_signals_are_its_own() -> None:
             while True:
                 signal.pause()
         os.kill(child, signal.SIGTERM)
-        _, status = os.waitpid(child, 0)
-        assert os.waitstatus_to_exitcode(status) == -signal.SIGTERM
+        ended: list[int] = []
+        try:
+            eventually(lambda: _poll(child, ended), 5)
+        finally:
+            if not ended:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+        assert ended == [-signal.SIGTERM]
         signals.wake()
         assert signals.wait() == 0
+
+
+def _poll(child: int, ended: list[int]) -> bool:
+    pid, status = os.waitpid(child, os.WNOHANG)
+    if pid:
+        ended.append(os.waitstatus_to_exitcode(status))
+    return bool(ended)
 
 
 # ── the end, and the exit code ───────────────────────────────────────────────────────────────────
@@ -157,6 +172,24 @@ def test_a_second_signal_gives_up_what_still_runs(
         assert jobqueue.run(jq) == 1
     assert "given up while they ran: 1 ('stuck')" in caplog.text
     assert jq.close().unfinished == ("stuck",)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("measured_children")
+def test_a_second_signal_kills_what_runs_in_a_process(memory: Store, tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    jq = memory.open(executor="process", num_workers=1, shutdown_timeout=3600)
+    jq.enqueue_with_handler(Job(stage.payload, id="stuck"), process_handlers.hold)
+
+    def twice() -> None:
+        stage.hear()
+        kill(signal.SIGTERM)()
+        eventually(lambda: jq.closed)
+        kill(signal.SIGTERM)()
+
+    with soon(twice):
+        assert jobqueue.run(jq) == 1
+    stage.close()
 
 
 def test_what_is_unfinished_at_the_timeout_makes_the_exit_code_1(memory: Store) -> None:

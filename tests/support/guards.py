@@ -147,7 +147,7 @@ NOTICED_BY = {
     "look before the wait of the log's thread": ("tests/crash/test_failed_fsync.py",),
     "loop around the wait of a second close": ("tests/final/test_races.py",),
     "loop around the wait for a job's end": ("tests/crash/test_failed_fsync.py",),
-    "what was given up is waited for no more": ("tests/final/test_serving.py",),
+    "a handler that was given up is waited for no more": ("tests/final/test_serving.py",),
     "a forked child's signals are its own": ("tests/final/test_serving.py",),
     "look for the closing before a handler sleeps": ("tests/final/life/test_closing.py",),
     "a handler that sleeps is told of the closing": ("tests/final/life/test_closing.py",),

@@ -56,7 +56,8 @@ def lifespan(
         tasks: the tasks; they are bound to the queue, so `await task.aenqueue(...)` works.
         config: its settings. If `executor` is not given and one of the tasks is a coroutine
             function, it is "asyncio".
-        web, access: to mount the dashboard; this release does not have it.
+        web: the dashboard's path; this release does not have one.
+        access: who may use it.
 
     Raises:
         TypeError: an argument is of another kind.

@@ -169,7 +169,8 @@ def _forked() -> None:
         opener.forked()
 
 
-os.register_at_fork(after_in_child=_forked)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 class _InAppContext(Middleware):

@@ -111,7 +111,8 @@ class Queues:
     def __init__(self) -> None:
         self._lock = threading.RLock()  # guards the dictionary; held while a queue is opened
         self._open: dict[str, JobQueue] = {}
-        os.register_at_fork(after_in_child=self._forked)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forked)
 
     def get(self, alias: str = DEFAULT, *, start: bool = True) -> JobQueue:
         """The queue, opened if it is not yet.

@@ -30,6 +30,8 @@ class Rest:
 
     def is_still(self) -> bool:
         """No handler runs, or those that do have been given up."""
+        # guard: a handler that was given up is waited for no more
+        #   without: return self.count("processing") == 0
         return self.is_given_up or self.count("processing") == 0
 
     def has_drained(self, deadline_tick: int) -> bool:

@@ -277,8 +277,7 @@ class Lifecycle:
         tick = tick_before(self._placement.clock.monotonic() + deadline - SystemClock.monotonic())
         rested = (lambda: self._rest.has_drained(tick)) if drain else self._rest.is_still
         self._placement.watchers.wait(rested, deadline - SystemClock.monotonic())
-        # guard: what was given up is waited for no more
-        if self._rest.is_given_up:
+        if self._rest.is_given_up:  # and so is a disk that hangs
             deadline = SystemClock.monotonic()
         report = self._abandon()
         self._tell_dropped(report)
