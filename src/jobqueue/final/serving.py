@@ -93,7 +93,7 @@ class _Server:
 
     def __init__(self, queue: JobQueue, signals: Signals, reporter: Reporter) -> None:
         self._queue = queue
-        self._life = queue._life
+        self._life = queue._served()
         self._signals = signals
         self._report = reporter.report
 
