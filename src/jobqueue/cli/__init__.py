@@ -3,6 +3,7 @@
 entry.py        the way in, also if what it prints with is not installed
 worker.py       `run`: opens a queue and serves it
 target.py       what `module:name` stands for
+suited.py       settings for programs that serve
 logs.py         log records as text or JSON
 reload.py       `run --reload`: starts the worker anew when its code changes
 command.py      the parser, and which error ends in which exit code

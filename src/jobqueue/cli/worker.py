@@ -30,6 +30,7 @@ from ..final.serving import Signals, exit_code, serve
 from ..tasks import QueueNotOpenError, Tasks
 from .exits import CommandError, Exit
 from .logs import FORMATS, LEVELS, logger, set_up
+from .suited import shared
 from .target import find, find_config
 
 if TYPE_CHECKING:
@@ -196,8 +197,7 @@ def _open(parsed: argparse.Namespace) -> JobQueue:
                 _refuse_settings(parsed, given)
             return queue
         assert isinstance(found, Tasks)
-        # An empty `Config` is not the same as none: what opens it may have defaults of its own.
-        config = replace(base or Config(), **given) if given else base
+        config = shared(replace(base or Config(), **given))
         return found.open(config, start=False)  # nothing runs before signals are seen to
     except ConfigError as error:
         raise CommandError(Exit.USAGE, str(error)) from None

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from ..cli.suited import shared
 from ..final import Config
 
 if TYPE_CHECKING:
     from ..tasks import Tasks
-
-_CAN_SHARE = any(field.name == "share" for field in fields(Config))
 
 
 def suited(config: Config | None, tasks: Tasks, *, on_loop: bool = False) -> Config:
@@ -25,10 +24,7 @@ def suited(config: Config | None, tasks: Tasks, *, on_loop: bool = False) -> Con
     suited = Config() if config is None else config
     if on_loop and suited.executor == "thread" and tasks.has_coroutines:
         suited = replace(suited, executor="asyncio")
-    if _CAN_SHARE and suited.persist_path is not None and getattr(suited, "share", "") is None:
-        settings: dict[str, Any] = {"share": "auto"}
-        suited = replace(suited, **settings)
-    return suited
+    return shared(suited)
 
 
 def refuse_dashboard(web: object, access: object) -> None:
