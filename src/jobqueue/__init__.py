@@ -8,7 +8,8 @@ Three tiers, to be read in this order; each is a subpackage with a `JobQueue` of
 
 Above the last stand `jobqueue.tasks`, typed functions that are called in the background, and
 `jobqueue.testing`, for the tests of programs that use them. This package re-exports the public
-names of the last tier and of the tasks: `jobqueue.JobQueue` is the one to use.
+names of the last tier and of the tasks: `jobqueue.JobQueue` is the one to use. `jobqueue.run`
+serves a program that is nothing but a worker.
 """
 
 from typing import TYPE_CHECKING
@@ -60,6 +61,7 @@ from .final import (
 )
 
 if TYPE_CHECKING:
+    from .final.serving import run
     from .tasks import (
         CONTEXT,
         AsyncTask,
@@ -133,6 +135,7 @@ __all__ = [
     "current_job",
     "gather",
     "group",
+    "run",
 ]
 
 _OF_TASKS = frozenset(
@@ -155,11 +158,20 @@ _OF_TASKS = frozenset(
 
 
 def __getattr__(name: str) -> object:
-    """The names of `jobqueue.tasks`, imported at their first use: many programs do without them."""
-    if name not in _OF_TASKS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import tasks
+    """The names of `jobqueue.tasks`, and `run`, imported at their first use.
 
-    value: object = getattr(tasks, name)
+    Many programs do without them.
+    """
+    value: object
+    if name in _OF_TASKS:
+        from . import tasks
+
+        value = getattr(tasks, name)
+    elif name == "run":
+        from .final import serving
+
+        value = serving.run
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value
     return value

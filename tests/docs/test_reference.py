@@ -14,10 +14,18 @@ REFERENCE = "".join(
 TOLD = re.findall(r"^::: (\S+)$", REFERENCE, re.MULTILINE)
 
 
+CONTRIB = [  # not imported here: each needs its framework
+    "jobqueue.contrib.asgi.lifespan",
+    "jobqueue.contrib.asgi.JobQueueDep",
+    "jobqueue.contrib.flask.JobQueueExtension",
+    "jobqueue.contrib.django.JobQueueBackend",
+    "jobqueue.contrib.django.tasks",
+]
 PUBLIC = [
     *(f"jobqueue.{name}" for name in jobqueue.__all__),
     *(f"{testing.__name__}.{name}" for name in testing.__all__),
     *(f"{futures.__name__}.{name}" for name in futures.__all__),
+    *CONTRIB,
     naive.__name__,  # the other tiers as a whole
     improved.__name__,
     f"{improved.__name__}.Priority",  # but this with its members, which have no docstrings

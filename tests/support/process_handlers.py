@@ -473,3 +473,18 @@ def fans_out(payload: bytes, context: JobContext) -> int:
     if payload == b"1" and context.attempt == 0:
         raise ValueError
     return 3
+
+
+def wait_for_closing(payload: bytes, context: JobContext) -> list[bool]:
+    """Sleep twice: the closing ends the first sleep, and a cancel the second."""
+    say(payload, context.closing)
+    came = [context.wait(1000)]
+    say(payload, context.closing)
+    return [*came, context.wait(1000)]
+
+
+def see_closing(payload: bytes, context: JobContext) -> list[bool]:
+    """Wait until the test lets it go on, and say what it sees then."""
+    say(payload, os.getpid())
+    await_go(payload)
+    return [context.closing, context.wait(1000)]

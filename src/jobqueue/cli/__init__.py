@@ -1,6 +1,11 @@
-"""The command `jobqueue`: looks into a queue's log, and mends it.
+"""The command `jobqueue`: runs a queue's jobs; looks into its log, and mends it.
 
 entry.py        the way in, also if what it prints with is not installed
+worker.py       `run`: opens a queue and serves it
+target.py       what `module:name` stands for
+suited.py       settings for programs that serve
+logs.py         log records as text or JSON
+reload.py       `run --reload`: starts the worker anew when its code changes
 command.py      the parser, and which error ends in which exit code
 access.py       finding a log; reading one that may be in use; locking one to change it
 live.py         a steady view of files that a queue is writing to

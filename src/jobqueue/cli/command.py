@@ -21,6 +21,7 @@ from .inspection import inspect
 from .jobs import PRIORITIES, Status
 from .salvage import repair
 from .screen import complain
+from .worker import SUMMARY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,10 +78,11 @@ def _run(run: Run, parsed: argparse.Namespace) -> Exit:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="jobqueue", description="Tools for the logs of persistent job queues."
+        prog="jobqueue", description="Runs the jobs of a queue, and looks into the logs of queues."
     )
     parser.add_argument("--version", action="version", version=f"jobqueue {_version()}")
     groups = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    groups.add_parser("run", help=SUMMARY)  # `entry` has gone another way with it
     log = groups.add_parser(
         "log",
         help="look into a log and mend it",

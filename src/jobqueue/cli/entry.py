@@ -1,4 +1,7 @@
-"""The way into the command: it prints with rich, which only the extra `cli` installs."""
+"""The way into the command: it prints with rich, which only the extra `cli` installs.
+
+`jobqueue run` does without.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: with code 2 after wrong usage, with 0 after `--help` and `--version`.
     """
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["run"]:
+        from .worker import main as work
+
+        return work(given[1:])
     try:
         from .command import main as run
     except ModuleNotFoundError as error:

@@ -32,7 +32,7 @@ _WHOLE_NUMBERS = {  # field: smallest value that works
     "max_crashes": 2,
 }
 _SWITCHES = ("allow_shared",)
-_SECONDS = ("base_delay", "max_delay", "fsync_interval", "shutdown_timeout")
+_SECONDS = ("base_delay", "max_delay", "fsync_interval", "lock_timeout", "shutdown_timeout")
 _CHOICES = {"durability": ("async", "write", "fsync"), "executor": ("thread", "process", "asyncio")}
 
 
@@ -57,6 +57,8 @@ class Config:
             "write" (the kernel has it), "fsync" (the disk has it).
         fsync_interval: longest time before written records are fsynced.
         segment_bytes: size at which a log segment is sealed.
+        lock_timeout: how long a start waits for a log that another process still has open, as the
+            one before it does while it closes; 0 gives up at once.
         shutdown_timeout: how long `close()` waits.
         job_timeout: after this long an attempt is told to stop, and one in a process is killed;
             `None` never does.
@@ -92,6 +94,7 @@ class Config:
     durability: Durability = "write"
     fsync_interval: float = 0.05
     segment_bytes: int = 64 * _MIB
+    lock_timeout: float = 0.0
     shutdown_timeout: float = 30.0
     job_timeout: float | None = None
     status_retention: int = 100_000

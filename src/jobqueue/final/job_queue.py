@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from .config import Config
     from .exact import Seconds
+    from .life.served import Served
     from .life.shutdown import Lifecycle
     from .middleware import Middleware
     from .model.job import Job
@@ -160,6 +161,9 @@ class JobQueue(Repeating):
                 self._life.at_end.append(function)
                 return
         function()
+
+    def _served(self) -> Served:
+        return self._life
 
     def _refuse_handler(self) -> None:
         if self._state.now is not State.FORKED:

@@ -127,6 +127,11 @@ class Tasks(Declaring):
             for name, declaration in other._all():
                 declaration.full_name = start + name
 
+    @property
+    def has_coroutines(self) -> bool:
+        """Whether one of these tasks, or of those included, is a coroutine function."""
+        return any(declaration.is_async for _, declaration in self._all())
+
     def _all(self) -> list[tuple[str, Declaration]]:
         """All tasks by the names that they have from here, those of included modules too."""
         with self._lock:

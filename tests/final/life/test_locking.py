@@ -8,6 +8,7 @@ import os
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from jobqueue.final import Config, Job, JobQueue, LogCorruptError, LogLockedError, Status
 from tests.support.children import Child
 from tests.support.faulty_files import FaultyFiles
+from tests.support.handlers import in_thread
 from tests.support.waiting import PATIENCE
 
 NOBODY = 65534
@@ -160,6 +162,58 @@ def test_an_owner_that_has_not_written_its_process_id_yet_is_nobody_known(log: P
             _open(log)
 
     assert caught.value.pid is None
+
+
+# --- a start that waits for the owner before it -------------------------------------------------
+
+
+def _open_patiently(log: Path, seconds: float = PATIENCE) -> JobQueue:
+    return JobQueue(Config(persist_path=log, lock_timeout=seconds), handler=len)
+
+
+@pytest.mark.slow
+def test_a_start_waits_until_the_owner_has_closed(log: Path) -> None:
+    with Child("hold_log", log) as child:
+        child.line()
+        opened = in_thread(_open_patiently, log)
+        with pytest.raises(TimeoutError):
+            opened.result(0.1)
+        child.say("close")
+
+        with opened.result(PATIENCE) as jq:
+            assert jq.enqueue(Job(b"abc")).result(PATIENCE) == 3
+
+
+@pytest.mark.slow
+def test_a_start_that_waited_in_vain_is_told_the_owner(log: Path) -> None:
+    """Fault 12 of docs/reliability.md."""
+    with Child("hold_log", log) as child:
+        pid = int(child.line())
+        processor = time.process_time()
+        begin = time.monotonic()
+
+        with pytest.raises(LogLockedError) as caught:
+            _open_patiently(log, 0.5)
+
+        assert caught.value.pid == pid
+        assert time.monotonic() - begin >= 0.5
+        assert time.process_time() - processor < 0.25, "it did not sleep between its looks"
+
+
+def test_a_start_does_not_wait_for_a_queue_of_its_own_process(log: Path) -> None:
+    with _open(log), pytest.raises(LogLockedError, match="this very process"):
+        in_thread(_open_patiently, log, 3600.0).result(PATIENCE)
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_start_that_waits(log: Path) -> None:
+    with Child("hold_log", log) as owner, Child("hold_log", log, "3600") as waiting:
+        owner.line()
+        assert waiting.line() == "opening"
+        waiting.signal(signal.SIGINT)
+
+        assert waiting.end() == -signal.SIGINT
+        assert "KeyboardInterrupt" in waiting.stderr
 
 
 # --- logs that cannot be opened -----------------------------------------------------------------

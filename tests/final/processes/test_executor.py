@@ -411,6 +411,35 @@ def test_handler_without_context_runs_to_its_end_after_a_cancel(jq: JobQueue, st
     assert handle.wait(PATIENCE) is Status.COMPLETED
 
 
+def test_the_closing_ends_one_sleep_and_a_cancel_the_next(stage: Stage) -> None:
+    with open_queue() as jq:
+        handle = jq.enqueue_with_handler(Job(stage.payload), handlers.wait_for_closing)
+        assert stage.hear() is False
+        report = in_thread(jq.close, PATIENCE)
+        assert stage.hear() is True
+        handle.cancel()
+
+        assert handle.result(PATIENCE) == [False, True]
+        assert report.result(PATIENCE).completed == 1
+
+
+def test_an_attempt_that_begins_while_the_queue_drains_knows_it(stage: Stage) -> None:
+    with open_queue() as jq:
+        first, second = (
+            jq.enqueue_with_handler(Job(stage.payload), handlers.see_closing) for _ in range(2)
+        )
+        stage.hear()
+        report = in_thread(jq.close, PATIENCE)
+        eventually(lambda: jq.closed)
+        stage.let_go()
+        assert first.wait(PATIENCE) is Status.COMPLETED
+        stage.hear()
+        stage.let_go()
+
+        assert second.result(PATIENCE) == [True, False]
+        assert report.result(PATIENCE).completed == 2
+
+
 # --- deaths ---------------------------------------------------------------------------------------
 
 

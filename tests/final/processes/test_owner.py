@@ -188,7 +188,7 @@ def test_stop_that_comes_before_its_attempt_is_not_lost(open_queue: Open, stage:
     put(jq, handlers.pid).wait(PATIENCE)
     (process,) = _processes(jq)
 
-    process.stop(process.attempts + 1)
+    process.order(process.attempts + 1)
     eventually(lambda: _unread(process) == 0)
 
     assert put(jq, handlers.wait_long, stage.payload).result(PATIENCE) is True
@@ -202,7 +202,7 @@ def test_stop_that_comes_after_its_attempt_stops_no_other(open_queue: Open, stag
     stage.hear()
 
     for _ in range(2):  # once the second is taken, the first has had its effect
-        process.stop(process.attempts - 1)
+        process.order(process.attempts - 1)
         eventually(lambda: _unread(process) == 0)
     stage.let_go()
 

@@ -16,7 +16,7 @@ import pytest
 from jobqueue.final import Job, JobContext, JobHandle, JobQueue, Priority, RejectJobError, Status
 from jobqueue.final.core.queue_state import State
 from jobqueue.final.core.seats import Seat
-from jobqueue.final.model.context import StopRequest
+from jobqueue.final.model.context import Closing, StopRequest
 from jobqueue.final.runtime.parking import Parker
 from jobqueue.final.testing import ManualClock
 from jobqueue.final.workers.pool import WorkerPool
@@ -110,7 +110,7 @@ def test_sleeper_that_is_woken_twice_does_not_mind() -> None:
         request.cancel()
         request.overrun()
 
-    request = StopRequest(sleep)
+    request = StopRequest(sleep, Closing())
     assert request.wait(5) is True
     assert (request.cancelled, request.overran) == (True, True)
 

@@ -1,4 +1,7 @@
-"""Opens the log that it is given, says so, and keeps it open until it is told to close it."""
+"""Opens the log that it is given, says so, and keeps it open until it is told to close it.
+
+Arguments: the log, and how many seconds it waits for it; then it says beforehand that it does.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,19 @@ import sys
 
 from jobqueue.final import Config, JobQueue
 
-if __name__ == "__main__":
-    with JobQueue(Config(persist_path=sys.argv[1]), handler=len):
+
+def main(log: str, lock_timeout: str = "0") -> None:
+    """Do it."""
+    if float(lock_timeout):
+        # A signal amid an import may be lost: `importlib` has callbacks that cannot raise.
+        import jobqueue.final.life.opening  # noqa: F401
+
+        print("opening")
+    with JobQueue(Config(persist_path=log, lock_timeout=float(lock_timeout)), handler=len):
         print(os.getpid())
         sys.stdin.readline()
     print("closed")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -119,7 +119,8 @@ class _Stop:
         handle = self._handle
         if handle._status is Status.PROCESSING:
             if handle._stop is None:
-                handle._stop = StopRequest(self._placement.timer.sleep)
+                placement = self._placement
+                handle._stop = StopRequest(placement.timer.sleep, placement.closing)
             handle._stop.cancel()
 
 

@@ -81,7 +81,7 @@ class Outcomes:
         if handle._ties is not None:
             placement.bindings.started(handle)
         if handler.is_equipped or self.job_timeout is not None:
-            handle._stop = StopRequest(placement.timer.sleep)
+            handle._stop = StopRequest(placement.timer.sleep, placement.closing)
         return handler
 
     def settle_in(self, seat: Seat, handle: JobHandle) -> None:

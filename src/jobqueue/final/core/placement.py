@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
+from ..model.context import Closing
 from ..model.handle import ARRIVING, NOT_ARRIVED, JobHandle
 from ..model.transitions import Status
 from ..runtime.mutex import let_others_first
@@ -76,6 +77,7 @@ class Placement:
         self.bindings: Bonds  # set by the queue, since it looks at the queue's state
         self.journal: Journal | None = None  # set by the queue, since the log calls `on_durable`
         self.slots: Slots | None = None  # set by the queue, if there is a log
+        self.closing = Closing()
         self.suspects: set[JobHandle] = set()
         """Jobs that are one crash short of `max_crashes`, until they have run."""
         self.missing = MissingHandlers(registry, reporter, clock, mutex)

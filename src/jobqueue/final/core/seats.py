@@ -234,6 +234,13 @@ class Seats:
         """The jobs that run now."""
         return [seat.handle for seat in tuple(self._all) if seat.handle is not None]
 
+    def tell_of_closing(self) -> None:
+        """The queue's `close` has begun: handlers that sleep may look at that."""
+        for handle in self.busy():
+            # guard: a handler that sleeps is told of the closing
+            if handle._stop is not None:
+                handle._stop.close()
+
     def pass_over_running(self) -> list[JobHandle]:
         """The attempts that go on are not waited for any more; returns their jobs."""
         busy = self.busy()

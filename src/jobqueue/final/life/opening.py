@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from ..model.handle import HandleOwner
     from ..wal.writing.callbacks import OnEnded, OnFailed
 
+LOOK_SECONDS_MIN = 0.005
+LOOK_SECONDS_MAX = 0.1
+"""How long a start that waits for the lock sleeps between two looks, at first and at last."""
+
 
 class OpenedLog:
     """The log of one queue while that is made. On the thread that makes it, without the mutex.
@@ -56,13 +60,25 @@ class OpenedLog:
     def _lock(self) -> LockedLog:
         config, reporter = self._config, self._placement.reporter
         assert config.persist_path is not None  # else there is no log to open
+        deadline = SystemClock.monotonic() + config.lock_timeout
+        pause = LOOK_SECONDS_MIN
         try:
-            return open_log(config.persist_path, config, reporter=reporter)
-        except BaseException as error:
+            while True:
+                try:
+                    return open_log(config.persist_path, config, reporter=reporter)
+                except LogLockedError as error:
+                    seconds_left = deadline - SystemClock.monotonic()
+                    # Containers share ids, so the id alone does not tell whose log it is.
+                    own = error.pid == os.getpid() and is_own_log(error.path)
+                    # guard: a start does not wait for a queue of its own process
+                    #   without: if seconds_left <= 0:
+                    if own or seconds_left <= 0:
+                        raise LogLockedError(error.path, error.pid, own=own) from None
+                # A lock has no queue of its own in which one could wait and be interrupted.
+                Parker().park(min(pause, seconds_left))
+                pause = min(2 * pause, LOOK_SECONDS_MAX)
+        except BaseException:
             reporter.close(REPORT_SECONDS_MIN)
-            if isinstance(error, LogLockedError):
-                own = error.pid == os.getpid() and is_own_log(error.path)  # containers share ids
-                raise LogLockedError(error.path, error.pid, own=own) from None
             raise
 
     def _make_writer(self, on_failed: OnFailed, on_ended: OnEnded) -> LogWriter:

@@ -25,6 +25,7 @@ from ..runtime.clock import CheckedClock, SystemClock
 from ..runtime.parking import Parker
 from ..timing.timer import tick_before
 from .elsewhere import Elsewhere
+from .rest import Rest
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -70,11 +71,11 @@ class Lifecycle:
         self._log = log
         self._lock = None if log is None else log.lock  # until the log is unlocked
         self._elsewhere = Elsewhere(placement, state)
+        self._rest = Rest(placement, state)
         self._closing = State.CLOSING
-        self._started = False
-        self._gives_up = False  # whether `close` waits for nothing any more
         self._drops_because: str | None = None  # why what waits is dropped, to be told
         self.at_end: list[Callable[[], None]] = []
+        self._at_fault: list[Callable[[], None]] = []
         self._closer: int | None = None  # the thread that carries out `close`
         self._waiting_closers: list[Parker] = []
         self._finished_before: int | None = None  # jobs finished when `close` began
@@ -85,6 +86,11 @@ class Lifecycle:
     def is_over(self) -> bool:
         """Whether there is nothing to close: it was done, or the queue is the parent process's."""
         return self._report is not None or self._state.now is State.FORKED
+
+    @property
+    def failed(self) -> bool:
+        """Whether nothing runs any more because the log failed, or a thread died."""
+        return self._state.fault is not None
 
     def holds_log(self, directory: str) -> bool:
         """Whether this queue has that log open, by whatever path."""
@@ -97,9 +103,12 @@ class Lifecycle:
         with self._mutex:
             if self._state.now >= State.CLOSING:
                 raise self._state.closed_error()
-            if self._started:
+            if self._rest.started:
                 return
-            self._started = True
+            self._rest.started = True
+        if self._placement.registry.untold:  # not before: handlers may be registered first
+            self._placement.missing.tell()
+            self._placement.reporter.catch_up()
         self._runners.start()
 
     def use(self, loop: AbstractEventLoop) -> None:
@@ -112,7 +121,7 @@ class Lifecycle:
         Raises:
             RuntimeError: the workers were started, or a handler calls this.
         """
-        if self._started or self._seats.current() is not None:
+        if self._rest.started or self._seats.current() is not None:
             raise RuntimeError(
                 "run_all is for a queue that was made with start=False and not started, and not "
                 "for its handlers; with workers, wait by join()"
@@ -135,7 +144,7 @@ class Lifecycle:
         if self._closer == threading.get_ident():  # a signal handler interrupted `close`
             return self._report or self._provisional_report()
         seconds = self._timeout if timeout is None else timeout
-        deadline = SystemClock.monotonic() + (0.0 if self._gives_up else seconds)
+        deadline = SystemClock.monotonic() + (0.0 if self._rest.is_given_up else seconds)
         if drain is None:
             drain = self._log is None
         clock = self._placement.clock
@@ -185,7 +194,25 @@ class Lifecycle:
 
     def give_up(self) -> None:
         """Have each `close` from now on wait for no handler."""
-        self._gives_up = True
+        self._rest.is_given_up = True
+
+    def hurry(self) -> None:
+        """Give up; a `close` that waits on another thread does, too."""
+        self.give_up()
+        with self._mutex:
+            self._mutex.settle()
+            self._placement.watchers.look()
+
+    def at_stop(self, function: Callable[[], None]) -> None:
+        """Have it called, also with the mutex, when nothing runs any more; at once if that is so.
+
+        That is when the queue fails, and when it ends.
+        """
+        with self._mutex:
+            self._at_fault.append(function)
+            self.at_end.append(function)
+            if self.failed or self._state.now >= State.ENDED:
+                function()
 
     def let_go(self) -> bool:
         """The user can't reach the queue any more: finish what was accepted, then close.
@@ -240,55 +267,23 @@ class Lifecycle:
             self._mutex.settle()
             self._state.enter(State.CLOSING)
             if self._finished_before is None:
-                self._finished_before = self._finished()
+                self._finished_before = self._rest.finished()
             if not drain:
                 self._placement.scheduler.stop()
             for lane in self._placement.scheduler.lanes:
                 lane.wake_producers()
+            self._placement.closing.begun = True
+            self._seats.tell_of_closing()
         tick = tick_before(self._placement.clock.monotonic() + deadline - SystemClock.monotonic())
-        rested = (lambda: self._has_drained(tick)) if drain else self._is_still
+        rested = (lambda: self._rest.has_drained(tick)) if drain else self._rest.is_still
         self._placement.watchers.wait(rested, deadline - SystemClock.monotonic())
+        if self._rest.is_given_up:  # and so is a disk that hangs
+            deadline = SystemClock.monotonic()
         report = self._abandon()
         self._tell_dropped(report)
         self._placement.endings.tell_owed()
         self._stop_threads(deadline)
         self._account_for(report)
-
-    def _is_still(self) -> bool:
-        """With the mutex: no handler runs."""
-        return self._count("processing") == 0
-
-    def _has_drained(self, deadline_tick: int) -> bool:
-        """With the mutex: see `_is_drained`; once it is so, no `resume` starts a job any more."""
-        if not self._is_drained(deadline_tick):
-            return False
-        self._placement.scheduler.stop()
-        return True
-
-    def _is_drained(self, deadline_tick: int) -> bool:
-        """With the mutex: nothing is left that could run before the deadline."""
-        if self._state.fault is not None:
-            return self._is_still()
-        scheduler, pausing = self._placement.scheduler, self._placement.scheduler.pausing
-        can_run = self._started and not (scheduler.paused or scheduler.stopped)
-        queued = self._count("queued") - self._placement.registry.parked_count
-        may_run = can_run and queued > pausing.held_count()
-        if self._count("processing") or may_run or self._placement.bindings.has_doomed:
-            return False
-        if self._placement.clock.manual or not can_run:
-            return True
-        return not any(
-            handle._status is Status.SCHEDULED and 0 < handle._due_tick <= deadline_tick
-            for handle in self._placement.status.live.values()
-            if not pausing.holds(handle)
-        )
-
-    def _count(self, name: str) -> int:
-        total: int = sum(getattr(meter, name) for meter in self._placement.status.meters)
-        return total
-
-    def _finished(self) -> int:
-        return self._count("completed") + self._count("failed") + self._count("cancelled")
 
     def _abandon(self) -> ShutdownReport:
         """Draw the line: what still runs touches nothing from here on; tell threads that wait."""
@@ -311,10 +306,10 @@ class Lifecycle:
         self._placement.watchers.look()
 
     def _provisional_report(self) -> ShutdownReport:
-        finished = self._finished()
+        finished = self._rest.finished()
         before = finished if self._finished_before is None else self._finished_before
         unfinished = tuple(handle.id for handle in self._seats.busy())
-        remaining = self._count("queued") + self._count("scheduled")
+        remaining = self._rest.count("queued") + self._rest.count("scheduled")
         return ShutdownReport(finished - before, unfinished, remaining)
 
     def _account_for(self, report: ShutdownReport) -> None:
@@ -379,6 +374,8 @@ class Lifecycle:
         for lane in self._placement.scheduler.lanes:
             lane.wake_producers()
         self._tell_all()
+        for function in self._at_fault:
+            function()
 
     def forked(self) -> None:
         """This is a forked child: the queue and its log are the parent's. Takes no lock."""

@@ -128,8 +128,6 @@ def _begin(owner: HandleOwner, placement: Placement, log: OpenedLog | None) -> N
     placement.timer.start()
     if log is not None:
         log.start()
-    if placement.registry.untold:
-        placement.missing.tell()
     placement.reporter.catch_up()  # so that what a start says is said when it returns
     placement.endings.tell_owed()
 

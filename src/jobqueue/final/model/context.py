@@ -28,20 +28,46 @@ if TYPE_CHECKING:
     """A job that is held back, and the seconds that it waits from its acceptance on."""
 
 
+class Closing:
+    """Whether `close` has begun, for all attempts of one queue.
+
+    Attributes:
+        begun: set once, before the attempts that go on are told.
+    """
+
+    __slots__ = ("begun",)
+
+    def __init__(self) -> None:
+        self.begun = False
+
+
 class StopRequest:
     """A flag of one attempt that its handler can look at or sleep on. Thread-safe.
 
     Args:
         sleep: parks the given parker, at most so many seconds of the queue's clock, as
             `Timer.sleep` does.
+        closing: that of the queue.
     """
 
-    __slots__ = ("_lock", "_sleep", "_waiters", "cancelled", "overran")
+    __slots__ = (
+        "_has_met_closing",
+        "_listeners",
+        "_lock",
+        "_sleep",
+        "_waiters",
+        "cancelled",
+        "closing",
+        "overran",
+    )
 
-    def __init__(self, sleep: Sleep) -> None:
+    def __init__(self, sleep: Sleep, closing: Closing) -> None:
         self._sleep = sleep
-        self._lock = threading.Lock()  # guards the three below
-        self._waiters: list[Wakeable] = []
+        self.closing = closing
+        self._lock = threading.Lock()  # guards all below
+        self._waiters: list[Parker] = []  # the threads that sleep in `wait`
+        self._listeners: list[Wakeable] = []
+        self._has_met_closing = False  # whether the one `wait` that ends early for it has
         self.cancelled = False
         """A caller cancelled the job."""
         self.overran = False
@@ -65,21 +91,41 @@ class StopRequest:
             self._wake()
 
     def _wake(self) -> None:
-        while self._waiters:
-            self._waiters.pop().unpark()
+        for sleepers in (self._waiters, self._listeners):
+            while sleepers:
+                sleepers.pop().unpark()
+
+    def close(self) -> None:
+        """Tell that `close` has begun, which `closing` says already: one sleep ends early."""
+        with self._lock:
+            if self._waiters and not self._has_met_closing:
+                self._waiters[0].unpark()
+                self._has_met_closing = True
+            for each in self._listeners:  # they stay: a cancel may follow
+                each.unpark()
 
     def wait(self, seconds: Seconds) -> bool:
-        """Sleep; `True` at once when asked to stop, `False` after the time."""
+        """Sleep; `True` at once when asked to stop, `False` after the time, or as `close` begins.
+
+        Of an attempt's sleeps one alone ends early for `close`: the handler can look at `closing`
+        then, and goes on to sleep if it wants to.
+        """
         seconds = check_seconds("seconds", seconds)
         parker = Parker()
         with self._lock:
             if self.requested:  # guard: look before a handler sleeps
                 return True
+            # guard: look for the closing before a handler sleeps
+            if self.closing.begun and seconds > 0 and not self._has_met_closing:
+                self._has_met_closing = True
+                return False
             self._waiters.append(parker)
         try:
             self._sleep(parker, seconds)
         finally:
-            self.forget(parker)
+            with self._lock:
+                if parker in self._waiters:
+                    self._waiters.remove(parker)
         return self.requested
 
     def listen(self, waiter: Wakeable) -> None:
@@ -87,17 +133,15 @@ class StopRequest:
 
         It may be told twice.
         """
-        self._waiters.append(
-            waiter
-        )  # an atomic operation; the thread that asks sets its flag first
+        self._listeners.append(waiter)  # atomic; the thread that asks sets its flag first
         if self.cancelled or self.overran:
             waiter.unpark()
 
     def forget(self, waiter: Wakeable) -> None:
         """Have `waiter` not told any more."""
         with self._lock:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
+            if waiter in self._listeners:
+                self._listeners.remove(waiter)
 
 
 class Board(Protocol):
@@ -135,8 +179,16 @@ class JobContext:
         """Whether the handler is asked to stop: it was cancelled, or its time is up."""
         return self._stop.requested
 
+    @property
+    def closing(self) -> bool:
+        """Whether the queue's `close` has begun: it waits for this attempt, until its timeout."""
+        return self._stop.closing.begun
+
     def wait(self, seconds: Seconds) -> bool:
         """Sleep on the queue's clock.
+
+        The first sleep of an attempt that goes on when `close` begins, or comes after that, ends
+        early, with `False`: look at `closing` then. Later ones sleep.
 
         Args:
             seconds: how long, >= 0.

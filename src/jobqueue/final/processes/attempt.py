@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import pickle
 import threading
-from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -133,16 +132,21 @@ class Attempts:
     ) -> tuple[int, bytes]:
         """Run it there while its time is looked at; it can be told to stop, and tells progress."""
         process.attempts += 1
-        assignment = wire.Assignment(
-            process.attempts, _packable(handle._job), handle._job._retries, deadline
-        )
 
         def progressed(body: bytes) -> None:
             handle._progress = told(*wire.unpacked(body))
 
-        forward = _Forward(process, process.attempts, self._timer)
+        forward = _Forward(process, process.attempts, self._timer, stop)
         stop.listen(forward)
         try:
+            job = handle._job
+            assignment = wire.Assignment(
+                process.attempts,
+                _packable(job),
+                job._retries,
+                deadline,
+                stop.closing.begun,  # looked at after `listen`: what comes later is told
+            )
             body = wire.packed(assignment)
             return process.call(wire.RUN, handler.number, body, on_progress=progressed)
         finally:
@@ -226,10 +230,18 @@ class _Limit:
 class _Forward:
     """What a stop request tells: it lets the process know, from the timer's thread."""
 
-    def __init__(self, process: WorkerProcess, attempt: int, timer: Timer) -> None:
+    def __init__(
+        self, process: WorkerProcess, attempt: int, timer: Timer, stop: StopRequest
+    ) -> None:
+        self._process = process
+        self._attempt = attempt
         self._timer = timer
-        self._tell = partial(process.stop, attempt)
+        self._request = stop
 
     def unpark(self) -> None:
-        """The attempt is asked to stop. Called with locks of the queue, so nothing is sent here."""
+        """Something is to be told. Called with locks of the queue, so nothing is sent here."""
         self._timer.call_soon(self._tell)
+
+    def _tell(self) -> None:
+        order = self._attempt if self._request.requested else wire.CLOSING
+        self._process.order(order)

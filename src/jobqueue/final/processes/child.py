@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..middleware import Layers, wrapped
 from ..model.asked import asked_of
-from ..model.context import RUNNING, JobContext, StopRequest, runs_attempts
+from ..model.context import RUNNING, Closing, JobContext, StopRequest, runs_attempts
 from ..model.frozen_dict import FrozenDict
 from ..model.handlers import Handler, HandlerWithin, name_of
 from ..model.job import Job, Priority
@@ -132,6 +132,7 @@ class _Server:
         self._importer = _Importer()
         self._progress = ProgressTeller(self._work)
         self._assignment: Assignment | None = None  # of an attempt whose context was not made
+        self._closing = Closing()
         self._lock = threading.Lock()  # guards the three below
         self._number = 0
         self._stop: StopRequest | None = None
@@ -172,6 +173,8 @@ class _Server:
                 self._handlers[number] = self._importer.load(pickle.loads(body))
                 return wire.LOADED, b""
             self._assignment = Assignment(*wire.unpacked(body))
+            if self._assignment.closing:
+                self._closing.begun = True
             result = Context().run(self._run, self._handlers[number], self._assignment)
             if type(result) not in DONE:
                 refuse_undone(result, name_of(self._handlers[number].function))
@@ -205,7 +208,7 @@ class _Server:
     def _begin(self, assignment: Assignment) -> JobContext:
         """Make the context of an attempt, which can be told to stop from here on."""
         job = _made(assignment.job)
-        stop = StopRequest(_sleep)
+        stop = StopRequest(_sleep, self._closing)
         with self._lock:
             self._number, self._stop = assignment.number, stop
             # guard: look for a stop that came before its attempt
@@ -229,12 +232,21 @@ class _Server:
             if len(order) < wire.ORDER.size:
                 os._exit(_ORPHANED)
             (number,) = wire.ORDER.unpack(order)
+            if number == wire.CLOSING:
+                self._tell_of_closing()
+                continue
             with self._lock:
                 self._stopped = number
                 # guard: a stop is for one attempt only
                 #   without: if self._stop is not None:
                 if self._stop is not None and self._number == number:
                     self._stop.cancel()
+
+    def _tell_of_closing(self) -> None:
+        self._closing.begun = True
+        with self._lock:
+            if self._stop is not None:
+                self._stop.close()
 
 
 def _sleep(parker: Parker, seconds: float) -> None:

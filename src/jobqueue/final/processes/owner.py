@@ -132,8 +132,8 @@ class WorkerProcess:
             return False
         return ends.get(str(self.pid), False) and not all(ends.values())
 
-    def stop(self, number: int) -> None:
-        """Tell it to stop an attempt that it runs. Any thread; never blocks."""
+    def order(self, number: int) -> None:
+        """Tell it to stop an attempt that it runs, or of the closing. Any thread; never blocks."""
         try:
             self._orders.send(wire.ORDER.pack(number))
         except OSError:  # it is gone, or was stopped and has thousands of orders left unread

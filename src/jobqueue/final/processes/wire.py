@@ -36,14 +36,15 @@ RAISED = 8  # body: a pickled `RemoteError`
 RETURNED_WITH_JOBS = 10  # body: the pickled result and the jobs that the handler enqueues by it
 PROGRESS = 9  # body: a `Told`, see `packed`; any number of them come before an answer
 
-# On the second socket: the attempt that is to stop.
+# On the second socket: the attempt that is to stop, or that the queue's `close` has begun.
 ORDER = struct.Struct("<Q")
+CLOSING = 0  # in place of an attempt's number
 
 GAVE_UP = 70
 """The exit code of a process that could not go on, and said why on the second socket."""
 REASON_BYTES_MAX = 4 * 1024
 
-FORM = 5
+FORM = 6
 """The form of all this: to be counted up with each change, for the queue may have been installed
 anew under a program that runs, and a process is started with the new one."""
 
@@ -100,12 +101,14 @@ class Assignment(NamedTuple):
         job: what `Job.__slots__` names, in that order; the headers as a plain dictionary, the
             priority as a number.
         deadline: when its time will be up, in the queue clock's monotonic seconds.
+        closing: whether the queue's `close` has begun.
     """
 
     number: int
     job: tuple[object, ...]
     attempt: int
     deadline: float | None
+    closing: bool
 
 
 def packed(values: tuple[Any, ...]) -> bytes:

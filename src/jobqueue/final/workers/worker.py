@@ -190,7 +190,8 @@ class Worker:
             handle = self.seat.handle
             if handle is None:
                 return None
-            stop = handle._stop = handle._stop or StopRequest(self._placement.timer.sleep)
+            timer, closing = self._placement.timer, self._placement.closing
+            stop = handle._stop = handle._stop or StopRequest(timer.sleep, closing)
         return JobContext(handle._job, handle._job._retries, None, stop, handle)
 
 

@@ -1,0 +1,48 @@
+"""`tasks`: tasks of ours in a Django project, of any version that is supported.
+
+    # shop/tasks.py
+    from jobqueue.contrib.django import tasks
+
+    @tasks.task
+    def send_mail(order_id: int) -> None: ...
+
+    send_mail.enqueue(17)
+
+The first call opens the queue by the settings. Modules named `tasks` of the installed applications
+are imported before that, so the jobs of a log find their functions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ...tasks import QueueNotOpenError, Tasks
+
+if TYPE_CHECKING:
+    from ...final import JobQueue
+    from ...tasks.task import Target
+
+__all__ = ["DjangoTasks", "tasks"]
+
+
+class DjangoTasks(Tasks):
+    """Tasks whose queue is opened by the first call, in the process that makes it. Thread-safe."""
+
+    def target(self) -> Target:
+        """Where calls go: to the queue of the settings, or to what a test put in its place."""
+        try:
+            return super().target()
+        except QueueNotOpenError:
+            if self.queue.closed:  # it was closed in the end: nothing opens it again
+                raise
+            return super().target()
+
+    @property
+    def queue(self) -> JobQueue:
+        """The queue of the settings, opened if it is not yet."""
+        from .queues import queues  # which knows these tasks
+
+        return queues.get()
+
+
+tasks = DjangoTasks()

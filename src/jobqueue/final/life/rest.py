@@ -1,0 +1,69 @@
+"""Whether a queue that closes has come to rest: nothing runs, or nothing is left that could.
+
+Relies on: the queue's mutex, held by the caller of every method.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..model.transitions import Status
+
+if TYPE_CHECKING:
+    from ..core.placement import Placement
+    from ..core.queue_state import QueueState
+
+
+class Rest:
+    """Looks at the jobs of one queue.
+
+    Attributes:
+        started: whether its workers have been started.
+        is_given_up: whether `close` is to wait for nothing any more. May be set without the mutex.
+    """
+
+    def __init__(self, placement: Placement, state: QueueState) -> None:
+        self.started = False
+        self.is_given_up = False
+        self._placement = placement
+        self._state = state
+
+    def is_still(self) -> bool:
+        """No handler runs, or those that do have been given up."""
+        # guard: a handler that was given up is waited for no more
+        #   without: return self.count("processing") == 0
+        return self.is_given_up or self.count("processing") == 0
+
+    def has_drained(self, deadline_tick: int) -> bool:
+        """See `_is_drained`; once it is so, no `resume` starts a job any more."""
+        if not self._is_drained(deadline_tick):
+            return False
+        self._placement.scheduler.stop()
+        return True
+
+    def _is_drained(self, deadline_tick: int) -> bool:
+        """Nothing is left that could run before the deadline."""
+        if self.is_given_up or self._state.fault is not None:
+            return self.is_still()
+        scheduler, pausing = self._placement.scheduler, self._placement.scheduler.pausing
+        can_run = self.started and not (scheduler.paused or scheduler.stopped)
+        queued = self.count("queued") - self._placement.registry.parked_count
+        may_run = can_run and queued > pausing.held_count()
+        if self.count("processing") or may_run or self._placement.bindings.has_doomed:
+            return False
+        if self._placement.clock.manual or not can_run:
+            return True
+        return not any(
+            handle._status is Status.SCHEDULED and 0 < handle._due_tick <= deadline_tick
+            for handle in self._placement.status.live.values()
+            if not pausing.holds(handle)
+        )
+
+    def finished(self) -> int:
+        """How many jobs have ended so far."""
+        return self.count("completed") + self.count("failed") + self.count("cancelled")
+
+    def count(self, name: str) -> int:
+        """A number of the meters, over all lanes."""
+        total: int = sum(getattr(meter, name) for meter in self._placement.status.meters)
+        return total

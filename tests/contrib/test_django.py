@@ -1,0 +1,121 @@
+"""The queue in Django projects of every version: settings, connections, commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("django", reason="needs the extra 'django'")
+
+from tests.support import django_project
+
+django_project.set_up()
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import connection
+from django.test import override_settings
+
+from jobqueue.contrib.django import tasks
+from jobqueue.contrib.django.queues import Options, queues
+from jobqueue.testing import immediate
+from tests.support.waiting import PATIENCE
+
+seen: list[object] = []
+
+
+@tasks.task(name="look_at_connection")
+def look_at_connection() -> int:
+    seen.append(connection.connection)
+    connection.ensure_connection()
+    assert connection.connection is not None
+    return threading.get_ident()
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Path]:
+    with override_settings(JOBQUEUE={"persist_path": tmp_path / "jobs", "num_workers": 1}):
+        seen.clear()
+        yield tmp_path / "jobs"
+        queues.close()
+
+
+def test_the_first_call_opens_the_queue_of_the_settings(log: Path) -> None:
+    assert not log.exists()
+    look_at_connection.enqueue().result(PATIENCE)
+    assert log.exists()
+    assert tasks.queue.config.num_workers == 1
+    assert tasks.queue.config.max_retries == 0
+
+
+def test_no_attempt_finds_a_connection_of_the_one_before(log: Path) -> None:
+    threads = {look_at_connection.enqueue().result(PATIENCE) for _ in range(3)}
+    assert len(threads) == 1
+    assert seen == [None] * 3
+
+
+def test_in_a_test_a_task_can_run_at_once_and_opens_nothing(log: Path) -> None:
+    with immediate(tasks):
+        assert look_at_connection.enqueue().result(0) == threading.get_ident()
+    assert not log.exists()
+
+
+def test_a_forked_process_opens_a_queue_of_its_own() -> None:
+    """As gunicorn forks its workers after `--preload`."""
+    with override_settings(JOBQUEUE={}):
+        look_at_connection.enqueue().result(PATIENCE)
+        child = os.fork()
+        if child == 0:
+            try:
+                os._exit(0 if look_at_connection.enqueue().result(PATIENCE) else 1)
+            finally:
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        queues.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"num_worker": 3}, "'num_worker' is no option"),
+        ({"num_workers": 0}, "num_workers must be"),
+        ({"executor": "process"}, "does not go with Django"),
+        ({"on_commit": "yes"}, "on_commit must be"),
+    ],
+)
+def test_an_option_that_cannot_work_is_told(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=told):
+        Options.of(options)
+
+
+def test_without_settings_a_call_says_what_to_write() -> None:
+    with override_settings():
+        from django.conf import settings
+
+        del settings.JOBQUEUE
+        with pytest.raises(ImproperlyConfigured, match="JOBQUEUE = "):
+            look_at_connection.enqueue()
+
+
+def test_the_command_looks_into_the_log(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    look_at_connection.enqueue().result(PATIENCE)
+    queues.close()
+
+    call_command("jobqueue", "inspect", "--json")
+
+    assert json.loads(capsys.readouterr().out)["jobs"]["completed"]["medium"] == 1
+    with pytest.raises(SystemExit) as caught:
+        call_command("jobqueue", "requeue", "nothing")
+    assert caught.value.code == 6
+
+
+def test_without_a_log_the_command_says_so() -> None:
+    with override_settings(JOBQUEUE={}), pytest.raises(CommandError, match="in memory"):
+        call_command("jobqueue", "inspect")
