@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from .choosing import Choosing
 from .core.queue_state import State
 from .errors import LogWriteError
 from .exact import check_seconds
@@ -23,6 +24,7 @@ from .model.handle import JobHandle
 from .model.handlers import importable_name, own_name
 from .model.policy import checked_policy
 from .repeating import Repeating
+from .sharing import serve
 from .steering import Steering
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
 HandlerFunction = TypeVar("HandlerFunction", bound="Callable[..., object]")
 
 
-class JobQueue(Repeating):
+class JobQueue(Repeating, Choosing):
     """Background jobs in this process: prioritised, bounded, retried and, with a log, durable.
 
     All methods are thread-safe and may be called from inside a handler, but for `close` and
@@ -89,12 +91,14 @@ class JobQueue(Repeating):
         parts = assemble(desk, config, registry, clock, processes, layers)
         desk._adopt(parts, desk)
         self._adopt(parts, desk)
-        self._config = config
+        self._config, self._parts = config, parts
         self._registry = registry
         self._seats = parts.seats
         self._admission = parts.admission
         self._life = parts.life
         watch(self._life)
+        if config.control:
+            serve(desk, parts, config, takes_jobs=False)
         # With an event loop, attempts start on entering: only then is it known on which loop.
         self._starts_on_entry = start and config.executor == "asyncio"
         if start and not self._starts_on_entry:

@@ -13,7 +13,8 @@ from .checks import ID_LENGTH_MAX, check_text, check_utf8
 from .frozen_dict import FrozenDict
 from .ids import new_id
 from .plan import checked_plan
-from .progress import progress_of
+from .progress import Progress, progress_of
+from .transitions import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from ..exact import Seconds
     from ..runtime.reporting import Failure
     from .plan import HasId, Plan, Unique
-    from .progress import Progress, Told
-    from .transitions import Status
+    from .progress import Told
 
 HEADER_BYTES_MAX = 8 * 1024
 RETRIES_MAX = 2**63 - 1  # what the log can hold

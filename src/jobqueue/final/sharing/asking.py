@@ -1,0 +1,153 @@
+"""How a client asks and gets its answer: by a thread that sleeps, or by a coroutine.
+
+Whose thread: a caller's, which may be interrupted anywhere, or an event loop's; no lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from ..callers.room_wait import CANCEL_POLL_SECONDS
+from ..runtime.parking import Parker
+from .faults import error_of
+from .messages import Answer, Failure
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    import msgspec
+
+    from .calls import Call
+    from .link import Link
+    from .pending import Pending
+
+    Failed = Callable[[Failure], BaseException]
+
+_NOT_SENT = Answer(
+    0,
+    Failure(
+        "EnqueueCancelledError",
+        "the job was not accepted: the wait was cancelled, while no process ran the queue",
+    ),
+)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Waiting:
+    """A thread that waits for one answer."""
+
+    __slots__ = ("_parker", "answer")
+
+    def __init__(self) -> None:
+        self.answer: Answer | None = None
+        self._parker = Parker()
+
+    def tell(self, answer: Answer) -> None:
+        """The link's thread: here it is."""
+        self.answer = answer
+        self._parker.unpark()
+
+    def sleep(self, seconds: float | None) -> bool:
+        """Wait for it; whether it is there."""
+        return self._parker.park(seconds) or self.answer is not None
+
+
+class Asking:
+    """Asks over one link. Thread-safe."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+
+    def call(self, call: Call[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Have a call of the table carried out."""
+        return call.value_of(self.ask(call.name, call.written(*args, **kwargs)))
+
+    async def acall(self, call: Call[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """As `call`, awaited."""
+        return call.value_of(await self.aask(call.name, call.written(*args, **kwargs)))
+
+    def ask(
+        self,
+        name: str,
+        arguments: msgspec.Raw,
+        *,
+        cancel: threading.Event | None = None,
+        failed: Failed = error_of,
+    ) -> msgspec.Raw:
+        """Ask, and wait for the answer.
+
+        Args:
+            cancel: gives up waiting for room when set.
+            failed: makes the error of a failure.
+        """
+        waiting = Waiting()
+        pending = self.link.ask(name, arguments, waiting.tell)
+        try:
+            if cancel is not None:
+                self._wait_unless(waiting, pending, cancel)
+            elif not waiting.sleep(None):
+                raise AssertionError("a parker without a time came back")
+        except BaseException:
+            # guard: a call that was interrupted waits for room no more
+            self.link.forget(pending)
+            raise
+        assert waiting.answer is not None  # it was told
+        return _value(waiting.answer, failed)
+
+    def _wait_unless(self, waiting: Waiting, pending: Pending, cancel: threading.Event) -> None:
+        while not waiting.sleep(CANCEL_POLL_SECONDS):
+            if cancel.is_set():
+                if self.link.give_up(pending):
+                    waiting.sleep(None)  # the owner says which came first
+                elif waiting.answer is None:
+                    waiting.answer = _NOT_SENT
+                return
+
+    def wait(self, name: str, arguments: msgspec.Raw, timeout: float | None) -> msgspec.Raw | None:
+        """Ask for what may take long; `None` if it is not answered in time."""
+        waiting = Waiting()
+        pending = self.link.ask(name, arguments, waiting.tell)
+        try:
+            is_there = waiting.sleep(timeout)
+        finally:
+            if waiting.answer is None:
+                self.link.forget(pending)
+        if not is_there or waiting.answer is None:
+            return None
+        return _value(waiting.answer, error_of)
+
+    async def aask(
+        self, name: str, arguments: msgspec.Raw, *, failed: Failed = error_of
+    ) -> msgspec.Raw:
+        """Ask, and await the answer. If that is cancelled, the call waits for room no more."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+
+        def put(answer: Answer) -> None:
+            if not future.done():
+                future.set_result(answer)
+
+        def tell(answer: Answer) -> None:
+            try:
+                loop.call_soon_threadsafe(put, answer)
+            except RuntimeError:  # the loop is closed: nobody waits there any more
+                pass
+
+        pending = self.link.ask(name, arguments, tell)
+        try:
+            answer = await future
+        except asyncio.CancelledError:
+            self.link.forget(pending)
+            raise
+        return _value(answer, failed)
+
+
+def _value(answer: Answer, failed: Failed) -> msgspec.Raw:
+    if answer.failure is not None:
+        raise failed(answer.failure)
+    return answer.value

@@ -1,0 +1,52 @@
+"""How a client and an owner meet: who speaks what. The link's thread; no lock."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..errors import JobQueueError
+from .frames import FRAME_BYTES_MAX, FrameError, Splitter, framed
+from .messages import PROTOCOL, VERSION, Hello, Refusal, Welcome, pack, read_first
+
+if TYPE_CHECKING:
+    import socket
+
+READ_BYTES = 256 * 1024
+GREETING_SECONDS = 5.0
+"""Within which an owner has to answer."""
+
+
+class RefusedError(JobQueueError):
+    """The owner does not take this client, or does not answer."""
+
+
+def greet(sock: socket.socket) -> tuple[Welcome, Splitter]:
+    """Say who this is, and be welcomed.
+
+    Returns:
+        What the owner said, and what cuts what it sends from then on.
+
+    Raises:
+        RefusedError: it did not.
+    """
+    try:
+        sock.settimeout(GREETING_SECONDS)
+        sock.sendall(framed(pack(Hello(PROTOCOL, VERSION, os.getpid()))))
+        splitter = Splitter()
+        bodies: list[bytes] = []
+        while not bodies:
+            data = sock.recv(READ_BYTES)
+            if not data:
+                raise RefusedError("the queue's owner ended the connection")
+            bodies = list(splitter.split(data))
+        first: Welcome | Refusal = read_first(bodies[0])
+        sock.setblocking(False)
+    except (OSError, FrameError, msgspec.MsgspecError) as error:
+        raise RefusedError(f"the queue's owner does not answer: {error}") from error
+    if isinstance(first, Refusal):
+        raise RefusedError(f"the queue's owner, process {first.pid}, refuses: {first.why}")
+    splitter.bytes_max = FRAME_BYTES_MAX
+    return first, splitter
