@@ -9,9 +9,9 @@ import threading
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from ..callers.room_wait import CANCEL_POLL_SECONDS
-from ..runtime.parking import Parker
 from .faults import error_of
 from .messages import Answer, Failure
+from .requests import Waiting
 
 if TYPE_CHECKING:
     import asyncio
@@ -34,25 +34,6 @@ _NOT_SENT = Answer(
 )
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class Waiting:
-    """A thread that waits for one answer."""
-
-    __slots__ = ("_parker", "answer")
-
-    def __init__(self) -> None:
-        self.answer: Answer | None = None
-        self._parker = Parker()
-
-    def tell(self, answer: Answer) -> None:
-        """The link's thread: here it is."""
-        self.answer = answer
-        self._parker.unpark()
-
-    def sleep(self, seconds: float | None) -> bool:
-        """Wait for it; whether it is there."""
-        return self._parker.park(seconds) or self.answer is not None
 
 
 class Asking:
@@ -84,12 +65,12 @@ class Asking:
             failed: makes the error of a failure.
         """
         waiting = Waiting()
-        pending = self.link.ask(name, arguments, waiting.tell)
+        pending = self.link.ask(name, arguments, waiting.tell, is_led=True)
         try:
             if cancel is not None:
                 self._wait_unless(waiting, pending, cancel)
-            elif not waiting.sleep(None):
-                raise AssertionError("a parker without a time came back")
+            else:
+                self.link.wait(waiting, None)
         except BaseException:
             # guard: a call that was interrupted waits for room no more
             self.link.forget(pending)
@@ -98,10 +79,10 @@ class Asking:
         return _value(waiting.answer, failed)
 
     def _wait_unless(self, waiting: Waiting, pending: Pending, cancel: threading.Event) -> None:
-        while not waiting.sleep(CANCEL_POLL_SECONDS):
+        while not self.link.wait(waiting, CANCEL_POLL_SECONDS):
             if cancel.is_set():
                 if self.link.give_up(pending):
-                    waiting.sleep(None)  # the owner says which came first
+                    self.link.wait(waiting, None)  # the owner says which came first
                 elif waiting.answer is None:
                     waiting.answer = _NOT_SENT
                 return
@@ -109,9 +90,9 @@ class Asking:
     def wait(self, name: str, arguments: msgspec.Raw, timeout: float | None) -> msgspec.Raw | None:
         """Ask for what may take long; `None` if it is not answered in time."""
         waiting = Waiting()
-        pending = self.link.ask(name, arguments, waiting.tell)
+        pending = self.link.ask(name, arguments, waiting.tell, is_led=True)
         try:
-            is_there = waiting.sleep(timeout)
+            is_there = self.link.wait(waiting, timeout)
         finally:
             if waiting.answer is None:
                 self.link.forget(pending)

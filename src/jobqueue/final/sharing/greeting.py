@@ -14,7 +14,8 @@ from .messages import PROTOCOL, VERSION, Hello, Refusal, Welcome, pack, read_fir
 if TYPE_CHECKING:
     import socket
 
-READ_BYTES = 256 * 1024
+READ_BYTES = 64 * 1024
+"""More would be mapped and unmapped by the allocator for each read."""
 GREETING_SECONDS = 5.0
 """Within which an owner has to answer."""
 
@@ -43,7 +44,7 @@ def greet(sock: socket.socket) -> tuple[Welcome, Splitter]:
                 raise RefusedError("the queue's owner ended the connection")
             bodies = list(splitter.split(data))
         first: Welcome | Refusal = read_first(bodies[0])
-        sock.setblocking(False)
+        sock.setblocking(True)
     except (OSError, FrameError, msgspec.MsgspecError) as error:
         raise RefusedError(f"the queue's owner does not answer: {error}") from error
     if isinstance(first, Refusal):

@@ -25,10 +25,11 @@ class Pending:
         tell: called once, with the answer, by the link's thread or by who closes it; never raises.
         sent: whether an owner may have got it.
         began: when it was made, in monotonic seconds.
+        is_led: whether a thread waits for it, and may read the answers meanwhile.
         left_at: when an owner that closes has left it to the next one.
     """
 
-    __slots__ = ("arguments", "began", "call", "left_at", "number", "sent", "tell")
+    __slots__ = ("arguments", "began", "call", "is_led", "left_at", "number", "sent", "tell")
 
     def __init__(
         self,
@@ -37,12 +38,15 @@ class Pending:
         arguments: msgspec.Raw,
         tell: Callable[[Answer], object],
         began: float,
+        *,
+        is_led: bool,
     ) -> None:
         self.number = number
         self.call = call
         self.arguments = arguments
         self.tell = tell
         self.began = began
+        self.is_led = is_led
         self.left_at: float | None = None
         self.sent = False
 

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 CLIENTS_MAX = 8192
 """How many connections there are at most; further ones are closed."""
 ACCEPTED_AT_ONCE = 64
+READ_BYTES = 256 * 1024
 LOOK_SECONDS = 5.0
 """How often the server looks for clients that do not go on."""
 HELPERS = 4
@@ -80,6 +81,7 @@ class Server:
         self, desk: Steering, parts: Parts, config: Config, directory: str, *, takes_jobs: bool
     ) -> None:
         self.pid = os.getpid()
+        self.buffer = memoryview(bytearray(READ_BYTES))
         self._parts = parts
         self._directory = directory
         self._settings = settings_of(config)
