@@ -124,7 +124,7 @@ class Membership:
             middleware=self._layers.entries,
         )
         with closed_on_error(owner._life), self._lock:
-            self._roster.bring_along(owner)
+            self._roster.bring_along(owner.register, owner.periodic)
             serve(owner._desk, owner._parts, self.config, takes_jobs=True)
             if self._loop is not None:
                 owner._use(self._loop)
@@ -155,7 +155,7 @@ class Membership:
 
     def met(self, welcome: Welcome) -> None:
         """The link's thread: an owner was found; its settings hold."""
-        from .sharing.server import settings_of
+        from .sharing.greeting import settings_of
 
         own, held = settings_of(self.config), welcome.settings
         differ = [

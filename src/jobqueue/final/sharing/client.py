@@ -28,8 +28,19 @@ from . import calls
 from .asking import Asking
 from .desk import RemoteDesk
 from .faults import error_of
-from .messages import ENQUEUE, Existing, Failure, pack, wire_job
-from .reception import ENQUEUE_MANY, ENQUEUE_TOGETHER, JOIN, NOTHING, Many, One
+from .messages import (
+    ENQUEUE,
+    ENQUEUE_MANY,
+    ENQUEUE_TOGETHER,
+    JOIN,
+    NOTHING,
+    Existing,
+    Failure,
+    Many,
+    One,
+    pack,
+    wire_job,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

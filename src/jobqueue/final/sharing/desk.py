@@ -21,9 +21,7 @@ from ..model.handle import NO_RESULT, JobHandle
 from ..model.results import StoredResult, read_result
 from ..model.transitions import FINAL, Status
 from . import calls
-from .messages import Existing, job_of, pack
-from .reception import WATCH, WatchOf
-from .watches import Ended
+from .messages import WATCH, Ended, Existing, WatchOf, job_of, pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

@@ -14,6 +14,8 @@ from .messages import PROTOCOL, VERSION, Hello, Refusal, Welcome, pack, read_fir
 if TYPE_CHECKING:
     import socket
 
+    from ..config import Config
+
 READ_BYTES = 64 * 1024
 """More would be mapped and unmapped by the allocator for each read."""
 GREETING_SECONDS = 5.0
@@ -51,3 +53,10 @@ def greet(sock: socket.socket) -> tuple[Welcome, Splitter]:
         raise RefusedError(f"the queue's owner, process {first.pid}, refuses: {first.why}")
     splitter.bytes_max = FRAME_BYTES_MAX
     return first, splitter
+
+
+def settings_of(config: Config) -> dict[str, str]:
+    """The settings that are one owner's for all, by name."""
+    own = {"share", "connect_timeout", "control", "persist_path"}
+    names = [each for each in config.__slots__ if each not in own]
+    return {name: repr(getattr(config, name)) for name in names}

@@ -22,7 +22,10 @@ from ..model.plan import Plan, Unique
 PROTOCOL = "jobqueue"
 VERSION = 1
 GIVE_UP = "give_up"
-ENQUEUE = "enqueue"
+ENQUEUE, ENQUEUE_MANY, ENQUEUE_TOGETHER = "enqueue", "enqueue_many", "enqueue_together"
+WATCH, JOIN = "watch", "join"
+"""These are no lines of the table of calls (`calls.py`), for they may wait."""
+NOTHING = msgspec.Raw(b"\xc0")
 
 
 class Hello(msgspec.Struct, array_like=True, frozen=True, tag="hello"):
@@ -92,7 +95,7 @@ class Answer(msgspec.Struct, array_like=True, frozen=True):
 
     number: int
     failure: Failure | None = None
-    value: msgspec.Raw = msgspec.Raw(b"\xc0")
+    value: msgspec.Raw = NOTHING
 
 
 class WirePlan(msgspec.Struct, array_like=True, frozen=True):
@@ -123,6 +126,36 @@ class Existing(msgspec.Struct, array_like=True, frozen=True):
 
     job: WireJob
     status: str
+
+
+class One(msgspec.Struct, array_like=True, frozen=True):
+    """The arguments of `enqueue`."""
+
+    job: WireJob
+    timeout: float | None = None
+    delay: float = 0.0
+
+
+class Many(msgspec.Struct, array_like=True, frozen=True):
+    """The arguments of `enqueue_many`, and of `enqueue_together`."""
+
+    jobs: list[WireJob]
+    timeout: float | None = None
+    delays: list[float] | None = None
+
+
+class WatchOf(msgspec.Struct, array_like=True, frozen=True):
+    """The arguments of `watch`."""
+
+    job_id: str
+
+
+class Ended(msgspec.Struct, array_like=True, frozen=True):
+    """How a job has ended; `error` and `trace` are those of its last failure."""
+
+    status: str
+    error: str | None
+    trace: str | None
 
 
 pack = msgspec.msgpack.Encoder().encode

@@ -16,9 +16,16 @@ from .calls import call_named
 from .frames import framed
 from .messages import (
     ENQUEUE,
+    ENQUEUE_MANY,
+    ENQUEUE_TOGETHER,
+    JOIN,
+    NOTHING,
+    WATCH,
     Answer,
     Existing,
-    WireJob,
+    Many,
+    One,
+    WatchOf,
     job_of,
     pack,
     wire_job,
@@ -35,31 +42,6 @@ if TYPE_CHECKING:
     from .messages import Request
     from .visitor import Visitor
     from .watches import Watches
-
-ENQUEUE_MANY, ENQUEUE_TOGETHER, WATCH, JOIN = "enqueue_many", "enqueue_together", "watch", "join"
-NOTHING = msgspec.Raw(b"\xc0")
-
-
-class One(msgspec.Struct, array_like=True, frozen=True):
-    """The arguments of `enqueue`."""
-
-    job: WireJob
-    timeout: float | None = None
-    delay: float = 0.0
-
-
-class Many(msgspec.Struct, array_like=True, frozen=True):
-    """The arguments of `enqueue_many`, and of `enqueue_together`."""
-
-    jobs: list[WireJob]
-    timeout: float | None = None
-    delays: list[float] | None = None
-
-
-class WatchOf(msgspec.Struct, array_like=True, frozen=True):
-    """The arguments of `watch`."""
-
-    job_id: str
 
 
 _read_one = msgspec.msgpack.Decoder(One).decode

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ..core.periodic import Entry
     from ..middleware import Layers
     from ..model.results import ResultCodec
-    from ..ports import Queue
 
 
 class Roster:
@@ -67,12 +66,12 @@ class Roster:
         handler = self._registry.find(name)
         return None if handler is None else handler.policy.result_codec
 
-    def bring_along(self, queue: Queue) -> None:
-        """Register all that with the queue that this process now owns."""
+    def bring_along(self, register: Callable[..., object], periodic: Callable[..., object]) -> None:
+        """Register all that with the queue that this process now owns, by these calls of it."""
         for name, (fn, options) in self._options.items():
-            queue.register(name, fn, **options)
+            register(name, fn, **options)
         for entry, job_factory, options in self._periodics.values():
-            queue.periodic(entry.name, entry.schedule, job_factory, **options)
+            periodic(entry.name, entry.schedule, job_factory, **options)
 
 
 _POLICY = ("timeout", "retry_on", "backoff", "result_codec", "limit", "rate")

@@ -38,6 +38,7 @@ from .arrivals import Arrivals
 from .calls import Served
 from .faults import CLOSING, failure_of
 from .frames import framed
+from .greeting import settings_of
 from .messages import VERSION, Failure, Request, Welcome, pack
 from .reception import Reception
 from .visitor import Visitor
@@ -304,10 +305,3 @@ class Server:
             return
         message = f"the queue's server met an error: {context.get('message')}"
         self._report(logging.ERROR, message, error)
-
-
-def settings_of(config: Config) -> dict[str, str]:
-    """The settings that are one owner's for all, by name."""
-    own = {"share", "connect_timeout", "control", "persist_path"}
-    names = [each for each in config.__slots__ if each not in own]
-    return {name: repr(getattr(config, name)) for name in names}

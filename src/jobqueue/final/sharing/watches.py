@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ..model.transitions import FINAL
-from .messages import pack
+from .messages import Ended, pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,14 +22,6 @@ if TYPE_CHECKING:
     from ..model.handle import JobHandle
     from .calls import Served
     from .visitor import Visitor
-
-
-class Ended(msgspec.Struct, array_like=True, frozen=True):
-    """How a job has ended; `error` and `trace` are those of its last failure."""
-
-    status: str
-    error: str | None
-    trace: str | None
 
 
 class Watches:
