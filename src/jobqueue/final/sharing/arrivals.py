@@ -110,7 +110,6 @@ class Arrivals:
             try:
                 for each in arrivals:
                     size += self._let_one_in(each)
-                # guard: what arrives together is in one batch
                 batch = journal.writer.commit(inline=size < _INLINE_BYTES_MAX) if journal else None
                 mutex.unfinished = None
             except BaseException:

@@ -158,7 +158,6 @@ class Link(Requests):
             self._unsent.clear()
             for pending in self._pending.values():
                 pending.left_at = None
-                # guard: what was sent before is marked
                 frame = pending.frame()
                 pending.sent = True
                 self._write(frame)
@@ -231,6 +230,7 @@ class Link(Requests):
         since = SystemClock.monotonic() - self._connect_timeout
         with self._lock:
             # guard: no call waits for an owner without end
+            #   without: old = []
             old = [each for each in self._pending.values() if self._waits_since(each) <= since]
             for each in old:
                 self._pop(each.number)

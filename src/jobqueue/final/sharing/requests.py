@@ -108,7 +108,7 @@ class Requests:
             self._unled += not is_led
             is_sent = self._socket is not None
             if is_sent:
-                pending.sent = True
+                pending.sent = True  # guard: what was sent is marked when it is sent again
                 self._write(frame)
             is_first = self._unled == 1 and not is_led
         if is_first or not is_sent:
@@ -167,7 +167,6 @@ class Requests:
                 is_whole = self._read(sock, 0)
         finally:
             # guard: a connection whose reader was hit is not read any further
-            #   without: if False:
             if not is_whole:
                 self._is_broken = True
                 self.wake()

@@ -26,6 +26,7 @@ import selectors
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -89,7 +90,7 @@ class Server:
         self._takes_jobs = takes_jobs
         self._state = parts.state
         self._visitors: set[Visitor] = set()
-        self._says_farewell = False
+        self._has_left = asyncio.Event()
         self._helpers = ThreadPoolExecutor(HELPERS, thread_name_prefix="jobqueue-share")
         self._listener = address.listen(directory)
         self._selector = selectors.DefaultSelector()
@@ -156,7 +157,7 @@ class Server:
             self._loop.call_later(LOOK_SECONDS, self._look_around)
             self._loop.run_forever()
         finally:
-            self._say_farewell()
+            self._loop.run_until_complete(self._say_farewell())
             self._release()
 
     def _release(self) -> None:
@@ -164,24 +165,24 @@ class Server:
         self._listener.close()
         self._loop.close()
 
-    def _say_farewell(self) -> None:
+    async def _say_farewell(self) -> None:
         """Let the last answers leave, and end all connections."""
         self._loop.remove_reader(self._listener.fileno())
         self._listener.close()
         address.remove(self._directory)
-        self._says_farewell = True
-        for visitor in self._visitors:
+        for visitor in list(self._visitors):
             visitor.close()
-        if self._visitors:
-            self._loop.call_later(FAREWELL_SECONDS, self._loop.stop)
-            self._loop.run_forever()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_SECONDS):
+                while self._visitors:
+                    self._has_left.clear()
+                    await self._has_left.wait()
         for visitor in list(self._visitors):
             visitor.send_away()
-        tasks = asyncio.all_tasks(self._loop)
+        tasks = asyncio.all_tasks(self._loop) - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
-        if tasks or self._visitors:
-            self._loop.run_until_complete(asyncio.wait(tasks) if tasks else asyncio.sleep(0))
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _accept(self) -> None:
         for _ in range(ACCEPTED_AT_ONCE):
@@ -245,8 +246,7 @@ class Server:
     def left(self, visitor: Visitor) -> None:
         """A connection has ended: give up what its client waits for."""
         self._visitors.discard(visitor)
-        if self._says_farewell and not self._visitors:
-            self._loop.stop()
+        self._has_left.set()
         # guard: a client that is gone waits for nothing
         for number in list(visitor.under_way):
             self._reception.give_up(visitor, number)

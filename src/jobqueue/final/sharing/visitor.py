@@ -108,9 +108,8 @@ class Visitor(asyncio.BufferedProtocol):
         try:
             for body in self._splitter.split(data):
                 self._take(body)
-        # guard: what is no message ends its connection alone
         except (FrameError, msgspec.MsgspecError, UnicodeError, RecursionError):
-            self.send_away()
+            self.send_away()  # guard: what is no message ends its connection
         self.look_at_load()
 
     def _take(self, body: bytes) -> None:
@@ -166,7 +165,8 @@ class Visitor(asyncio.BufferedProtocol):
 
     def send_away(self) -> None:
         """End the connection at once."""
-        self._transport.abort()
+        if self._transport is not None:
+            self._transport.abort()
 
     def close(self) -> None:
         """End the connection when what was written to it is sent."""
