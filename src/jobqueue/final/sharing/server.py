@@ -285,12 +285,15 @@ class Server:
 
     def _gave_up(self, visitor: Visitor, number: int) -> None:
         """Answer a call that waits no more: its client asked for that, or is gone."""
-        self.fail(visitor, number, EnqueueCancelledError("the wait was cancelled"))
+        error: Exception = EnqueueCancelledError("the wait was cancelled")
+        if self.is_ending:
+            error = self._state.closed_error()
+        self.fail(visitor, number, error)
 
     def fail(self, visitor: Visitor, number: int, error: BaseException) -> None:
         """Answer with an error; one that only tells that this owner ends is not the caller's."""
         # guard: a queue that closes is not told as closed to clients
-        if self.is_ending and isinstance(error, (QueueClosedError, asyncio.CancelledError)):
+        if self.is_ending and isinstance(error, QueueClosedError):
             visitor.fail(number, Failure(CLOSING, str(error)))
         else:
             visitor.fail(number, failure_of(error))
