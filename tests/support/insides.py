@@ -887,6 +887,12 @@ def is_owner(jq: JobQueue) -> bool:
     return jq._membership.owner is not None  # type: ignore[attr-defined]  # of a `SharedJobQueue`
 
 
+def owner_of(jq: JobQueue) -> JobQueue:
+    """The queue that runs the jobs of a shared one, in its owner."""
+    owner: JobQueue = jq._membership.owner  # type: ignore[attr-defined]  # likewise
+    return owner
+
+
 def link_of(jq: JobQueue) -> Any:
     """A client's connection."""
     return jq._membership._link  # type: ignore[attr-defined]  # of a `SharedJobQueue`
@@ -895,6 +901,11 @@ def link_of(jq: JobQueue) -> Any:
 def is_asking(jq: JobQueue) -> bool:
     """Whether a client has calls that are not answered."""
     return bool(link_of(jq)._pending)
+
+
+def hand_out(link: Any) -> Seam:
+    """What a link's leader calls for each answer."""
+    return link, "_hand_out"
 
 
 def asked_by(jq: JobQueue) -> int:

@@ -27,8 +27,8 @@ class Sharing:
         self, handler: Callable[..., object] | None = None, *, start: bool = True, **settings: Any
     ) -> JobQueue:
         """The first one is the owner, the others are clients."""
-        settings = {"persist_path": self.path, "share": "auto", "jitter": 0.0} | settings
-        jq = JobQueue(Config(**settings), handler=handler, start=start)
+        fields: dict[str, Any] = {"persist_path": self.path, "share": "auto", "jitter": 0.0}
+        jq = JobQueue(Config(**(fields | settings)), handler=handler, start=start)
         self._queues.append(jq)
         return jq
 

@@ -16,6 +16,7 @@ it is never held while a thread sleeps, nor while somebody is told an answer.
 
 from __future__ import annotations
 
+import math
 import select
 import socket
 import threading
@@ -34,6 +35,10 @@ from .pending import Pending
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+LEFT_SECONDS = 0.1
+"""How soon a leader looks again if the owner has left calls to the next one."""
 
 
 class Waiting:
@@ -124,7 +129,9 @@ class Requests:
                 if left is not None and left <= 0:
                     return False
                 if self._take_lead(waiting):
-                    self._lead(left)
+                    # guard: a leader looks whether the one before has read its answer
+                    if waiting.answer is None:
+                        self._lead(left)
                     self._leave_lead(waiting)
                 elif waiting.answer is None:
                     waiting.park(left)
@@ -158,6 +165,8 @@ class Requests:
     def _lead(self, seconds: float | None) -> None:
         """Read what comes next; only by the leader."""
         sock, is_whole = self._socket, False
+        if self._has_left:  # the link's thread may answer, too, that there is no owner
+            seconds = min(LEFT_SECONDS, math.inf if seconds is None else seconds)
         try:
             if sock is None:
                 pass
