@@ -903,6 +903,12 @@ def is_asking(jq: JobQueue) -> bool:
     return bool(link_of(jq)._pending)
 
 
+def leads(jq: JobQueue, thread: threading.Thread) -> bool:
+    """Whether this thread reads the answers of a client."""
+    leader: int | None = link_of(jq)._leader
+    return leader is not None and leader == thread.ident
+
+
 def hand_out(link: Any) -> Seam:
     """What a link's leader calls for each answer."""
     return link, "_hand_out"

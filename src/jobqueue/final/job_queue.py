@@ -24,7 +24,7 @@ from .model.handle import JobHandle
 from .model.handlers import importable_name, own_name
 from .model.policy import checked_policy
 from .repeating import Repeating
-from .sharing import serve
+from .sharing.serving import serve
 from .steering import Steering
 
 if TYPE_CHECKING:

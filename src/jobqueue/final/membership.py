@@ -21,7 +21,7 @@ from .middleware import Layers
 from .model.shutdown_report import ShutdownReport
 from .runtime.clock import Clock, SystemClock
 from .runtime.reporting import Reporter
-from .sharing import serve
+from .sharing.serving import serve
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -128,11 +128,11 @@ class Membership:
             serve(owner._desk, owner._parts, self.config, takes_jobs=True)
             if self._loop is not None:
                 owner._use(self._loop)
-            if self._starts and self._has_entered:
-                owner.start()
             # guard: a client that is closed meanwhile runs no jobs
             if self._is_closed:
                 raise QueueClosedError("the queue was closed as this process became its owner")
+            if self._starts and self._has_entered:
+                owner.start()
             self.owner = self.now = owner
         self._became(owner)
 

@@ -28,6 +28,7 @@ from jobqueue.final import (
     UnknownHandlerError,
     UnknownJobError,
 )
+from tests.support import insides
 from tests.support.waiting import PATIENCE, eventually
 
 if TYPE_CHECKING:
@@ -419,6 +420,7 @@ def test_a_closed_client_refuses_and_leaves_its_jobs_to_the_owner(sharing: Shari
 def test_a_call_that_waits_is_ended_by_the_clients_close(sharing: Sharing) -> None:
     sharing.open(len, start=False)
     client = sharing.client()
+    client.enqueue(Job())
     errors: list[BaseException] = []
 
     def wait() -> None:
@@ -429,6 +431,7 @@ def test_a_call_that_waits_is_ended_by_the_clients_close(sharing: Sharing) -> No
 
     thread = threading.Thread(target=wait)
     thread.start()
+    assert eventually(lambda: insides.is_asking(client))
     client.close()
     thread.join(PATIENCE)
     assert len(errors) == 1

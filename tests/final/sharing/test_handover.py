@@ -137,6 +137,49 @@ def test_a_call_that_is_sent_again_was_accepted_once(sharing: Sharing) -> None:
     assert owner.metrics().enqueued == 3
 
 
+def test_a_call_whose_answer_was_lost_is_not_carried_out_twice(
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, client = sharing.open(len), sharing.client()
+    client.metrics()
+    with monkeypatch.context() as patch:
+        patch.setattr(*insides.handover_steps()["a job is let in"], lambda *_: None)
+        late = call(client.enqueue, Job(b"abc", id="late"))
+        assert owner.join(PATIENCE)
+        assert eventually(lambda: owner.metrics().enqueued == 1)
+    insides.break_off(client)
+    handle = late.result(PATIENCE)
+    assert isinstance(handle, JobHandle)
+    assert handle.result(PATIENCE) == 3
+    assert owner.metrics().enqueued == 1
+
+
+def test_a_client_that_is_closed_as_it_becomes_the_owner_runs_nothing(
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[bytes] = []
+    first, second = sharing.open(len, start=False), sharing.open(ran.append)
+    second.enqueue(Job(id="waits"))
+    begun, closes = threading.Event(), threading.Event()
+
+    def held(*_: object) -> None:
+        begun.set()
+        assert closes.wait(PATIENCE)
+
+    monkeypatch.setattr(*insides.handover_steps()["the handlers are registered"], held)
+    first.close()
+    assert begun.wait(PATIENCE)
+    closing = call(second.close)
+    assert eventually(lambda: second.closed)
+    closes.set()
+    closing.result(PATIENCE)
+    monkeypatch.undo()
+    third = sharing.open(len, start=False)
+    assert insides.is_owner(third)
+    assert third.status("waits") is Status.QUEUED
+    assert not ran
+
+
 def test_without_an_owner_calls_wait_for_a_while_and_are_told(sharing: Sharing) -> None:
     client = sharing.client(connect_timeout=0.05)
     with pytest.raises(NoOwnerError, match=r"metrics .*0\.05 s"):

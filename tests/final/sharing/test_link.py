@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -83,14 +84,13 @@ def test_a_call_whose_thread_was_interrupted_is_accepted_no_more(
     assert client.metrics().enqueued == 1
 
 
-def test_a_reader_that_was_interrupted_spoils_nothing(
+def test_a_reader_that_was_interrupted_costs_no_other_its_answer(
     sharing: Sharing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sharing.open(len)
+    sharing.open(len, start=False)
     client = sharing.client()
-    client.metrics()
-    link = insides.link_of(client)
-    seam = insides.hand_out(link)
+    client.enqueue(Job())
+    seam = insides.hand_out(insides.link_of(client))
     hits = iter([KeyboardInterrupt()])
     original = getattr(*seam)
 
@@ -100,9 +100,20 @@ def test_a_reader_that_was_interrupted_spoils_nothing(
         original(answer)
 
     monkeypatch.setattr(*seam, hit)
-    with pytest.raises(KeyboardInterrupt):
-        client.metrics()
-    assert client.enqueue(Job(b"abc")).result(PATIENCE) == 3
+    errors: list[BaseException] = []
+
+    def lead() -> None:
+        try:
+            client.join()
+        except KeyboardInterrupt as error:
+            errors.append(error)
+
+    leader = threading.Thread(target=lead)
+    leader.start()
+    assert eventually(lambda: insides.leads(client, leader))
+    assert client.metrics().enqueued == 1
+    leader.join(PATIENCE)
+    assert len(errors) == 1
 
 
 def test_what_was_given_up_before_there_was_an_owner_is_not_sent(sharing: Sharing) -> None:
@@ -134,6 +145,24 @@ def test_a_forked_childs_queue_is_its_parents(sharing: Sharing) -> None:
     assert len(said) == 2  # `wait` gives the last status once the queue is closed
     assert "parent process" in said[0]
     assert client.enqueue(Job(b"abc")).result(PATIENCE) == 3
+
+
+def test_a_forked_child_of_a_client_keeps_no_connection(sharing: Sharing) -> None:
+    owner, client = sharing.open(len), sharing.client()
+    client.metrics()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.read(reading, 1)  # it lives on after its parent's client has ended
+        os._exit(0)
+    try:
+        client.close()
+        assert eventually(lambda: insides.visitors_of(owner) == 0)
+    finally:
+        os.write(writing, b"x")
+        os.waitpid(child, 0)
+        os.close(reading)
+        os.close(writing)
 
 
 def test_a_client_that_is_dropped_ends_its_thread(sharing: Sharing) -> None:

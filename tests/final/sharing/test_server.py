@@ -19,7 +19,15 @@ from hypothesis import strategies as st
 from jobqueue.final import Job, JobQueueError, Status, UnknownJobError
 from jobqueue.final.sharing import visitor as visitors
 from jobqueue.final.sharing.frames import framed
-from jobqueue.final.sharing.messages import GIVE_UP, PROTOCOL, Hello, pack, read_first
+from jobqueue.final.sharing.messages import (
+    GIVE_UP,
+    PROTOCOL,
+    Hello,
+    One,
+    pack,
+    read_first,
+    wire_job,
+)
 from tests.final.sharing.peers import answers, connected, enqueue, greeted, is_ended, request
 from tests.support import insides
 from tests.support.forks import in_fork
@@ -200,6 +208,18 @@ def test_a_number_that_is_taken_is_refused_for_another_call(sharing: Sharing) ->
         failure = answers(sock, 1)[0].failure
         assert failure is not None
         assert "under way" in failure.message
+
+
+def test_a_call_that_comes_again_is_told_from_another_one_of_its_id(sharing: Sharing) -> None:
+    owner, job = sharing.open(len, start=False), Job(id="a")
+    with greeted(sharing.path) as sock:
+        for number, again, each in [(1, False, job), (2, True, job), (3, True, Job(id="a"))]:
+            sock.sendall(request(number, "enqueue", One(wire_job(each)), again=again))
+        first, second, third = sorted(answers(sock, 3), key=lambda each: each.number)
+    assert first.failure is second.failure is None
+    assert third.failure is not None
+    assert third.failure.kind == "DuplicateJobError"
+    assert owner.metrics().enqueued == 1
 
 
 def test_a_call_that_was_given_up_is_answered_so(sharing: Sharing) -> None:

@@ -164,8 +164,7 @@ class Arrivals:
         if arrival.given_up:
             timeout = 0.0
         got, batch = await self._calls.admit(handle, lane, delay, timeout)
-        # guard: what was accepted is not given up any more
-        arrival.task = None
+        arrival.task = None  # what was accepted is not given up any more
         await self._calls.written(batch, got._number)
         self._admission.tell_missing()
         return got

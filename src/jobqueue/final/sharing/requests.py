@@ -129,7 +129,7 @@ class Requests:
                 if left is not None and left <= 0:
                     return False
                 if self._take_lead(waiting):
-                    # guard: a leader looks whether the one before has read its answer
+                    # The leader before may have read its answer since the last look.
                     if waiting.answer is None:
                         self._lead(left)
                     self._leave_lead(waiting)
