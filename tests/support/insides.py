@@ -903,6 +903,12 @@ def is_asking(jq: JobQueue) -> bool:
     return bool(link_of(jq)._pending)
 
 
+def descriptor_of(jq: JobQueue) -> int:
+    """The file descriptor of a client's connection."""
+    descriptor: int = link_of(jq)._socket.fileno()
+    return descriptor
+
+
 def leads(jq: JobQueue, thread: threading.Thread) -> bool:
     """Whether this thread reads the answers of a client."""
     leader: int | None = link_of(jq)._leader

@@ -6,7 +6,10 @@ Whose thread: a caller's, which may be interrupted anywhere, or an event loop's;
 from __future__ import annotations
 
 import threading
+import weakref
+from collections import deque
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
 
 from ..callers.room_wait import CANCEL_POLL_SECONDS
 from .faults import error_of
@@ -36,11 +39,51 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+class Mailbox:
+    """The answers for one event loop, and what it asks: many at once cost one wake-up, one send."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, link: Link) -> None:
+        self._loop = weakref.ref(loop)  # it has this box as long as it lives
+        self._link = link
+        self._answers: deque[tuple[asyncio.Future[Answer], Answer]] = deque()
+        self._sends = False  # whether it is going to
+
+    def put(self, future: asyncio.Future[Answer], answer: Answer) -> None:
+        """Any thread: an answer is there."""
+        self._answers.append((future, answer))
+        loop = self._loop()
+        # If there are others, the loop has yet to take the last of them, and takes this one then.
+        if len(self._answers) == 1 and loop is not None:
+            try:
+                loop.call_soon_threadsafe(self._hand_out)
+            except RuntimeError:  # the loop is closed: nobody waits there any more
+                pass
+
+    def _hand_out(self) -> None:
+        """The loop's thread."""
+        while self._answers:
+            future, answer = self._answers.popleft()
+            if not future.done():  # the coroutine was not cancelled meanwhile
+                future.set_result(answer)
+
+    def send_soon(self) -> None:
+        """The loop's thread: send what has been asked in this turn of the loop, at its end."""
+        loop = self._loop()
+        if not self._sends and loop is not None:
+            self._sends = True
+            loop.call_soon(self._send)
+
+    def _send(self) -> None:
+        self._sends = False
+        self._link.send_unsent()
+
+
 class Asking:
     """Asks over one link. Thread-safe."""
 
     def __init__(self, link: Link) -> None:
         self.link = link
+        self._boxes: WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox] = WeakKeyDictionary()
 
     def call(self, call: Call[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Have a call of the table carried out."""
@@ -106,20 +149,14 @@ class Asking:
         """Ask, and await the answer. If that is cancelled, the call waits for room no more."""
         import asyncio
 
-        loop = asyncio.get_running_loop()
+        box = self._boxes.get(loop := asyncio.get_running_loop())
+        if box is None:
+            box = self._boxes[loop] = Mailbox(loop, self.link)
         future: asyncio.Future[Answer] = loop.create_future()
-
-        def put(answer: Answer) -> None:
-            if not future.done():
-                future.set_result(answer)
-
-        def tell(answer: Answer) -> None:
-            try:
-                loop.call_soon_threadsafe(put, answer)
-            except RuntimeError:  # the loop is closed: nobody waits there any more
-                pass
-
-        pending = self.link.ask(name, arguments, tell)
+        pending = self.link.ask(
+            name, arguments, lambda answer: box.put(future, answer), at_once=False
+        )
+        box.send_soon()
         try:
             answer = await future
         except asyncio.CancelledError:

@@ -65,7 +65,9 @@ class Link(Requests):
         self._connect_timeout = connect_timeout
         self._seeker = seeker
         self._lost_at = SystemClock.monotonic()
-        self._thread = threading.Thread(target=self._run, name="jobqueue-share", daemon=True)
+        self._thread: threading.Thread = threading.Thread(
+            target=self._run, name="jobqueue-share", daemon=True
+        )
 
     def start(self) -> None:
         """Start the thread."""
@@ -182,7 +184,7 @@ class Link(Requests):
                 elif event & ~select.POLLOUT:
                     self._read_beside(sock)
             if self._unsent:
-                self._send_rest(sock)
+                self.send_unsent(wakes=False)
         self._lose(sock)
 
     def _events(self) -> int:
@@ -199,18 +201,6 @@ class Link(Requests):
                 self._leave_lead(None)
         else:
             self._sleep(LEADER_SECONDS)
-
-    def _send_rest(self, sock: socket.socket) -> None:
-        """Send what the owner did not take before."""
-        with self._lock:
-            try:
-                sent = sock.send(self._unsent, socket.MSG_DONTWAIT) if self._unsent else 0
-            except (BlockingIOError, InterruptedError):
-                sent = 0
-            except OSError:  # it is gone: that is read next
-                self._unsent.clear()
-                sent = 0
-            del self._unsent[:sent]
 
     def _lose(self, sock: socket.socket) -> None:
         """The owner is gone."""

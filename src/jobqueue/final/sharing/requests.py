@@ -89,11 +89,13 @@ class Requests:
         tell: Callable[[Answer], object],
         *,
         is_led: bool = False,
+        at_once: bool = True,
     ) -> Pending:
         """Send a request, now or once there is an owner. Does not wait.
 
         Args:
             is_led: whether the calling thread is going to `wait` for the answer.
+            at_once: `False` if the caller sees to it that `send_unsent` is called soon.
 
         Raises:
             QueueClosedError: the link is closed, or the parent process's.
@@ -114,7 +116,10 @@ class Requests:
             is_sent = self._socket is not None
             if is_sent:
                 pending.sent = True  # guard: what was sent is marked when it is sent again
-                self._write(frame)
+                if at_once:
+                    self._write(frame)
+                else:
+                    self._unsent += frame
             is_first = self._unled == 1 and not is_led
         if is_first or not is_sent:
             self.wake()
@@ -224,6 +229,26 @@ class Requests:
             data = data[sent:]
         self._unsent += data
         self.wake()
+
+    def send_unsent(self, *, wakes: bool = True) -> None:
+        """Send what the owner takes at once of what is left to be sent.
+
+        Args:
+            wakes: whether to wake the link's thread for the rest.
+        """
+        with self._lock:
+            if self._socket is None:
+                return  # all is sent again once there is an owner
+            try:
+                sent = self._socket.send(self._unsent, socket.MSG_DONTWAIT) if self._unsent else 0
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError:  # it is gone: that is read next
+                sent = len(self._unsent)
+            del self._unsent[:sent]
+            is_left = bool(self._unsent)
+        if is_left and wakes:
+            self.wake()  # for the link's thread, which goes on when the owner takes more
 
     def wake(self) -> None:
         """Have the thread look. Any thread; takes no lock, so a finalizer may call it."""
