@@ -15,7 +15,8 @@ from itertools import count
 from random import Random
 
 from jobqueue.final import JobQueue, Priority
-from jobqueue.final.core.scheduler import FairScheduler, Lane
+from jobqueue.final.core.lane import Lane
+from jobqueue.final.core.scheduler import FairScheduler
 from jobqueue.final.model.handle import JobHandle
 
 Choice = Callable[[Mapping[Priority, JobHandle]], Priority]

@@ -13,6 +13,7 @@ from .recovery import recovery, replay
 from .schedules import ticks
 from .tasks import awaited, calls, coroutines
 from .throughput import batches, group_commit, producers
+from .tied import ties
 
 PARTS: tuple[Callable[[], Findings], ...] = (
     producers,
@@ -33,5 +34,6 @@ PARTS: tuple[Callable[[], Findings], ...] = (
     coroutines,
     awaited,
     ticks,
+    ties,
 )
 """All of them, in the order in which they are told."""

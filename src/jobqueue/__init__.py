@@ -14,12 +14,15 @@ names of the last tier and of the tasks: `jobqueue.JobQueue` is the one to use.
 from typing import TYPE_CHECKING
 
 from .final import (
+    Attempt,
     Backoff,
     Config,
     ConfigError,
     DuplicateJobError,
     EnqueueCancelledError,
     EnqueueTimeoutError,
+    HandlerCounts,
+    HandlerInfo,
     Job,
     JobCancelledError,
     JobContext,
@@ -37,6 +40,7 @@ from .final import (
     Metrics,
     Middleware,
     NoOwnerError,
+    Paused,
     PeriodicInfo,
     Priority,
     Progress,
@@ -76,6 +80,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CONTEXT",
     "AsyncTask",
+    "Attempt",
     "Backoff",
     "Call",
     "Codec",
@@ -84,6 +89,8 @@ __all__ = [
     "DuplicateJobError",
     "EnqueueCancelledError",
     "EnqueueTimeoutError",
+    "HandlerCounts",
+    "HandlerInfo",
     "Job",
     "JobCancelledError",
     "JobContext",
@@ -101,6 +108,7 @@ __all__ = [
     "Metrics",
     "Middleware",
     "NoOwnerError",
+    "Paused",
     "PeriodicInfo",
     "Priority",
     "Progress",

@@ -26,7 +26,7 @@ from jobqueue.final import (
     UnknownJobError,
 )
 from jobqueue.final.core.journal import LARGE_PAYLOAD_BYTES
-from jobqueue.final.core.scheduler import Lane
+from jobqueue.final.core.lane import Lane
 from jobqueue.final.life import recovery as recovery_module
 from jobqueue.final.runtime.parking import Parker
 from jobqueue.final.testing import ManualClock

@@ -58,9 +58,10 @@ def bury(jq: JobQueue, job_id: str) -> None:
 def open_paused(store: Store) -> JobQueue:
     """A queue whose worker takes nothing."""
     jq = store.open(
-        len, handlers={"fails": fails}, num_workers=1, queue_size=100_000, max_retries=0
+        len, handlers={"fails": fails, "ok": len}, num_workers=1, queue_size=100_000, max_retries=0
     )
     jq.pause()
+    jq.jobs(limit=1)  # from now on the order of all jobs is kept
     return jq
 
 
@@ -95,6 +96,7 @@ def check_whole(jq: JobQueue) -> None:
         insides.check_lanes(insides.scheduler(jq))
         insides.check_places(jq)
         insides.check_ties(jq)
+        insides.check_order(jq)
         if journal is not None:
             jobs = [*map(insides.job_of, live), *(letter.job for letter in status.dead.values())]
             assert journal.payload_bytes == sum(len(job.payload) for job in jobs)
@@ -105,7 +107,7 @@ def check_log(store: Store, jq: JobQueue, statuses: dict[str, Status | None]) ->
     jq.close(drain=False)
     if store.kind == "memory":
         return
-    again = store.open(handlers={"fails": fails}, start=False)
+    again = store.open(handlers={"fails": fails, "ok": len}, start=False)
     assert {job_id: status_of(again, job_id) for job_id in statuses} == statuses
     again.close(drain=False)
 

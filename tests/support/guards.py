@@ -39,7 +39,13 @@ _GUARD = re.compile(r"# guard: (?P<name>.+)")
 _WITHOUT = re.compile(r"#   without: ?(?P<code>.*)")
 
 _TIES = ("tests/final/core/test_bindings.py",)
+_LANES = ("tests/final/core/test_scheduler.py",)
 NOTICED_BY = {
+    "a front that is swept is never empty": _LANES,
+    "a producer that has looked is not on its way": _LANES,
+    "a producer that is held up does not hold up the line": _LANES,
+    "a sweep comes to an end, though some of those that were counted were not here": _LANES,
+    "one producer at a time is woken for room": _LANES,
     "a place in the lane is taken": ("tests/final/callers/test_admission.py",),
     "a handler that enqueues never waits for room": ("tests/final/callers/test_admission.py",),
     "a replacement is told of before it is made": ("tests/final/core/test_unfinished_ties.py",),
@@ -65,6 +71,13 @@ NOTICED_BY = {
     "a job that has expired meanwhile is not run at the next start": _TIES,
     "what a start cancels takes along the jobs that wait for it": _TIES,
     "a job has one place in a line": ("tests/final/core/test_bindings.py",),
+    "a commit that is broken off is seen through": ("tests/final/callers/test_bulk.py",),
+    "a job of a paused handler that is to run alone keeps no other out": (
+        "tests/final/core/test_pausing.py",
+    ),
+    "an id that was forgotten and used again is not told of at its old place": (
+        "tests/final/callers/test_looking.py",
+    ),
     "a seat is stood in for once": ("tests/final/workers/test_stand_ins.py",),
     "a stand-in that could not start is tried again": ("tests/final/workers/test_worker.py",),
     "a stand-in is not tried again if no worker is missing any more": (

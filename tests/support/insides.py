@@ -12,25 +12,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.final import Priority, Status
+from jobqueue.final.callers.changes import cancelling
+from jobqueue.final.callers.first_look import FirstLook
 from jobqueue.final.core.bindings import Bindings
-from jobqueue.final.core.cancelling import Cancelling
-from jobqueue.final.model.handle import NOT_ARRIVED
+from jobqueue.final.model.handle import NOT_ARRIVED, Ties
 
 if TYPE_CHECKING:
     import subprocess
     import threading
     from collections import deque
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
+
+    import pytest
 
     from jobqueue import improved, naive
     from jobqueue.final import Job, JobContext, JobHandle, JobQueue, Limit
     from jobqueue.final.core.counters import BusyMeter
     from jobqueue.final.core.journal import Journal
+    from jobqueue.final.core.lane import Lane
+    from jobqueue.final.core.order import Order
     from jobqueue.final.core.outcomes import Outcomes
     from jobqueue.final.core.placement import Placement
     from jobqueue.final.core.queue_state import State
-    from jobqueue.final.core.scheduler import FairScheduler, Lane
+    from jobqueue.final.core.scheduler import FairScheduler
     from jobqueue.final.core.seats import Seats
     from jobqueue.final.core.status_map import StatusMap
     from jobqueue.final.core.watchers import Watchers
@@ -75,7 +80,42 @@ def status_map(jq: JobQueue) -> StatusMap:
 
 def cancel(jq: JobQueue, handle: JobHandle) -> None:
     """Cancel a job that waits, for a thread that has the mutex already."""
-    jq._placement.carry_out(Cancelling(jq._placement, handle))
+    jq._placement.carry_out(cancelling(jq._placement, handle))
+
+
+def tie(handle: JobHandle, other: JobHandle) -> None:
+    """Have a job wait for another one."""
+    handle._ties = Ties()
+    handle._ties.waits_for = {other: None}
+
+
+def during_first_look(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], None]) -> None:
+    """Have something happen once the first look has begun, again and again."""
+    made = FirstLook._made
+
+    def made_meanwhile(look: FirstLook, ids: Iterable[str]) -> list[tuple[float, str]]:
+        found = made(look, ids)
+        meanwhile()
+        return found
+
+    monkeypatch.setattr(FirstLook, "_made", made_meanwhile)
+
+
+def noted_ids(order: Order) -> set[str]:
+    """The ids of which an order knows a place."""
+    return {*order._places}
+
+
+def watch_dead_letters(jq: JobQueue, kind: type[dict[str, Any]]) -> None:
+    """Have the dead letters be kept in another kind of dictionary."""
+    status = jq._status
+    status.dead = status.order._known[2] = kind(status.dead)
+
+
+def check_order(jq: JobQueue) -> None:
+    """Each job that is known has one place in the order of all, and nothing else has; mutex."""
+    status = jq._status
+    status.order._check([*status.live, *status.finished, *status.dead])
 
 
 def scheduler(jq: JobQueue) -> FairScheduler:
@@ -86,6 +126,12 @@ def scheduler(jq: JobQueue) -> FairScheduler:
 def lane(jq: JobQueue, priority: Priority) -> Lane:
     """The jobs of one priority, and the producers that wait for room."""
     return jq._scheduler.lanes[priority]
+
+
+def held_in_lane(jq: JobQueue, priority: Priority) -> int:
+    """How many entries a lane has, cancelled ones too."""
+    lane = jq._scheduler.lanes[priority]
+    return len({*lane.queue, *lane.back}) + sum(map(len, lane.aside.values()))
 
 
 def watchers(jq: JobQueue) -> Watchers:
@@ -416,7 +462,8 @@ def check_places(jq: JobQueue) -> None:
     in_lanes = [
         handle
         for lane in scheduler.lanes
-        for handle in lane.queue
+        for jobs in (lane.queue, () if lane.back is lane.queue else lane.back, *lane.aside.values())
+        for handle in jobs
         if handle._status is Status.QUEUED
     ]
     parked = list(placement.registry._parked)
@@ -430,7 +477,8 @@ def check_places(jq: JobQueue) -> None:
         for handle in waiting
         if handle._status is Status.QUEUED
     ]
-    places = [*in_lanes, *scheduler.suspects, *parked, *aside, *passed]
+    suspects = [*scheduler.suspects, *scheduler.pausing.suspects]
+    places = [*in_lanes, *suspects, *parked, *aside, *passed]
     assert sorted(map(id, places)) == sorted(map(id, queued))
     for lane, priority in zip(scheduler.lanes, Priority, strict=True):
         taken = sum(handle._has_room and handle._job._priority is priority for handle in live)

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 HandlerFunction = TypeVar("HandlerFunction", bound="Callable[..., object]")
 
+_CLOSING = State.CLOSING  # a look into an enumeration is slow
+
 
 class JobQueue(Repeating, Choosing):
     """Background jobs in this process: prioritised, bounded, retried and, with a log, durable.
@@ -93,8 +95,7 @@ class JobQueue(Repeating, Choosing):
         self._adopt(parts, desk)
         self._config, self._parts = config, parts
         self._registry = registry
-        self._seats = parts.seats
-        self._admission = parts.admission
+        self._seats, self._admission = parts.seats, parts.admission
         self._life = parts.life
         watch(self._life)
         if config.control:
@@ -118,7 +119,7 @@ class JobQueue(Repeating, Choosing):
     @property
     def closed(self) -> bool:
         """Whether it takes no more jobs: `close` has begun, or this is a forked child's copy."""
-        return self._state.now >= State.CLOSING
+        return self._state.now >= _CLOSING
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────
 

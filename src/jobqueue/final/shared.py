@@ -38,7 +38,8 @@ OF_CLIENT = (
     *("enqueue", "enqueue_many", "enqueue_together"),
     *("aenqueue", "aenqueue_many", "aenqueue_together"),
     *("status", "handle", "info", "cancel", "dead_letters", "requeue", "discard", "metrics"),
-    *("pause", "resume", "flush", "periodics", "join", "ajoin"),
+    *("jobs", "cancel_jobs", "requeue_jobs", "discard_jobs", "run_now", "handlers"),
+    *("pause", "resume", "paused", "flush", "periodics", "join", "ajoin"),
 )
 """The calls that a client asks of the owner; `sharing/client.py` has them."""
 

@@ -64,6 +64,18 @@ def pass_limit(jq: JobQueue, job_id: str) -> None:
 
 
 CHANGES = {
+    "pause of a handler whose job waits for its limit": Change(
+        step_aside,
+        lambda jq, job_id: jq.pause(handler=job_id),
+        Status.QUEUED,
+        Status.QUEUED,
+    ),
+    "pause of a handler whose job has passed its limit": Change(
+        pass_limit,
+        lambda jq, job_id: jq.pause(handler=job_id),
+        Status.QUEUED,
+        Status.QUEUED,
+    ),
     "enqueue of a unique job that is there": Change(
         lambda jq, job_id: enqueue_unique(jq, f"{job_id} first", job_id),
         lambda jq, job_id: enqueue_unique(jq, job_id, job_id),

@@ -365,6 +365,31 @@ def test_schedules_are_seen_and_paused_from_a_client(sharing: Sharing) -> None:
         client.pause(periodic="other")
 
 
+def test_jobs_are_found_and_changed_by_what_they_are_like(sharing: Sharing) -> None:
+    owner, client = sharing.open(len, start=False), sharing.client()
+    for key in ("a", "b", "b"):
+        owner.enqueue(Job(b"payload", key=key))
+
+    assert client.jobs(key="b", limit=1) == owner.jobs(key="b", limit=1)
+    assert client.cancel_jobs(key="b", status="queued") == 2
+    assert client.run_now() == client.requeue_jobs() == client.discard_jobs() == 0
+    assert [info.key for info in client.jobs(status=[Status.QUEUED])] == ["a"]
+    with pytest.raises(ValueError, match="status"):
+        client.jobs(status="none")
+
+
+def test_handlers_and_lanes_are_looked_at_and_paused_from_a_client(sharing: Sharing) -> None:
+    owner, client = sharing.open(len), sharing.client()
+    owner.register("mail", len, timeout=3.0, retry_on=OSError)
+    client.pause(handler="mail", priority=Priority.LOW)
+    assert client.paused() == owner.paused()
+    assert client.paused().handlers == {"mail"}
+    client.resume(handler="mail", priority=Priority.LOW)
+    assert not client.paused().priorities
+    mail = next(each for each in client.handlers() if each.name == "mail")
+    assert mail.options["timeout"] == 3.0
+
+
 def test_metrics_are_those_of_the_owner(sharing: Sharing) -> None:
     owner, client = sharing.open(len), sharing.client()
     client.enqueue(Job(priority=Priority.HIGH)).wait(PATIENCE)

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from ..callers.admission import Admission
     from ..callers.groups import Group
     from ..callers.queries import Queries
+    from ..core.lane import Lane
     from ..core.placement import Placement
-    from ..core.scheduler import Lane
     from ..core.seats import Seats
     from ..exact import Seconds
     from ..model.handle import JobHandle

@@ -34,7 +34,7 @@ from .room_wait import RoomWait
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ..core.scheduler import Lane
+    from ..core.lane import Lane
     from ..exact import Seconds
     from ..model.context import Held, StopRequest
     from ..model.handlers import Handler

@@ -15,9 +15,9 @@ from ..timing.timer import tick_after
 
 if TYPE_CHECKING:
     from ..config import Config
+    from ..core.lane import Lane
     from ..core.placement import Placement
     from ..core.queue_state import QueueState
-    from ..core.scheduler import Lane
     from ..core.seats import Seats
     from ..model.existing import ExistingHandle
     from ..model.handle import HandleOwner, JobHandle

@@ -29,7 +29,7 @@ from .entrance import Entrance
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
 
-    from ..core.scheduler import Lane
+    from ..core.lane import Lane
     from ..exact import Seconds
     from ..model.job import Job
     from ..runtime.parking import Wakeable

@@ -11,7 +11,7 @@ from ..runtime.clock import SystemClock
 if TYPE_CHECKING:
     import threading
 
-    from ..core.scheduler import Lane
+    from ..core.lane import Lane
     from ..model.job import Job
     from ..runtime.parking import Parker
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterable
 
-    from ..core.scheduler import Lane
+    from ..core.lane import Lane
     from ..exact import Seconds
     from ..middleware import Layer
     from ..model.handle import JobHandle

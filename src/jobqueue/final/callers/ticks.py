@@ -15,9 +15,9 @@ from ..model.transitions import Status
 from ..runtime.mutex import check_reentry
 
 if TYPE_CHECKING:
+    from ..core.lane import Lane
     from ..core.periodic import Tick
     from ..core.placement import Placement
-    from ..core.scheduler import Lane
     from ..middleware import Layer
     from ..model.handle import HandleOwner
     from ..model.job import Job

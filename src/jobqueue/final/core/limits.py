@@ -24,7 +24,7 @@ be hit in is made of steps that may be done again, as `unfinished.py` tells.
 from __future__ import annotations
 
 from collections import deque
-from heapq import heappop, heappush
+from heapq import heappush
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,8 @@ from .dependencies import ties_of
 from .turnstiles import NOWHERE, Bucket, Line, Refill, Turnstile
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..model.handle import JobHandle
     from ..model.handlers import Handler
     from ..model.limits import Rate
@@ -257,7 +259,7 @@ class Limits:
         now = self._clock.monotonic()
         line = turnstile.line
         while line is not None and turnstile.waiting and turnstile.is_open(now):
-            heap = line.lanes[self._next_lane(turnstile, line)]
+            heap = line.lanes[turnstile.next_lane(line, self._scheduler.fairness)]
             handle = heap[0][1]
             call = handle._call
             closed = None if call is None else self._closed(handle, call, turnstile)
@@ -287,21 +289,6 @@ class Limits:
         elif ties.line is None:
             self._step_aside(handle, closed)
         self._moving = None
-
-    def _next_lane(self, turnstile: Turnstile, line: Line) -> int:
-        """The lane whose first job is next in line; entries that are none any more go."""
-        chosen, turns = -1, line.turns
-        for lane, heap in enumerate(line.lanes):
-            while heap and not turnstile.is_there(heap[0]):
-                heappop(heap)
-                line.stale -= 1
-            if heap and (chosen < 0 or turns[lane] <= 0):
-                chosen = lane
-        for lane in range(chosen + 1, len(turns)):
-            if line.lanes[lane]:
-                turns[lane] -= 1
-        turns[chosen] = self._scheduler.fairness
-        return chosen
 
     def _let_in(self, handle: JobHandle) -> None:
         """A job has passed: it goes to the front of its lane, behind others that have."""
@@ -374,6 +361,35 @@ class Limits:
             for handle in reversed([each for each in lane if each._call is handler]):
                 self._leave_line(handle)
                 self._put_in_front(handle)
+
+    def withdraw(self, holds: Callable[[JobHandle], bool]) -> None:
+        """Jobs are paused: they are in their lanes again, as if they had just come to the front.
+
+        There they are held, or, once they are resumed, look for their limits anew, in their order.
+        """
+        for lane, aside in enumerate(self.aside):
+            for handle in reversed([each for each in aside if holds(each)]):
+                self._leave_line(handle)
+                self._put_in_front(handle)
+            front, passed = self._in_front[lane], self._passed[lane]
+            first = () if front is None else (front,)
+            for handle in reversed([each for each in (*first, *passed) if holds(each)]):
+                self._withdraw_passed(handle)
+
+    def _withdraw_passed(self, handle: JobHandle) -> None:
+        """A job that has passed, and waits for a worker, is as if it had not."""
+        lane = handle._job._priority
+        jobs = self._scheduler.lanes[lane].queue
+        if self._in_front[lane] is handle and handle in jobs:
+            jobs.remove(handle)  # it is put before those that come after it
+        if handle._status is _QUEUED:
+            self._put_in_front(handle)
+        self.release(handle)
+        if self._in_front[lane] is handle:
+            self._in_front[lane] = None  # last: an interruption forgets none
+        elif handle in self._passed[lane]:
+            self._passed[lane].remove(handle)
+        self._fill_front(lane)
 
     @property
     def waiting(self) -> list[int]:

@@ -7,14 +7,17 @@ Relies on: the queue's mutex, held by the caller of every method but `fire`.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from ..model.handle import ARRIVING, NOT_ARRIVED, JobHandle
 from ..model.transitions import Status
+from ..runtime.mutex import let_others_first
 from ..timing.timer import LONG_SECONDS, TICKS_PER_SECOND
 from ..wal.format.record import Completed, Enqueued, Requeued
 from .dependencies import ties_of
 from .missing_handlers import MissingHandlers
+from .unfinished import Commit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from .bonds import Bonds
     from .endings import Endings
     from .journal import Journal
+    from .lane import Lane
     from .registry import HandlerRegistry
     from .remembered import DeadLetter
     from .scheduler import FairScheduler
@@ -63,6 +67,7 @@ class Placement:
         mutex.settle = self._settle
         self.clock = clock
         self.status = status
+        status.find = registry.find
         self.scheduler = scheduler
         self.registry = registry
         self.watchers = watchers
@@ -271,8 +276,20 @@ class Placement:
             self.bindings.take_out(handle)
         if handle._due_tick:
             self.timer.remove(handle, handle._due_tick)
-        self.scheduler.lanes[handle._job._priority].cancelled_one()
+        lane = self.scheduler.lanes[handle._job._priority]
+        if lane.cancelled_one(handle):
+            self.timer.call_soon(partial(self._sweep, lane))
+            lane.is_swept = True
         self.free_room(handle)
+
+    def _sweep(self, lane: Lane) -> None:
+        """Take what was cancelled out of a lane. Without the mutex, on the timer's thread."""
+        goes_on = True
+        while goes_on:
+            let_others_first(self.mutex)
+            with self.mutex:
+                self.mutex.settle()
+                goes_on = lane.sweep()
 
     # ── changes that may be broken off, see `unfinished` ─────────────────────────────────────
 
@@ -291,6 +308,34 @@ class Placement:
             self._finish(change)
             if commits and self.journal is not None and change.record is not None:
                 batch = self.journal.writer.commit()
+            self.mutex.unfinished = None
+        except BaseException:
+            self.broken_off()
+            raise
+        return batch
+
+    def carry_out_beside(self, change: Change) -> None:
+        """Make one change of many; the caller sees to it that the log's batch is committed."""
+        self.mutex.unfinished = change
+        try:
+            self._finish(change)
+            self.mutex.unfinished = None
+        except BaseException:
+            self.broken_off()
+            raise
+
+    def commit(self) -> OpenBatch | None:
+        """Bring what `carry_out_beside` has left in the log to its level.
+
+        Returns:
+            The batch to wait for without the mutex, if there is one.
+        """
+        if self.journal is None:
+            return None
+        # guard: a commit that is broken off is seen through
+        self.mutex.unfinished = Commit()
+        try:
+            batch = self.journal.writer.commit()
             self.mutex.unfinished = None
         except BaseException:
             self.broken_off()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..errors import UnknownJobError
+from ..model.attempt import Attempt, and_one_more
 from ..wal.format.base import Struct
 
 if TYPE_CHECKING:
@@ -19,10 +21,11 @@ if TYPE_CHECKING:
     from ..runtime.reporting import Failure
 
 
-class Finished(Struct, frozen=True, gc=False):
+class Finished(Struct, gc=False):
     """What is remembered of a completed or cancelled job: all but payload and error.
 
-    `gc=False`: none of it can be part of a cycle, and there may be very many.
+    `gc=False`: none of it can be part of a cycle, and there may be very many. Not to be changed.
+    `attempts` are those that failed; that of a completed job is not among them.
     """
 
     status: Status
@@ -36,6 +39,8 @@ class Finished(Struct, frozen=True, gc=False):
     finished: float
     progress: Told | None = None
     result: StoredResult | None = None
+    key: str | None = None
+    attempts: tuple[Attempt, ...] = ()
 
 
 @dataclass(slots=True)
@@ -50,14 +55,19 @@ class DeadLetter:
     finished: float
     retries: int
     progress: Told | None = None
+    attempts: tuple[Attempt, ...] = ()
 
 
 def record_of(
-    handle: JobHandle, status: Status, wall: float, stored: StoredResult | None = None
+    handle: JobHandle,
+    status: Status,
+    wall: float,
+    stored: StoredResult | None = None,
+    attempts: tuple[Attempt, ...] = (),
 ) -> Finished:
     """What is to be remembered of a job that is completed or cancelled now."""
     job = handle._job
-    return Finished(
+    record = Finished(
         status,
         job._priority,
         job._handler,
@@ -70,3 +80,19 @@ def record_of(
         handle._progress,
         stored,
     )
+    if job._plan is None and handle._failure is None:
+        return record  # mostly so
+    record.key = job.key
+    record.attempts = attempts or handle._attempts
+    return record
+
+
+def attempts_with(handle: JobHandle, failure: Failure, wall: float) -> tuple[Attempt, ...]:
+    """The attempts of a job that failed, with the one that fails now."""
+    last = Attempt(handle._job._retries, handle._started, wall, failure[0])
+    return and_one_more(handle._attempts, last)
+
+
+def unknown_job(job_id: str) -> UnknownJobError:
+    """The error for an id that the queue does not know."""
+    return UnknownJobError(f"no job {job_id!r} is known: it never was, or has been forgotten")

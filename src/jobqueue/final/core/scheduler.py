@@ -9,15 +9,15 @@ worker threads, which never see signals, wait here.
 
 from __future__ import annotations
 
-import queue
 from collections import deque
 from typing import TYPE_CHECKING
 
 from ..model.job import Priority
 from ..model.transitions import Status
-from ..runtime.clock import SystemClock
 from ..runtime.mutex import WorkerCondition
 from ..runtime.parking import Parker
+from .lane import Lane
+from .pausing import Pausing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,119 +28,6 @@ if TYPE_CHECKING:
     from .unfinished import Change
 
 _QUEUED = Status.QUEUED  # a look into an enumeration is slow
-_PATIENCE_SECONDS = 0.25
-
-
-class Lane(queue.Queue["JobHandle"]):
-    """The jobs of one priority that can run now.
-
-    It is a `queue.Queue`, but all lanes share one mutex and one not-empty condition, so that a
-    worker waits for all of them at once. The room that producers wait for is counted apart from
-    the length: retries, replayed and requeued jobs take no room.
-    """
-
-    def __init__(self, size: int, mutex: Mutex, not_empty: WorkerCondition) -> None:
-        super().__init__(size)
-        self.queue: deque[JobHandle]
-        self.mutex = mutex  # type: ignore[assignment]  # typeshed wants a plain lock
-        self.not_empty = not_empty  # type: ignore[assignment]  # and a Condition of one
-        self.room = size
-        """Places left for new jobs; below 0 never."""
-        self.tokens = 0
-        """How many more jobs of higher lanes may overtake this one."""
-        self._stale = 0
-        """How many of its entries have been cancelled, at most; those are only passed over."""
-        self.producers: deque[Wakeable] = deque()
-        """The parkers of the producers that wait for room, in order."""
-        self.on_its_way: Wakeable | None = None
-        """The producer's thread that was woken and has not looked yet."""
-        self.may_start: Callable[[JobHandle], bool] = bool
-        """Whether a job that is tied may start; if not, it has stepped aside. Set by `Bindings`."""
-        self._patience = 0.0
-        """Until when it is waited for, on the system's monotonic clock."""
-
-    def put(self, item: JobHandle, block: bool = True, timeout: float | None = None) -> None:
-        """Add a job at the back and wake a worker; never blocks: room is its caller's concern."""
-        del block, timeout
-        with self.mutex:
-            self.queue.append(item)
-            self.not_empty.notify()
-
-    def get(self, block: bool = True, timeout: float | None = None) -> JobHandle:
-        """Take the job at the front; workers take theirs by `FairScheduler.take` instead.
-
-        Raises:
-            queue.Empty: there is none; this does not wait.
-        """
-        del block, timeout
-        with self.mutex:
-            if not self.has_work():
-                raise queue.Empty
-            return self.queue.popleft()
-
-    def has_work(self) -> bool:
-        """Whether a job waits that may start; takes others from the front."""
-        jobs = self.queue
-        while jobs:
-            first = jobs[0]
-            if first._status is not _QUEUED:
-                jobs.popleft()
-                self._stale -= 1
-            elif first._ties is None or self.may_start(first):
-                return True
-            else:
-                jobs.popleft()
-        return False
-
-    def tidy(self) -> None:
-        """`has_work` was broken off: a job that stepped aside may be here still."""
-        ties = self.queue[0]._ties if self.queue else None
-        if ties is not None and ties.line is not None:
-            self.queue.popleft()
-
-    def cancelled_one(self) -> None:
-        """A job was cancelled that may be in here: pass over it, and sweep when they are many."""
-        self._stale += 1
-        if self._stale * 2 > len(self.queue):
-            self.queue = deque(job for job in self.queue if job._status is Status.QUEUED)
-            self._stale = 0
-
-    def wake_producer(self) -> None:
-        """Wake the first producer that waits, unless another thread is on its way to the room.
-
-        That one takes what it needs and calls this again. If handlers compute, it is a while until
-        it has the GIL, with many places free by then. Were a thread woken for each, all of them
-        would struggle for the mutex, most for nothing. A thread that is held up is not waited for
-        for ever, and a coroutine never, because its loop may be busy.
-        """
-        if self.room > 0 and self.producers:
-            # guard: a producer that is held up does not hold up the line
-            #   without: if self.on_its_way is not None:
-            if self.on_its_way is not None and SystemClock.monotonic() < self._patience:
-                return
-            first = self.producers[0]
-            first.unpark()  # before it is taken out: no interrupt forgets it
-            # guard: one producer at a time is woken for room
-            #   without: self.on_its_way = None
-            self.on_its_way = first if type(first) is Parker else None
-            self._patience = SystemClock.monotonic() + _PATIENCE_SECONDS
-            self.producers.popleft()
-
-    def looks(self, producer: Wakeable) -> None:
-        """A producer has come to look, woken or not, or will not look any more."""
-        # guard: a producer that has looked is not on its way
-        if self.on_its_way is producer:
-            self.on_its_way = None
-
-    def wake_producers(self) -> None:
-        """Wake all producers that wait, to look whether the queue still takes jobs."""
-        for parker in self.producers:
-            parker.unpark()
-        self.producers.clear()
-
-    def oldest(self) -> JobHandle | None:
-        """The job that has waited longest."""
-        return self.queue[0] if self.has_work() else None
 
 
 def _ignore(handle: JobHandle) -> None:
@@ -167,7 +54,7 @@ class FairScheduler:
         """Whether Medium and Low have all workers that are not reserved; set by `Seats`."""
         self.not_empty = WorkerCondition(mutex)
         """Notified when work is added, and by `stop`, `resume` and the end of an isolated job."""
-        self.lanes = tuple(Lane(size, mutex, self.not_empty) for _ in Priority)
+        self.lanes = tuple(Lane(size, mutex, self.not_empty, each) for each in Priority)
         self.high, self.medium, self.low = self.lanes
         self.medium.tokens = self.low.tokens = fairness
         self.fairness = fairness
@@ -182,6 +69,8 @@ class FairScheduler:
         self.on_held_up: Callable[[JobHandle], None] = _ignore
         """Told of a job that is to run alone while others run still."""
         self.paused = False
+        self.pausing = Pausing(self.lanes, self.suspects, self.not_empty)
+        """What else is paused: single lanes and handlers."""
         self.stopped = False
         self.taken: JobHandle | None = None
         """The job that was given out last, until its attempt has begun."""
@@ -190,7 +79,7 @@ class FairScheduler:
 
     def push(self, handle: JobHandle, now: float) -> None:
         """Put a job at the back of its lane, and wake a worker if one waits."""
-        append = self.lanes[handle._job._priority].queue.append
+        append = self.lanes[handle._job._priority].back.append
         handle._since = now  # one step
         append(handle)
         if self._sleepers and not self._waking:
@@ -198,7 +87,10 @@ class FairScheduler:
 
     def push_suspect(self, handle: JobHandle, now: float) -> None:
         """Queue a job that is to run alone."""
-        append = self.suspects.append
+        # guard: a job of a paused handler that is to run alone keeps no other out
+        #   without: suspects = self.suspects
+        suspects = self.pausing.suspects if self.pausing.holds(handle) else self.suspects
+        append = suspects.append
         handle._since = now  # one step
         append(handle)
         if self._sleepers:
@@ -206,9 +98,10 @@ class FairScheduler:
 
     def remove_suspect(self, handle: JobHandle) -> None:
         """A job that was to run alone is cancelled. Again, or if it is none, it does nothing."""
-        if handle in self.suspects:
-            self.suspects.remove(handle)
-            self.look_at_suspects()
+        for suspects in (self.suspects, self.pausing.suspects):
+            if handle in suspects:
+                suspects.remove(handle)
+                self.look_at_suspects()
 
     def rouse(self) -> None:
         """Wake a worker if one sleeps beside a job that an interrupted thread has brought."""
@@ -345,7 +238,7 @@ class FairScheduler:
     def _has_more(self) -> bool:
         if self.isolated_job is not None:
             return False
-        return any(lane.queue for lane in self.lanes)
+        return any(lane.queue and (lane.special is None or lane.has_work()) for lane in self.lanes)
 
     def pause(self) -> None:
         """Give out no more jobs until `resume`."""
@@ -364,7 +257,9 @@ class FairScheduler:
     def _check(self) -> None:
         """Assert the invariants; used by randomised tests."""
         for lane in self.lanes:
-            stale = sum(job._status is not Status.QUEUED for job in lane.queue)
+            places = lane.queue if lane.back is lane.queue else (*lane.queue, *lane.back)
+            stale = sum(job._status is not _QUEUED for job in places)
+            assert lane.queue or not lane.back
             assert stale <= lane._stale, (stale, lane._stale)
             assert 0 <= lane.room <= lane.maxsize
         for lane in (self.medium, self.low):

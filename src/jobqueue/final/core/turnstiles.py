@@ -5,7 +5,7 @@ Relies on: the queue's mutex, held by the caller of every method.
 
 from __future__ import annotations
 
-from heapq import heapify
+from heapq import heapify, heappop
 from typing import TYPE_CHECKING
 
 from ..model.job import Priority
@@ -59,6 +59,21 @@ class Turnstile:
         """Whether an attempt may pass; whether others wait is not looked at."""
         del now
         return self.used < self.max
+
+    def next_lane(self, line: Line, fairness: int) -> int:
+        """The lane whose first job is next in line; entries that are none any more go."""
+        chosen, turns = -1, line.turns
+        for lane, heap in enumerate(line.lanes):
+            while heap and not self.is_there(heap[0]):
+                heappop(heap)
+                line.stale -= 1
+            if heap and (chosen < 0 or turns[lane] <= 0):
+                chosen = lane
+        for lane in range(chosen + 1, len(turns)):
+            if line.lanes[lane]:
+                turns[lane] -= 1
+        turns[chosen] = fairness
+        return chosen
 
     def left_one(self) -> None:
         """A job has left the line, and its entry is passed over: sweep, if those are many."""

@@ -12,12 +12,14 @@ import logging
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import starmap
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from ..core.remembered import DeadLetter, Finished
 from ..core.status_map import StatusMap
 from ..exact import exact_str
+from ..model.attempt import Attempt
 from ..model.frozen_dict import FrozenDict
 from ..model.handle import JobHandle
 from ..model.job import NO_HEADERS, Job, Priority
@@ -278,7 +280,12 @@ def _letter(each: JobState) -> DeadLetter:
         each.started,
         each.finished or 0.0,
         each.retries,
+        attempts=_attempts(each),
     )
+
+
+def _attempts(each: JobState) -> tuple[Attempt, ...]:
+    return tuple(starmap(Attempt, each.attempts))
 
 
 def _bury(failed: list[JobState], letters_max: int, placement: Placement, journal: Journal) -> None:
@@ -321,6 +328,8 @@ def _remember(each: JobState, status: StatusMap) -> None:
         each.started,
         each.finished or 0.0,
         result=None if each.result is None else StoredResult(*each.result),
+        key=was.key,
+        attempts=_attempts(each),
     )
     status.remember(was.id, record)
 
@@ -330,8 +339,8 @@ def _queue_again(
 ) -> None:
     """Jobs that were queued, scheduled or running when their process ended.
 
-    For those that are ready it does at once what `StatusMap.accept` and `Placement.arrive` do for
-    each of the others. That takes half of the time, and the start may wait for 100,000 of them.
+    For those that are ready it does at once what `StatusMap.accept` and `Placement.arrive` do
+    for each of the others. That takes half of the time: the start may wait for 100,000 of them.
     """
     live, find, now = placement.status.live, placement.registry.find, placement.clock.monotonic()
     lanes = [lane.queue for lane in placement.scheduler.lanes]
@@ -379,6 +388,7 @@ def _handle(each: JobState, owner: HandleOwner, clock: Clock) -> JobHandle:
     handle = JobHandle(owner, job, status, enqueued.job)
     handle._started = each.started
     handle._failure = _failure(each)
+    handle._attempts = _attempts(each)
     if seconds > 0:
         handle._due_tick = tick_after(clock.monotonic() + seconds)
     return handle

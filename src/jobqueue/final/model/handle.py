@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..exact import Seconds
     from ..runtime.parking import Parker
+    from .attempt import Attempt
     from .context import Held, StopRequest
     from .handlers import Handler
     from .job import Job
@@ -129,6 +130,7 @@ class JobHandle(Generic[R_co]):
     """
 
     __slots__ = (
+        "_attempts",
         "_call",
         "_callbacks",
         "_due_tick",
@@ -169,6 +171,8 @@ class JobHandle(Generic[R_co]):
         """What runs it: the handler that it carries, or from its arrival on the one it names."""
         self._failure: tuple[str, str] | None = None
         """Error and traceback of the last failed attempt, as text."""
+        self._attempts: tuple[Attempt, ...] = ()
+        """Its last attempts that failed and were followed by another."""
         self._waiters: list[Parker] | None = None
         """The parkers of the callers that wait for its end, or for the queue's."""
         self._progress: Told | None = None
@@ -238,6 +242,9 @@ class JobHandle(Generic[R_co]):
 
     def result(self, timeout: Seconds | None = None) -> R_co:
         """What the handler returned; raises the exception that it raised last.
+
+        That may be any: a `SystemExit` that a handler raised is raised here, and ends the program
+        if nothing catches it, as with `concurrent.futures`.
 
         Args:
             timeout: seconds; `None` waits for ever.

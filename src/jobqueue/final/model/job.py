@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from ..exact import exact_bytes, exact_str, shown, whole_number
 from ..runtime.clock import SystemClock
+from .attempt import Attempt
 from .checks import ID_LENGTH_MAX, check_text, check_utf8
 from .frozen_dict import FrozenDict
 from .ids import new_id
 from .plan import checked_plan
-from .progress import Progress, progress_of
+from .progress import Progress
 from .transitions import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..exact import Seconds
-    from ..runtime.reporting import Failure
     from .plan import HasId, Plan, Unique
-    from .progress import Told
 
 HEADER_BYTES_MAX = 8 * 1024
 RETRIES_MAX = 2**63 - 1  # what the log can hold
@@ -189,6 +188,29 @@ class Job:
         """Unix time at which it was made."""
         return self._created
 
+    def another(self, payload: bytes) -> Job:
+        """A new job, with an id of its own, that differs from this one in nothing but the payload.
+
+        It costs half of what `Job(...)` with options does: what was checked once is taken over.
+
+        Raises:
+            TypeError: `payload` is not bytes.
+        """
+        if type(payload) is not bytes:
+            payload = _exact_payload(payload)
+        other = _new(Job)
+        other._payload = payload
+        other._id = new_id()
+        other._priority = self._priority
+        other._handler = self._handler
+        other._max_retries = self._max_retries
+        other._headers = self._headers
+        other._store_result = self._store_result
+        other._plan = self._plan
+        other._retries = NOT_TAKEN
+        other._created = SystemClock.time()
+        return other
+
     def with_handler(self, name: str) -> Job:
         """The same job, to be handled by the handler of this name."""
         copy = self._copy()
@@ -220,6 +242,9 @@ class Job:
 
     def __repr__(self) -> str:
         return f"<Job {self._id!r} {self._priority.name} handler={self._handler!r}>"
+
+
+_new = Job.__new__  # to look it up each time is slow
 
 
 def _exact_payload(payload: object) -> bytes:
@@ -276,6 +301,13 @@ class JobInfo:
         progress: what its handler told last of how far it has come; in memory only.
         result: what its handler returned, if it was enqueued with `store_result=True`. `None`
             also if it cannot be read here: `handle(id).result()` says why.
+        payload: what its handler gets; `None` once it is completed or cancelled, for the queue
+            keeps it no longer.
+        key: what it is about.
+        due: while it is scheduled, the Unix time at which it is queued; `None` also if it waits
+            for something else than a time.
+        attempts: its last ten attempts, the present one too. One in which the process died is
+            not among them, unless the job was given up for that.
     """
 
     id: str
@@ -291,29 +323,7 @@ class JobInfo:
     finished: float | None
     progress: Progress | None = None
     result: object = None
-
-
-def info_of(
-    job: Job,
-    status: Status,
-    failure: Failure | None,
-    started: float | None,
-    finished: float | None,
-    progress: Told | None,
-) -> JobInfo:
-    """What is known of a job that the queue still has."""
-    error, trace = failure or (None, None)
-    return JobInfo(
-        job._id,
-        status,
-        job._priority,
-        job._handler,
-        job._headers,
-        job._retries,
-        error,
-        trace,
-        job._created,
-        started,
-        finished,
-        progress_of(progress),
-    )
+    payload: bytes | None = field(default=None, repr=False)
+    key: str | None = None
+    due: float | None = None
+    attempts: tuple[Attempt, ...] = ()

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 
 from ..aio.calls import Calls
 from ..callers.admission import Admission
-from ..core.status_map import unknown_job
+from ..core.infos import created_of
+from ..core.remembered import unknown_job
 from ..errors import DuplicateJobError, EnqueueCancelledError, JobQueueError
 from ..model.existing import ExistingHandle
 from ..model.handle import JobHandle
@@ -228,7 +229,7 @@ class Arrivals:
             if job._id not in status:
                 return None
             # guard: only the very same job was accepted before
-            if status.info(job._id).created != job._created:
+            if created_of(status, job._id) != job._created:
                 raise DuplicateJobError(f"job {job._id!r} is known to the queue already")
             return ExistingHandle(status.handle(self._owner, job._id))
 

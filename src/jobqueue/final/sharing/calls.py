@@ -21,8 +21,10 @@ import msgspec
 
 from ..errors import JobQueueError, ResultGoneError, UnknownJobError
 from ..exact import exact_str
-from ..model.job import JobInfo
-from ..model.metrics import Metrics
+from ..model.filters import Filter
+from ..model.job import JobInfo, Priority
+from ..model.metrics import HandlerInfo, Metrics
+from ..model.paused import Paused
 from ..model.periodic import PeriodicInfo
 from ..model.results import RESULT_BYTES_MAX, decode_plain, encode_plain
 from ..model.transitions import Status
@@ -180,7 +182,7 @@ def result(served: Served, job_id: str) -> Kept:
     Raises:
         ResultGoneError: it is not kept, or cannot leave the owner's process.
     """
-    stored = served.queries.stored(job_id)
+    stored = served.queries.stored_result(job_id)
     if stored is not None:
         return Kept(stored.data, stored.coded)
     value = served.queries.kept_result(served.desk.handle(job_id))
@@ -245,15 +247,80 @@ def metrics(served: Served) -> Metrics:
 
 
 @_call()
-def pause(served: Served, periodic: str | None) -> None:
+def pause(
+    served: Served, handler: str | None, priority: Priority | None, periodic: str | None
+) -> None:
     """See `JobQueue.pause`."""
-    served.desk.pause(periodic=periodic)
+    served.desk.pause(handler, priority, periodic)
 
 
 @_call()
-def resume(served: Served, periodic: str | None) -> None:
+def resume(
+    served: Served, handler: str | None, priority: Priority | None, periodic: str | None
+) -> None:
     """See `JobQueue.resume`."""
-    served.desk.resume(periodic=periodic)
+    served.desk.resume(handler, priority, periodic)
+
+
+@_call()
+def paused(served: Served) -> Paused:
+    """See `JobQueue.paused`."""
+    return served.desk.paused()
+
+
+@_call(waits=True)  # it looks at all handlers' jobs
+def handlers(served: Served) -> list[HandlerInfo]:
+    """See `JobQueue.handlers`; options that are no built-in types are told as text."""
+    return [_bare(each) for each in served.desk.handlers()]
+
+
+def _bare(each: HandlerInfo) -> HandlerInfo:
+    plain = (int, float, str, type(None))
+    options = {
+        name: value if isinstance(value, plain) else repr(value)
+        for name, value in each.options.items()
+    }
+    return replace(each, options=options)
+
+
+# ── those that are like something ────────────────────────────────────────────────────────────────
+
+
+def _fields(wanted: Filter) -> dict[str, Any]:
+    fields = wanted._asdict()
+    fields["status"] = fields.pop("statuses")
+    return fields
+
+
+@_call(waits=True)  # it may look at all jobs that are known
+def jobs(served: Served, wanted: Filter, limit: int, before: str | None) -> list[Told]:
+    """See `JobQueue.jobs`."""
+    found = served.desk.jobs(**_fields(wanted), limit=limit, before=before)
+    return [_told(each) for each in found]
+
+
+@_call(waits=True)
+def cancel_jobs(served: Served, wanted: Filter, limit: int | None) -> int:
+    """See `JobQueue.cancel_jobs`."""
+    return served.desk.cancel_jobs(**_fields(wanted), limit=limit)
+
+
+@_call(waits=True)
+def requeue_jobs(served: Served, wanted: Filter, limit: int | None) -> int:
+    """See `JobQueue.requeue_jobs`."""
+    return served.desk.requeue_jobs(**_fields(wanted), limit=limit)
+
+
+@_call(waits=True)
+def discard_jobs(served: Served, wanted: Filter, limit: int | None) -> int:
+    """See `JobQueue.discard_jobs`."""
+    return served.desk.discard_jobs(**_fields(wanted), limit=limit)
+
+
+@_call(waits=True)
+def run_now(served: Served, wanted: Filter, limit: int | None) -> int:
+    """See `JobQueue.run_now`."""
+    return served.desk.run_now(**_fields(wanted), limit=limit)
 
 
 @_call(waits=True)

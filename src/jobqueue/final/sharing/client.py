@@ -10,7 +10,6 @@ lock of its own.
 from __future__ import annotations
 
 import threading
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -20,11 +19,8 @@ from ..callers.through_middleware import NESTED_MAX, Nested, handle_from
 from ..errors import DuplicateJobError, JobQueueError
 from ..exact import check_seconds
 from ..middleware import wrapped
-from ..model.checks import check_id
 from ..model.job import Job
-from ..model.periodic import PeriodicInfo
 from ..model.transitions import Status
-from . import calls
 from .asking import Asking
 from .desk import RemoteDesk
 from .faults import error_of
@@ -41,6 +37,7 @@ from .messages import (
     pack,
     wire_job,
 )
+from .operator import RemoteOperator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -48,8 +45,6 @@ if TYPE_CHECKING:
     from ..exact import Seconds
     from ..middleware import Layer
     from ..model.handle import JobHandle
-    from ..model.job import JobInfo
-    from ..model.metrics import Metrics
 
 T = TypeVar("T")
 _read_existing = msgspec.msgpack.Decoder(Existing | None).decode
@@ -57,7 +52,7 @@ _read_many = msgspec.msgpack.Decoder(list[Existing | None]).decode
 _read_bool = msgspec.msgpack.Decoder(bool).decode
 
 
-class Client:
+class Client(RemoteOperator):
     """Asks the owner. Thread-safe.
 
     Args:
@@ -72,8 +67,7 @@ class Client:
         layers: tuple[Layer, ...],
         payload_bytes_max: int,
     ) -> None:
-        self._asking = asking
-        self._desk = desk
+        super().__init__(asking, desk)
         self._layers = layers
         self._payload_bytes_max = payload_bytes_max
 
@@ -301,66 +295,7 @@ class Client:
             task.exception()  # it is the cancelled call's, which nobody asks any more
             raise
 
-    # ── looking and steering ─────────────────────────────────────────────────────────────────
-
-    def status(self, job_id: str) -> Status:
-        """See `JobQueue`."""
-        return self._asking.call(calls.status, check_id(job_id))
-
-    def handle(self, job_id: str) -> JobHandle:
-        """See `JobQueue`."""
-        return self._desk.existing(self._asking.call(calls.handle, check_id(job_id)))
-
-    def info(self, job_id: str) -> JobInfo:
-        """See `JobQueue`."""
-        return self._asking.call(calls.info, check_id(job_id)).whole()
-
-    def cancel(self, job_id: str) -> bool:
-        """See `JobQueue`."""
-        return self._asking.call(calls.cancel, check_id(job_id))
-
-    def dead_letters(self) -> list[JobInfo]:
-        """See `JobQueue`."""
-        return self._asking.call(calls.dead_letters)
-
-    def requeue(self, job_id: str) -> JobHandle:
-        """See `JobQueue`."""
-        return self._desk.existing(self._asking.call(calls.requeue, check_id(job_id)))
-
-    def discard(self, job_id: str) -> None:
-        """See `JobQueue`."""
-        self._asking.call(calls.discard, check_id(job_id))
-
-    def metrics(self) -> Metrics:
-        """See `JobQueue`."""
-        return self._asking.call(calls.metrics)
-
-    def pause(self, *, periodic: str | None = None) -> None:
-        """See `JobQueue`."""
-        self._asking.call(calls.pause, _schedule_name(periodic))
-
-    def resume(self, *, periodic: str | None = None) -> None:
-        """See `JobQueue`."""
-        self._asking.call(calls.resume, _schedule_name(periodic))
-
-    def flush(self) -> None:
-        """See `JobQueue`."""
-        self._asking.call(calls.flush)
-
-    def periodics(self) -> list[PeriodicInfo]:
-        """See `JobQueue`."""
-        found = self._asking.call(calls.periodics)
-        return [
-            PeriodicInfo(
-                each.name,
-                each.text if each.seconds is None else timedelta(seconds=each.seconds),
-                each.tz,
-                each.last,
-                each.next,
-                each.paused,
-            )
-            for each in found
-        ]
+    # ── waiting ──────────────────────────────────────────────────────────────────────────────
 
     def join(self, timeout: Seconds | None = None) -> bool:
         """See `JobQueue`."""
@@ -387,9 +322,3 @@ def _taken(job: Job) -> Job:
         job = job._copy()
     job._retries = 0
     return job
-
-
-def _schedule_name(name: object) -> str | None:
-    if name is not None and not isinstance(name, str):
-        raise TypeError(f"periodic must be a schedule's name (str), not {type(name).__name__}")
-    return name
