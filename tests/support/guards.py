@@ -259,7 +259,7 @@ NOTICED_BY = {
         "tests/final/sharing/test_handover.py",
     ),
     "what is no message ends its connection": ("tests/final/sharing/test_server.py",),
-    "who reads no answers is not read from": ("tests/final/sharing/test_server.py",),
+    "who reads no answers is not answered more": ("tests/final/sharing/test_server.py",),
     "the end of the queue is not taken for that of a job": (
         "tests/final/sharing/test_handover.py",
     ),

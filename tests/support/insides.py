@@ -982,9 +982,18 @@ def break_off(jq: JobQueue) -> None:
 
 def visitors_of(jq: JobQueue) -> int:
     """How many connections an owner has."""
+    return len(_server_of(jq)._visitors)
+
+
+def unread_bytes(jq: JobQueue) -> int:
+    """How much an owner keeps of what its clients have not read."""
+    return sum(each.unread_bytes for each in list(_server_of(jq)._visitors))
+
+
+def _server_of(jq: JobQueue) -> Any:
     from jobqueue.final.life import process_hooks
     from jobqueue.final.sharing.server import Server
 
     servers = [each for _, each in process_hooks._living() if isinstance(each, Server)]
     (server,) = [each for each in servers if each._directory == str(jq.config.persist_path)]
-    return len(server._visitors)
+    return server

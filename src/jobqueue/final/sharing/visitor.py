@@ -11,6 +11,7 @@ Whose thread: the server's alone; no lock.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -83,6 +84,7 @@ class Visitor(asyncio.BufferedProtocol):
         self.under_way: dict[int, asyncio.Task[None] | Arrival | str] = {}
         self.slots = asyncio.Semaphore(WAITING_CALLS_MAX)
         self._splitter = Splitter()
+        self._bodies: deque[bytes] = deque()  # messages that are not taken yet
         self._transport: Any = None
         self._greeted = False
         self._heard = host.now()  # when something came last, or could go on
@@ -103,12 +105,22 @@ class Visitor(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Some bytes came."""
-        data = bytes(self._host.buffer[:nbytes])
         self._heard = self._host.now()
         try:
-            for body in self._splitter.split(data):
-                self._take(body)
-        except (FrameError, msgspec.MsgspecError, UnicodeError, RecursionError):
+            self._bodies.extend(self._splitter.split(bytes(self._host.buffer[:nbytes])))
+        except FrameError:
+            self.send_away()
+            return
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Take what has come, as long as the client takes what it gets for that."""
+        try:
+            # guard: who reads no answers is not answered more
+            #   without: while self._bodies:
+            while self._bodies and self._reads_answers:
+                self._take(self._bodies.popleft())
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
             self.send_away()  # guard: what is no message ends its connection
         self.look_at_load()
 
@@ -138,7 +150,7 @@ class Visitor(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         """It has read them."""
         self._reads_answers = True
-        self.look_at_load()
+        self._go_on()
 
     def connection_lost(self, _: Exception | None) -> None:
         """It is gone."""
@@ -148,8 +160,6 @@ class Visitor(asyncio.BufferedProtocol):
 
     def look_at_load(self) -> None:
         """Read from the client only if it reads too, and has not too much under way."""
-        # guard: who reads no answers is not read from
-        #   without: held = len(self.under_way) > UNDER_WAY_MAX
         held = not self._reads_answers or len(self.under_way) > UNDER_WAY_MAX
         if held != self._is_held and not self._transport.is_closing():
             self._is_held = held
@@ -167,6 +177,12 @@ class Visitor(asyncio.BufferedProtocol):
         """End the connection at once."""
         if self._transport is not None:
             self._transport.abort()
+
+    @property
+    def unread_bytes(self) -> int:
+        """How much of what it was sent the client has not read, nor the kernel taken."""
+        size: int = self._transport.get_write_buffer_size()
+        return size
 
     def close(self) -> None:
         """End the connection when what was written to it is sent."""
