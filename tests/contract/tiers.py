@@ -241,6 +241,7 @@ class Shared(Final):
     def make(self, config: Any, *, manual: bool) -> Queue:
         if manual:
             pytest.skip("a shared queue has no clock that is moved by hand")
+        pytest.importorskip("msgspec", reason="processes speak by it")
         number = len(self._queues)
         config = replace(config, persist_path=f"{self._directories.name}/{number}", share="auto")
         return Pair(config, lambda payload, context: self._handlers[context.job.id]())

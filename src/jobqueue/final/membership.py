@@ -21,7 +21,7 @@ from .middleware import Layers
 from .model.shutdown_report import ShutdownReport
 from .runtime.clock import Clock, SystemClock
 from .runtime.reporting import Reporter
-from .sharing.serving import serve
+from .sharing.serving import check_msgspec, serve
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from .model.handle import JobHandle
     from .sharing.client import Client
     from .sharing.messages import Welcome
+
+
+RETRY_SECONDS = 1.0
+"""After which a process tries again to take over a queue that it could not."""
 
 
 class Membership:
@@ -75,6 +79,7 @@ class Membership:
         self._is_forked = False
         self._reporter = Reporter()
         self._reporter.open(lambda function: function())
+        self._next_try = 0.0  # monotonic
         self._told: str | None = None  # what was reported last, so that it is told once
         self.owner: JobQueue | None = None
         self.now: JobQueue | Client | None = None
@@ -140,7 +145,8 @@ class Membership:
         """The link's thread: become the owner, if that may be; whether this process now is."""
         if self.owner is not None:
             return True
-        if self.config.share != "auto" or self._is_closed:
+        now = SystemClock.monotonic()
+        if self.config.share != "auto" or self._is_closed or now < self._next_try:
             return False
         try:
             self._own()
@@ -149,6 +155,10 @@ class Membership:
         except Exception as error:  # noqa: BLE001  # another process may do better; it is told
             message = f"this process could not take over the queue {self.directory}: {error}"
             self._tell_once(logging.ERROR, message, error)
+            self._link.note(message)
+            self._next_try = (
+                now + RETRY_SECONDS
+            )  # a log that cannot be opened is not read on and on
             return False
         self.report(logging.INFO, f"this process now runs the queue {self.directory}")
         return True
@@ -292,6 +302,7 @@ class Membership:
 
 def _checked(config: Config | None, clock: Clock) -> Config:
     config = checked_config(config, clock)
+    check_msgspec()
     # guard: a shared queue has no clock that is moved by hand
     if type(clock) is not SystemClock and clock.manual:
         raise ConfigError(

@@ -5,6 +5,7 @@ Faults 39 and 40: an owner that is killed under load, and at each step of a hand
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -217,6 +218,24 @@ def test_a_client_by_its_settings_never_becomes_the_owner(sharing: Sharing) -> N
     with pytest.raises(NoOwnerError):
         client.enqueue(Job())
     assert not insides.is_owner(client)
+
+
+def test_a_log_that_cannot_be_taken_over_is_told_and_tried_again(
+    sharing: Sharing, monkeypatch: pytest.MonkeyPatch, records: Records
+) -> None:
+    first, second = sharing.open(len), sharing.open(len, connect_timeout=0.2)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "the disk is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*insides.handover_steps()["the lock is taken"], fail)
+        first.close()
+        with pytest.raises(NoOwnerError, match="the disk is gone"):
+            second.metrics()
+    assert eventually(lambda: insides.is_owner(second))
+    told = [record.getMessage() for record in records.rest()]
+    assert sum("could not take over" in each for each in told) == 1
 
 
 def test_settings_that_differ_are_told_once(sharing: Sharing, records: Records) -> None:

@@ -90,6 +90,10 @@ class Link(Requests):
             self._ended = why
         self.wake()
 
+    def note(self, why: str) -> None:
+        """Note why there is no owner; on the link's thread."""
+        self._why = why
+
     def forked(self) -> None:
         """This is a forked child: the connection is the parent's. Takes no lock."""
         self._is_forked = True

@@ -5,12 +5,23 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from ..errors import ConfigError
 from ..life.wiring import closed_on_error
+from ..wal.format.base import HAVE_MSGSPEC
 
 if TYPE_CHECKING:
     from ..config import Config
     from ..life.wiring import Parts
     from ..steering import Steering
+
+
+def check_msgspec() -> None:
+    """Raise `ConfigError` if there is nothing to write messages with."""
+    if not HAVE_MSGSPEC:
+        raise ConfigError(
+            "share and control need the package msgspec, which is not installed: pip install "
+            "msgspec, on a Python that it can be had for"
+        )
 
 
 def serve(desk: Steering, parts: Parts, config: Config, *, takes_jobs: bool) -> None:
@@ -21,8 +32,9 @@ def serve(desk: Steering, parts: Parts, config: Config, *, takes_jobs: bool) -> 
 
     Raises:
         OSError: there can be no socket.
-        ImportError: msgspec is not installed.
+        ConfigError: msgspec is not installed.
     """
+    check_msgspec()
     from .server import Server  # imported here: most queues are one process's
 
     assert config.persist_path is not None  # `Config` sees to it
