@@ -1,7 +1,8 @@
 """How the jobs of clients are let in: those that arrive together in one batch of the log.
 
 Jobs whose requests came in one turn of the server's loop are accepted in one hold of the mutex and
-brought to the log by one commit, whichever clients they are of. So the more clients ask at once,
+brought to the log by one commit, whichever clients they are of (but for those of the first client
+in the turn, which go alone: `reception.py`). So the more clients ask at once,
 the less one of them costs. A job that finds no room waits in its lane's line as a coroutine does
 (`aio/calls.py`), and so takes no thread; what is delayed, repeated, or many in one call goes that
 way from the start.

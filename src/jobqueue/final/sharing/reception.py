@@ -85,6 +85,7 @@ class Reception:
         self._arrivals = arrivals
         self._watches = watches
         self._arrived: list[tuple[Visitor, Request, Arrival]] = []
+        self._is_in_turn = False  # whether a client's jobs were let in in this turn of the loop
         self._special: dict[str, Callable[[Visitor, Request], None]] = {
             ENQUEUE: self._enqueue,
             ENQUEUE_MANY: self._enqueue_many,
@@ -155,12 +156,26 @@ class Reception:
         if request.again or one.delay:
             self._wait_for_room(visitor, request.number, arrival, one, again=request.again)
             return
-        if not self._arrived:
-            self._office.soon(self._let_in)
         self._arrived.append((visitor, request, arrival))
 
+    def come_to_rest(self) -> None:
+        """All has been read that one client has sent so far.
+
+        The first client in a turn of the loop is not kept waiting for others: that would take a
+        lone one another turn. What comes after it in the same turn is let in together.
+        """
+        if self._arrived and not self._is_in_turn:
+            self._is_in_turn = True
+            self._office.soon(self._end_turn)
+            self._let_in()
+
+    def _end_turn(self) -> None:
+        self._is_in_turn = False
+        if self._arrived:
+            self._let_in()
+
     def _let_in(self) -> None:
-        """Let in all that has arrived in this turn of the loop."""
+        """Let in all that has arrived."""
         arrived, self._arrived = self._arrived, []
         try:
             batch = self._arrivals.let_in([arrival for _, _, arrival in arrived])

@@ -243,6 +243,10 @@ class Server:
         """A client calls."""
         self._reception.take(visitor, request)
 
+    def come_to_rest(self) -> None:
+        """All has been read that one client has sent so far."""
+        self._reception.come_to_rest()
+
     def left(self, visitor: Visitor) -> None:
         """A connection has ended: give up what its client waits for."""
         self._visitors.discard(visitor)

@@ -59,6 +59,9 @@ class Host(Protocol):
     def take(self, visitor: Visitor, request: Request) -> None:
         """A client calls."""
 
+    def come_to_rest(self) -> None:
+        """All has been read that one client has sent so far."""
+
     def left(self, visitor: Visitor) -> None:
         """A connection has ended."""
 
@@ -122,6 +125,7 @@ class Visitor(asyncio.BufferedProtocol):
                 self._take(self._bodies.popleft())
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             self.send_away()  # guard: what is no message ends its connection
+        self._host.come_to_rest()
         self.look_at_load()
 
     def _take(self, body: bytes) -> None:
