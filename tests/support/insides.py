@@ -101,6 +101,13 @@ def during_first_look(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], N
     monkeypatch.setattr(FirstLook, "_made", made_meanwhile)
 
 
+def are_all_written(jq: JobQueue) -> bool:
+    """Whether no record waits to be written."""
+    journal = jq._placement.journal
+    with jq._mutex:
+        return journal is None or not journal.writer.waiting_records
+
+
 def noted_ids(order: Order) -> set[str]:
     """The ids of which an order knows a place."""
     return {*order._places}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from tests.support.handlers import Recorder, in_thread
 from tests.support.interrupts import each_place
 from tests.support.logs import HastyFiles
 from tests.support.queues import Attempts, Store, every_store, until, until_retried
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, eventually
 
 
 def rejects(_payload: bytes) -> None:
@@ -389,7 +390,7 @@ def test_a_call_that_is_broken_off_has_done_each_change_whole_or_not_at_all(
         assert not insides.is_owned(insides.mutex(jq)), interruption.where
         found = statuses_of(jq)
         assert found in [[after] * n + [before] * (3 - n) for n in range(4)], interruption.where
-        jq.flush()
+        assert eventually(partial(insides.are_all_written, jq)), interruption.where
         with insides.mutex(jq):
             insides.check_places(jq)
             insides.check_order(jq)

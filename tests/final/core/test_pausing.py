@@ -436,6 +436,31 @@ def test_a_look_that_is_broken_off_leaves_each_job_in_one_place(
     assert count > 20
 
 
+def test_a_resume_that_is_broken_off_leaves_each_job_in_one_place(
+    memory: Store, ran: Recorder
+) -> None:
+    jq = opened(memory, ran, start=False)
+    lane, count = insides.lane(jq, MEDIUM), 0
+    for interruption in each_place():
+        jq.pause(handler="mail")
+        for _ in range(3):
+            jq.enqueue(Job(id=str(count), handler="mail"))
+            count += 1
+        with insides.mutex(jq):
+            lane.has_work()
+        try:
+            with interruption:
+                jq.resume(handler="mail")
+        except KeyboardInterrupt:
+            pass
+        with insides.mutex(jq):
+            insides.check_places(jq)
+        jq.resume(handler="mail")
+        run_all(jq)
+        assert ran.ids() == [str(n) for n in range(count - 3, count)]
+    assert count > 20
+
+
 @pytest.mark.usefixtures("no_tracer")
 @settings(max_examples=30)
 @given(st.integers(0, 2**32))

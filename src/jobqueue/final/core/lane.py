@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _QUEUED = Status.QUEUED  # a look into an enumeration is slow
 _PATIENCE_SECONDS = 0.25
 _SWEPT_AT_ONCE = 500
+_PASSED_OVER_AT_ONCE = 3
 _STALE_MIN = 100
 
 
@@ -146,8 +147,9 @@ class Lane(queue.Queue["JobHandle"]):
                 return False
         self._stale += 1
         self._cancelled += 1
-        while self.queue and self.queue[0]._status is not _QUEUED:
-            self.passed_over()  # if all are cancelled in their order, none is swept
+        for _ in range(_PASSED_OVER_AT_ONCE):  # if all are cancelled in their order, none is swept
+            if self.queue and self.queue[0]._status is not _QUEUED:
+                self.passed_over()
         if not self.queue:
             self.go_on()
         return not self.is_swept and self._has_many_stale()
