@@ -6,12 +6,16 @@ The tests use a tier through `Tier` and what its queues have in common: `metrics
 from __future__ import annotations
 
 import queue
+import tempfile
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
+
+import pytest
 
 from jobqueue import final, improved
 from jobqueue.final.testing import ManualClock
@@ -221,3 +225,63 @@ class Final(Tier):
 
     def enqueue_thing(self, jq: Any, thing: object) -> None:
         jq.enqueue(thing)
+
+
+class Shared(Final):
+    """The final tier as a client has it: the owner, in this process too, runs the handlers.
+
+    `close` is the owner's, with all that was accepted finished, and then the client's.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._handlers: dict[str, Callable[[], object]] = {}
+        self._directories = tempfile.TemporaryDirectory()
+
+    def make(self, config: Any, *, manual: bool) -> Queue:
+        if manual:
+            pytest.skip("a shared queue has no clock that is moved by hand")
+        pytest.importorskip("msgspec", reason="processes speak by it")
+        number = len(self._queues)
+        config = replace(config, persist_path=f"{self._directories.name}/{number}", share="auto")
+        return Pair(config, lambda payload, context: self._handlers[context.job.id]())
+
+    def enqueue(
+        self,
+        jq: Any,
+        name: str,
+        handler: Callable[[], object],
+        priority: int = MEDIUM,
+        timeout: float | None = None,
+    ) -> None:
+        self._handlers[name] = handler
+        jq.client.enqueue(final.Job(id=name, priority=final.Priority(priority)), timeout=timeout)
+
+    def enqueue_thing(self, jq: Any, thing: object) -> None:
+        jq.client.enqueue(thing)
+
+    def close(self) -> None:
+        super().close()
+        self._directories.cleanup()
+
+
+class Pair:
+    """The owner of a shared queue and a client of it, both in this process."""
+
+    def __init__(self, config: final.Config, handler: Callable[..., object]) -> None:
+        self.owner = final.JobQueue(config, handler=handler)
+        self.client = final.JobQueue(replace(config, share="client"))
+
+    def metrics(self) -> final.Metrics:
+        return (self.owner if self.owner.closed else self.client).metrics()
+
+    def close(self) -> object:
+        report = self.owner.close(drain=True)
+        self.client.close()
+        return report
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        self.close()

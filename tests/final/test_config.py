@@ -36,6 +36,10 @@ DEFAULTS = {
     "max_crashes": 3,
     "allow_shared": False,
     "map_log": None,
+    "share": None,
+    "connect_timeout": 5.0,
+    "lock_timeout": 0.0,
+    "control": False,
 }
 SMALLEST = {
     "num_workers": 1,
@@ -198,3 +202,23 @@ def test_a_log_is_mapped_or_not_or_that_is_left_open(value: object) -> None:
 @pytest.mark.parametrize("value", [0, 1, "yes", "", []])
 def test_a_wish_to_map_that_is_no_yes_or_no_is_refused(value: object) -> None:
     assert "map_log" in refused("map_log", value)
+
+
+@pytest.mark.parametrize("settings", [{"share": "auto"}, {"share": "client"}, {"control": True}])
+def test_what_processes_share_needs_a_log(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="persist_path"):
+        Config(**settings)
+
+
+@pytest.mark.parametrize("share", [None, "off"])
+def test_a_queue_is_one_process_s_alone_unless_asked(share: Any) -> None:
+    assert not Config(share=share).is_shared
+
+
+@pytest.mark.parametrize(
+    "settings", [{"share": "on"}, {"share": True}, {"connect_timeout": -1}, {"control": 1}]
+)
+def test_settings_of_sharing_that_cannot_be_are_named(settings: dict[str, Any]) -> None:
+    (name,) = settings
+    with pytest.raises(ConfigError, match=name):
+        Config(persist_path="jobs", **settings)

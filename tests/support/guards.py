@@ -240,6 +240,33 @@ NOTICED_BY = {
     "a program that was started in place of an interpreter starts no more": (
         "tests/final/processes/test_imports.py",
     ),
+    "a client that is closed meanwhile runs no jobs": ("tests/final/sharing/test_handover.py",),
+    "settings that differ are told, once": ("tests/final/sharing/test_handover.py",),
+    "a shared queue has no clock that is moved by hand": ("tests/final/sharing/test_link.py",),
+    "a call that was given up is accepted no more": ("tests/final/sharing/test_server.py",),
+    "only the very same job was accepted before": ("tests/final/sharing/test_server.py",),
+    "a call that was interrupted waits for room no more": ("tests/final/sharing/test_link.py",),
+    "no call waits for an owner without end": ("tests/final/sharing/test_handover.py",),
+    "a number that is taken is no further call's": ("tests/final/sharing/test_server.py",),
+    "an owner that is only to be steered takes no jobs of others": (
+        "tests/final/sharing/test_server.py",
+    ),
+    "a client that is closed asks nothing more": ("tests/final/sharing/test_client.py",),
+    "what was sent is marked when it is sent again": ("tests/final/sharing/test_handover.py",),
+    "who leaves passes the lead on": ("tests/final/sharing/test_link.py",),
+    "a connection whose reader was hit is not read any further": (
+        "tests/final/sharing/test_link.py",
+    ),
+    "what was not sent is not sent after it was given up": ("tests/final/sharing/test_link.py",),
+    "a call that an owner leaves is the next one's": ("tests/final/sharing/test_handover.py",),
+    "a queue that closes is not told as closed to clients": (
+        "tests/final/sharing/test_handover.py",
+    ),
+    "what is no message ends its connection": ("tests/final/sharing/test_server.py",),
+    "who reads no answers is not answered more": ("tests/final/sharing/test_server.py",),
+    "the end of the queue is not taken for that of a job": (
+        "tests/final/sharing/test_handover.py",
+    ),
 }
 """Tests that notice, if they are not those that mirror the guard's file."""
 
@@ -270,6 +297,7 @@ SLOW = frozenset(
         "a program that was started in place of an interpreter starts no more",
         "no fork while a process is started",
         "a forked child closes its copies",
+        "who leaves passes the lead on",
     }
 )
 """Guards that slow tests notice."""

@@ -911,3 +911,96 @@ def config(jq: improved.JobQueue) -> Seam:
 def counted(jq: improved.JobQueue) -> improved.Metrics:
     """What has been counted; with `progress`."""
     return jq._counters.snapshot()
+
+
+# --- queues that processes share ------------------------------------------------------------
+
+
+def handover_steps() -> dict[str, Seam]:
+    """The functions that a process goes through as it becomes the owner, in order."""
+    from jobqueue.final.life import opening, recovery
+    from jobqueue.final.sharing import address
+    from jobqueue.final.sharing.arrivals import Arrivals
+    from jobqueue.final.sharing.reception import Reception
+    from jobqueue.final.sharing.roster import Roster
+    from jobqueue.final.sharing.server import Server
+
+    return {
+        "the lock is taken": (recovery, "_read"),
+        "the log is read": (opening, "restore"),
+        "the handlers are registered": (Roster, "bring_along"),
+        "it is about to listen": (address, "listen"),
+        "a client has come": (Server, "came"),
+        "a job has arrived": (Arrivals, "let_in"),
+        "a job is let in": (Reception, "_answer_all"),
+        "a repeated job has arrived": (Arrivals, "enqueue"),
+    }
+
+
+def is_owner(jq: JobQueue) -> bool:
+    """Whether a shared queue is its owner's."""
+    return jq._membership.owner is not None  # type: ignore[attr-defined]  # of a `SharedJobQueue`
+
+
+def owner_of(jq: JobQueue) -> JobQueue:
+    """The queue that runs the jobs of a shared one, in its owner."""
+    owner: JobQueue = jq._membership.owner  # type: ignore[attr-defined]  # likewise
+    return owner
+
+
+def link_of(jq: JobQueue) -> Any:
+    """A client's connection."""
+    return jq._membership._link  # type: ignore[attr-defined]  # of a `SharedJobQueue`
+
+
+def is_asking(jq: JobQueue) -> bool:
+    """Whether a client has calls that are not answered."""
+    return bool(link_of(jq)._pending)
+
+
+def descriptor_of(jq: JobQueue) -> int:
+    """The file descriptor of a client's connection."""
+    descriptor: int = link_of(jq)._socket.fileno()
+    return descriptor
+
+
+def leads(jq: JobQueue, thread: threading.Thread) -> bool:
+    """Whether this thread reads the answers of a client."""
+    leader: int | None = link_of(jq)._leader
+    return leader is not None and leader == thread.ident
+
+
+def hand_out(link: Any) -> Seam:
+    """What a link's leader calls for each answer."""
+    return link, "_hand_out"
+
+
+def asked_by(jq: JobQueue) -> int:
+    """How many calls of a client were sent and are not answered."""
+    return sum(each.sent for each in link_of(jq)._pending.values())
+
+
+def break_off(jq: JobQueue) -> None:
+    """Break a client's connection, as a network does."""
+    import socket
+
+    link_of(jq)._socket.shutdown(socket.SHUT_RDWR)
+
+
+def visitors_of(jq: JobQueue) -> int:
+    """How many connections an owner has."""
+    return len(_server_of(jq)._visitors)
+
+
+def unread_bytes(jq: JobQueue) -> int:
+    """How much an owner keeps of what its clients have not read."""
+    return sum(each.unread_bytes for each in list(_server_of(jq)._visitors))
+
+
+def _server_of(jq: JobQueue) -> Any:
+    from jobqueue.final.life import process_hooks
+    from jobqueue.final.sharing.server import Server
+
+    servers = [each for _, each in process_hooks._living() if isinstance(each, Server)]
+    (server,) = [each for each in servers if each._directory == str(jq.config.persist_path)]
+    return server

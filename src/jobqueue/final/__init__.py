@@ -47,6 +47,7 @@ from .errors import (
     LogLockedError,
     LogVersionError,
     LogWriteError,
+    NoOwnerError,
     QueueClosedError,
     RejectJobError,
     ResultGoneError,
@@ -77,6 +78,7 @@ from .model.plan import Unique
 from .model.progress import Progress
 from .model.shutdown_report import ShutdownReport
 from .model.transitions import Status
+from .shared import SharedJobQueue as _SharedJobQueue  # noqa: F401  # `JobQueue` makes it
 from .timing.backoff import Backoff
 
 __all__ = [
@@ -105,6 +107,7 @@ __all__ = [
     "LogWriteError",
     "Metrics",
     "Middleware",
+    "NoOwnerError",
     "Paused",
     "PeriodicInfo",
     "Priority",

@@ -11,6 +11,7 @@ from .exact import check_seconds, exact_str, real_number, shown, whole_number
 
 Durability = Literal["async", "write", "fsync"]
 Executor = Literal["thread", "process", "asyncio"]
+Share = Literal["off", "auto", "client"]
 
 _KIB = 1024
 _MIB = 1024 * _KIB
@@ -31,9 +32,13 @@ _WHOLE_NUMBERS = {  # field: smallest value that works
     "max_payload_bytes": 1,
     "max_crashes": 2,
 }
-_SWITCHES = ("allow_shared",)
-_SECONDS = ("base_delay", "max_delay", "fsync_interval", "lock_timeout", "shutdown_timeout")
+_SWITCHES = ("allow_shared", "control")
+_SECONDS = (
+    *("base_delay", "max_delay", "fsync_interval", "lock_timeout", "shutdown_timeout"),
+    "connect_timeout",
+)
 _CHOICES = {"durability": ("async", "write", "fsync"), "executor": ("thread", "process", "asyncio")}
+_SHARES = ("off", "auto", "client")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +82,15 @@ class Config:
         allow_shared: whether the log's directory and files may belong to other users and be
             written to by others, as by a group; new ones are made for the group too then. Whoever
             can write there can have any job run. Without it they are refused.
+        share: whether the processes of this machine have one queue together, by its log. "auto":
+            the one that has the log's lock runs the jobs, and the others are its clients; when it
+            ends, one of them goes on. "client" never runs jobs. "off", and `None`: one process
+            alone has the queue. Those above a queue, as for web frameworks, may read `None` as
+            "auto".
+        connect_timeout: how long the calls of a client wait while no process runs the queue, before
+            they raise `NoOwnerError`.
+        control: whether commands and pages of other processes may look at the queue and steer it,
+            but enqueue nothing; with a log. Shared queues have that anyway.
 
     Raises:
         ConfigError: a field has a value that cannot work; the message names it.
@@ -105,6 +119,14 @@ class Config:
     max_crashes: int = 3
     allow_shared: bool = False
     map_log: bool | None = None
+    share: Share | None = None
+    connect_timeout: float = 5.0
+    control: bool = False
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may have the queue too."""
+        return self.share in ("auto", "client")
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -114,6 +136,12 @@ class Config:
             raise ConfigError(
                 f"reserved_workers must be less than num_workers ({self.num_workers}), not "
                 f"{self.reserved_workers}: no worker would be left for Medium and Low"
+            )
+        if self.persist_path is None and (self.is_shared or self.control):
+            setting = f"share={self.share!r}" if self.is_shared else "control=True"
+            raise ConfigError(
+                f"{setting} needs a log, by which the processes find each other: set persist_path "
+                f"to its directory"
             )
         if self.persist_path is not None and self.max_payload_bytes > LOGGED_PAYLOAD_BYTES_MAX:
             raise ConfigError(
@@ -129,6 +157,8 @@ def _exact(name: str, value: object) -> object:
         return _exact_whole_number(name, value, _WHOLE_NUMBERS[name])
     if name in _SECONDS:
         return _exact_seconds(name, value)
+    if name == "share":
+        return None if value is None else _exact_choice(name, value, _SHARES)
     if name in _CHOICES:
         return _exact_choice(name, value, _CHOICES[name])
     if name in _SWITCHES:

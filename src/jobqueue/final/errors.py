@@ -90,6 +90,13 @@ class JobCancelledError(JobQueueError):
     """The result of a cancelled job was asked for."""
 
 
+class NoOwnerError(JobQueueError):
+    """No process runs the shared queue, so a client's call could not be carried out.
+
+    A call that had reached an owner which then ended may have been carried out: the message says.
+    """
+
+
 class ResultGoneError(JobQueueError):
     """The job is completed, but what it returned is not kept any more."""
 

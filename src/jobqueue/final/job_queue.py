@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING
 
+from .choosing import Choosing
 from .core.queue_state import State
 from .errors import LogWriteError
 from .exact import check_seconds
@@ -18,11 +19,10 @@ from .life.wiring import (
     make_registry,
 )
 from .middleware import Layers
-from .model.checks import check_text
 from .model.handle import JobHandle
-from .model.handlers import importable_name, own_name
-from .model.policy import checked_policy
-from .repeating import Repeating
+from .model.handlers import importable_name
+from .registering import Registering
+from .sharing.serving import serve
 from .steering import Steering
 
 if TYPE_CHECKING:
@@ -37,17 +37,13 @@ if TYPE_CHECKING:
     from .life.shutdown import Lifecycle
     from .middleware import Middleware
     from .model.job import Job
-    from .model.limits import Limit, Rate
-    from .model.results import ResultCodec
     from .model.shutdown_report import ShutdownReport
     from .runtime.clock import Clock
-
-HandlerFunction = TypeVar("HandlerFunction", bound="Callable[..., object]")
 
 _CLOSING = State.CLOSING  # a look into an enumeration is slow
 
 
-class JobQueue(Repeating):
+class JobQueue(Registering, Choosing):
     """Background jobs in this process: prioritised, bounded, retried and, with a log, durable.
 
     All methods are thread-safe and may be called from inside a handler, but for `close` and
@@ -92,12 +88,13 @@ class JobQueue(Repeating):
         parts = assemble(desk, config, registry, clock, processes, layers)
         desk._adopt(parts, desk)
         self._adopt(parts, desk)
-        self._config = config
+        self._config, self._parts = config, parts
         self._registry = registry
-        self._seats = parts.seats
-        self._admission = parts.admission
+        self._seats, self._admission = parts.seats, parts.admission
         self._life = parts.life
         watch(self._life)
+        if config.control:
+            serve(desk, parts, config, takes_jobs=False)
         # With an event loop, attempts start on entering: only then is it known on which loop.
         self._starts_on_entry = start and config.executor == "asyncio"
         if start and not self._starts_on_entry:
@@ -230,80 +227,6 @@ class JobQueue(Repeating):
         if timeout is not None:
             timeout = check_seconds("timeout", timeout)
         return self._queries.join(timeout)
-
-    # ── handlers ─────────────────────────────────────────────────────────────────────────────
-
-    def register(
-        self,
-        name: str,
-        fn: Callable[..., object],
-        *,
-        timeout: Seconds | None = None,
-        retry_on: type[BaseException] | Iterable[type[BaseException]] | None = None,
-        backoff: Callable[[int, BaseException], Seconds] | None = None,
-        result_codec: ResultCodec | None = None,
-        limit: Limit | None = None,
-        rate: Rate | None = None,
-        replace: bool = False,
-    ) -> None:
-        """Add a handler under a name; jobs that waited for it become runnable.
-
-        Args:
-            name: 1 to 255 characters, as in `Job(handler=...)`.
-            fn: `fn(payload)` or `fn(payload, context)`.
-            timeout: seconds after which an attempt is told to stop; `None` takes `job_timeout`.
-            retry_on: types of exceptions; others fail the job at once, as `RejectJobError` does.
-                `RetryJobError` always retries. `None` retries all.
-            backoff: a `Backoff`, or a function `(attempt, error)` that gives the seconds until the
-                next attempt, 0 being the first; `None` takes the one of `Config`.
-            result_codec: writes and reads the results of jobs with `store_result=True`, called by
-                any thread (`ports.ResultCodec`); `None` takes results of built-in types alone.
-            limit, rate: how many of its attempts may go on at once, or begin in a time; shared by
-                the handlers that are given the same object.
-            replace: put it in the place of another function of this name. Queued jobs then run by
-                this one, and so do further attempts.
-
-        Raises:
-            ValueError: another function has this name; or an argument cannot work.
-            TypeError: the function has neither of the two forms; or an argument is no such thing.
-        """
-        self._enter()
-        name = check_text("handler name", name)
-        policy = checked_policy(timeout, retry_on, backoff, result_codec, limit, rate)
-        handler = self._registry.make(fn).with_policy(policy)
-        self._changes.register(name, handler, replace=replace)
-
-    @overload
-    def handler(self, name: HandlerFunction, /) -> HandlerFunction: ...
-
-    @overload
-    def handler(
-        self,
-        name: str | None = None,
-        *,
-        timeout: Seconds | None = None,
-        retry_on: type[BaseException] | Iterable[type[BaseException]] | None = None,
-        backoff: Callable[[int, BaseException], Seconds] | None = None,
-        result_codec: ResultCodec | None = None,
-        limit: Limit | None = None,
-        rate: Rate | None = None,
-        replace: bool = False,
-    ) -> Callable[[HandlerFunction], HandlerFunction]: ...
-
-    def handler(self, name: Any = None, **options: Any) -> Any:
-        """Decorator that registers a function, under its own name or the one that is given.
-
-        It works without parentheses too; the options are those of `register`.
-        """
-        if name is not None and not isinstance(name, str):
-            self.register(own_name(name), name)
-            return name
-
-        def add(function: HandlerFunction) -> HandlerFunction:
-            self.register(own_name(function) if name is None else name, function, **options)
-            return function
-
-        return add
 
     # ── jobs ─────────────────────────────────────────────────────────────────────────────────
 

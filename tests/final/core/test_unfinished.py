@@ -288,6 +288,7 @@ LOOKS_AT_NO_JOB = {
     "executor.py: died": "takes a seat off its list",
     "executor.py: join": "looks which seats are taken",
     "job_queue.py: _at_end": "looks at the queue's state",
+    "shutdown.py: at_stop": "looks at the queue's state",
     "shutdown.py: start": "looks at the queue's state",
     "shutdown.py: close": "looks for the report",
     "shutdown.py: _claim": "looks which thread closes",

@@ -72,8 +72,8 @@ class Calls:
         if self._wrapped is not None:
             return await self._wrapped.enqueue(job, timeout, delay)
         handle, lane = self._admission.prepare(job, delay)
-        got, batch = await self._admit(handle, lane, delay, timeout)
-        await self._written(batch, got._number)
+        got, batch = await self.admit(handle, lane, delay, timeout)
+        await self.written(batch, got._number)
         self._admission.tell_missing()
         return got
 
@@ -103,12 +103,12 @@ class Calls:
             return await self._wrapped.enqueue_together(jobs, delays, seconds)
         group = self._admission.group_of(jobs, delays)
         handles, batch = await self._let_in(group, seconds)
-        await self._written(batch)
+        await self.written(batch)
         if batch is not None:
             self._admission.check_written(handles, batch)
         for each in handles:
             if type(each) is ExistingHandle:
-                await self._written(self._admission.batch_of(each), each._number)
+                await self.written(self._admission.batch_of(each), each._number)
         self._admission.tell_missing()
         return handles
 
@@ -136,22 +136,22 @@ class Calls:
     ) -> None:
         """Accept those of the jobs that there is room for, or else the first of them."""
         handles, batch = self._admission.accept_some(jobs)
-        await self._written(batch)
+        await self.written(batch)
         if batch is not None and batch.refused:
             accepted += [each for each in handles if each._number not in batch.refused]
             raise again(next(iter(batch.refused.values())))
         for each in handles:
             if type(each) is ExistingHandle:
-                await self._written(self._admission.batch_of(each), each._number)
+                await self.written(self._admission.batch_of(each), each._number)
         accepted += handles
         if not handles:
             left = None if deadline is None else max(0.0, deadline - SystemClock.monotonic())
             handle, lane = self._admission.prepare(jobs[0], 0.0)
-            got, batch = await self._admit(handle, lane, 0.0, left)
-            await self._written(batch, got._number)
+            got, batch = await self.admit(handle, lane, 0.0, left)
+            await self.written(batch, got._number)
             accepted.append(got)
 
-    async def _admit(
+    async def admit(
         self, handle: JobHandle, lane: Lane, delay: float, timeout: float | None
     ) -> tuple[JobHandle, OpenBatch | None]:
         """Let the job in, once there is room; gives its handle, and the batch that tells of it."""
@@ -172,7 +172,7 @@ class Calls:
             if not is_in:
                 self._admission.leave_line(lane, parker)
 
-    async def _written(self, batch: OpenBatch | None, number: int = 0) -> None:
+    async def written(self, batch: OpenBatch | None, number: int = 0) -> None:
         """Wait until the log's thread has brought a batch to its level of durability.
 
         Args:

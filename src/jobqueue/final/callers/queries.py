@@ -273,6 +273,12 @@ class Queries:
             f"until the queue ends; enqueue it with Job(..., store_result=True)"
         )
 
+    def stored_result(self, job_id: str) -> StoredResult | None:
+        """The result that is kept with a job, as it is kept."""
+        with self._mutex:
+            self._mutex.settle()
+            return self.stored(job_id)[0]
+
     def stored(self, job_id: str) -> tuple[StoredResult | None, ResultCodec | None]:
         """With the mutex: the result that is kept with a job, and its handler's codec."""
         record = self._status.finished.get(job_id)

@@ -59,15 +59,8 @@ class Schedules:
         catch_up: str,
     ) -> None:
         """See `JobQueue.periodic`."""
-        name = _checked_name(name)
-        entry = Entry(
-            name,
-            schedule,
-            tz,
-            parse(schedule, tz),
-            _checked_factory(job_factory),
-            _checked_catch_up(catch_up),
-        )
+        entry = checked_entry(name, schedule, job_factory, tz, catch_up)
+        name = entry.name
         wall = self._placement.clock.time()
         with self._mutex:
             self._mutex.settle()
@@ -135,6 +128,24 @@ class Schedules:
         with self._mutex:
             self._mutex.settle()
             return self._room.infos()
+
+
+def checked_entry(
+    name: str, schedule: Schedule, job_factory: Callable[[], Job], tz: str, catch_up: str
+) -> Entry:
+    """A schedule of these arguments of `JobQueue.periodic`.
+
+    Raises:
+        TypeError, ValueError, ImportError: as that.
+    """
+    return Entry(
+        _checked_name(name),
+        schedule,
+        tz,
+        parse(schedule, tz),
+        _checked_factory(job_factory),
+        _checked_catch_up(catch_up),
+    )
 
 
 def _checked_name(name: object) -> str:

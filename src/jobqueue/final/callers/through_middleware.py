@@ -54,7 +54,7 @@ class AdmissionThroughMiddleware(Admission):
         self.check(job)
         accept = super().enqueue
         through = wrapped(self._layers, lambda job: accept(job, timeout, delay, cancel, call))
-        return _handle_from(through(job), job)
+        return handle_from(through(job), job)
 
     def enqueue_unless(
         self, job: Job, timeout: float | None, delay: float, given_up: threading.Event
@@ -70,7 +70,7 @@ class AdmissionThroughMiddleware(Admission):
             return accept(job, timeout, delay, given_up)
 
         refuse_given_up(job, given_up)
-        return _handle_from(wrapped(self._layers, accept_unless)(job), job)
+        return handle_from(wrapped(self._layers, accept_unless)(job), job)
 
     def first_held_up(self, jobs: Iterable[Job]) -> tuple[Job, Lane] | None:
         """The first of the jobs whose lane is full, and the lane: a glance, without the mutex."""
@@ -97,7 +97,7 @@ class AdmissionThroughMiddleware(Admission):
         step = max(1, NESTED_MAX // len(self._layers))
         handles: list[JobHandle] = []
         for begin in range(0, len(checked), step):
-            some = _Nested(self._layers, checked[begin : begin + step], accept_by_deadline)
+            some = Nested(self._layers, checked[begin : begin + step], accept_by_deadline)
             try:
                 handles += some.enqueue()
             except JobQueueError as error:
@@ -130,10 +130,10 @@ class AdmissionThroughMiddleware(Admission):
             left = None if deadline is None else max(0.0, deadline - SystemClock.monotonic())
             return accept(some, [group.delays[each] for each in places], left, cancel)
 
-        return _Nested(self._layers, group.jobs, accept_by_deadline).enqueue()
+        return Nested(self._layers, group.jobs, accept_by_deadline).enqueue()
 
 
-class _Nested:
+class Nested:
     """Some jobs that are accepted in one step, within the layers of each.
 
     What follows the first job, up to the acceptance of all, happens within its `call_next`, and so
@@ -180,7 +180,7 @@ class _Nested:
             return self._accepted[place]
 
         job = self._jobs[index]
-        self._handles[index] = _handle_from(wrapped(self._layers, call_next)(job), job)
+        self._handles[index] = handle_from(wrapped(self._layers, call_next)(job), job)
         if not has_gone_on:  # this job's layers have settled it by themselves
             self._enter(index + 1)
 
@@ -192,7 +192,7 @@ class _Nested:
         return self._accept([renamed(job, names) for job in self._passed_on], self._places)
 
 
-def _handle_from(handle: JobHandle | None, job: Job) -> JobHandle:
+def handle_from(handle: JobHandle | None, job: Job) -> JobHandle:
     """What the layers returned.
 
     Raises:

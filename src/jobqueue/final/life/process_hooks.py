@@ -16,18 +16,36 @@ import itertools
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from .shutdown import Lifecycle
 
-_lives: dict[int, weakref.ref[Lifecycle]] = {}
+class Watched(Protocol):
+    """What is told of exits and forks: a queue's `Lifecycle`, or what it is shared by."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing to close."""
+
+    def close_aside(self, timeout: float | None, *, drain: bool | None) -> None:
+        """Closes it."""
+
+    def give_up(self) -> None:
+        """Has each `close` from now on wait for nothing."""
+
+    def holds_log(self, directory: str) -> bool:
+        """Whether it has this log open."""
+
+    def forked(self) -> None:
+        """This is a forked child: it is the parent's."""
+
+
+_lives: dict[int, weakref.ref[Watched]] = {}
 """The queues of this process in the order in which they were made."""
 _numbers = itertools.count()
 _tried: set[int] = set()  # those that an exit has closed, or tried to
 
 
-def watch(life: Lifecycle) -> None:
+def watch(life: Watched) -> None:
     """Have a queue closed at exit, and told of forks."""
     number = next(_numbers)
     _lives[number] = weakref.ref(life, lambda _: _lives.pop(number, None))
@@ -38,7 +56,7 @@ def is_own_log(directory: str) -> bool:
     return any(life.holds_log(directory) for _, life in _living())
 
 
-def _living() -> list[tuple[int, Lifecycle]]:
+def _living() -> list[tuple[int, Watched]]:
     found = ((number, reference()) for number, reference in list(_lives.items()))
     return [(number, life) for number, life in found if life is not None]
 

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 
 from ..exact import exact_bytes, exact_str, shown, whole_number
 from ..runtime.clock import SystemClock
+from .attempt import Attempt
 from .checks import ID_LENGTH_MAX, check_text, check_utf8
 from .frozen_dict import FrozenDict
 from .ids import new_id
 from .plan import checked_plan
+from .progress import Progress
+from .transitions import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..exact import Seconds
-    from .attempt import Attempt
     from .plan import HasId, Plan, Unique
-    from .progress import Progress
-    from .transitions import Status
 
 HEADER_BYTES_MAX = 8 * 1024
 RETRIES_MAX = 2**63 - 1  # what the log can hold

@@ -50,7 +50,7 @@ def stored_result(job_id: str, result: object, codec: ResultCodec | None) -> Sto
         RejectJobError: it cannot be written, or is too large.
     """
     try:
-        data = _encode(result) if codec is None else _bytes_of(codec.encode(result))
+        data = encode_plain(result) if codec is None else _bytes_of(codec.encode(result))
     except Exception as error:
         remedy = (
             "return built-in types, or register the handler with a result_codec"
@@ -87,8 +87,8 @@ def read_result(job_id: str, stored: StoredResult, codec: ResultCodec | None) ->
         )
     try:
         # guard: the codec that wrote a result reads it
-        #   without: return _decode(stored.data) if codec is None else codec.decode(stored.data)
-        return codec.decode(stored.data) if codec and stored.coded else _decode(stored.data)
+        #   without: return (decode_plain if codec is None else codec.decode)(stored.data)
+        return (codec.decode if codec and stored.coded else decode_plain)(stored.data)
     except Exception as error:
         raise JobQueueError(
             f"the result of job {job_id!r} is kept, but cannot be read: {describe(error)[0]}"
@@ -104,13 +104,19 @@ def _bytes_of(data: object) -> bytes:
 # ── built-in types as JSON ───────────────────────────────────────────────────────────────────────
 
 
-def _encode(result: object) -> bytes:
+def encode_plain(result: object) -> bytes:
+    """Write a result of built-in types.
+
+    Raises:
+        TypeError: there is something else in it.
+    """
     import json  # here, since it takes a while to import
 
     return json.dumps(_plain(result), ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _decode(data: bytes) -> object:
+def decode_plain(data: bytes) -> object:
+    """Read what `encode_plain` wrote."""
     import json
 
     return _made(json.loads(data))
