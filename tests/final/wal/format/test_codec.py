@@ -42,6 +42,7 @@ from jobqueue.final.wal.format.record import (
 )
 from jobqueue.final.wal.format.stdlib_codec import StdlibLines
 from jobqueue.final.wal.reading import fold
+from tests.support.left_out import often
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -118,7 +119,7 @@ records: st.SearchStrategy[Record] = st.one_of(
 )
 
 
-@settings(max_examples=50)
+@settings(max_examples=often(20, 50))
 @given(st.lists(records, max_size=5))
 def test_both_codecs_write_the_same_bytes_and_read_them_back(many: list[Record]) -> None:
     data = codec.lines.encode(many)
