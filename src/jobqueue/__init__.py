@@ -14,12 +14,15 @@ names of the last tier and of the tasks: `jobqueue.JobQueue` is the one to use.
 from typing import TYPE_CHECKING
 
 from .final import (
+    Attempt,
     Backoff,
     Config,
     ConfigError,
     DuplicateJobError,
     EnqueueCancelledError,
     EnqueueTimeoutError,
+    HandlerCounts,
+    HandlerInfo,
     Job,
     JobCancelledError,
     JobContext,
@@ -36,6 +39,7 @@ from .final import (
     LogWriteError,
     Metrics,
     Middleware,
+    Paused,
     PeriodicInfo,
     Priority,
     Progress,
@@ -75,6 +79,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CONTEXT",
     "AsyncTask",
+    "Attempt",
     "Backoff",
     "Call",
     "Codec",
@@ -83,6 +88,8 @@ __all__ = [
     "DuplicateJobError",
     "EnqueueCancelledError",
     "EnqueueTimeoutError",
+    "HandlerCounts",
+    "HandlerInfo",
     "Job",
     "JobCancelledError",
     "JobContext",
@@ -99,6 +106,7 @@ __all__ = [
     "LogWriteError",
     "Metrics",
     "Middleware",
+    "Paused",
     "PeriodicInfo",
     "Priority",
     "Progress",

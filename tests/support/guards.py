@@ -65,6 +65,13 @@ NOTICED_BY = {
     "a job that has expired meanwhile is not run at the next start": _TIES,
     "what a start cancels takes along the jobs that wait for it": _TIES,
     "a job has one place in a line": ("tests/final/core/test_bindings.py",),
+    "a commit that is broken off is seen through": ("tests/final/callers/test_bulk.py",),
+    "a job of a paused handler that is to run alone keeps no other out": (
+        "tests/final/core/test_pausing.py",
+    ),
+    "an id that was forgotten and used again is not told of at its old place": (
+        "tests/final/callers/test_looking.py",
+    ),
     "a seat is stood in for once": ("tests/final/workers/test_stand_ins.py",),
     "a stand-in that could not start is tried again": ("tests/final/workers/test_worker.py",),
     "a stand-in is not tried again if no worker is missing any more": (

@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jobqueue.final import Priority, Status
+from jobqueue.final.callers.changes import cancelling
 from jobqueue.final.core.bindings import Bindings
-from jobqueue.final.core.cancelling import Cancelling
-from jobqueue.final.model.handle import NOT_ARRIVED
+from jobqueue.final.model.handle import NOT_ARRIVED, Ties
 
 if TYPE_CHECKING:
     import subprocess
@@ -75,7 +75,19 @@ def status_map(jq: JobQueue) -> StatusMap:
 
 def cancel(jq: JobQueue, handle: JobHandle) -> None:
     """Cancel a job that waits, for a thread that has the mutex already."""
-    jq._placement.carry_out(Cancelling(jq._placement, handle))
+    jq._placement.carry_out(cancelling(jq._placement, handle))
+
+
+def tie(handle: JobHandle, other: JobHandle) -> None:
+    """Have a job wait for another one."""
+    handle._ties = Ties()
+    handle._ties.waits_for = {other: None}
+
+
+def check_order(jq: JobQueue) -> None:
+    """Each job that is known has one place in the order of all, and nothing else has; mutex."""
+    status = jq._status
+    status.order._check([*status.live, *status.finished, *status.dead])
 
 
 def scheduler(jq: JobQueue) -> FairScheduler:
@@ -86,6 +98,12 @@ def scheduler(jq: JobQueue) -> FairScheduler:
 def lane(jq: JobQueue, priority: Priority) -> Lane:
     """The jobs of one priority, and the producers that wait for room."""
     return jq._scheduler.lanes[priority]
+
+
+def held_in_lane(jq: JobQueue, priority: Priority) -> int:
+    """How many entries a lane has, cancelled ones too."""
+    lane = jq._scheduler.lanes[priority]
+    return len(lane.queue) + sum(map(len, lane.aside.values()))
 
 
 def watchers(jq: JobQueue) -> Watchers:
@@ -416,7 +434,8 @@ def check_places(jq: JobQueue) -> None:
     in_lanes = [
         handle
         for lane in scheduler.lanes
-        for handle in lane.queue
+        for jobs in (lane.queue, *lane.aside.values())
+        for handle in jobs
         if handle._status is Status.QUEUED
     ]
     parked = list(placement.registry._parked)
@@ -430,7 +449,8 @@ def check_places(jq: JobQueue) -> None:
         for handle in waiting
         if handle._status is Status.QUEUED
     ]
-    places = [*in_lanes, *scheduler.suspects, *parked, *aside, *passed]
+    suspects = [*scheduler.suspects, *scheduler.pausing.suspects]
+    places = [*in_lanes, *suspects, *parked, *aside, *passed]
     assert sorted(map(id, places)) == sorted(map(id, queued))
     for lane, priority in zip(scheduler.lanes, Priority, strict=True):
         taken = sum(handle._has_room and handle._job._priority is priority for handle in live)

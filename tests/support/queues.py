@@ -10,6 +10,9 @@ import pytest
 
 from jobqueue.final import Config, Job, JobContext, JobHandle, JobQueue, Priority, Status
 from jobqueue.final.testing import ManualClock
+from jobqueue.final.wal.files import Files
+from jobqueue.final.wal.maintenance.snapshot import compact
+from jobqueue.final.wal.names import list_log
 from tests.support.handlers import Blocker
 from tests.support.waiting import PATIENCE, eventually
 
@@ -61,6 +64,13 @@ class Store:
         )
         self.queues.append(jq)
         return jq
+
+    def compact(self) -> None:
+        """Put a snapshot in the place of all that was written so far; no queue is open."""
+        self.open(len, start=False).close()  # so that another segment follows
+        files, directory = Files(), str(self.path)
+        last = list_log(files, directory).files[-2].number
+        assert compact(files, directory, last, 100_000).files
 
     def close(self) -> None:
         """Let the handlers go and close the queues, leaving what waits."""

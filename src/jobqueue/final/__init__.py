@@ -57,11 +57,21 @@ from .errors import (
 )
 from .job_queue import JobQueue
 from .middleware import Middleware
+from .model.attempt import Attempt
 from .model.context import JobContext, current_job
 from .model.handle import JobHandle
 from .model.job import Job, JobInfo, Priority
 from .model.limits import Limit, Rate
-from .model.metrics import LaneMetrics, LogMetrics, Metrics, Quantiles, WorkerMetrics
+from .model.metrics import (
+    HandlerCounts,
+    HandlerInfo,
+    LaneMetrics,
+    LogMetrics,
+    Metrics,
+    Quantiles,
+    WorkerMetrics,
+)
+from .model.paused import Paused
 from .model.periodic import PeriodicInfo
 from .model.plan import Unique
 from .model.progress import Progress
@@ -70,12 +80,15 @@ from .model.transitions import Status
 from .timing.backoff import Backoff
 
 __all__ = [
+    "Attempt",
     "Backoff",
     "Config",
     "ConfigError",
     "DuplicateJobError",
     "EnqueueCancelledError",
     "EnqueueTimeoutError",
+    "HandlerCounts",
+    "HandlerInfo",
     "Job",
     "JobCancelledError",
     "JobContext",
@@ -92,6 +105,7 @@ __all__ = [
     "LogWriteError",
     "Metrics",
     "Middleware",
+    "Paused",
     "PeriodicInfo",
     "Priority",
     "Progress",

@@ -23,11 +23,13 @@ if TYPE_CHECKING:
 
     from .core.seats import Seat
     from .exact import Seconds
+    from .model.filters import Statuses
     from .model.handle import JobHandle
     from .model.handlers import Handler
-    from .model.job import Job, JobInfo
+    from .model.job import Job, JobInfo, Priority
     from .model.limits import Limit, Rate
-    from .model.metrics import Metrics
+    from .model.metrics import HandlerInfo, Metrics
+    from .model.paused import Paused
     from .model.periodic import PeriodicInfo
     from .model.shutdown_report import ShutdownReport
     from .model.transitions import Status
@@ -120,11 +122,93 @@ class Operator(Protocol):
     def periodics(self) -> list[PeriodicInfo]:
         """The schedules of periodic jobs."""
 
-    def pause(self, *, periodic: str | None = None) -> None:
-        """Start no more jobs until `resume`; or, of one schedule, enqueue none."""
+    def jobs(
+        self,
+        *,
+        status: Statuses | None = None,
+        handler: str | None = None,
+        priority: Priority | None = None,
+        key: str | None = None,
+        error: str | None = None,
+        text: str | None = None,
+        limit: int = 100,
+        before: str | None = None,
+    ) -> list[JobInfo]:
+        """The jobs that are like this, newest first."""
 
-    def resume(self, *, periodic: str | None = None) -> None:
-        """Start jobs again; or have one schedule go on."""
+    def cancel_jobs(
+        self,
+        *,
+        status: Statuses | None = None,
+        handler: str | None = None,
+        priority: Priority | None = None,
+        key: str | None = None,
+        error: str | None = None,
+        text: str | None = None,
+        limit: int | None = None,
+    ) -> int:
+        """Cancel all jobs that are like this; returns how many."""
+
+    def requeue_jobs(
+        self,
+        *,
+        status: Statuses | None = None,
+        handler: str | None = None,
+        priority: Priority | None = None,
+        key: str | None = None,
+        error: str | None = None,
+        text: str | None = None,
+        limit: int | None = None,
+    ) -> int:
+        """Queue all failed jobs that are like this again; returns how many."""
+
+    def discard_jobs(
+        self,
+        *,
+        status: Statuses | None = None,
+        handler: str | None = None,
+        priority: Priority | None = None,
+        key: str | None = None,
+        error: str | None = None,
+        text: str | None = None,
+        limit: int | None = None,
+    ) -> int:
+        """Drop all failed jobs that are like this; returns how many."""
+
+    def run_now(
+        self,
+        *,
+        status: Statuses | None = None,
+        handler: str | None = None,
+        priority: Priority | None = None,
+        key: str | None = None,
+        error: str | None = None,
+        text: str | None = None,
+        limit: int | None = None,
+    ) -> int:
+        """Queue all scheduled jobs that are like this at once; returns how many."""
+
+    def handlers(self) -> list[HandlerInfo]:
+        """What is known of each handler."""
+
+    def pause(
+        self,
+        handler: str | None = None,
+        priority: Priority | None = None,
+        periodic: str | None = None,
+    ) -> None:
+        """Start no more jobs, of a handler, of a lane, or at all, until `resume`."""
+
+    def resume(
+        self,
+        handler: str | None = None,
+        priority: Priority | None = None,
+        periodic: str | None = None,
+    ) -> None:
+        """Start them again."""
+
+    def paused(self) -> Paused:
+        """What is paused."""
 
 
 class Queue(Producer, Operator, Protocol):

@@ -1,18 +1,21 @@
 """The part of `JobQueue` that looks at jobs that were accepted, and steers them.
 
-`JobQueue` is this and `enqueue`, handlers and life. It is cut in two only because one file with all
-calls would be too long to be read.
+`JobQueue` is this and `enqueue`, handlers and life; what is done to many jobs at once is in
+`operating.py`. It is cut only because one file with all calls would be too long to be read.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .aio.door import AsyncDoor
+from .callers.bulk import Bulk
+from .callers.looking import Looking
+from .core.infos import letter_info
 from .core.queue_state import State
 from .exact import check_seconds
 from .model.checks import check_id
 from .model.handle import JobHandle
+from .operating import Operating
 from .runtime.mutex import check_reentry
 
 if TYPE_CHECKING:
@@ -23,9 +26,6 @@ if TYPE_CHECKING:
     from .callers.changes import Changes
     from .callers.queries import Queries
     from .callers.schedules import Schedules
-    from .core.placement import Placement
-    from .core.queue_state import QueueState
-    from .core.scheduler import FairScheduler
     from .core.status_map import StatusMap
     from .errors import JobQueueError
     from .exact import Seconds
@@ -35,10 +35,9 @@ if TYPE_CHECKING:
     from .model.metrics import Metrics
     from .model.progress import Told
     from .model.transitions import Status
-    from .runtime.mutex import Mutex
 
 
-class Steering(AsyncDoor):
+class Steering(Operating):
     """Looks at accepted jobs and changes them. All methods are thread-safe.
 
     Handles ask one that is not the `JobQueue` itself. So no thread of the queue, for all the jobs
@@ -46,11 +45,7 @@ class Steering(AsyncDoor):
     handle goes on working.
     """
 
-    _placement: Placement
-    _mutex: Mutex
     _status: StatusMap
-    _scheduler: FairScheduler
-    _state: QueueState
     _changes: Changes
     _queries: Queries
     _admission: Admission
@@ -69,6 +64,8 @@ class Steering(AsyncDoor):
         self._queries = parts.queries
         self._admission = parts.admission
         self._schedules = parts.schedules
+        self._bulk = Bulk(desk, parts.placement, parts.state)
+        self._looking = Looking(parts.placement, parts.queries)
         self._desk = desk
 
     def _enter(self, *, waits: bool = False) -> None:
@@ -146,7 +143,7 @@ class Steering(AsyncDoor):
         self._enter()
         with self._mutex:
             self._mutex.settle()
-            return [self._status.letter_info(letter) for letter in self._status.dead.values()]
+            return [letter_info(letter) for letter in self._status.dead.values()]
 
     def requeue(self, job_id: str) -> JobHandle:
         """Queue a failed job again, its retries back at 0; it needs no room in its lane.
@@ -181,41 +178,8 @@ class Steering(AsyncDoor):
 
     # ── all of them ──────────────────────────────────────────────────────────────────────────────
 
-    def pause(self, *, periodic: str | None = None) -> None:
-        """Have the workers finish what they hold and take no more until `resume`.
-
-        Args:
-            periodic: pause the schedule of this name instead. What is due until `resume` is left
-                out, whatever its `catch_up`.
-
-        Raises:
-            ValueError: there is no such schedule.
-        """
-        self._enter()
-        if periodic is not None:
-            self._schedules.pause(periodic)
-            return
-        with self._mutex:
-            self._mutex.settle()
-            self._scheduler.pause()
-            self._placement.watchers.look()
-
-    def resume(self, *, periodic: str | None = None) -> None:
-        """Have the workers take jobs again.
-
-        Args:
-            periodic: resume the schedule of this name instead.
-
-        Raises:
-            ValueError: there is no such schedule.
-        """
-        self._enter()
-        if periodic is not None:
-            self._schedules.resume(periodic)
-            return
-        with self._mutex:
-            self._mutex.settle()
-            self._scheduler.resume()
+    def _running(self) -> list[JobHandle]:
+        return self._queries.running()
 
     def flush(self) -> None:
         """Return when everything accepted so far is fsynced; at once if there is no log.

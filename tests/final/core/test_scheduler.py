@@ -245,11 +245,11 @@ def test_cancelled_jobs_are_swept_out_when_they_are_more_than_half(lanes: Lanes)
 
 def test_a_sweep_leaves_the_others_in_their_order(lanes: Lanes) -> None:
     handles = [lanes.push(MEDIUM, name) for name in "abcdefg"]
-    for number in (0, 2, 3, 5):
+    for number in (1, 2, 3, 5):
         lanes.cancel(handles[number])
 
     assert lanes.scheduler.medium.qsize() == 3
-    assert ids(lanes.take_all()) == ["b", "e", "g"]
+    assert ids(lanes.take_all()) == ["a", "e", "g"]
 
 
 def test_a_lane_tells_its_oldest_job(lanes: Lanes) -> None:

@@ -36,6 +36,15 @@ from tests.support.waiting import PATIENCE
 SOURCES = Path(jobqueue.final.__file__).parent
 
 
+def _hold(jq: JobQueue, job_id: str) -> None:
+    """Move three jobs of a paused handler aside."""
+    jq.pause(handler="ok", priority=Priority.LOW)
+    for extra in ("", " too", " as well"):
+        jq.enqueue(Job(b"payload", id=job_id + extra, handler="ok"))
+    with insides.mutex(jq):
+        insides.lane(jq, Priority.MEDIUM).has_work()
+
+
 CHANGES = {
     "enqueue": Change(
         lambda _jq, _id: None,
@@ -86,6 +95,18 @@ CHANGES = {
         bury, lambda jq, job_id: jq.requeue(job_id), Status.FAILED, Status.QUEUED, requeues=True
     ),
     "discard": Change(bury, lambda jq, job_id: jq.discard(job_id), Status.FAILED, UNKNOWN),
+    "pause of a handler": Change(
+        lambda jq, job_id: jq.enqueue(Job(b"payload", id=job_id, handler="ok")),
+        lambda jq, job_id: jq.pause(handler="ok", priority=Priority.LOW),
+        Status.QUEUED,
+        Status.QUEUED,
+    ),
+    "resume of a handler": Change(
+        _hold,
+        lambda jq, job_id: jq.resume(handler="ok", priority=Priority.LOW),
+        Status.QUEUED,
+        Status.QUEUED,
+    ),
     "register": Change(
         lambda jq, job_id: jq.enqueue(Job(b"payload", id=job_id, handler=job_id)),
         lambda jq, job_id: jq.register(job_id, len),
@@ -170,6 +191,13 @@ ENTRIES: dict[str, Callable[[JobQueue], object]] = {
     "handle": lambda jq: jq.handle("queued"),
     "info": lambda jq: jq.info("queued"),
     "dead_letters": lambda jq: jq.dead_letters(),
+    "jobs": lambda jq: jq.jobs(),
+    "cancel_jobs": lambda jq: jq.cancel_jobs(),
+    "requeue_jobs": lambda jq: jq.requeue_jobs(),
+    "discard_jobs": lambda jq: jq.discard_jobs(),
+    "run_now": lambda jq: jq.run_now(),
+    "paused": lambda jq: jq.paused(),
+    "handlers": lambda jq: jq.handlers(),
     "metrics": lambda jq: jq.metrics(),
     "pause": lambda jq: jq.pause(),
     "resume": lambda jq: jq.resume(),

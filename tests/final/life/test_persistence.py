@@ -86,6 +86,7 @@ def test_a_queued_job_keeps_all_that_it_was_given(log_store: Store) -> None:
         priority=Priority.HIGH,
         max_retries=7,
         headers={"trace": "4bf9", "é": ""},
+        key="customer 7",
     )
     jq = log_store.open(len, start=False)
     jq.enqueue(given_job)
@@ -98,7 +99,8 @@ def test_a_queued_job_keeps_all_that_it_was_given(log_store: Store) -> None:
     assert info.headers == {"trace": "4bf9", "é": ""}
     jq.start()
     job = recorder.next()
-    for name in ("payload", "id", "priority", "handler", "max_retries", "headers", "created"):
+    names = ("payload", "id", "priority", "handler", "max_retries", "headers", "created", "key")
+    for name in names:
         assert getattr(job, name) == getattr(given_job, name), name
 
 

@@ -146,7 +146,7 @@ FAULT = Raised(OSError(), None)
 CHANGES: dict[Event, Callable[[StatusMap, JobHandle], object]] = {
     Event.START: lambda status, handle: status.start(handle, 0.0, 0.0),
     Event.RETURN: lambda status, handle: status.complete(handle, None, 0.0, 0.0),
-    Event.RETRY: lambda status, handle: status.retry(handle, ("error", ""), 0.0),
+    Event.RETRY: lambda status, handle: status.retry(handle, ("error", ""), 0.0, 0.0),
     Event.FAIL: lambda status, handle: status.fail(handle, ("error", ""), FAULT, 0.0, 0.0),
     Event.CANCEL: lambda status, handle: status.cancel(handle, 0.0, 0.0),
 }

@@ -16,7 +16,7 @@ from ..core.queue_state import State
 from ..model.context import StopRequest
 from ..model.handle import ARRIVING, NOT_ARRIVED, JobHandle
 from ..model.transitions import Status
-from ..wal.format.record import Discarded, Requeued, Revoked
+from ..wal.format.record import Discarded, Hastened, Requeued, Revoked
 
 if TYPE_CHECKING:
     from ..core.placement import Placement
@@ -50,9 +50,8 @@ class Changes:
                     self._status.status(job_id)
                     return False
                 self._state.refuse_after(State.CLOSING)
-                change: Change = _Stop(self._placement, handle)
-                if handle._status is not Status.PROCESSING:
-                    change, waiting = Cancelling(self._placement, handle), handle
+                change = cancelling(self._placement, handle)
+                waiting = change.ended
                 batch = self._placement.carry_out(change)
             self._await(batch)
             return True
@@ -66,13 +65,12 @@ class Changes:
             self._mutex.settle()
             self._state.refuse_after(State.OPEN)
             letter = self._status.letter(job_id)
-            handle = JobHandle(self._owner, letter.job, Status.QUEUED, letter.number)
-            handle._call = letter.call
-            batch = self._placement.carry_out(_Requeue(self._placement, letter, handle))
+            change = Requeue(self._placement, letter, self._owner)
+            batch = self._placement.carry_out(change)
         self._await(batch, letter.number)
         if self._placement.registry.untold:
             self._placement.missing.tell()
-        return handle
+        return change.handle
 
     def discard(self, job_id: str) -> None:
         """See `JobQueue.discard`."""
@@ -80,7 +78,7 @@ class Changes:
             self._mutex.settle()
             self._state.refuse_after(State.CLOSING)
             letter = self._status.letter(job_id)
-            batch = self._placement.carry_out(_Discard(self._placement, letter))
+            batch = self._placement.carry_out(Discard(self._placement, letter))
         self._await(batch)
 
     def register(self, name: str, handler: Handler, *, replace: bool) -> None:
@@ -94,6 +92,13 @@ class Changes:
         """Without the mutex: wait until that is done; `number` names a job that is to come back."""
         if batch is not None and self._placement.journal is not None:
             self._placement.journal.writer.wait(batch, number)
+
+
+def cancelling(placement: Placement, handle: JobHandle) -> Change:
+    """The change that cancels a live job; if it runs, its handler is asked to stop."""
+    if handle._status is Status.PROCESSING:
+        return _Stop(placement, handle)
+    return Cancelling(placement, handle)
 
 
 class _Stop:
@@ -118,21 +123,27 @@ class _Stop:
             handle._stop.cancel()
 
 
-class _Requeue:
-    """Make a dead letter a queued job again, under a new handle."""
+class Requeue:
+    """Make a dead letter a queued job again, under a new handle.
+
+    Attributes:
+        handle: that handle.
+    """
 
     freed_bytes = 0
     ended: JobHandle | None = None
 
-    def __init__(self, placement: Placement, letter: DeadLetter, handle: JobHandle) -> None:
+    def __init__(self, placement: Placement, letter: DeadLetter, owner: HandleOwner) -> None:
         self._placement = placement
         self._letter = letter
-        self._handle = handle
+        self.handle = JobHandle(owner, letter.job, Status.QUEUED, letter.number)
+        self.handle._call = letter.call
         self._is_moved = False
         self.record: Record | None = Requeued(letter.number, placement.clock.time())
 
     def finish(self) -> None:
-        placement, letter, handle = self._placement, self._letter, self._handle
+        """See `Change`."""
+        placement, letter, handle = self._placement, self._letter, self.handle
         if not self._is_moved:  # once: without room for its record, the log makes it a letter again
             placement.status.requeue(letter, handle)
             self._is_moved = True
@@ -145,7 +156,7 @@ class _Requeue:
                 placement.await_durable(letter, handle)
 
 
-class _Discard:
+class Discard:
     """Drop a dead letter."""
 
     ended: JobHandle | None = None
@@ -157,7 +168,29 @@ class _Discard:
         self.freed_bytes = len(letter.job._payload)
 
     def finish(self) -> None:
+        """See `Change`."""
         self._placement.status.discard(self._letter)
+
+
+class Hasten:
+    """Queue a scheduled job before its time."""
+
+    freed_bytes = 0
+    ended: JobHandle | None = None
+
+    def __init__(self, placement: Placement, handle: JobHandle) -> None:
+        self._placement = placement
+        self._handle = handle
+        self.record: Record | None = Hastened(handle._number, placement.clock.time())
+
+    def finish(self) -> None:
+        """See `Change`."""
+        placement, handle = self._placement, self._handle
+        placement.status.hasten(handle)
+        placement.timer.remove(handle, handle._due_tick)
+        if handle._status is Status.QUEUED and handle._since == NOT_ARRIVED:
+            placement.arrive(handle)
+        placement.watchers.look()
 
 
 class _Register:

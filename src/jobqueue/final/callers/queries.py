@@ -10,8 +10,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..core.counters import snapshot
+from ..core.handler_counts import handler_counts
+from ..core.infos import info
 from ..core.queue_state import State
-from ..core.status_map import unknown_job
+from ..core.remembered import unknown_job
 from ..errors import JobQueueError, QueueClosedError, ResultGoneError
 from ..model.handle import NOT_ARRIVED
 from ..model.job import Priority
@@ -54,11 +56,18 @@ class Queries:
                 meter.limited = len(self._placement.bindings.aside[each])
             workers = self._workers(now)
             log = self._log()
-        return snapshot(meters, oldest, workers, log)
+            by_handler = handler_counts(self._placement.registry, self._seats.busy())
+        return snapshot(meters, oldest, workers, log, by_handler)
+
+    def running(self) -> list[JobHandle]:
+        """With the mutex: the jobs that run now."""
+        return self._seats.busy()
 
     def _oldest_waits(self, now: float) -> dict[Priority, float]:
         lanes = self._placement.scheduler.lanes
         waits = dict.fromkeys(Priority, 0.0)
+        for lane in lanes:
+            lane.has_work()
         heads = [handle for lane in lanes if (handle := lane.oldest())]
         aside = self._placement.bindings.aside
         heads += [next(iter(waiting)) for waiting in aside if waiting]
@@ -238,14 +247,9 @@ class Queries:
         """See `JobQueue.info`."""
         with self._mutex:
             self._mutex.settle()
-            info = self._status.info(job_id)
-            stored, codec = self._stored(job_id)
-        if stored is None:
-            return info
-        try:
-            return replace(info, result=read_result(job_id, stored, codec))
-        except JobQueueError:  # it keeps nobody from the rest; `result` raises it
-            return info
+            told = info(self._status, job_id, self._placement.clock)
+            stored, codec = self.stored(job_id)
+        return with_result(told, stored, codec)
 
     def kept_result(self, handle: JobHandle) -> object:
         """What a job returned that was completed before its handle was made.
@@ -257,7 +261,7 @@ class Queries:
         job_id = handle._job._id
         with self._mutex:
             self._mutex.settle()
-            stored, codec = self._stored(job_id)
+            stored, codec = self.stored(job_id)
         if stored is not None:
             return read_result(job_id, stored, codec)
         for kept_id, result in reversed(self._status.results.copy()):
@@ -269,7 +273,7 @@ class Queries:
             f"until the queue ends; enqueue it with Job(..., store_result=True)"
         )
 
-    def _stored(self, job_id: str) -> tuple[StoredResult | None, ResultCodec | None]:
+    def stored(self, job_id: str) -> tuple[StoredResult | None, ResultCodec | None]:
         """With the mutex: the result that is kept with a job, and its handler's codec."""
         record = self._status.finished.get(job_id)
         if record is None or record.result is None:
@@ -295,3 +299,13 @@ class Queries:
             if self._is_gone(handle):
                 return unknown_job(handle.id)
         return TimeoutError(f"job {handle.id!r} is not finished yet ({state})")
+
+
+def with_result(told: JobInfo, stored: StoredResult | None, codec: ResultCodec | None) -> JobInfo:
+    """What is told of a job, with the result that is kept with it. Without the mutex."""
+    if stored is None:
+        return told
+    try:
+        return replace(told, result=read_result(told.id, stored, codec))
+    except JobQueueError:  # it keeps nobody from the rest; `result` raises it
+        return told

@@ -24,7 +24,7 @@ from .queue_state import State
 from .unique import Uniqueness, not_unique
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ..model.context import Held
     from ..model.handle import JobHandle
@@ -251,6 +251,10 @@ class Bindings:
     def replaced(self, handler: Handler) -> None:
         """Jobs are to be run by this handler now: they go by its limits."""
         self.limits.replaced(handler)
+
+    def withdraw(self, holds: Callable[[JobHandle], bool]) -> None:
+        """Jobs are paused: they wait for no limit, and leave what they have passed to others."""
+        self.limits.withdraw(holds)
 
     def settle(self) -> None:
         """Do what is left of a change that was broken off."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ..model.context import Held
     from ..model.handle import JobHandle
@@ -80,6 +80,9 @@ class Bonds(Protocol):
 
     def replaced(self, handler: Handler) -> None:
         """Jobs are to be run by this handler now."""
+
+    def withdraw(self, holds: Callable[[JobHandle], bool]) -> None:
+        """These jobs are paused: they leave what they wait for, or have passed, to others."""
 
     def finish_cancelling(self) -> None:
         """Do what is left of a cancellation that was broken off."""

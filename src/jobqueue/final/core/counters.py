@@ -13,7 +13,15 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from ..model.frozen_dict import FrozenDict
-from ..model.metrics import COUNTED, LaneMetrics, LogMetrics, Metrics, Quantiles, WorkerMetrics
+from ..model.metrics import (
+    COUNTED,
+    HandlerCounts,
+    LaneMetrics,
+    LogMetrics,
+    Metrics,
+    Quantiles,
+    WorkerMetrics,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -124,6 +132,7 @@ def snapshot(
     oldest_waits: Mapping[Priority, float],
     workers: WorkerMetrics,
     log: LogMetrics | None,
+    by_handler: Mapping[str | None, HandlerCounts],
 ) -> Metrics:
     """Build the snapshot from copies of the meters; no lock is needed."""
     waits = {priority: sorted(meter.queue_waits) for priority, meter in meters.items()}
@@ -145,4 +154,5 @@ def snapshot(
         run_time=quantiles(sorted(chain.from_iterable(runs.values()))),
         workers=workers,
         log=log,
+        by_handler=FrozenDict(by_handler),
     )

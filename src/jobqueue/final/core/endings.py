@@ -18,6 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..model.transitions import Status
+from .infos import info_of_ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +59,7 @@ class Endings:
         callbacks = handle._callbacks
         if callbacks and getattr(callbacks[0], "func", None) is _pass_on:  # it was broken off
             return
-        info = self._status.info(handle._job._id)
+        info = info_of_ended(self._status, handle._job._id)
         if handle._job._store_result and info.status is Status.COMPLETED:
             info = replace(info, result=handle._outcome)
         told: list[Callback] = [partial(_pass_on, each, info) for each in self.finished]

@@ -12,7 +12,7 @@ from ..model.transitions import FINAL, Status
 from ..timing.timer import LONG_SECONDS, tick_after
 from ..wal.format.record import Discarded
 from .journal import cancelled, failed, retried
-from .status_map import wake_waiters
+from .watchers import wake_waiters
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +91,7 @@ class Failing:
     def _retry(self, delay: float) -> None:
         handle, timer = self._handle, self._placement.timer
         if handle._status is Status.PROCESSING:
-            self._placement.status.retry(handle, self._failure, self._now)
+            self._placement.status.retry(handle, self._failure, self._now, self._wall)
         if self._tick:  # it was broken off; the timer holds a job at most once
             timer.remove(handle, self._tick)
         tick = tick_after(self._now + delay)

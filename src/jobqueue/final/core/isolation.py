@@ -75,6 +75,7 @@ class Isolation:
         with self._placement.mutex:
             self._placement.mutex.settle()
             if not self._scheduler.suspects or self._scheduler.suspects[0] is not handle:
+                self._held_up = None  # it may be paused, and be the next again later
                 return None
             names = ", ".join(repr(each.id) for each in self._seats.pass_over_running())
             self._scheduler.look_at_suspects()

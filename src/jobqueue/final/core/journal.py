@@ -91,6 +91,7 @@ class Journal:
             due,
             delay,
             job._store_result,
+            None if job._plan is None else job._plan.key,
         )
         if job._plan is not None:
             _tell_plan(record, handle, expires)

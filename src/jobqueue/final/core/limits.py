@@ -36,6 +36,8 @@ from .dependencies import ties_of
 from .turnstiles import NOWHERE, Bucket, Line, Refill, Turnstile
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..model.handle import JobHandle
     from ..model.handlers import Handler
     from ..model.limits import Rate
@@ -374,6 +376,35 @@ class Limits:
             for handle in reversed([each for each in lane if each._call is handler]):
                 self._leave_line(handle)
                 self._put_in_front(handle)
+
+    def withdraw(self, holds: Callable[[JobHandle], bool]) -> None:
+        """Jobs are paused: they are in their lanes again, as if they had just come to the front.
+
+        There they are held, or, once they are resumed, look for their limits anew, in their order.
+        """
+        for lane, aside in enumerate(self.aside):
+            for handle in reversed([each for each in aside if holds(each)]):
+                self._leave_line(handle)
+                self._put_in_front(handle)
+            front, passed = self._in_front[lane], self._passed[lane]
+            first = () if front is None else (front,)
+            for handle in reversed([each for each in (*first, *passed) if holds(each)]):
+                self._withdraw_passed(handle)
+
+    def _withdraw_passed(self, handle: JobHandle) -> None:
+        """A job that has passed, and waits for a worker, is as if it had not."""
+        lane = handle._job._priority
+        jobs = self._scheduler.lanes[lane].queue
+        if self._in_front[lane] is handle and handle in jobs:
+            jobs.remove(handle)  # it is put before those that come after it
+        if handle._status is _QUEUED:
+            self._put_in_front(handle)
+        self.release(handle)
+        if self._in_front[lane] is handle:
+            self._in_front[lane] = None  # last: an interruption forgets none
+        elif handle in self._passed[lane]:
+            self._passed[lane].remove(handle)
+        self._fill_front(lane)
 
     @property
     def waiting(self) -> list[int]:

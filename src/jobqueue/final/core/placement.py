@@ -15,6 +15,7 @@ from ..timing.timer import LONG_SECONDS, TICKS_PER_SECOND
 from ..wal.format.record import Completed, Enqueued, Requeued
 from .dependencies import ties_of
 from .missing_handlers import MissingHandlers
+from .unfinished import Commit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -63,6 +64,7 @@ class Placement:
         mutex.settle = self._settle
         self.clock = clock
         self.status = status
+        status.find = registry.find
         self.scheduler = scheduler
         self.registry = registry
         self.watchers = watchers
@@ -291,6 +293,34 @@ class Placement:
             self._finish(change)
             if commits and self.journal is not None and change.record is not None:
                 batch = self.journal.writer.commit()
+            self.mutex.unfinished = None
+        except BaseException:
+            self.broken_off()
+            raise
+        return batch
+
+    def carry_out_beside(self, change: Change) -> None:
+        """Make one change of many; the caller sees to it that the log's batch is committed."""
+        self.mutex.unfinished = change
+        try:
+            self._finish(change)
+            self.mutex.unfinished = None
+        except BaseException:
+            self.broken_off()
+            raise
+
+    def commit(self) -> OpenBatch | None:
+        """Bring what `carry_out_beside` has left in the log to its level.
+
+        Returns:
+            The batch to wait for without the mutex, if there is one.
+        """
+        if self.journal is None:
+            return None
+        # guard: a commit that is broken off is seen through
+        self.mutex.unfinished = Commit()
+        try:
+            batch = self.journal.writer.commit()
             self.mutex.unfinished = None
         except BaseException:
             self.broken_off()

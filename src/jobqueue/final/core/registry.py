@@ -83,10 +83,17 @@ class HandlerRegistry:
 
     def put(self, name: str, handler: Handler) -> None:
         """Add a handler, or put it in the place of another. Delayed jobs do not wait for it now."""
+        known = self._handlers.get(name)
+        if known is not None:
+            handler.meter = known.meter
         self._handlers[name] = handler
         for handle in self._delayed.get(name, ()):
             self._delayed_by_lane[handle._job._priority].pop(handle, None)
         self._delayed.pop(name, None)
+
+    def all(self) -> dict[str | None, Handler]:
+        """The handlers by name; `None` is the default one."""
+        return dict(self._handlers)
 
     def parked_under(self, name: str) -> list[JobHandle]:
         """The jobs that wait for this name."""

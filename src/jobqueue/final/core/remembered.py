@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from ..errors import UnknownJobError
+from ..model.attempt import Attempt, and_one_more
+from ..model.handle import JobHandle
 from ..wal.format.base import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..model.handle import JobHandle
     from ..model.handlers import Handler
     from ..model.job import Job, Priority
     from ..model.progress import Told
     from ..model.results import StoredResult
     from ..model.transitions import Status
     from ..runtime.reporting import Failure
+    from .order import Block
 
 
-class Finished(Struct, frozen=True, gc=False):
+class Finished(Struct, gc=False):
     """What is remembered of a completed or cancelled job: all but payload and error.
 
-    `gc=False`: none of it can be part of a cycle, and there may be very many.
+    `gc=False`: none of it can be part of a cycle, and there may be very many. (Its block knows no
+    records.) Not to be changed. `attempts` are those that failed; that of a completed job is not
+    among them.
     """
 
     status: Status
@@ -36,6 +41,9 @@ class Finished(Struct, frozen=True, gc=False):
     finished: float
     progress: Told | None = None
     result: StoredResult | None = None
+    block: Block | None = None
+    key: str | None = None
+    attempts: tuple[Attempt, ...] = ()
 
 
 @dataclass(slots=True)
@@ -50,14 +58,25 @@ class DeadLetter:
     finished: float
     retries: int
     progress: Told | None = None
+    attempts: tuple[Attempt, ...] = ()
+    block: Block | None = None
+
+
+def block_of(known: JobHandle | DeadLetter | Finished) -> Block:
+    """Where the id of a known job stands in the order of all: each has its place."""
+    return cast("Block", known._block if isinstance(known, JobHandle) else known.block)
 
 
 def record_of(
-    handle: JobHandle, status: Status, wall: float, stored: StoredResult | None = None
+    handle: JobHandle,
+    status: Status,
+    wall: float,
+    stored: StoredResult | None = None,
+    attempts: tuple[Attempt, ...] = (),
 ) -> Finished:
     """What is to be remembered of a job that is completed or cancelled now."""
     job = handle._job
-    return Finished(
+    record = Finished(
         status,
         job._priority,
         job._handler,
@@ -69,4 +88,21 @@ def record_of(
         wall,
         handle._progress,
         stored,
+        handle._block,
     )
+    if job._plan is None and not handle._attempts and not attempts:
+        return record  # mostly so
+    record.key = job.key
+    record.attempts = attempts or handle._attempts
+    return record
+
+
+def attempts_with(handle: JobHandle, failure: Failure, wall: float) -> tuple[Attempt, ...]:
+    """The attempts of a job that failed, with the one that fails now."""
+    last = Attempt(handle._job._retries, handle._started, wall, failure[0])
+    return and_one_more(handle._attempts, last)
+
+
+def unknown_job(job_id: str) -> UnknownJobError:
+    """The error for an id that the queue does not know."""
+    return UnknownJobError(f"no job {job_id!r} is known: it never was, or has been forgotten")

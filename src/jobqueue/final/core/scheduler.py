@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import queue
 from collections import deque
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
 from ..model.job import Priority
 from ..model.transitions import Status
 from ..runtime.clock import SystemClock
 from ..runtime.mutex import WorkerCondition
 from ..runtime.parking import Parker
+from .pausing import Pausing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,8 +41,15 @@ class Lane(queue.Queue["JobHandle"]):
     the length: retries, replayed and requeued jobs take no room.
     """
 
-    def __init__(self, size: int, mutex: Mutex, not_empty: WorkerCondition) -> None:
+    def __init__(
+        self,
+        size: int,
+        mutex: Mutex,
+        not_empty: WorkerCondition,
+        priority: Priority = Priority.MEDIUM,
+    ) -> None:
         super().__init__(size)
+        self.priority = priority
         self.queue: deque[JobHandle]
         self.mutex = mutex  # type: ignore[assignment]  # typeshed wants a plain lock
         self.not_empty = not_empty  # type: ignore[assignment]  # and a Condition of one
@@ -50,6 +59,10 @@ class Lane(queue.Queue["JobHandle"]):
         """How many more jobs of higher lanes may overtake this one."""
         self._stale = 0
         """How many of its entries have been cancelled, at most; those are only passed over."""
+        self.special: Callable[[Any], bool] | None = None
+        """Looks in place of `has_work` whether a job may run, while some may not (`Pausing`)."""
+        self.aside: dict[str | None, deque[JobHandle]] = {}
+        """The jobs that came to the front and may not run, by what holds them."""
         self.producers: deque[Wakeable] = deque()
         """The parkers of the producers that wait for room, in order."""
         self.on_its_way: Wakeable | None = None
@@ -80,6 +93,8 @@ class Lane(queue.Queue["JobHandle"]):
 
     def has_work(self) -> bool:
         """Whether a job waits that may start; takes others from the front."""
+        if self.special is not None:
+            return self.special(self)
         jobs = self.queue
         while jobs:
             first = jobs[0]
@@ -98,11 +113,22 @@ class Lane(queue.Queue["JobHandle"]):
         if ties is not None and ties.line is not None:
             self.queue.popleft()
 
+    def passed_over(self) -> None:
+        """The job at the front was cancelled: drop it."""
+        self.queue.popleft()
+        self._stale -= 1
+
     def cancelled_one(self) -> None:
         """A job was cancelled that may be in here: pass over it, and sweep when they are many."""
         self._stale += 1
-        if self._stale * 2 > len(self.queue):
-            self.queue = deque(job for job in self.queue if job._status is Status.QUEUED)
+        for jobs in (self.queue, *self.aside.values()):  # if all are cancelled, none is swept
+            while jobs and jobs[0]._status is not _QUEUED:
+                jobs.popleft()
+                self._stale -= 1
+        if self._stale * 2 > len(self.queue) + sum(map(len, self.aside.values())):
+            self.queue = _without_stale(self.queue)
+            for held_by, jobs in self.aside.items():
+                self.aside[held_by] = _without_stale(jobs)
             self._stale = 0
 
     def wake_producer(self) -> None:
@@ -139,8 +165,21 @@ class Lane(queue.Queue["JobHandle"]):
         self.producers.clear()
 
     def oldest(self) -> JobHandle | None:
-        """The job that has waited longest."""
-        return self.queue[0] if self.has_work() else None
+        """The job that has waited longest, whether or not it may run."""
+        fronts = [_first(jobs) for jobs in (self.queue, *self.aside.values())]
+        waiting = [handle for handle in fronts if handle is not None]
+        return min(waiting, key=attrgetter("_since"), default=None)
+
+
+def _first(jobs: deque[JobHandle]) -> JobHandle | None:
+    for job in jobs:
+        if job._status is _QUEUED:
+            return job
+    return None
+
+
+def _without_stale(jobs: deque[JobHandle]) -> deque[JobHandle]:
+    return deque(job for job in jobs if job._status is _QUEUED)
 
 
 def _ignore(handle: JobHandle) -> None:
@@ -167,7 +206,7 @@ class FairScheduler:
         """Whether Medium and Low have all workers that are not reserved; set by `Seats`."""
         self.not_empty = WorkerCondition(mutex)
         """Notified when work is added, and by `stop`, `resume` and the end of an isolated job."""
-        self.lanes = tuple(Lane(size, mutex, self.not_empty) for _ in Priority)
+        self.lanes = tuple(Lane(size, mutex, self.not_empty, each) for each in Priority)
         self.high, self.medium, self.low = self.lanes
         self.medium.tokens = self.low.tokens = fairness
         self.fairness = fairness
@@ -182,6 +221,8 @@ class FairScheduler:
         self.on_held_up: Callable[[JobHandle], None] = _ignore
         """Told of a job that is to run alone while others run still."""
         self.paused = False
+        self.pausing = Pausing(self.lanes, self.suspects, self.not_empty)
+        """What else is paused: single lanes and handlers."""
         self.stopped = False
         self.taken: JobHandle | None = None
         """The job that was given out last, until its attempt has begun."""
@@ -198,7 +239,10 @@ class FairScheduler:
 
     def push_suspect(self, handle: JobHandle, now: float) -> None:
         """Queue a job that is to run alone."""
-        append = self.suspects.append
+        # guard: a job of a paused handler that is to run alone keeps no other out
+        #   without: suspects = self.suspects
+        suspects = self.pausing.suspects if self.pausing.holds(handle) else self.suspects
+        append = suspects.append
         handle._since = now  # one step
         append(handle)
         if self._sleepers:
@@ -206,9 +250,10 @@ class FairScheduler:
 
     def remove_suspect(self, handle: JobHandle) -> None:
         """A job that was to run alone is cancelled. Again, or if it is none, it does nothing."""
-        if handle in self.suspects:
-            self.suspects.remove(handle)
-            self.look_at_suspects()
+        for suspects in (self.suspects, self.pausing.suspects):
+            if handle in suspects:
+                suspects.remove(handle)
+                self.look_at_suspects()
 
     def rouse(self) -> None:
         """Wake a worker if one sleeps beside a job that an interrupted thread has brought."""
@@ -345,7 +390,7 @@ class FairScheduler:
     def _has_more(self) -> bool:
         if self.isolated_job is not None:
             return False
-        return any(lane.queue for lane in self.lanes)
+        return any(lane.queue and (lane.special is None or lane.has_work()) for lane in self.lanes)
 
     def pause(self) -> None:
         """Give out no more jobs until `resume`."""
@@ -364,7 +409,8 @@ class FairScheduler:
     def _check(self) -> None:
         """Assert the invariants; used by randomised tests."""
         for lane in self.lanes:
-            stale = sum(job._status is not Status.QUEUED for job in lane.queue)
+            places = (lane.queue, *lane.aside.values())
+            stale = sum(job._status is not _QUEUED for jobs in places for job in jobs)
             assert stale <= lane._stale, (stale, lane._stale)
             assert 0 <= lane.room <= lane.maxsize
         for lane in (self.medium, self.low):

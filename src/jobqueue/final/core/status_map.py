@@ -11,24 +11,26 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
-from ..errors import DuplicateJobError, UnknownJobError
-from ..model.handle import NO_RESULT, JobHandle
-from ..model.job import Job, JobInfo, Priority, info_of
-from ..model.progress import progress_of
+from ..errors import DuplicateJobError
+from ..model.handle import NO_RESULT, NOT_ARRIVED, JobHandle
+from ..model.handler_meter import SAMPLED_MASK
+from ..model.job import Job, Priority
 from ..model.transitions import Event, Status, after
 from .counters import LaneMeter
-from .remembered import DeadLetter, Finished, record_of
+from .order import BLOCK, Order
+from .remembered import DeadLetter, Finished, attempts_with, block_of, record_of, unknown_job
+from .watchers import wake_waiters
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..model.handle import HandleOwner, Raised
+    from ..model.handlers import Handler
     from ..model.results import StoredResult
     from ..runtime.reporting import Failure
 
-_QUEUED, _SCHEDULED, _PROCESSING = (
-    Status.QUEUED,
-    Status.SCHEDULED,
-    Status.PROCESSING,
-)  # a look into an enumeration is slow
+_QUEUED, _SCHEDULED = Status.QUEUED, Status.SCHEDULED  # a look into an enumeration is slow
+_PROCESSING = Status.PROCESSING
 _DUE = after(Status.SCHEDULED, Event.DUE)
 _STARTED = after(Status.QUEUED, Event.START)
 _RETURNED = after(Status.PROCESSING, Event.RETURN)
@@ -36,6 +38,7 @@ _RETRIED = after(Status.PROCESSING, Event.RETRY)
 _FAILED = after(Status.PROCESSING, Event.FAIL)
 _CANCELLED = after(Status.QUEUED, Event.CANCEL)
 _REQUEUED = after(Status.FAILED, Event.REQUEUE)
+_BLOCK_MASK = BLOCK - 1
 
 
 class StatusMap:
@@ -51,6 +54,8 @@ class StatusMap:
         results: the last results of jobs that do not store them, with the jobs' ids, oldest first.
             Threads append to it without the mutex: an older result that goes may run users' code.
         result_bytes: of the results that are stored, about.
+        find: tells the handler of a name; set by `Placement`.
+        order: the ids of all of them, in the order of their acceptance.
     """
 
     def __init__(self, *, retention: int, dead_letters_max: int, result_retention: int = 0) -> None:
@@ -60,6 +65,8 @@ class StatusMap:
         self.reserved: dict[str, JobHandle] = {}
         self.results: deque[tuple[str, object]] = deque(maxlen=result_retention)
         self.result_bytes = 0
+        self.order = Order(self.finished, self.live, self.dead, block_of=block_of)
+        self.find: Callable[[str | None], Handler | None] = lambda _name: None
         self.meters = tuple(LaneMeter() for _ in Priority)
         self._finished_order: deque[str] = deque()
         self._retention = retention
@@ -84,6 +91,21 @@ class StatusMap:
 
     def accept(self, handle: JobHandle) -> None:
         """A new job, queued or scheduled; its id is not known yet."""
+        job = handle._job
+        meter, job_id = self.meters[job._priority], job._id
+        count = meter.enqueued
+        if not count & _BLOCK_MASK:
+            self.order.begin()
+        block = self.order.open
+        block.ids.append(job_id)  # if this is broken off here, no job names the block
+        handle._block = block  # one step, down to the counters
+        self.live[job_id] = handle
+        meter.enqueued = count + 1
+        if handle._status is not _QUEUED:
+            meter.scheduled += 1
+
+    def take_over(self, handle: JobHandle) -> None:
+        """A job of an earlier run, which has its place in the order."""
         meter = self.meters[handle._job._priority]
         self.live[handle._job._id] = handle
         meter.enqueued += 1
@@ -111,12 +133,22 @@ class StatusMap:
         meter.scheduled -= 1
         return True
 
+    def hasten(self, handle: JobHandle) -> None:
+        """A scheduled job is queued before its time; it has yet to arrive. Again, it is so."""
+        if handle._status is Status.SCHEDULED:
+            meter = self.meters[handle._job._priority]
+            handle._since = NOT_ARRIVED  # one step
+            handle._status = _DUE
+            meter.scheduled -= 1
+
     def start(self, handle: JobHandle, now: float, wall: float) -> None:
         """A worker took a queued job."""
         if handle._status is not _QUEUED:
             after(handle._status, Event.START)
         meter = self.meters[handle._job._priority]
         meter.queue_waits.append(now - handle._since)
+        if not meter.completed & SAMPLED_MASK and handle._call is not None:
+            handle._call.meter.queue_waits.append(now - handle._since)
         handle._status = _STARTED  # one step
         handle._since = now
         handle._started = wall
@@ -132,9 +164,14 @@ class StatusMap:
         meter.run_times.append(now - handle._since)
         stored = cast("StoredResult", handle._outcome) if handle._job._store_result else None
         record = record_of(handle, _RETURNED, wall, stored)
+        if (call := handle._call) is not None:
+            call.meter.completed += 1
+            if not meter.completed & SAMPLED_MASK:
+                call.meter.run_times.append(now - handle._since)
         if stored is not None:
             self.result_bytes += len(stored.data)
         handle._outcome = result
+        handle._block = None
         handle._status = _RETURNED  # one step
         self.finished[job_id] = record
         del self.live[job_id]
@@ -161,13 +198,17 @@ class StatusMap:
             return handle._job._created, None
         return record.finished, record.result
 
-    def retry(self, handle: JobHandle, failure: Failure, now: float) -> None:
+    def retry(self, handle: JobHandle, failure: Failure, now: float, wall: float) -> None:
         """An attempt failed and the job has retries left."""
         if handle._status is not _PROCESSING:
             after(handle._status, Event.RETRY)
         meter = self._measured(handle, now)
+        attempts = attempts_with(handle, failure, wall)
+        if handle._call is not None:
+            handle._call.meter.retries_after(failure[0])
         handle._job._retries += 1
         handle._failure = failure
+        handle._attempts = attempts
         handle._status = _RETRIED  # one step
         meter.processing -= 1
         meter.scheduled += 1
@@ -190,9 +231,14 @@ class StatusMap:
             wall,
             job._retries,
             handle._progress,
+            handle._attempts,
+            handle._block,
         )
+        if handle._call is not None:
+            handle._call.meter.fails_for(failure[0])
         handle._failure = failure
         handle._outcome = raised
+        handle._block = None
         handle._status = _FAILED  # one step
         meter.processing -= 1
         meter.failed += 1
@@ -221,6 +267,12 @@ class StatusMap:
             if before is _PROCESSING:  # by a worker
                 self._measured(handle, now)
             record = record_of(handle, _CANCELLED, wall)
+            if before is _PROCESSING and handle._failure is not None:
+                attempts = attempts_with(handle, handle._failure, wall)
+                record = record_of(handle, _CANCELLED, wall, attempts=attempts)
+            if (call := handle._call or self.find(handle._job._handler)) is not None:
+                call.meter.cancelled += 1
+            handle._block = None
             handle._status = _CANCELLED  # one step
             self.finished[job_id] = record
             del self.live[job_id]
@@ -238,6 +290,7 @@ class StatusMap:
         job = letter.job
         if self.dead.get(job._id) is letter:
             meter = self.meters[job._priority]
+            handle._block = letter.block
             handle._status = _REQUEUED  # one step
             job._retries = 0
             self.live[job._id] = handle
@@ -273,15 +326,21 @@ class StatusMap:
             self._forget_oldest()
 
     def _forget_oldest(self) -> None:
-        order = self._finished_order
-        forgotten = self.finished.pop(order[0], None)  # first: an interruption leaves nothing then
-        if forgotten is not None and forgotten.result is not None:
-            self.result_bytes -= len(forgotten.result.data)
-        order.popleft()
+        job_ids = self._finished_order
+        job_id = job_ids[0]
+        record = self.finished.get(job_id)
+        if record is not None:
+            stored = record.result
+            result_bytes = 0 if stored is None else len(stored.data)
+            del self.finished[job_id]  # one step
+            self.result_bytes -= result_bytes
+        job_ids.popleft()
 
     def _measured(self, handle: JobHandle, now: float) -> LaneMeter:
         meter = self.meters[handle._job._priority]
         meter.run_times.append(now - handle._since)
+        if handle._call is not None:
+            handle._call.meter.run_times.append(now - handle._since)
         return meter
 
     # What callers ask.
@@ -322,42 +381,13 @@ class StatusMap:
             handle._failure, handle._progress = letter.failure, letter.progress
         elif job_id in self.finished:
             record = self.finished[job_id]
-            job = Job(id=job_id, priority=record.priority, _created=record.created)
+            job = Job(id=job_id, priority=record.priority, key=record.key, _created=record.created)
             handle = JobHandle(owner, job, record.status)
             handle._progress = record.progress
         else:
             raise unknown_job(job_id)
         handle._outcome = NO_RESULT
         return handle
-
-    def info(self, job_id: str) -> JobInfo:
-        """Raises `UnknownJobError`."""
-        live = self.live.get(job_id)
-        if live is not None:
-            return info_of(
-                live._job, live._status, live._failure, live._started, None, live._progress
-            )
-        letter = self.dead.get(job_id)
-        if letter is not None:
-            return self.letter_info(letter)
-        record = self.finished.get(job_id)
-        if record is None:
-            raise unknown_job(job_id)
-        error, trace = record.failure or (None, None)
-        return JobInfo(
-            job_id,
-            record.status,
-            record.priority,
-            record.handler,
-            record.headers,
-            record.retries,
-            error,
-            trace,
-            record.created,
-            record.started,
-            record.finished,
-            progress_of(record.progress),
-        )
 
     def letter(self, job_id: str) -> DeadLetter:
         """A dead letter; raises `UnknownJobError`, or `ValueError` if the job has not failed."""
@@ -368,29 +398,3 @@ class StatusMap:
                 f"job {job_id!r} is {status.value}; only a failed job is kept for this"
             )
         return letter
-
-    @staticmethod
-    def letter_info(letter: DeadLetter) -> JobInfo:
-        """What is known of a dead letter."""
-        return info_of(
-            letter.job,
-            Status.FAILED,
-            letter.failure,
-            letter.started,
-            letter.finished,
-            letter.progress,
-        )
-
-
-def wake_waiters(handle: JobHandle) -> None:
-    """Wake the threads that wait for this job."""
-    waiters = handle._waiters
-    while waiters:
-        waiters[-1].unpark()  # before it is taken out, so that an interruption forgets none
-        waiters.pop()
-    handle._waiters = None
-
-
-def unknown_job(job_id: str) -> UnknownJobError:
-    """The error for an id that the queue does not know."""
-    return UnknownJobError(f"no job {job_id!r} is known: it never was, or has been forgotten")

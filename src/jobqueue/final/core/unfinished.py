@@ -72,3 +72,14 @@ class Change(Protocol):
 
         It may be called again, also by another thread.
         """
+
+
+class Commit:
+    """No change of a job: what other changes have left in the log's open batch is to go on."""
+
+    record: Record | None = None
+    freed_bytes = 0
+    ended: JobHandle | None = None
+
+    def finish(self) -> None:
+        """See `Change`."""

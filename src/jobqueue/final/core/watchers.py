@@ -1,4 +1,4 @@
-"""Waiting until a queue has come to rest: for `join` and `close`.
+"""Waiting until a queue has come to rest, for `join` and `close`, or until a job has ended.
 
 Relies on: the queue's mutex, held by the caller of `look`, not of `wait`. The thread that changes
 what a condition is about calls `look`.
@@ -13,6 +13,7 @@ from ..runtime.parking import Parker, Wakeable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..model.handle import JobHandle
     from ..runtime.mutex import Mutex
 
     Watcher = tuple[Callable[[], bool], Wakeable]
@@ -66,3 +67,12 @@ class Watchers:
             return parker.park(timeout)
         finally:
             self.remove(watcher)
+
+
+def wake_waiters(handle: JobHandle) -> None:
+    """Wake the threads that wait for this job."""
+    waiters = handle._waiters
+    while waiters:
+        waiters[-1].unpark()  # before it is taken out, so that an interruption forgets none
+        waiters.pop()
+    handle._waiters = None

@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..core.queue_state import State
-from ..core.status_map import wake_waiters
+from ..core.watchers import wake_waiters
 from ..errors import LogWriteError, again
 from ..exact import SECONDS_MAX
 from ..model.shutdown_report import ShutdownReport
@@ -269,16 +269,18 @@ class Lifecycle:
         """With the mutex: nothing is left that could run before the deadline."""
         if self._state.fault is not None:
             return self._is_still()
-        scheduler = self._placement.scheduler
+        scheduler, pausing = self._placement.scheduler, self._placement.scheduler.pausing
         can_run = self._started and not (scheduler.paused or scheduler.stopped)
         queued = self._count("queued") - self._placement.registry.parked_count
-        if self._count("processing") or (can_run and queued) or self._placement.bindings.has_doomed:
+        may_run = can_run and queued > pausing.held_count()
+        if self._count("processing") or may_run or self._placement.bindings.has_doomed:
             return False
         if self._placement.clock.manual or not can_run:
             return True
         return not any(
             handle._status is Status.SCHEDULED and 0 < handle._due_tick <= deadline_tick
             for handle in self._placement.status.live.values()
+            if not pausing.holds(handle)
         )
 
     def _count(self, name: str) -> int:

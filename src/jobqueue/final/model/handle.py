@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..exact import Seconds
     from ..runtime.parking import Parker
+    from .attempt import Attempt
     from .context import Held, StopRequest
     from .handlers import Handler
     from .job import Job
@@ -129,6 +130,8 @@ class JobHandle(Generic[R_co]):
     """
 
     __slots__ = (
+        "_attempts",
+        "_block",
         "_call",
         "_callbacks",
         "_due_tick",
@@ -169,6 +172,10 @@ class JobHandle(Generic[R_co]):
         """What runs it: the handler that it carries, or from its arrival on the one it names."""
         self._failure: tuple[str, str] | None = None
         """Error and traceback of the last failed attempt, as text."""
+        self._attempts: tuple[Attempt, ...] = ()
+        """Its last attempts that failed and were followed by another."""
+        self._block: Any = None
+        """Where its id stands in the order of all jobs, until it ends; see `core/order.py`."""
         self._waiters: list[Parker] | None = None
         """The parkers of the callers that wait for its end, or for the queue's."""
         self._progress: Told | None = None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 from .callables import is_coroutine_function, refuse_undone_function
+from .handler_meter import HandlerMeter
 from .policy import NO_POLICY, Policy
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Handler:
             `function(payload)` does.
         policy: what it was registered with besides.
         is_limited: whether that says how many attempts may go on or begin at a time.
+        meter: counts its jobs.
 
     Raises:
         TypeError: it cannot be called in either form, or a call of it would not do its work.
@@ -56,6 +58,7 @@ class Handler:
         "is_async",
         "is_equipped",
         "is_limited",
+        "meter",
         "policy",
         "wants_context",
     )
@@ -66,6 +69,7 @@ class Handler:
         self.is_equipped = self.wants_context or coroutines
         self.policy = NO_POLICY
         self.is_limited = False
+        self.meter = HandlerMeter()
 
     def with_policy(self, policy: Policy) -> Handler:
         """This handler, which nothing uses yet, from now on with a policy."""
@@ -102,6 +106,7 @@ class HandlerWithin(Handler):
         self.wants_context, self.by_keyword = inner.wants_context, inner.by_keyword
         self.is_equipped = True
         self.policy, self.is_limited = inner.policy, inner.is_limited
+        self.meter = inner.meter
         self._attempt = put_around(lambda context: inner.call(context.job._payload, context))
 
     def call(self, payload: bytes, context: JobContext) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
@@ -13,15 +13,14 @@ from .checks import ID_LENGTH_MAX, check_text, check_utf8
 from .frozen_dict import FrozenDict
 from .ids import new_id
 from .plan import checked_plan
-from .progress import progress_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ..exact import Seconds
-    from ..runtime.reporting import Failure
+    from .attempt import Attempt
     from .plan import HasId, Plan, Unique
-    from .progress import Progress, Told
+    from .progress import Progress
     from .transitions import Status
 
 HEADER_BYTES_MAX = 8 * 1024
@@ -276,6 +275,13 @@ class JobInfo:
         progress: what its handler told last of how far it has come; in memory only.
         result: what its handler returned, if it was enqueued with `store_result=True`. `None`
             also if it cannot be read here: `handle(id).result()` says why.
+        payload: what its handler gets; `None` once it is completed or cancelled, for the queue
+            keeps it no longer.
+        key: what it is about.
+        due: while it is scheduled, the Unix time at which it is queued; `None` also if it waits
+            for something else than a time.
+        attempts: its last ten attempts, the present one too. One in which the process died is
+            not among them, unless the job was given up for that.
     """
 
     id: str
@@ -291,29 +297,7 @@ class JobInfo:
     finished: float | None
     progress: Progress | None = None
     result: object = None
-
-
-def info_of(
-    job: Job,
-    status: Status,
-    failure: Failure | None,
-    started: float | None,
-    finished: float | None,
-    progress: Told | None,
-) -> JobInfo:
-    """What is known of a job that the queue still has."""
-    error, trace = failure or (None, None)
-    return JobInfo(
-        job._id,
-        status,
-        job._priority,
-        job._handler,
-        job._headers,
-        job._retries,
-        error,
-        trace,
-        job._created,
-        started,
-        finished,
-        progress_of(progress),
-    )
+    payload: bytes | None = field(default=None, repr=False)
+    key: str | None = None
+    due: float | None = None
+    attempts: tuple[Attempt, ...] = ()

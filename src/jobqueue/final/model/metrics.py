@@ -62,6 +62,50 @@ class LaneMetrics:
 
 
 @dataclass(frozen=True, slots=True)
+class HandlerCounts:
+    """The counts of one handler, since the start; see `Metrics`.
+
+    Attributes:
+        failures: attempts that failed, by the class of the error.
+    """
+
+    completed: int
+    failed: int
+    retried: int
+    cancelled: int
+    processing: int
+    failures: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerInfo:
+    """What is known of one handler, or of a name that jobs wait for.
+
+    Attributes:
+        name: `None` for the default handler.
+        queued: its jobs that wait to be run.
+        options: what it was registered with besides the function: `timeout`, `retry_on`,
+            `backoff`, `result_codec`; those that were given.
+        queue_wait: seconds from entering the lane to the start of the attempt. It is measured of
+            about every 16th attempt; the last 512 of these count.
+        run_time: seconds that attempts took: of each that failed, and of about every 16th other.
+        failures: attempts that failed, by the class of the error.
+    """
+
+    name: str | None
+    completed: int
+    failed: int
+    retried: int
+    cancelled: int
+    queued: int
+    processing: int
+    options: Mapping[str, object]
+    queue_wait: Quantiles
+    run_time: Quantiles
+    failures: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerMetrics:
     """The workers.
 
@@ -124,6 +168,8 @@ class Metrics:
         run_time: seconds that attempts took, over all lanes.
         workers: the workers.
         log: the log; `None` in memory.
+        by_handler: some of the counts for each handler that is registered, by its name; `None` is
+            the default handler. `JobQueue.handlers` tells more.
     """
 
     enqueued: int
@@ -143,3 +189,4 @@ class Metrics:
     run_time: Quantiles
     workers: WorkerMetrics
     log: LogMetrics | None
+    by_handler: Mapping[str | None, HandlerCounts]

@@ -38,6 +38,17 @@ class Policy(NamedTuple):
     result_codec: ResultCodec | None = None
     rules: tuple[Limit | Rate, ...] = ()
 
+    def given(self) -> dict[str, object]:
+        """What was given of it, by the names that the arguments of `register` have."""
+        options: dict[str, object] = {
+            "timeout": self.timeout,
+            "retry_on": self.retry_on,
+            "backoff": self.backoff,
+            "result_codec": self.result_codec,
+        }
+        options |= {"limit" if isinstance(each, Limit) else "rate": each for each in self.rules}
+        return {name: value for name, value in options.items() if value is not None}
+
 
 NO_POLICY = Policy()
 

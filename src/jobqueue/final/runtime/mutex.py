@@ -139,6 +139,13 @@ def await_turn(mutex: Mutex) -> None:
     _give_way_until(lambda: mutex.claimant is None)
 
 
+def let_others_first(mutex: Mutex) -> None:
+    """Between two holds of a caller that takes the mutex again and again: let others through."""
+    give_way()
+    if mutex.claimant is not None:
+        await_turn(mutex)
+
+
 def _give_way_until(is_done: Callable[[], bool]) -> bool:
     """Let others run until it is done, or no longer worth waiting; returns whether it is done."""
     until = SystemClock.monotonic() + _GIVE_WAY_SECONDS

@@ -30,6 +30,7 @@ from jobqueue.final.wal.format.record import (
     Doomed,
     Enqueued,
     Failed,
+    Hastened,
     Record,
     Requeued,
     Retried,
@@ -116,6 +117,7 @@ records: st.SearchStrategy[Record] = st.one_of(
     st.builds(Crashed, numbers, counts),
     st.builds(Revoked, numbers, times),
     st.builds(Ticked, st.text(min_size=1, max_size=255), times, st.just(0) | numbers),
+    st.builds(Hastened, numbers, times),
 )
 
 

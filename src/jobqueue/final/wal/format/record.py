@@ -27,6 +27,7 @@ __all__ = [
     "Doomed",
     "Enqueued",
     "Failed",
+    "Hastened",
     "Record",
     "Requeued",
     "Retried",
@@ -72,6 +73,7 @@ class Enqueued(_Record, tag="enqueued"):
 
     `due` is the Unix time of a delayed job, `delay` what was asked for, to clamp it; both are
     `None` for any other job. `store_result`: what the handler returns is kept in `Completed`.
+    `key` is what the job is about.
     """
 
     job: JobNumber
@@ -157,6 +159,13 @@ class Requeued(_Record, tag="requeued"):
     at: Time
 
 
+class Hastened(_Record, tag="hastened"):
+    """A scheduled job was queued before its time: it may run at once, also after a restart."""
+
+    job: JobNumber
+    at: Time
+
+
 class Discarded(_Record, tag="discarded"):
     """A dead letter was dropped; its id is unknown from here on."""
 
@@ -215,6 +224,7 @@ Record: TypeAlias = (
     | Cancelled
     | Revoked
     | Requeued
+    | Hastened
     | Discarded
     | Doomed
     | Crashed

@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ..format.base import Struct
 from ..format.record import (
@@ -21,6 +21,7 @@ from ..format.record import (
     Doomed,
     Enqueued,
     Failed,
+    Hastened,
     Record,
     Requeued,
     Retried,
@@ -43,6 +44,13 @@ SCHEDULES_MAX: Final = 10_000
 """Of how many schedules the last tick is kept: those that have ticked last."""
 
 
+ATTEMPTS_MAX = 10
+"""How many attempts of a job are kept, the last ones."""
+
+Ended: TypeAlias = tuple[int, float | None, float, str]
+"""An attempt: its number, 0 for the first, when it started and ended, its error."""
+
+
 class JobState(Struct, gc=False):
     """What the log knows of one job.
 
@@ -58,6 +66,8 @@ class JobState(Struct, gc=False):
         started: Unix time of the last attempt that ended, or `None`.
         finished: Unix time at which it was completed, failed or cancelled, or `None`.
         result: what it returned, if that is kept, and whether its handler's own codec wrote it.
+        attempts: the last that failed and did not fail the job for good.
+        place: for whoever makes jobs of these; the fold leaves it alone.
     """
 
     enqueued: Enqueued
@@ -72,6 +82,8 @@ class JobState(Struct, gc=False):
     started: float | None = None
     finished: float | None = None
     result: tuple[bytes, bool] | None = None
+    attempts: tuple[Ended, ...] = ()
+    place: object = None
 
 
 class LogState:
@@ -181,6 +193,7 @@ class LogState:
             state.status = CANCELLED
             if record.error is not None:
                 state.error, state.traceback = record.error, record.traceback
+                _add_attempt(state, record.retries, record, record.error)
         state.started = record.started
         state.retries = record.retries
         state.finished = record.at
@@ -203,6 +216,7 @@ class LogState:
 
     def _retried(self, state: JobState, record: Retried) -> None:
         if state.status == QUEUED:
+            _add_attempt(state, record.retries - 1, record, record.error)
             state.retries = record.retries
             state.due = record.due
             state.delay = record.delay
@@ -233,6 +247,12 @@ class LogState:
             enqueued = state.enqueued
             enqueued.due = enqueued.delay = enqueued.expires = enqueued.within = None
             self.jobs[record.job] = JobState(enqueued)
+
+    def _hastened(self, state: JobState, record: Hastened) -> None:
+        del record
+        if state.status == QUEUED:
+            state.due = state.enqueued.due = state.enqueued.delay = None
+            state.delay = 0.0
 
     def _discarded(self, state: JobState, record: Discarded) -> None:
         if state.status == FAILED:
@@ -287,6 +307,13 @@ class LogState:
                 yield Doomed(number, by)  # guard: a snapshot keeps what is doomed
 
 
+def _add_attempt(state: JobState, number: int, record: Retried | Cancelled, error: str) -> None:
+    """Note an attempt that failed, once."""
+    kept = state.attempts[1 - ATTEMPTS_MAX :]
+    if not kept or kept[-1][0] < number:
+        state.attempts = (*kept, (number, record.started, record.at, error))
+
+
 _APPLY: Final[dict[type[Any], Callable[[LogState, JobState, Any], None]]] = {
     Retried: LogState._retried,
     Completed: LogState._finish,
@@ -294,6 +321,7 @@ _APPLY: Final[dict[type[Any], Callable[[LogState, JobState, Any], None]]] = {
     Cancelled: LogState._finish,
     Revoked: LogState._revoked,
     Requeued: LogState._requeued,
+    Hastened: LogState._hastened,
     Discarded: LogState._discarded,
     Doomed: LogState._doomed,
     Crashed: LogState._crashed,
@@ -304,12 +332,12 @@ _APPLY: Final[dict[type[Any], Callable[[LogState, JobState, Any], None]]] = {
 def _rebuild(state: JobState) -> Iterator[Record]:
     """Yield the records from which `LogState` makes an equal state, but for a job's end."""
     yield state.enqueued
-    job, retries, started = state.enqueued.job, state.retries, state.started
-    if state.error is not None and state.status != FAILED:
-        error, trace = state.error, state.traceback or ""
-        began = started or 0.0
-        due = began if state.due is None else state.due
-        yield Retried(job, began, began, retries, due, state.delay, error, trace)
+    job = state.enqueued.job
+    last = len(state.attempts) - 1
+    for place, (number, began, ended, error) in enumerate(state.attempts):
+        trace = state.traceback or "" if place == last and state.status != FAILED else ""
+        due = ended if state.due is None else state.due
+        yield Retried(job, ended, began or 0.0, number + 1, due, state.delay, error, trace)
     if state.crashes:
         yield Crashed(job, state.crashes, state.crashed_run)
 

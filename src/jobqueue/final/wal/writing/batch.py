@@ -273,6 +273,7 @@ def _without_payload(each: Enqueued) -> Enqueued:
         due=each.due,
         delay=each.delay,
         joined=each.joined,
+        key=each.key,
     )
 
 
