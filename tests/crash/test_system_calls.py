@@ -22,7 +22,7 @@ SEGMENT = "00000001.jsonl"
 CALLS = ("pwrite64", "fdatasync")
 AT_ONCE = 2
 TRIES = 3
-MOMENTS_MAX = often(4, 20)  # about, of one call
+MOMENTS_MAX = often(2, 20)  # about, of one call
 """A run makes fewer calls than the one before where more jobs gather in a batch."""
 
 
