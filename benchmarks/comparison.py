@@ -115,6 +115,7 @@ LEVELS = [
             _peer("huey, memory", peers.huey_memory, 5_000),
             _peer("taskiq, in memory", peers.taskiq_memory, 2_000),
             _peer("dramatiq, stub broker", peers.dramatiq_stub, 2_000),
+            _peer("arq, on fakeredis", peers.arq_fakeredis, 500),
         ],
     ),
     Level(

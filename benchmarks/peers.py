@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -163,8 +163,6 @@ def dramatiq_stub(_directory: Path, handled: Callable[..., None]) -> Iterator[En
 
 def taskiq_memory(_directory: Path, handled: Callable[..., None]) -> Iterator[Enqueue]:
     """Its calls are coroutines, so producers hand them to a loop in a thread, a call at a time."""
-    import asyncio
-
     from taskiq import InMemoryBroker
 
     broker = InMemoryBroker(await_inplace=False)
@@ -173,15 +171,63 @@ def taskiq_memory(_directory: Path, handled: Callable[..., None]) -> Iterator[En
     async def job(payload: str) -> None:
         handled(payload)
 
+    with _loop_in_thread() as call:
+        call(broker.startup())
+        yield lambda: call(job.kiq(TEXT))
+        call(broker.shutdown())
+
+
+def arq_fakeredis(_directory: Path, handled: Callable[..., None]) -> Iterator[Enqueue]:
+    """Over a Redis that is a part of this process; as above, on a loop in a thread."""
+    import asyncio
+
+    from arq import func
+    from arq import worker as module
+    from arq.connections import ArqRedis
+    from fakeredis import FakeAsyncRedis
+
+    async def job(_context: object, payload: str) -> None:
+        handled(payload)
+
+    async def opened() -> tuple[Any, asyncio.Future[None]]:
+        worker = module.Worker(
+            [func(job, name="job")],
+            redis_pool=ArqRedis(FakeAsyncRedis().connection_pool),
+            handle_signals=False,
+            max_jobs=WORKERS,
+            poll_delay=POLL_SECONDS,
+            keep_result=0,
+        )
+        return worker, asyncio.ensure_future(worker.async_run())
+
+    async def closed() -> None:
+        await asyncio.gather(worker.close(), running, return_exceptions=True)  # both are cancelled
+
+    module.log_redis_info = _log_nothing  # of what it asks for there, this Redis has nothing
+    with _loop_in_thread() as call:
+        worker, running = call(opened())
+        yield lambda: call(worker.pool.enqueue_job("job", TEXT))
+        call(closed())
+
+
+async def _log_nothing(*_: object) -> None:
+    """In place of a line of log."""
+
+
+@contextmanager
+def _loop_in_thread() -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
+    """An event loop in a thread; gives what runs a coroutine there and waits for its result."""
+    import asyncio
+
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    asyncio.run_coroutine_threadsafe(broker.startup(), loop).result()
-    yield lambda: asyncio.run_coroutine_threadsafe(job.kiq(TEXT), loop).result()
-    asyncio.run_coroutine_threadsafe(broker.shutdown(), loop).result()
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    try:
+        yield lambda coroutine: asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 # ── what a killed process had accepted is still there ────────────────────────────────────────

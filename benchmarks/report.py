@@ -127,8 +127,9 @@ Everything is driven as its documentation tells, each turn in a fresh process, a
 often as it can be. *taskito* polls every millisecond in batches of 100 (as shipped it is slower),
 *dbos* every 10 ms. *litequeue*, *persist-queue* and the bare queues have no workers: four threads
 take, count and acknowledge. *queuelib* is for one thread: it pushes and pops in turn, and what it
-has buffered dies with the process. *taskiq* runs its coroutines on one loop, which producers hand
-each call to. *huey* on SQLite takes a job out of the database before it runs, so a kill loses jobs
+has buffered dies with the process. *taskiq* and *arq* run their coroutines on one loop, which
+producers hand each call to; *arq* wants a Redis, and gets *fakeredis*, which is one in this
+process. *huey* on SQLite takes a job out of the database before it runs, so a kill loses jobs
 in flight. *dura* needs Python 3.13. Apart from that, what is left out says
 why."""
 

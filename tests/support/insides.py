@@ -84,6 +84,12 @@ def tie(handle: JobHandle, other: JobHandle) -> None:
     handle._ties.waits_for = {other: None}
 
 
+def watch_dead_letters(jq: JobQueue, kind: type[dict[str, Any]]) -> None:
+    """Have the dead letters be kept in another kind of dictionary."""
+    status = jq._status
+    status.dead = status.order._known[2] = kind(status.dead)
+
+
 def check_order(jq: JobQueue) -> None:
     """Each job that is known has one place in the order of all, and nothing else has; mutex."""
     status = jq._status
@@ -103,7 +109,7 @@ def lane(jq: JobQueue, priority: Priority) -> Lane:
 def held_in_lane(jq: JobQueue, priority: Priority) -> int:
     """How many entries a lane has, cancelled ones too."""
     lane = jq._scheduler.lanes[priority]
-    return len(lane.queue) + sum(map(len, lane.aside.values()))
+    return len({*lane.queue, *lane.back}) + sum(map(len, lane.aside.values()))
 
 
 def watchers(jq: JobQueue) -> Watchers:
@@ -434,7 +440,7 @@ def check_places(jq: JobQueue) -> None:
     in_lanes = [
         handle
         for lane in scheduler.lanes
-        for jobs in (lane.queue, *lane.aside.values())
+        for jobs in (lane.queue, () if lane.back is lane.queue else lane.back, *lane.aside.values())
         for handle in jobs
         if handle._status is Status.QUEUED
     ]

@@ -5,15 +5,29 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import itertools
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from jobqueue import Config, Job, JobQueue, Middleware, QueueClosedError, Status
+from jobqueue import (
+    Config,
+    Job,
+    JobContext,
+    JobHandle,
+    JobQueue,
+    JobQueueError,
+    Middleware,
+    QueueClosedError,
+    ResultGoneError,
+    Status,
+    UnknownJobError,
+)
 from jobqueue.tasks import AsyncTask, QueueNotOpenError, Task, Tasks, as_completed, gather
 from jobqueue.testing import ManualClock, run_all
 from tests.support.handlers import Blocker
@@ -153,6 +167,84 @@ def test_a_job_of_an_earlier_process_is_run_by_the_task_of_its_name(tmp_path: Pa
         job_id = double.enqueue(21).id
     with tasks.open(config) as jq:
         assert jq.handle(job_id).wait(10) is Status.COMPLETED
+
+
+def test_nothing_that_the_log_names_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "tests.support.slow_to_import.handler"
+    config = Config(persist_path=tmp_path / "log")
+    with JobQueue(config, start=False) as jq:
+        job_id = jq.enqueue(Job(handler=name)).id
+    monkeypatch.delitem(sys.modules, "tests.support.slow_to_import", raising=False)
+    with tasks.open(config) as jq:
+        assert double.enqueue(1).result(PATIENCE) == 2
+        assert jq.status(job_id) is Status.QUEUED
+    assert "tests.support.slow_to_import" not in sys.modules
+
+
+def test_errors_are_of_the_kinds_that_a_caller_looks_for() -> None:
+    assert issubclass(QueueNotOpenError, RuntimeError)
+    assert issubclass(ResultGoneError, JobQueueError)
+
+
+def test_jobs_of_tasks_go_into_one_batch() -> None:
+    with tasks.open() as jq:
+        handles = jq.enqueue_many([double.job(1), double.job(2)])
+        assert gather(handles) == [2, 4]
+
+
+def test_an_awaited_call_that_is_cancelled_while_it_waits_for_room_is_not_accepted() -> None:
+    async def main() -> None:
+        jq = tasks.open(Config(queue_size=1), start=False)
+        first = await double.aenqueue(1)
+        second = asyncio.ensure_future(double.using(id="second").aenqueue(2))
+        await asyncio.sleep(0)
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        jq.start()
+        assert await first == 2
+        with pytest.raises(UnknownJobError):
+            jq.status("second")
+        await jq.aclose()
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
+
+
+def test_attempts_of_an_asyncio_queue_start_on_entering_on_the_running_loop() -> None:
+    both, _, _ = both_kinds()
+
+    @both.task(name="loop_of")
+    async def loop_of() -> int:
+        return id(asyncio.get_running_loop())
+
+    async def main() -> None:
+        jq = both.open(Config(executor="asyncio"))
+        handle = loop_of.enqueue()
+        await asyncio.sleep(0)
+        assert handle.status is Status.QUEUED
+        async with jq:
+            assert await handle == id(asyncio.get_running_loop())
+
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
+
+
+def test_context_variables_of_the_caller_do_not_travel_but_headers_do() -> None:
+    more = Tasks()
+    tenant = ContextVar("tenant", default="nobody")
+
+    @more.task(name="tell")
+    def tell(context: JobContext) -> tuple[str, str]:
+        return tenant.get(), context.job.headers["tenant"]
+
+    with more.open():
+        token = tenant.set("ada")
+        try:
+            handle = tell.using(headers={"tenant": "ada"}).enqueue()
+            assert handle.result(PATIENCE) == ("nobody", "ada")
+        finally:
+            tenant.reset(token)
 
 
 def test_delays_are_seconds_a_timedelta_or_an_aware_time() -> None:
@@ -310,6 +402,57 @@ def test_gather_gives_results_in_the_order_of_the_handles_and_errors_if_asked() 
         assert (first, str(error), last) == (2, "no", 6)
         with pytest.raises(ValueError, match="no"):
             gather(handles)
+
+
+# ── what is no Exception ─────────────────────────────────────────────────────────────────────
+
+
+@tasks.task(max_retries=0)
+def leave(code: int) -> int:
+    raise SystemExit(code)
+
+
+def test_an_exit_of_a_handler_is_raised_in_who_awaits_it_as_run_in_executor_does() -> None:
+    caught: list[SystemExit] = []
+
+    async def main() -> None:
+        async with tasks.open(Config(executor="asyncio")):
+            with pytest.raises(SystemExit) as first:
+                await leave.enqueue(3)
+            with pytest.raises(SystemExit) as second:
+                await asyncio.get_running_loop().run_in_executor(None, leave, 4)
+            caught.extend((first.value, second.value))
+            assert await double.enqueue(1) == 2  # the worker and the loop go on
+            await leave.enqueue(5)
+
+    with pytest.raises(SystemExit) as ended:  # what nobody catches ends the loop
+        asyncio.run(main())
+    assert [each.code for each in (*caught, ended.value)] == [3, 4, 5]
+
+
+def test_an_exit_of_a_handler_is_given_as_any_error_if_asked() -> None:
+    with tasks.open():
+        first, last = gather([leave.enqueue(3), double.enqueue(3)], return_exceptions=True)
+        assert (type(first), last) == (SystemExit, 6)
+        given: list[object] = list(leave.map([1, 2], return_exceptions=True))
+        assert [type(each) for each in given] == [SystemExit, SystemExit]
+
+
+def test_an_interrupt_of_who_waits_is_not_given_as_an_error_of_a_job(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(handle: JobHandle, timeout: float | None = None) -> object:
+        raise KeyboardInterrupt
+
+    with tasks.open(start=False) as jq:
+        handle = double.enqueue(1)
+        results = double.map([1, 2], return_exceptions=True)
+        monkeypatch.setattr(JobHandle, "result", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            gather([handle], return_exceptions=True)
+        with pytest.raises(KeyboardInterrupt):
+            next(results)
+        assert jq.metrics().queued == 1  # those of the map were cancelled
 
 
 def both_kinds() -> tuple[Tasks, AsyncTask[[int], int], Task[[int], int]]:

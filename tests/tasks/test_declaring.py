@@ -5,15 +5,29 @@ from __future__ import annotations
 import functools
 import inspect
 import pickle
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jobqueue import Backoff, Job, JobContext, JobQueue, Priority, Status
+import jobqueue
+from jobqueue import (
+    Backoff,
+    Config,
+    Job,
+    JobContext,
+    JobQueue,
+    Priority,
+    QueueNotOpenError,
+    Status,
+)
 from jobqueue.tasks import AsyncTask, Task, Tasks
+from jobqueue.tasks.task import BaseTask
 from jobqueue.testing import run_all
+from tests.support.waiting import PATIENCE
 
 tasks = Tasks()
 
@@ -57,6 +71,92 @@ def test_a_task_is_what_functools_wraps_makes_of_its_function() -> None:
 
 def test_a_called_task_runs_here_and_now() -> None:
     assert thumbnail("cat.png", width=50) == "cat.png@50"
+
+
+@pytest.mark.parametrize(
+    ("option", "instead"),
+    [
+        ({"delay": 5}, r"would lose delay.*\.enqueue\(\.\.\.\).*thumbnail\.job\(.*delay="),
+        ({"at": datetime.now(UTC)}, r"would lose at.*\.enqueue\(\.\.\.\).*delay="),
+        ({"enqueue_timeout": 1}, r"would lose enqueue_timeout.*\.enqueue\(.*timeout="),
+    ],
+)
+def test_a_job_that_would_lose_an_option_of_the_call_is_refused(
+    option: dict[str, Any], instead: str
+) -> None:
+    with pytest.raises(ValueError, match=instead):
+        thumbnail.using(**option).job("x")
+    assert thumbnail.using(delay=0).job("x").handler == "thumbnail"
+
+
+def test_each_call_of_a_task_makes_a_job_with_an_id_of_its_own() -> None:
+    first, second = thumbnail.job("x"), thumbnail.job("y")
+    assert first.id != second.id
+    assert (first.payload, second.payload) == (b'{"path":"x"}', b'{"path":"y"}')
+    one = thumbnail.using(id="one", headers={"a": "b"})
+    assert (one.job("x").id, one.job("y").id) == ("one", "one")
+
+
+def test_a_task_that_is_included_after_its_first_call_makes_jobs_of_its_new_name() -> None:
+    app, mail = Tasks(), Tasks()
+    send: Any = mail.task(name="send")(lambda to: to)
+    assert send.job("ann").handler == "send"
+    app.include(mail, prefix="mail.")
+    assert send.job("ann").handler == "mail.send"
+
+
+def test_the_package_has_what_most_users_touch() -> None:
+    assert {
+        "AsyncTask",
+        "Backoff",
+        "Limit",
+        "Middleware",
+        "Progress",
+        "QueueNotOpenError",
+        "Rate",
+        "ResultGoneError",
+        "Task",
+        "Tasks",
+        "Unique",
+        "as_completed",
+        "current_job",
+        "gather",
+    } <= set(jobqueue.__all__)
+
+
+def test_declaring_opens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = threading.active_count()
+    more = Tasks()
+    more.task(name="f")(lambda x: x)
+    assert (threading.active_count(), list(tmp_path.iterdir())) == (before, [])
+    with pytest.raises(QueueNotOpenError):
+        _ = more.queue
+
+
+def test_a_task_of_a_coroutine_function_is_no_task_of_a_plain_one_but_of_the_same_base() -> None:
+    assert not isinstance(fetch, Task)
+    assert isinstance(fetch, BaseTask)
+    assert isinstance(thumbnail, BaseTask)
+
+
+def test_the_options_of_the_function_are_read_when_an_attempt_runs(tmp_path: Path) -> None:
+    config = Config(persist_path=tmp_path, base_delay=0)
+    tried: list[int] = []
+
+    def flaky() -> None:
+        tried.append(1)
+        if len(tried) == 1:
+            raise OSError
+
+    before, after = Tasks(), Tasks()
+    call: Any = before.task(name="flaky", retry_on=())(flaky)
+    after.task(name="flaky", retry_on=OSError, backoff=Backoff(base=0))(flaky)
+    with before.open(config, start=False):
+        job_id = call.enqueue().id
+    with after.open(config) as queue:
+        assert queue.handle(job_id).wait(PATIENCE) is Status.COMPLETED
+    assert len(tried) == 2
 
 
 def test_a_coroutine_function_gives_an_async_task_whose_call_is_the_coroutine() -> None:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+import pickle
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import Any, Literal, NamedTuple, NoReturn, TypedDict, cast
 from uuid import UUID
 
 import pytest
 
-from jobqueue import Job, JobContext, JobQueue, RejectJobError, Status
+from jobqueue import Config, Job, JobContext, JobQueue, RejectJobError, Status
 from jobqueue.tasks import CONTEXT, Tasks
 from jobqueue.tasks.parameters import Parameters
 from jobqueue.testing import immediate, run_all
+from tests.support.waiting import PATIENCE
 
 
 class Colour(enum.Enum):
@@ -261,6 +263,34 @@ def test_a_codec_of_the_users_takes_the_place_of_json() -> None:
         assert f.enqueue(Foreign).result() == repr({"name": Foreign}).upper()
 
 
+def test_a_codec_may_be_that_of_one_task() -> None:
+    tasks = Tasks()
+    shout: Any = tasks.task(name="shout", codec=Upper())(lambda name: name)
+    say: Any = tasks.task(name="say")(lambda name: name)
+    with immediate(tasks):
+        assert shout.enqueue(name="ada").result() == "{'NAME': 'ADA'}"
+        assert say.enqueue(name="ada").result() == "ada"
+
+
+def test_nothing_is_pickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise AssertionError("it is pickled")
+
+    tasks = Tasks()
+
+    @tasks.task(name="same", store_result=True)
+    def same(order: Order) -> Order:
+        return order
+
+    for name in ("dump", "dumps", "load", "loads", "Pickler", "Unpickler"):
+        monkeypatch.setattr(pickle, name, refuse)
+    order = Order(1, ["a"], datetime(2026, 3, 1, tzinfo=UTC))
+    with tasks.open(Config(persist_path=tmp_path)):
+        assert same.using(id="one").enqueue(order).result(PATIENCE) == order
+    with tasks.open(Config(persist_path=tmp_path)) as jq:
+        assert jq.handle("one").result(PATIENCE) == order
+
+
 def test_a_codec_that_gives_no_bytes_is_refused() -> None:
     class Text(Upper):
         def encode(self, arguments: Mapping[str, object]) -> Any:
@@ -286,3 +316,14 @@ def test_the_context_is_filled_in_and_no_argument() -> None:
         assert first.enqueue(3).result() == (0, 3)
         assert last.enqueue(3).result() == (0, 3)
     assert first.job(3).payload == b'{"x":3}'
+
+
+def test_a_task_that_is_called_here_and_now_takes_a_context_as_any_argument() -> None:
+    task: Any = Tasks().task(name="f")(with_context)
+    context = cast("JobContext", "a context")
+    assert task(context, 3) == (context, 3)
+    assert task(context=context, x=4) == (context, 4)
+
+
+def with_context(context: JobContext, x: int) -> tuple[JobContext, int]:
+    return context, x

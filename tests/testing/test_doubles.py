@@ -183,6 +183,24 @@ def test_assert_enqueued_compares_the_arguments_that_are_given() -> None:
     assert_enqueued(tasks, add, a=1)  # after it, too
 
 
+def test_assert_enqueued_takes_an_argument_that_was_left_out_for_its_default() -> None:
+    more = Tasks()
+
+    @more.task(name="pack")
+    def pack(a: int, *rest: int, b: int = 2, **named: int) -> None: ...
+
+    with recorded(more):
+        pack.enqueue(1)
+        assert_enqueued(more, pack, a=1, rest=[], b=2, named={})
+        with pytest.raises(AssertionError, match=r"pack\(b=3\) was not enqueued"):
+            assert_enqueued(more, pack, b=3)
+        pack.enqueue(5, 6, b=2, c=7)
+        assert_enqueued(more, pack, a=5)  # the default that was written out needs not be
+        assert_enqueued(more, pack, a=5, rest=[6], b=2, named={"c": 7})
+        with pytest.raises(AssertionError):
+            assert_enqueued(more, pack, a=5, rest=[])
+
+
 def test_assert_enqueued_without_a_recording_says_what_to_write() -> None:
     with pytest.raises(RuntimeError, match=r"with recorded\(tasks\)"):
         assert_enqueued(Tasks(), add)

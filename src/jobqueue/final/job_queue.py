@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 HandlerFunction = TypeVar("HandlerFunction", bound="Callable[..., object]")
 
+_CLOSING = State.CLOSING  # a look into an enumeration is slow
+
 
 class JobQueue(Repeating):
     """Background jobs in this process: prioritised, bounded, retried and, with a log, durable.
@@ -114,7 +116,7 @@ class JobQueue(Repeating):
     @property
     def closed(self) -> bool:
         """Whether it takes no more jobs: `close` has begun, or this is a forked child's copy."""
-        return self._state.now >= State.CLOSING
+        return self._state.now >= _CLOSING
 
     # ── life ─────────────────────────────────────────────────────────────────────────────────
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .callers.bulk import Bulk
+from .callers.first_look import FirstLook
 from .callers.looking import Looking
 from .core.infos import letter_info
 from .core.queue_state import State
@@ -64,8 +65,9 @@ class Steering(Operating):
         self._queries = parts.queries
         self._admission = parts.admission
         self._schedules = parts.schedules
-        self._bulk = Bulk(desk, parts.placement, parts.state)
-        self._looking = Looking(parts.placement, parts.queries)
+        first_look = FirstLook(parts.placement.status, parts.placement.mutex)
+        self._bulk = Bulk(desk, parts.placement, parts.state, first_look)
+        self._looking = Looking(parts.placement, parts.queries, first_look)
         self._desk = desk
 
     def _enter(self, *, waits: bool = False) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..final import QueueClosedError, Status
 from .options import Seconds, seconds
+from .waiting import is_of_job
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -74,11 +75,11 @@ class Map:
         left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
         try:
             return handle.result(left)
-        except Exception as error:
+        except BaseException as error:
             if handle.status in _GOES_ON:  # the time is over, or the queue is
                 self._pending.appendleft(handle)  # so that it is cancelled with the others
                 raise
-            if self._return_exceptions:
+            if self._return_exceptions and is_of_job(handle, error):
                 return error
             raise
 

@@ -55,6 +55,15 @@ class Options:
         _take_plan(values, changes)
         return Options(**values)
 
+    @property
+    def of_the_call(self) -> str | None:
+        """The name of one that a job cannot carry; `None` if all are the job's own."""
+        if self.at is not None:
+            return "at"
+        if self.delay:
+            return "delay"
+        return None if self.enqueue_timeout is None else "enqueue_timeout"
+
     def delay_from(self, now: float) -> float:
         """Seconds until the job is due; `now` is the Unix time."""
         return self.delay if self.at is None else max(0.0, self.at.timestamp() - now)

@@ -96,14 +96,12 @@ class BaseTask(Generic[P, R]):
         self._declaration = declaration
         self._options = options
         settings = declaration.settings
-        self._priority = settings.priority if options.priority is None else options.priority
-        self._max_retries = (
-            settings.max_retries if options.max_retries is None else options.max_retries
-        )
+        self._priority = _or(options.priority, settings.priority)
+        self._max_retries = _or(options.max_retries, settings.max_retries)
         self._plan = _plan(settings, options)
-        self._is_plain = not self._plan and options == Options(
-            priority=options.priority, max_retries=options.max_retries
-        )
+        self._sample: Job | None = None
+        """A job of it that the next ones are like, but for the payload; made at the first call."""
+        self._of_the_call = options.of_the_call
 
     @property
     def name(self) -> str:
@@ -188,25 +186,30 @@ class BaseTask(Generic[P, R]):
         return Call(self._home, self.name, make, self._options)
 
     def job(self, /, *args: P.args, **kwargs: P.kwargs) -> Job:
-        """The job of such a call, for `queue.enqueue_many`; a delay is not part of it.
+        """The job of such a call, for `queue.enqueue_many`.
 
         Raises:
             TypeError: the arguments are not those of the function, or would not arrive as they are.
+            ValueError: `using` has set a time or a timeout, which a job does not carry.
         """
+        lost = self._of_the_call
+        if lost is not None:
+            call, given = f"{self.__name__}.using({lost}=...)", _GIVEN_WITH_JOB[lost]
+            raise ValueError(
+                f"{call}.job(...) would lose {lost}, which is of the call and not of the job; "
+                f"write {call}.enqueue(...), or queue.enqueue({self.__name__}.job(...), {given})"
+            )
         return self._job(self._declaration.parameters.bind(*args, **kwargs))
 
     def _job(self, arguments: dict[str, Any]) -> Job:
         declaration = self._declaration
         payload = declaration.wire.encode(arguments)
-        if self._is_plain:
-            return Job(
-                payload,
-                priority=self._priority,
-                handler=declaration.full_name,
-                max_retries=self._max_retries,
-                store_result=declaration.settings.store_result,
-            )
-        return self._full_job(payload)
+        if self._options.id is not None:
+            return self._full_job(payload)
+        sample = self._sample
+        if sample is None or sample.handler is not declaration.full_name:  # it was included
+            sample = self._sample = self._full_job(b"")
+        return sample.another(payload)
 
     def _full_job(self, payload: bytes, after: tuple[str, ...] = ()) -> Job:
         """A job with all options; it also waits for those with these ids."""
@@ -252,7 +255,7 @@ class BaseTask(Generic[P, R]):
         if ATTEMPT.get() is not None and self._hold_back(job):
             return cast("JobHandle[R]", None)
         target = self._home.target()
-        if self._is_plain:
+        if self._of_the_call is None:
             return target.enqueue(job)
         options = self._options
         return target.enqueue(
@@ -264,7 +267,7 @@ class BaseTask(Generic[P, R]):
 
         If it is cancelled while it waits for room, the job is not accepted.
         """
-        job = self.job(*args, **kwargs)
+        job = self._job(self._declaration.parameters.bind(*args, **kwargs))
         if ATTEMPT.get() is not None and self._hold_back(job):
             return cast("JobHandle[R]", None)
         target, options = self._home.target(), self._options
@@ -343,6 +346,14 @@ class AsyncTask(BaseTask[P, R]):
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         """The coroutine of a call, to be awaited here."""
         return cast("Coroutine[Any, Any, R]", self._declaration.function(*args, **kwargs))
+
+
+_GIVEN_WITH_JOB = {
+    "at": "delay=...",
+    "delay": "delay=...",
+    "enqueue_timeout": "timeout=...",
+}
+"""How a queue's `enqueue` takes what a job does not carry."""
 
 
 def _plan(settings: Settings, options: Options) -> dict[str, Any]:

@@ -96,9 +96,22 @@ def gather(handles: Iterable[JobHandle[Any]], return_exceptions: bool = False) -
     for handle in waited:
         try:
             results.append(handle.result())
-        except Exception as error:  # noqa: BLE001  # whatever the handler raised is given
+        except BaseException as error:
+            if not is_of_job(handle, error):
+                raise
             results.append(error)
     return results
+
+
+def is_of_job(handle: JobHandle[Any], error: BaseException) -> bool:
+    """Whether `handle.result()` raised this of the job, and not Ctrl-C, say, of who waited."""
+    if isinstance(error, Exception):
+        return True
+    try:
+        handle.result(0)
+    except BaseException as again:  # noqa: BLE001  # a handler may have raised any
+        return again is error
+    return False
 
 
 def _checked(caller: str, handles: Iterable[JobHandle[R]]) -> list[JobHandle[R]]:

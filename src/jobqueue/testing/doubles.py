@@ -266,7 +266,8 @@ def assert_enqueued(tasks: Tasks, task: BaseTask[Any, Any], /, **arguments: obje
         tasks: what was recorded.
         task: the task that was called; options that `task.using(...)` has set have to be those of
             the call.
-        arguments: arguments by name; those that are not given may be anything.
+        arguments: arguments by name; those that are not given may be anything. One that the call
+            left out has its default.
 
     Raises:
         AssertionError: there is none; the message shows the calls that there are.
@@ -280,16 +281,16 @@ def assert_enqueued(tasks: Tasks, task: BaseTask[Any, Any], /, **arguments: obje
         raise RuntimeError(
             "nothing was recorded; write: with recorded(tasks): …, and then assert_enqueued(…)"
         )
-    takes = tasks.declaration_of(task).parameters.types
+    declaration = tasks.declaration_of(task)
+    takes = declaration.parameters.types
     for name in arguments:
         if name not in takes:
             raise TypeError(f"task {task.name!r} has no argument {name!r}; it takes {list(takes)}")
     of_task = [call for call in calls if call.name == task.name]
+    defaults = _defaults(declaration.function)
     for call in of_task:
-        if _has_options(call, task) and all(
-            name in call.arguments and call.arguments[name] == value
-            for name, value in arguments.items()
-        ):
+        got = {**defaults, **call.arguments}
+        if _has_options(call, task) and all(got[name] == arguments[name] for name in arguments):
             return
     seen = "".join(f"\n  {call.name}({_written(call.arguments)})" for call in calls)
     chosen = _written(_chosen(task))
@@ -300,6 +301,18 @@ def assert_enqueued(tasks: Tasks, task: BaseTask[Any, Any], /, **arguments: obje
 def _check_is_tasks(caller: str, tasks: object) -> None:
     if not isinstance(tasks, Tasks):
         raise TypeError(f"{caller}() takes a Tasks first, not {tasks!r}")
+
+
+def _defaults(function: Callable[..., object]) -> dict[str, Any]:
+    """What a function gets for arguments that a call leaves out, by name."""
+    of_kind: dict[Any, Any] = {
+        inspect.Parameter.VAR_POSITIONAL: [],
+        inspect.Parameter.VAR_KEYWORD: {},
+    }
+    return {
+        each.name: of_kind.get(each.kind, each.default)
+        for each in inspect.signature(function).parameters.values()
+    }
 
 
 def _chosen(task: BaseTask[Any, Any]) -> dict[str, object]:

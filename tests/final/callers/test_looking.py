@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -23,6 +23,7 @@ from jobqueue.final import (
     UnknownJobError,
 )
 from jobqueue.final.callers import looking
+from jobqueue.final.callers.first_look import FirstLook
 from jobqueue.final.core.order import Block, Walk
 from jobqueue.final.testing import ManualClock
 from tests.support import insides
@@ -156,7 +157,10 @@ def test_the_order_holds_what_is_known_and_nothing_else(seed: int) -> None:
         handlers={"ok": len, "rejects": rejects},
     ) as jq:
         accepted: list[str] = []
+        first_look = choose.randrange(600)
         for n in range(600):
+            if n == first_look:
+                jq.jobs(limit=1)
             job_id = str(n if choose.random() < 0.9 else choose.randrange(n + 1))
             name = choose.choice(["ok", "ok", "rejects", "nobody"])
             try:
@@ -173,6 +177,52 @@ def test_the_order_holds_what_is_known_and_nothing_else(seed: int) -> None:
             insides.check_order(jq)
         found = pages(jq, 13)
         assert found == [each for each in reversed(accepted) if each in set(found)]
+
+
+def test_what_happens_during_the_first_look_is_seen(
+    memory: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jq = memory.open(handlers={"rejects": rejects}, num_workers=1, max_retries=0)
+    for n in range(4):
+        jq.enqueue(Job(id=str(n), handler="rejects")).wait(PATIENCE)
+    jq.pause()
+    jq.enqueue_many([Job(id=str(n), handler="rejects") for n in range(4, 8)])
+    made = FirstLook._made
+
+    def meanwhile(look: FirstLook, ids: list[str]) -> list[tuple[float, str]]:
+        found = made(look, ids)
+        if jq.status("1") is Status.FAILED:
+            jq.requeue("1")
+            jq.discard("2")
+            jq.enqueue(Job(id="2", handler="rejects"))
+            jq.discard("3")
+            jq.cancel("5")
+            jq.enqueue(Job(id="new", handler="rejects"))
+        return found
+
+    monkeypatch.setattr(FirstLook, "_made", meanwhile)
+
+    assert pages(jq, 2) == ["new", "2", "7", "6", "5", "4", "1", "0"]
+    with insides.mutex(jq):
+        insides.check_order(jq)
+
+
+def test_a_job_that_is_requeued_as_the_first_look_begins_is_not_missed(memory: Store) -> None:
+    jq = memory.open(handlers={"rejects": rejects}, num_workers=1, max_retries=0)
+    jq.enqueue(Job(id="0", handler="rejects")).wait(PATIENCE)
+    jq.pause()
+
+    class Requeueing(dict[str, Any]):
+        """Has the job go to where has been looked already."""
+
+        def __iter__(self) -> Iterator[str]:
+            if "0" in self:
+                jq.requeue("0")
+            return super().__iter__()
+
+    insides.watch_dead_letters(jq, Requeueing)
+
+    assert pages(jq, 1) == ["0"]
 
 
 def test_a_look_holds_the_mutex_for_a_slice_at_a_time(

@@ -6,24 +6,24 @@ from jobqueue.final.core.order import BLOCK, Block, Order, Walk, WalkOn
 
 
 class Ids:
-    """An order, and the ids that are known, with the block that each stands in."""
+    """An order, and the ids that are known."""
 
     def __init__(self, count: int = 0) -> None:
-        self.blocks: dict[str, Block] = {}
-        self.order = Order(self.blocks, {}, block_of=lambda block: block)
+        self.known: dict[str, None] = {}
+        self.order = Order(self.known, {})
         self.add(*map(str, range(count)))
 
     def add(self, *ids: str) -> None:
         for each in ids:
-            if len(self.order.open.ids) >= BLOCK:
-                self.order.begin()  # as `StatusMap` does
-            self.blocks[each] = self.order.add(each)
+            self.order.note(each)
+            self.known[each] = None
 
     def forget(self, *ids: str) -> None:
         for each in ids:
-            del self.blocks[each]
+            del self.known[each]
 
-    def known(self, some: tuple[Block, list[str]]) -> list[str]:
+    def seen(self, some: tuple[Block, list[str]]) -> list[str]:
+        """Those that are known."""
         block, ids = some
         return [each for each in ids if self.order.is_at(each, block)]
 
@@ -31,8 +31,11 @@ class Ids:
         """All that are known, a few at a time."""
         found = list[str]()
         while (some := walk.next(7)) is not None:
-            found += self.known(some)
+            found += self.seen(some)
         return found
+
+    def before(self, job_id: str) -> list[str]:
+        return self.walked(self.order.walk_before(job_id))
 
     def chain(self) -> list[Block]:
         """All blocks, the oldest first."""
@@ -50,7 +53,8 @@ def test_ids_are_walked_through_newest_first() -> None:
     ids = Ids(3 * BLOCK)
 
     assert ids.walked(Walk(ids.order.open)) == numbers(3 * BLOCK)[::-1]
-    assert ids.walked(Walk(ids.blocks["200"], "200")) == numbers(200)[::-1]
+    for n in (1, BLOCK, 3 * BLOCK - 1):
+        assert ids.before(str(n)) == numbers(n)[::-1]
 
 
 def test_an_id_that_is_used_again_is_at_its_last_place_alone() -> None:
@@ -63,7 +67,7 @@ def test_an_id_that_is_used_again_is_at_its_last_place_alone() -> None:
     expected.remove("1")
     assert ids.walked(WalkOn(ids.order)) == expected
     assert ids.walked(Walk(ids.order.open)) == expected[::-1]
-    assert ids.walked(Walk(ids.blocks["1"], "1")) == expected[-3::-1]
+    assert ids.before("1") == expected[-3::-1]
 
 
 def test_blocks_of_what_is_forgotten_leave_the_chain_as_new_ones_are_begun() -> None:
@@ -74,7 +78,7 @@ def test_blocks_of_what_is_forgotten_leave_the_chain_as_new_ones_are_begun() -> 
     chain = ids.chain()
     assert len(chain) == 20 + 50
     assert [len(block.ids) for block in chain[:20]] == [1] * 20
-    ids.forget(*list(ids.blocks))
+    ids.forget(*list(ids.known))
     ids.add(*(f"last {n}" for n in range(70 * BLOCK)))
     assert len(ids.chain()) == 70
 
@@ -86,6 +90,7 @@ def test_a_block_with_few_ids_left_forgets_the_others_whichever_they_are() -> No
         ids.add(*(f"new {n}" for n in range(40 * BLOCK)))
 
         assert ids.chain()[0].ids == [str(kept)]
+        assert ids.order._places.keys() == ids.known.keys()
 
 
 def test_a_walk_goes_on_although_the_block_that_it_stands_in_is_gone() -> None:
@@ -103,7 +108,7 @@ def test_a_walk_may_forget_what_it_has_looked_at() -> None:
     ids = Ids(3 * BLOCK)
     walk, found = WalkOn(ids.order), list[str]()
     while (some := walk.next(7)) is not None:
-        found += ids.known(some)
+        found += ids.seen(some)
         ids.forget(*some[1])
 
     assert found == numbers(3 * BLOCK)
@@ -115,6 +120,6 @@ def test_a_walk_from_the_oldest_on_does_not_run_after_what_comes() -> None:
     while (some := walk.next(7)) is not None:
         ids.add(*numbers(count, count + 10))
         count += 10
-        found += ids.known(some)
+        found += ids.seen(some)
 
     assert found == numbers(3 * BLOCK)

@@ -6,13 +6,14 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import cast
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jobqueue.final import Job, Priority, Status
+from jobqueue.final.core import scheduler as scheduler_module
 from jobqueue.final.core.scheduler import FairScheduler, Lane
 from jobqueue.final.model.handle import HandleOwner, JobHandle
 from jobqueue.final.runtime.mutex import Mutex, WorkerCondition, make_mutex
@@ -55,8 +56,15 @@ class Lanes:
     def cancel(self, handle: JobHandle) -> None:
         with self.mutex:
             insides.set_status(handle, Status.CANCELLED)
-            self.scheduler.lanes[insides.job_of(handle).priority].cancelled_one()
+            self.scheduler.lanes[insides.job_of(handle).priority].cancelled_one(handle)
             insides.check_lanes(self.scheduler)
+
+    def sweep(self, priority: Priority) -> bool:
+        """One step of a sweep, as the timer's thread makes it; returns whether there are more."""
+        with self.mutex:
+            goes_on = self.scheduler.lanes[priority].sweep()
+            insides.check_lanes(self.scheduler)
+        return goes_on
 
     def worker(self) -> Future[JobHandle | None]:
         """A thread that takes one job; returns when it sleeps."""
@@ -161,9 +169,11 @@ def test_tokens_are_not_spent_while_a_lane_has_no_work() -> None:
 @given(
     fairness=st.integers(1, 12),
     steps=st.lists(
-        st.tuples(st.sampled_from(["push", "take", "cancel"]), st.integers(0, 2)), max_size=300
+        st.tuples(st.sampled_from(["push", "take", "cancel", "sweep"]), st.integers(0, 2)),
+        max_size=300,
     ),
 )
+@patch.multiple(scheduler_module, _SWEPT_AT_ONCE=2, _STALE_MIN=1)
 def test_no_arrivals_break_the_bound_on_overtaking(
     fairness: int, steps: list[tuple[str, int]]
 ) -> None:
@@ -181,7 +191,11 @@ def test_no_arrivals_break_the_bound_on_overtaking(
         if step == "push":
             lane.append(lanes.push(Priority(number)))
         elif step == "cancel" and lane:
-            lanes.cancel(lane.pop())
+            index = len(lane) // 2
+            lanes.cancel(lane[index])
+            del lane[index]
+        elif step == "sweep":
+            lanes.sweep(Priority(number))
         elif step == "take" and any(waiting.values()):
             take()
     while any(waiting.values()):
@@ -234,22 +248,45 @@ def test_a_lane_of_cancelled_jobs_has_no_work(lanes: Lanes) -> None:
 
 
 def test_cancelled_jobs_are_swept_out_when_they_are_more_than_half(lanes: Lanes) -> None:
-    lane = lanes.scheduler.medium
-    handles = [lanes.push(MEDIUM) for _ in range(100)]
-    for count, handle in enumerate(reversed(handles), start=1):
+    handles = [lanes.push(MEDIUM, str(n)) for n in range(2000)]
+    for handle in reversed(handles[1:1501]):
         lanes.cancel(handle)
-        assert lane.qsize() <= 2 * (100 - count) + 1
 
-    assert lane.qsize() == 0
+    steps = 0
+    while lanes.sweep(MEDIUM):
+        steps += 1
+        lanes.push(MEDIUM, f"new {steps}")
+    assert steps == 5  # of 500 jobs, with those that came meanwhile
+    assert lanes.scheduler.medium.qsize() == 500 + 5
+    assert ids(lanes.take_all()) == [
+        "0",
+        *map(str, range(1501, 2000)),
+        *(f"new {n}" for n in range(1, 6)),
+    ]
 
 
-def test_a_sweep_leaves_the_others_in_their_order(lanes: Lanes) -> None:
-    handles = [lanes.push(MEDIUM, name) for name in "abcdefg"]
-    for number in (1, 2, 3, 5):
-        lanes.cancel(handles[number])
+def test_a_sweep_ends_though_jobs_were_cancelled_that_waited_elsewhere(lanes: Lanes) -> None:
+    handles = [lanes.push(MEDIUM) for _ in range(200)]
+    elsewhere = JobHandle(cast("HandleOwner", None), Job(), Status.CANCELLED)
+    with lanes.mutex:
+        for _ in range(1000):
+            lanes.scheduler.medium.cancelled_one(elsewhere)
+    lanes.cancel(handles[100])
 
-    assert lanes.scheduler.medium.qsize() == 3
-    assert ids(lanes.take_all()) == ["a", "e", "g"]
+    assert lanes.sweep(MEDIUM)
+    assert not lanes.sweep(MEDIUM)
+    assert lanes.scheduler.medium.qsize() == 199
+
+
+def test_a_worker_that_is_quicker_than_a_sweep_misses_no_job(lanes: Lanes) -> None:
+    handles = [lanes.push(MEDIUM, str(n)) for n in range(2000)]
+    for handle in reversed(handles[1:1501]):
+        lanes.cancel(handle)
+    assert lanes.sweep(MEDIUM)
+
+    assert ids([lanes.take()]) == ["0"]
+    assert ids([lanes.take() for _ in range(499)]) == [*map(str, range(1501, 2000))]
+    assert not lanes.sweep(MEDIUM)
 
 
 def test_a_lane_tells_its_oldest_job(lanes: Lanes) -> None:

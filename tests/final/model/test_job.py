@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobqueue.final import Job, JobHandle, Priority
+from jobqueue.final import Job, JobHandle, Priority, Unique
 from tests.support.handlers import in_thread
 from tests.support.waiting import PATIENCE
 
@@ -32,6 +32,28 @@ def test_job_keeps_what_it_was_given() -> None:
     assert (job.payload, job.id, job.priority) == (b"\x00\xff", "order-7", Priority.HIGH)
     assert (job.handler, job.max_retries) == ("ship", 5)
     assert dict(job.headers) == {"traceparent": "00-ab-cd-01"}
+
+
+def test_another_job_has_an_id_of_its_own_and_differs_in_nothing_but_the_payload() -> None:
+    given: dict[str, Any] = {
+        "priority": Priority.HIGH,
+        "handler": "ship",
+        "max_retries": 5,
+        "headers": {"tenant": "a"},
+        "store_result": True,
+        "key": "order 7",
+        "unique": Unique(by="key"),
+        "after": ("order-6",),
+        "expires": 5.0,
+    }
+    job = Job(b"one", id="order-7", **given)
+    other = job.another(b"two")
+    assert {name: getattr(other, name) for name in given} == given
+    assert (other.payload, other.retries) == (b"two", 0)
+    assert len({job.id, other.id, job.another(b"two").id}) == 3
+    assert other.created >= job.created
+    with pytest.raises(TypeError, match="payload must be bytes, not str"):
+        job.another("two")  # type: ignore[arg-type]  # the mistake that is tested
 
 
 def test_all_but_the_payload_is_given_by_name() -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from ..core.infos import ahead_of, find, fits, info_of, next_known
 from ..core.order import WalkOn
 from ..core.queue_state import State
-from ..core.remembered import DeadLetter, block_of
+from ..core.remembered import DeadLetter
 from ..model.handle import ARRIVING, NOT_ARRIVED, JobHandle
 from ..model.transitions import Status
 from ..runtime.mutex import let_others_first
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ..core.unfinished import Change
     from ..model.filters import Filter
     from ..model.handle import HandleOwner
+    from .first_look import FirstLook
 
     Maker = Callable[[Known], Change | None]
     """Makes the change of a job; `None` if it is nothing for this job. With the mutex."""
@@ -47,12 +48,19 @@ _NOT_THERE = (NOT_ARRIVED, ARRIVING)
 class Bulk:
     """Changes many jobs. All methods are called by callers' threads, without the mutex."""
 
-    def __init__(self, owner: HandleOwner, placement: Placement, state: QueueState) -> None:
+    def __init__(
+        self,
+        owner: HandleOwner,
+        placement: Placement,
+        state: QueueState,
+        first_look: FirstLook,
+    ) -> None:
         self._owner = owner
         self._placement = placement
         self._mutex = placement.mutex
         self._status = placement.status
         self._state = state
+        self._first_look = first_look
 
     def cancel(self, wanted: Filter, limit: int | None) -> int:
         """See `JobQueue.cancel_jobs`."""
@@ -106,6 +114,7 @@ class Bulk:
         Returns:
             How many were changed.
         """
+        self._first_look.ensure()
         with self._mutex:
             self._mutex.settle()
             self._state.refuse_after(last)
@@ -135,11 +144,12 @@ class Bulk:
             found = next_known(self._status, walk, SLICE, wanted)
             if found is None:
                 return None
-            fitting = [(job_id, block_of(known)) for job_id, known in found]
+            block, known = found
+            fitting = [(job_id, block) for job_id, _ in known]
             if wanted.text is None:
                 return fitting
             ahead = ahead_of(self._placement.clock)
-            infos = [info_of(job_id, known, ahead) for job_id, known in found]
+            infos = [info_of(job_id, each, ahead) for job_id, each in known]
         told = zip(fitting, infos, strict=True)
         return [each for each, info in told if wanted.has_text(info)]
 
@@ -148,7 +158,7 @@ class Bulk:
     ) -> int:
         """Change those of these jobs that still fit; returns how many."""
         ended: list[JobHandle] = []
-        count = 0
+        count, is_at = 0, self._status.order.is_at
         let_others_first(self._mutex)
         try:
             with self._mutex:
@@ -158,7 +168,7 @@ class Bulk:
                     known = find(self._status, job_id)
                     # guard: a job is looked at again before it is changed
                     #   without: if known is None:
-                    if known is None or block_of(known) is not block or not fits(wanted, known):
+                    if known is None or not is_at(job_id, block) or not fits(wanted, known):
                         continue
                     change = maker(known)
                     if change is None:

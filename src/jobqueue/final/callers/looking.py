@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..core.handler_counts import count_queued, handler_infos, seen
 from ..core.infos import ahead_of, find, info_of, next_known
 from ..core.order import Walk
-from ..core.remembered import block_of, unknown_job
+from ..core.remembered import unknown_job
 from ..runtime.mutex import let_others_first
 from .queries import with_result
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..model.job import JobInfo
     from ..model.metrics import HandlerInfo
     from ..model.results import ResultCodec, StoredResult
+    from .first_look import FirstLook
     from .queries import Queries
 
     Told = tuple[JobInfo, StoredResult | None, ResultCodec | None]
@@ -41,20 +42,20 @@ class Looking:
 
     Args:
         queries: tell which result is kept with a job.
+        first_look: puts the jobs in order.
     """
 
-    def __init__(self, placement: Placement, queries: Queries) -> None:
+    def __init__(self, placement: Placement, queries: Queries, first_look: FirstLook) -> None:
         self._placement = placement
         self._mutex = placement.mutex
         self._status = placement.status
         self._queries = queries
+        self._first_look = first_look
 
     def jobs(self, wanted: Filter, limit: int, before: str | None) -> list[JobInfo]:
         """See `JobQueue.jobs`."""
         found: list[Told] = []
-        with self._mutex:
-            self._mutex.settle()
-            walk = self._begin(before)
+        walk = self._begin(before)
         while len(found) < limit:
             let_others_first(self._mutex)
             with self._mutex:
@@ -70,6 +71,7 @@ class Looking:
     def handlers(self, running: Callable[[], list[JobHandle]]) -> list[HandlerInfo]:
         """See `JobQueue.handlers`; `running` tells the jobs that run, with the mutex."""
         queued: Counter[str | None] = Counter()
+        self._first_look.ensure()
         with self._mutex:
             self._mutex.settle()
             handlers = seen(self._placement.registry, running())
@@ -82,20 +84,22 @@ class Looking:
                 are_there_more = count_queued(self._status, walk, SLICE, queued)
         return handler_infos(handlers, queued)
 
-    # ── with the mutex ───────────────────────────────────────────────────────────────────────
-
     def _begin(self, before: str | None) -> Walk:
-        if before is None:
-            return Walk(self._status.order.open)
-        known = find(self._status, before)
-        if known is None:
-            raise unknown_job(before)
-        return Walk(block_of(known), before)
+        """A look that begins with the newest job, or with the one before that."""
+        self._first_look.ensure()
+        with self._mutex:
+            self._mutex.settle()
+            if before is None:
+                return Walk(self._status.order.open)
+            if find(self._status, before) is None:
+                raise unknown_job(before)
+            return self._status.order.walk_before(before)
 
     def _slice(self, walk: Walk, wanted: Filter, limit: int) -> list[Told] | None:
-        """What is told of those of the next jobs that fit; `None` if there are no more jobs."""
-        known = next_known(self._status, walk, SLICE, wanted)
-        if known is None:
+        """With the mutex: what is told of the next jobs that fit; `None` if there are no more."""
+        found = next_known(self._status, walk, SLICE, wanted)
+        if found is None:
             return None
+        _, fitting = found
         ahead, stored = ahead_of(self._placement.clock), self._queries.stored
-        return [(info_of(job_id, each, ahead), *stored(job_id)) for job_id, each in known[:limit]]
+        return [(info_of(job_id, each, ahead), *stored(job_id)) for job_id, each in fitting[:limit]]

@@ -70,10 +70,10 @@ def count_queued(status: StatusMap, walk: Walk, count: int, queued: Counter[str 
     found = walk.next(count)
     if found is None:
         return False
-    live = status.live
-    for job_id in found[1]:
+    (block, ids), live, is_at = found, status.live, status.order.is_at
+    for job_id in ids:
         handle = live.get(job_id)
-        if handle is not None and handle._status is _QUEUED and handle._block is found[0]:
+        if handle is not None and handle._status is _QUEUED and is_at(job_id, block):
             queued[handle._job._handler] += 1
     return True
 

@@ -13,12 +13,12 @@ from ..model.job import JobInfo
 from ..model.progress import progress_of
 from ..model.transitions import Status
 from ..timing.timer import TICKS_PER_SECOND
-from .remembered import DeadLetter, Finished, block_of, unknown_job
+from .remembered import DeadLetter, Finished, unknown_job
 
 if TYPE_CHECKING:
     from ..model.filters import Filter
     from ..runtime.clock import Clock
-    from .order import Walk
+    from .order import Block, Walk
     from .status_map import StatusMap
 
     Known = JobHandle | DeadLetter | Finished
@@ -33,26 +33,39 @@ def find(status: StatusMap, job_id: str) -> Known | None:
     return status.live.get(job_id) or status.finished.get(job_id) or status.dead.get(job_id)
 
 
+def created_of(status: StatusMap, job_id: str) -> float | None:
+    """The Unix time at which a job was made, if it is known. No mutex: each step is one look."""
+    known = find(status, job_id)
+    if known is None:
+        return None
+    if isinstance(known, Finished):
+        return known.created
+    return known._job._created if isinstance(known, JobHandle) else known.job._created
+
+
 def next_known(
     status: StatusMap, walk: Walk, count: int, wanted: Filter
-) -> list[tuple[str, Known]] | None:
+) -> tuple[Block, list[tuple[str, Known]]] | None:
     """Those of the next jobs in their order that are like that; `None` if there are no more jobs.
 
     Args:
         count: how many jobs are looked at.
+
+    Returns:
+        The block in which they stand, and the jobs.
     """
     found = walk.next(count)
     if found is None:
         return None
     block, ids = found
-    fitting = []
+    fitting, is_at = [], status.order.is_at
     for job_id in ids:
         known = find(status, job_id)
         # guard: an id is told of at the place of its job alone
         #   without: if known is not None and fits(wanted, known):
-        if known is not None and block_of(known) is block and fits(wanted, known):
+        if known is not None and is_at(job_id, block) and fits(wanted, known):
             fitting.append((job_id, known))
-    return fitting
+    return block, fitting
 
 
 def fits(wanted: Filter, known: Known) -> bool:

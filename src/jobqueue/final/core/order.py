@@ -1,39 +1,37 @@
-"""The ids of all jobs that are known, in the order in which they were accepted.
+"""The ids of all jobs that are known, newest first: what `jobs` and its like go through.
 
-It is there so that a million jobs can be looked at page by page, a few hundred ids in each hold of
-the mutex. A dictionary keeps that order too, but cannot be gone on with where a hold ended. So the
-ids are kept in blocks, each a list, in a chain. What is known of a job names its block.
+It is there so that a million jobs can be looked at page by page, some of them in each hold of the
+mutex. The dictionaries of the status map cannot be gone on with where a hold ended. So the ids are
+kept in blocks, each a list, in a chain.
 
-An id whose job was forgotten stays where it is for a while: to take each out at once would cost
-every job a twentieth of what it does in memory. So who looks asks of each id whether its job is
-known, and names this block. With each block that is begun three others are looked at: one that is
-empty by then leaves the chain, and one that is half empty is copied.
+It costs a job that nobody looks at nothing: the first look makes it (`callers/first_look.py`), of
+what is known then, and from then on each job that is accepted adds its id. An id whose job was
+forgotten stays where it is for a while. So who looks asks of each id whether its job is known. With
+each block that is begun three others are looked at: one of which nothing is known any more leaves
+the chain, and one that is half empty is copied.
 
-Relies on: the queue's mutex, held by the caller of every method. Each may be broken off, and is
-done again then (`unfinished.py`).
+Relies on: the queue's mutex, held by the caller of every method that does not say otherwise. Each
+may be broken off, and is done again then (`unfinished.py`).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
-BLOCK = 128
-"""A block is begun when a lane has accepted so many jobs: it holds as many for each lane at most.
-
-A power of 2."""
+BLOCK = 256
+"""How many ids a block holds."""
 _TIDIED = 2
-_SAMPLED = 16  # one id of so many tells whether most of a block are known still
+_SAMPLED = 64  # one id of so many tells whether most of a block are known still
 
 
 class Block:
     """Some ids, in order.
 
     Attributes:
-        ids: among them some that are not known any more. One that is there twice was forgotten and
-            used again.
+        ids: among them some that are not known any more, or are at a later place.
         number: of a block that is newer it is higher.
         older, newer: the blocks beside it in the chain. One that has left it still names them, so
             that a look that stands here finds its way. (Nothing keeps such a block for long.)
@@ -41,9 +39,9 @@ class Block:
 
     __slots__ = ("ids", "newer", "number", "older")
 
-    def __init__(self, older: Block | None) -> None:
-        self.ids: list[str] = []
-        self.number: int = 0 if older is None else older.number + 1
+    def __init__(self, number: int, older: Block | None, ids: list[str]) -> None:
+        self.ids = ids
+        self.number = number
         self.older = older
         self.newer: Block | None = None
 
@@ -52,33 +50,68 @@ class Order:
     """The chain of the blocks.
 
     Args:
-        known: what is known of jobs by their ids; most in the first.
-        block_of: tells the block that this names.
+        known: has the ids of all jobs that are known; most in the first.
 
     Attributes:
-        open: the newest block: who accepts a job adds its id there (`StatusMap.accept`).
+        is_kept: whether anybody has looked, so that ids have to be added.
+        open: the newest block.
         oldest: the other end.
     """
 
-    def __init__(self, *known: Mapping[str, Any], block_of: Callable[[Any], Block | None]) -> None:
-        self.open = self.oldest = self._tidied = Block(None)
-        self._known = known
-        self._block_of = block_of
+    def __init__(self, *known: Mapping[str, object]) -> None:
+        self._known = [*known]
         self._rounds = 0
+        self.keep()
+        self.is_kept = False
 
-    def begin(self) -> None:
-        """Begin a new block, unless the open one is new, and tidy up three of the others."""
-        self._open_one()
+    def keep(self) -> None:
+        """Begin with an empty chain; ids are to be added from now on."""
+        self.open = self.oldest = self._tidied = Block(0, None, [])
+        self._places: dict[str, Block] = {}  # of each id the block that has it last
+        self.is_kept = True
+
+    def note(self, job_id: str) -> None:
+        """A job is about to be accepted, and there is none with its id."""
+        if len(self.open.ids) >= BLOCK:
+            self._begin()
+        self._places[job_id] = self.open
+        self.open.ids.append(job_id)
+
+    def prepend(self, chain: list[Block]) -> None:
+        """Put a chain of blocks, the oldest first, before those that have been added."""
+        if chain:
+            chain[-1].newer = first = self.oldest
+            first.older = chain[-1]  # one step
+            self.oldest = self._tidied = chain[0]
+
+    def place(self, block: Block) -> None:
+        """Its ids are in this block, but those that are noted already. No mutex."""
+        for each in block.ids:
+            self._places.setdefault(each, block)
+
+    def is_at(self, job_id: str, block: Block) -> bool:
+        """Whether the job of an id in this block is known, and was accepted there."""
+        # guard: an id that was forgotten and used again is not told of at its old place
+        #   without: if False:
+        if self._places.get(job_id) is not block:
+            return False
+        return any(job_id in each for each in self._known)
+
+    def walk_before(self, job_id: str) -> Walk:
+        """A look from a known job on."""
+        return Walk(self._places[job_id], job_id)
+
+    # ── tidying up ───────────────────────────────────────────────────────────────────────────
+
+    def _begin(self) -> None:
+        """Begin a new block, and tidy up three of the others."""
+        last = self.open
+        block = Block(last.number + 1, last, [])
+        last.newer = block  # one step
+        self.open = block
         # guard: blocks that have become empty leave the chain
         #   without: pass
         self._tidy_some()
-
-    def _open_one(self) -> None:
-        last = self.open
-        if last.ids:
-            block = Block(last)
-            last.newer = block  # one step
-            self.open = block
 
     def _tidy_some(self) -> None:
         """Tidy the oldest block, and the next two after that of the last call.
@@ -99,10 +132,13 @@ class Order:
         """Take an empty block out of the chain, or the forgotten ids out of one that has many."""
         if block is self.open:
             return
-        # guard: a block with few ids left gives its memory back
-        #   without: if not self._has_any(block):
-        if not self._has_any(block) or not self._has_many(block):
-            block.ids = [each for each in _each_once(block.ids) if self.is_at(each, block)]
+        if block.ids and not self._has_many(block):
+            known = [each for each in _each_once(block.ids) if self.is_at(each, block)]
+            for job_id in set(block.ids).difference(known):
+                if self._places.get(job_id) is block:
+                    # guard: ids that are forgotten leave nothing behind
+                    self._places.pop(job_id, None)
+            block.ids = known
         newer = block.newer
         if not block.ids and newer is not None and newer.older is block:
             newer.older = older = block.older  # one step
@@ -111,31 +147,10 @@ class Order:
             else:
                 older.newer = newer
 
-    def _has_any(self, block: Block) -> bool:
-        """Whether any of its ids may be known; a loop in C, as most blocks come to this."""
-        ids = block.ids
-        return not all(each.keys().isdisjoint(ids) for each in self._known if each)
-
     def _has_many(self, block: Block) -> bool:
-        """Whether half of its ids are known; others are looked at in each round."""
+        """Whether half of some of its ids are known; others are looked at in each round."""
         some = block.ids[self._rounds % min(_SAMPLED, len(block.ids)) :: _SAMPLED]
-        return 2 * sum(self.is_at(each, block) for each in some) >= len(some)
-
-    def is_at(self, job_id: str, block: Block) -> bool:
-        """Whether the job of an id is known, and was accepted there."""
-        for each in self._known:
-            if job_id in each:
-                # guard: an id that was forgotten and used again is not told of at its old place
-                #   without: return True
-                return self._block_of(each[job_id]) is block
-        return False
-
-    def add(self, job_id: str) -> Block:
-        """Add the id of a job that a start has found, and that is known soon; returns its block."""
-        if len(self.open.ids) >= BLOCK:
-            self._open_one()  # and tidies none: nothing is known yet
-        self.open.ids.append(job_id)
-        return self.open
+        return 2 * [self.is_at(each, block) for each in some].count(True) >= len(some)
 
     def _check(self, known: Iterable[str]) -> None:
         """Assert the invariants; used by randomised tests."""
@@ -155,7 +170,7 @@ def _each_once(ids: list[str]) -> list[str]:
 
 
 class Walk:
-    """A look at the ids, newest first; among them some that are not known any more.
+    """A look at the ids, newest first; some are not known any more, or are at another place.
 
     Args:
         block, before: where to begin: with the id that was accepted before this one.

@@ -37,12 +37,16 @@ class Lane(Protocol):
 
     priority: Priority
     queue: deque[JobHandle]
-    aside: dict[str | None, deque[JobHandle]]
+    back: deque[JobHandle]
+    aside: dict[str | None, dict[JobHandle, None]]
     special: Callable[[Any], bool] | None
     may_start: Callable[[JobHandle], bool]
 
     def has_work(self) -> bool:
         """Whether a job waits that may run."""
+
+    def go_on(self) -> bool:
+        """The front is used up: go on with the back, if that is another one."""
 
     def passed_over(self) -> None:
         """The job at the front was cancelled: drop it."""
@@ -81,10 +85,10 @@ class Pausing:
         for lane in self._lanes:
             if lane.special is not None:
                 lane.has_work()  # what is held comes to the front, and is moved aside
-                places = list(lane.aside.values())
+                held += sum(map(len, lane.aside.values()))
                 if lane.priority in self.priorities:
-                    places.append(lane.queue)
-                held += sum(each._status is _QUEUED for jobs in places for each in jobs)
+                    places = {*lane.queue, *lane.back}
+                    held += sum(each._status is _QUEUED for each in places)
         return held
 
     # ── changes ──────────────────────────────────────────────────────────────────────────────
@@ -132,19 +136,16 @@ class Pausing:
         # guard: a paused lane gives out nothing
         if lane.priority in self.priorities:
             return False
-        jobs = lane.queue
-        while jobs:
+        while lane.queue or lane.go_on():
+            jobs = lane.queue
             first = jobs[0]
-            name = first._job._handler
             if first._status is not _QUEUED:
                 lane.passed_over()
+                continue
+            name = first._job._handler
             # guard: a job of a paused handler is moved aside
-            elif name in self.handlers:
-                aside = lane.aside.setdefault(name, deque())
-                # guard: a job that is moved aside is there once
-                #   without: if True:
-                if not aside or aside[-1] is not first:
-                    aside.append(first)
+            if name in self.handlers:
+                lane.aside.setdefault(name, {})[first] = None
                 jobs.popleft()
             elif first._ties is None or lane.may_start(first):
                 return True
@@ -158,10 +159,9 @@ def _put_back(lane: Lane, handler: str) -> None:
     aside = lane.aside.get(handler)
     if aside is None:
         return
-    jobs = lane.queue
-    if jobs and aside and jobs[0] is aside[-1] and len(aside) > 1:  # `look` was broken off
+    jobs, waiting = lane.queue, list(aside)
+    if len(waiting) > 1 and jobs and jobs[0] is waiting[-1]:  # `look` was broken off
         jobs.popleft()
-    waiting = [handle for handle in aside if handle._status is _QUEUED]
     # guard: jobs that were moved aside go back once
     #   without: if True:
     if waiting and not (jobs and jobs[0] is waiting[0]):

@@ -7,10 +7,12 @@ Relies on: the queue's mutex, held by the caller of every method but `fire`.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from ..model.handle import ARRIVING, NOT_ARRIVED, JobHandle
 from ..model.transitions import Status
+from ..runtime.mutex import let_others_first
 from ..timing.timer import LONG_SECONDS, TICKS_PER_SECOND
 from ..wal.format.record import Completed, Enqueued, Requeued
 from .dependencies import ties_of
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from .journal import Journal
     from .registry import HandlerRegistry
     from .remembered import DeadLetter
-    from .scheduler import FairScheduler
+    from .scheduler import FairScheduler, Lane
     from .status_map import StatusMap
     from .unfinished import Change
     from .watchers import Watchers
@@ -273,8 +275,20 @@ class Placement:
             self.bindings.take_out(handle)
         if handle._due_tick:
             self.timer.remove(handle, handle._due_tick)
-        self.scheduler.lanes[handle._job._priority].cancelled_one()
+        lane = self.scheduler.lanes[handle._job._priority]
+        if lane.cancelled_one(handle):
+            self.timer.call_soon(partial(self._sweep, lane))
+            lane.is_swept = True
         self.free_room(handle)
+
+    def _sweep(self, lane: Lane) -> None:
+        """Take what was cancelled out of a lane. Without the mutex, on the timer's thread."""
+        goes_on = True
+        while goes_on:
+            let_others_first(self.mutex)
+            with self.mutex:
+                self.mutex.settle()
+                goes_on = lane.sweep()
 
     # ── changes that may be broken off, see `unfinished` ─────────────────────────────────────
 

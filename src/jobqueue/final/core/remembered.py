@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from ..errors import UnknownJobError
 from ..model.attempt import Attempt, and_one_more
-from ..model.handle import JobHandle
 from ..wal.format.base import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..model.handle import JobHandle
     from ..model.handlers import Handler
     from ..model.job import Job, Priority
     from ..model.progress import Told
     from ..model.results import StoredResult
     from ..model.transitions import Status
     from ..runtime.reporting import Failure
-    from .order import Block
 
 
 class Finished(Struct, gc=False):
     """What is remembered of a completed or cancelled job: all but payload and error.
 
-    `gc=False`: none of it can be part of a cycle, and there may be very many. (Its block knows no
-    records.) Not to be changed. `attempts` are those that failed; that of a completed job is not
-    among them.
+    `gc=False`: none of it can be part of a cycle, and there may be very many. Not to be changed.
+    `attempts` are those that failed; that of a completed job is not among them.
     """
 
     status: Status
@@ -41,7 +39,6 @@ class Finished(Struct, gc=False):
     finished: float
     progress: Told | None = None
     result: StoredResult | None = None
-    block: Block | None = None
     key: str | None = None
     attempts: tuple[Attempt, ...] = ()
 
@@ -59,12 +56,6 @@ class DeadLetter:
     retries: int
     progress: Told | None = None
     attempts: tuple[Attempt, ...] = ()
-    block: Block | None = None
-
-
-def block_of(known: JobHandle | DeadLetter | Finished) -> Block:
-    """Where the id of a known job stands in the order of all: each has its place."""
-    return cast("Block", known._block if isinstance(known, JobHandle) else known.block)
 
 
 def record_of(
@@ -88,9 +79,8 @@ def record_of(
         wall,
         handle._progress,
         stored,
-        handle._block,
     )
-    if job._plan is None and not handle._attempts and not attempts:
+    if job._plan is None and handle._failure is None:
         return record  # mostly so
     record.key = job.key
     record.attempts = attempts or handle._attempts

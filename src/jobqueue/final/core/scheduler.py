@@ -12,7 +12,7 @@ from __future__ import annotations
 import queue
 from collections import deque
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..model.job import Priority
 from ..model.transitions import Status
@@ -22,7 +22,7 @@ from ..runtime.parking import Parker
 from .pausing import Pausing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from ..model.handle import JobHandle
     from ..runtime.mutex import Mutex
@@ -31,6 +31,18 @@ if TYPE_CHECKING:
 
 _QUEUED = Status.QUEUED  # a look into an enumeration is slow
 _PATIENCE_SECONDS = 0.25
+_SWEPT_AT_ONCE = 500
+_STALE_MIN = 100
+
+
+class _Mark:
+    """What stands in a lane for no job; as one that was cancelled it is passed over."""
+
+    _status = Status.CANCELLED
+    _ties = None
+
+
+_MARK = cast("JobHandle", _Mark())
 
 
 class Lane(queue.Queue["JobHandle"]):
@@ -51,6 +63,8 @@ class Lane(queue.Queue["JobHandle"]):
         super().__init__(size)
         self.priority = priority
         self.queue: deque[JobHandle]
+        self.back = self.queue
+        """Where jobs are added; while cancelled ones are swept out, another one than the front."""
         self.mutex = mutex  # type: ignore[assignment]  # typeshed wants a plain lock
         self.not_empty = not_empty  # type: ignore[assignment]  # and a Condition of one
         self.room = size
@@ -58,10 +72,13 @@ class Lane(queue.Queue["JobHandle"]):
         self.tokens = 0
         """How many more jobs of higher lanes may overtake this one."""
         self._stale = 0
+        self._cancelled = self._swept_of = 0  # all that were counted, and those before the sweep
+        self.is_swept = False
+        """Whether a sweep goes on, or is about to."""
         """How many of its entries have been cancelled, at most; those are only passed over."""
         self.special: Callable[[Any], bool] | None = None
         """Looks in place of `has_work` whether a job may run, while some may not (`Pausing`)."""
-        self.aside: dict[str | None, deque[JobHandle]] = {}
+        self.aside: dict[str | None, dict[JobHandle, None]] = {}
         """The jobs that came to the front and may not run, by what holds them."""
         self.producers: deque[Wakeable] = deque()
         """The parkers of the producers that wait for room, in order."""
@@ -76,7 +93,7 @@ class Lane(queue.Queue["JobHandle"]):
         """Add a job at the back and wake a worker; never blocks: room is its caller's concern."""
         del block, timeout
         with self.mutex:
-            self.queue.append(item)
+            self.back.append(item)
             self.not_empty.notify()
 
     def get(self, block: bool = True, timeout: float | None = None) -> JobHandle:
@@ -105,7 +122,14 @@ class Lane(queue.Queue["JobHandle"]):
                 return True
             else:
                 jobs.popleft()
-        return False
+        return self.go_on() and self.has_work()
+
+    def go_on(self) -> bool:
+        """The front is used up: go on with the back, if that is another one. Ends a sweep."""
+        if self.back is self.queue:
+            return False
+        self.queue = self.back
+        return True
 
     def tidy(self) -> None:
         """`has_work` was broken off: a job that stepped aside may be here still."""
@@ -118,18 +142,59 @@ class Lane(queue.Queue["JobHandle"]):
         self.queue.popleft()
         self._stale -= 1
 
-    def cancelled_one(self) -> None:
-        """A job was cancelled that may be in here: pass over it, and sweep when they are many."""
+    def cancelled_one(self, handle: JobHandle) -> bool:
+        """A job was cancelled that may be in here: it is passed over.
+
+        Returns:
+            Whether there are so many of them that `sweep` is to be called, again and again.
+        """
+        for held in self.aside.values():
+            if held.pop(handle, handle) is None:
+                return False
         self._stale += 1
-        for jobs in (self.queue, *self.aside.values()):  # if all are cancelled, none is swept
-            while jobs and jobs[0]._status is not _QUEUED:
-                jobs.popleft()
+        self._cancelled += 1
+        while self.queue and self.queue[0]._status is not _QUEUED:
+            self.passed_over()  # if all are cancelled in their order, none is swept
+        if not self.queue:
+            self.go_on()
+        return not self.is_swept and self._has_many_stale()
+
+    def _has_many_stale(self) -> bool:
+        entries = len(self.queue) + (len(self.back) if self.back is not self.queue else 0)
+        return self._stale > _STALE_MIN and self._stale * 2 > entries
+
+    def sweep(self) -> bool:
+        """Drop some of the cancelled ones; returns whether to go on. By the timer's thread.
+
+        With a million jobs it takes long, and workers take jobs meanwhile. So it moves those that
+        wait from the back to a new front, some in each hold of the mutex. A mark at the end of that
+        front has it never be empty: a worker that comes to it goes on with the rest of the back.
+        """
+        if self.back is self.queue:
+            if not self._has_many_stale():
+                self.is_swept = False
+                return False
+            self.queue = deque([_MARK])
+            self._stale += 1
+            self._swept_of = self._cancelled
+        front, back = self.queue, self.back
+        front.pop()
+        for _ in range(min(len(back), _SWEPT_AT_ONCE)):
+            handle = back.popleft()
+            if handle._status is _QUEUED:
+                front.append(handle)
+            else:
                 self._stale -= 1
-        if self._stale * 2 > len(self.queue) + sum(map(len, self.aside.values())):
-            self.queue = _without_stale(self.queue)
-            for held_by, jobs in self.aside.items():
-                self.aside[held_by] = _without_stale(jobs)
-            self._stale = 0
+        # guard: a front that is swept is never empty
+        #   without: if True:
+        if back:
+            front.append(_MARK)
+        else:
+            self.back = front
+            # guard: a sweep comes to an end, though some of those that were counted were not here
+            #   without: self._stale -= 1
+            self._stale = self._cancelled - self._swept_of
+        return True
 
     def wake_producer(self) -> None:
         """Wake the first producer that waits, unless another thread is on its way to the room.
@@ -166,20 +231,16 @@ class Lane(queue.Queue["JobHandle"]):
 
     def oldest(self) -> JobHandle | None:
         """The job that has waited longest, whether or not it may run."""
-        fronts = [_first(jobs) for jobs in (self.queue, *self.aside.values())]
+        fronts = [_first(jobs) for jobs in (self.queue, self.back, *self.aside.values())]
         waiting = [handle for handle in fronts if handle is not None]
         return min(waiting, key=attrgetter("_since"), default=None)
 
 
-def _first(jobs: deque[JobHandle]) -> JobHandle | None:
+def _first(jobs: Iterable[JobHandle]) -> JobHandle | None:
     for job in jobs:
         if job._status is _QUEUED:
             return job
     return None
-
-
-def _without_stale(jobs: deque[JobHandle]) -> deque[JobHandle]:
-    return deque(job for job in jobs if job._status is _QUEUED)
 
 
 def _ignore(handle: JobHandle) -> None:
@@ -231,7 +292,7 @@ class FairScheduler:
 
     def push(self, handle: JobHandle, now: float) -> None:
         """Put a job at the back of its lane, and wake a worker if one waits."""
-        append = self.lanes[handle._job._priority].queue.append
+        append = self.lanes[handle._job._priority].back.append
         handle._since = now  # one step
         append(handle)
         if self._sleepers and not self._waking:
@@ -409,8 +470,9 @@ class FairScheduler:
     def _check(self) -> None:
         """Assert the invariants; used by randomised tests."""
         for lane in self.lanes:
-            places = (lane.queue, *lane.aside.values())
-            stale = sum(job._status is not _QUEUED for jobs in places for job in jobs)
+            places = lane.queue if lane.back is lane.queue else (*lane.queue, *lane.back)
+            stale = sum(job._status is not _QUEUED for job in places)
+            assert lane.queue or not lane.back
             assert stale <= lane._stale, (stale, lane._stale)
             assert 0 <= lane.room <= lane.maxsize
         for lane in (self.medium, self.low):

@@ -17,8 +17,8 @@ from ..model.handler_meter import SAMPLED_MASK
 from ..model.job import Job, Priority
 from ..model.transitions import Event, Status, after
 from .counters import LaneMeter
-from .order import BLOCK, Order
-from .remembered import DeadLetter, Finished, attempts_with, block_of, record_of, unknown_job
+from .order import Order
+from .remembered import DeadLetter, Finished, attempts_with, record_of, unknown_job
 from .watchers import wake_waiters
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ _RETRIED = after(Status.PROCESSING, Event.RETRY)
 _FAILED = after(Status.PROCESSING, Event.FAIL)
 _CANCELLED = after(Status.QUEUED, Event.CANCEL)
 _REQUEUED = after(Status.FAILED, Event.REQUEUE)
-_BLOCK_MASK = BLOCK - 1
 
 
 class StatusMap:
@@ -55,7 +54,8 @@ class StatusMap:
             Threads append to it without the mutex: an older result that goes may run users' code.
         result_bytes: of the results that are stored, about.
         find: tells the handler of a name; set by `Placement`.
-        order: the ids of all of them, in the order of their acceptance.
+        order: the ids of all of them in order, once anybody has looked.
+        requeued: how many dead letters were queued again.
     """
 
     def __init__(self, *, retention: int, dead_letters_max: int, result_retention: int = 0) -> None:
@@ -65,7 +65,8 @@ class StatusMap:
         self.reserved: dict[str, JobHandle] = {}
         self.results: deque[tuple[str, object]] = deque(maxlen=result_retention)
         self.result_bytes = 0
-        self.order = Order(self.finished, self.live, self.dead, block_of=block_of)
+        self.order = Order(self.finished, self.live, self.dead)
+        self.requeued = 0
         self.find: Callable[[str | None], Handler | None] = lambda _name: None
         self.meters = tuple(LaneMeter() for _ in Priority)
         self._finished_order: deque[str] = deque()
@@ -93,21 +94,9 @@ class StatusMap:
         """A new job, queued or scheduled; its id is not known yet."""
         job = handle._job
         meter, job_id = self.meters[job._priority], job._id
-        count = meter.enqueued
-        if not count & _BLOCK_MASK:
-            self.order.begin()
-        block = self.order.open
-        block.ids.append(job_id)  # if this is broken off here, no job names the block
-        handle._block = block  # one step, down to the counters
-        self.live[job_id] = handle
-        meter.enqueued = count + 1
-        if handle._status is not _QUEUED:
-            meter.scheduled += 1
-
-    def take_over(self, handle: JobHandle) -> None:
-        """A job of an earlier run, which has its place in the order."""
-        meter = self.meters[handle._job._priority]
-        self.live[handle._job._id] = handle
+        if self.order.is_kept:
+            self.order.note(job_id)  # if it is broken off here, nothing is known of it
+        self.live[job_id] = handle  # one step
         meter.enqueued += 1
         if handle._status is not _QUEUED:
             meter.scheduled += 1
@@ -160,23 +149,39 @@ class StatusMap:
         """A handler returned. Returns what is stored of the result."""
         if handle._status is not _PROCESSING:
             after(handle._status, Event.RETURN)
-        job_id, meter = handle._job._id, self.meters[handle._job._priority]
-        meter.run_times.append(now - handle._since)
-        stored = cast("StoredResult", handle._outcome) if handle._job._store_result else None
-        record = record_of(handle, _RETURNED, wall, stored)
-        if (call := handle._call) is not None:
-            call.meter.completed += 1
-            if not meter.completed & SAMPLED_MASK:
-                call.meter.run_times.append(now - handle._since)
+        job, call = handle._job, handle._call
+        assert call is not None  # it ran
+        job_id, meter = job._id, self.meters[job._priority]
+        seconds = now - handle._since
+        meter.run_times.append(seconds)
+        if not meter.completed & SAMPLED_MASK:
+            call.meter.run_times.append(seconds)
+        stored = cast("StoredResult", handle._outcome) if job._store_result else None
+        if job._plan is None and handle._failure is None:  # mostly so: `record_of`, without a call
+            record = Finished(
+                _RETURNED,
+                job._priority,
+                job._handler,
+                job._headers,
+                job._retries,
+                None,
+                job._created,
+                handle._started,
+                wall,
+                handle._progress,
+                stored,
+            )
+        else:
+            record = record_of(handle, _RETURNED, wall, stored)
         if stored is not None:
             self.result_bytes += len(stored.data)
         handle._outcome = result
-        handle._block = None
         handle._status = _RETURNED  # one step
         self.finished[job_id] = record
         del self.live[job_id]
         meter.processing -= 1
         meter.completed += 1
+        call.meter.completed += 1
         self._finished_order.append(job_id)
         if len(self._finished_order) > self._retention:
             self._forget_oldest()
@@ -232,13 +237,11 @@ class StatusMap:
             job._retries,
             handle._progress,
             handle._attempts,
-            handle._block,
         )
         if handle._call is not None:
             handle._call.meter.fails_for(failure[0])
         handle._failure = failure
         handle._outcome = raised
-        handle._block = None
         handle._status = _FAILED  # one step
         meter.processing -= 1
         meter.failed += 1
@@ -272,7 +275,6 @@ class StatusMap:
                 record = record_of(handle, _CANCELLED, wall, attempts=attempts)
             if (call := handle._call or self.find(handle._job._handler)) is not None:
                 call.meter.cancelled += 1
-            handle._block = None
             handle._status = _CANCELLED  # one step
             self.finished[job_id] = record
             del self.live[job_id]
@@ -290,12 +292,12 @@ class StatusMap:
         job = letter.job
         if self.dead.get(job._id) is letter:
             meter = self.meters[job._priority]
-            handle._block = letter.block
             handle._status = _REQUEUED  # one step
             job._retries = 0
             self.live[job._id] = handle
             del self.dead[job._id]
             meter.enqueued += 1
+            self.requeued += 1
 
     def discard(self, letter: DeadLetter) -> None:
         """A dead letter goes. Again, it does nothing."""
@@ -326,15 +328,11 @@ class StatusMap:
             self._forget_oldest()
 
     def _forget_oldest(self) -> None:
-        job_ids = self._finished_order
-        job_id = job_ids[0]
-        record = self.finished.get(job_id)
-        if record is not None:
-            stored = record.result
-            result_bytes = 0 if stored is None else len(stored.data)
-            del self.finished[job_id]  # one step
-            self.result_bytes -= result_bytes
-        job_ids.popleft()
+        order = self._finished_order
+        forgotten = self.finished.pop(order[0], None)  # first: an interruption leaves nothing then
+        if forgotten is not None and forgotten.result is not None:
+            self.result_bytes -= len(forgotten.result.data)
+        order.popleft()
 
     def _measured(self, handle: JobHandle, now: float) -> LaneMeter:
         meter = self.meters[handle._job._priority]

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import starmap
 from operator import attrgetter
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from ..core.remembered import DeadLetter, Finished
 from ..core.status_map import StatusMap
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
     from ..config import Config
     from ..core.journal import Journal
-    from ..core.order import Block, Order
     from ..core.placement import Placement
     from ..model.handle import HandleOwner
     from ..runtime.clock import Clock
@@ -162,7 +161,7 @@ def restore(log: LockedLog, config: Config, owner: HandleOwner, placement: Place
     ended += cancel_expired(log.state, journal, placement)
     # guard: what a start cancels takes along the jobs that wait for it
     ended += cancel_doomed(log.state, journal, placement)
-    unfinished, finished, failed = _by_status(log.state, placement.status.order)
+    unfinished, finished, failed = _by_status(log.state)
     with _collector_at_rest():
         _queue_again(unfinished, owner, placement, crashes_max=config.max_crashes)
         _remember_all(finished, placement.status)
@@ -191,15 +190,11 @@ def _collector_at_rest() -> Iterator[None]:
             gc.enable()
 
 
-def _by_status(
-    state: LogState, order: Order
-) -> tuple[list[JobState], list[JobState], list[JobState]]:
+def _by_status(state: LogState) -> tuple[list[JobState], list[JobState], list[JobState]]:
     """Jobs that are unfinished, finished or failed; the last two by their end, oldest first.
 
     That is their order in the log: the wall clock may have been set back meanwhile.
     """
-    for each in state.jobs.values():
-        each.place = order.add(each.enqueued.id)
     unfinished = [each for each in state.jobs.values() if each.status == QUEUED]
     finished, failed = state.finished(), state.failed()
     state.jobs.clear()
@@ -286,7 +281,6 @@ def _letter(each: JobState) -> DeadLetter:
         each.finished or 0.0,
         each.retries,
         attempts=_attempts(each),
-        block=cast("Block", each.place),
     )
 
 
@@ -336,7 +330,6 @@ def _remember(each: JobState, status: StatusMap) -> None:
         result=None if each.result is None else StoredResult(*each.result),
         key=was.key,
         attempts=_attempts(each),
-        block=cast("Block", each.place),
     )
     status.remember(was.id, record)
 
@@ -346,7 +339,7 @@ def _queue_again(
 ) -> None:
     """Jobs that were queued, scheduled or running when their process ended.
 
-    For those that are ready it does at once what `StatusMap.take_over` and `Placement.arrive` do
+    For those that are ready it does at once what `StatusMap.accept` and `Placement.arrive` do
     for each of the others. That takes half of the time: the start may wait for 100,000 of them.
     """
     live, find, now = placement.status.live, placement.registry.find, placement.clock.monotonic()
@@ -357,7 +350,6 @@ def _queue_again(
         each = unfinished.pop()  # so that the next handle may take its memory
         handle = _handle(each, owner, placement.clock)
         job = handle._job
-        handle._block = each.place
         live[job._id] = handle
         if each.crashes >= crashes_max - 1:
             placement.suspects.add(handle)
@@ -377,7 +369,7 @@ def _queue_again(
         meter.enqueued += len(lane)
     by_number = {handle._number: handle for handle in live.values() if others}
     for handle, each in others:
-        placement.status.take_over(handle)
+        placement.status.accept(handle)
         if handle._ties is not None:
             bind(handle, each, by_number, placement)
         if find(handle._job._handler) is None:

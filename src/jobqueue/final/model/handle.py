@@ -131,7 +131,6 @@ class JobHandle(Generic[R_co]):
 
     __slots__ = (
         "_attempts",
-        "_block",
         "_call",
         "_callbacks",
         "_due_tick",
@@ -174,8 +173,6 @@ class JobHandle(Generic[R_co]):
         """Error and traceback of the last failed attempt, as text."""
         self._attempts: tuple[Attempt, ...] = ()
         """Its last attempts that failed and were followed by another."""
-        self._block: Any = None
-        """Where its id stands in the order of all jobs, until it ends; see `core/order.py`."""
         self._waiters: list[Parker] | None = None
         """The parkers of the callers that wait for its end, or for the queue's."""
         self._progress: Told | None = None
@@ -245,6 +242,9 @@ class JobHandle(Generic[R_co]):
 
     def result(self, timeout: Seconds | None = None) -> R_co:
         """What the handler returned; raises the exception that it raised last.
+
+        That may be any: a `SystemExit` that a handler raised is raised here, and ends the program
+        if nothing catches it, as with `concurrent.futures`.
 
         Args:
             timeout: seconds; `None` waits for ever.

@@ -67,7 +67,6 @@ class JobState(Struct, gc=False):
         finished: Unix time at which it was completed, failed or cancelled, or `None`.
         result: what it returned, if that is kept, and whether its handler's own codec wrote it.
         attempts: the last that failed and did not fail the job for good.
-        place: for whoever makes jobs of these; the fold leaves it alone.
     """
 
     enqueued: Enqueued
@@ -83,7 +82,6 @@ class JobState(Struct, gc=False):
     finished: float | None = None
     result: tuple[bytes, bool] | None = None
     attempts: tuple[Ended, ...] = ()
-    place: object = None
 
 
 class LogState:
