@@ -33,6 +33,16 @@ LEVELS: tuple[Durability | None, ...] = (None, "async", "write", "fsync")
 SLOW_LEVELS = [pytest.param(level, marks=pytest.mark.slow) for level in LEVELS if level]
 
 
+SOME_CROWDS = [
+    pytest.param(
+        producers,
+        id=f"{producers}-producers",
+        marks=[pytest.mark.daily] if 1 < producers < max(CROWDS) else [],
+    )
+    for producers in CROWDS
+]
+
+
 def name(value: object) -> str:
     return "memory" if value is None else getattr(value, "__name__", str(value))
 
@@ -53,7 +63,7 @@ def test_handlers(measure: Measure, load: Load, handler: Handler, workers: int) 
 
 
 @pytest.mark.benchmark(group="crowds of producers: ThreadPoolExecutor, and each durability")
-@pytest.mark.parametrize("producers", CROWDS, ids="{}-producers".format)
+@pytest.mark.parametrize("producers", SOME_CROWDS)
 @pytest.mark.parametrize("workers", CROWD_WORKERS, ids="{}-workers".format)
 @pytest.mark.parametrize("handler", CROWD_JOBS, ids=name)
 @pytest.mark.parametrize("load", ["executor", None, *SLOW_LEVELS], ids=name)

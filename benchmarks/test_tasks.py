@@ -9,7 +9,7 @@ from benchmarks.figures import tasks
 
 @pytest.mark.slow
 def test_each_figure_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("JOBS", "ROUNDS", "NO_OPS", "SLEEPS", "AWAITED"):
+    for name in ("JOBS", "ROUNDS", "NO_OPS", "SLOTS", "SLEEPS", "AWAITED"):
         monkeypatch.setattr(tasks, name, 3)
 
     findings = [tasks.calls(), tasks.coroutines(), tasks.awaited()]

@@ -28,7 +28,12 @@ _measuring = pytest.StashKey[str]()
 
 # A busy machine makes examples slow, which says nothing about the code: no deadline. In CI
 # the examples are the same in every run, so that a red run is about what was changed.
-settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "local",
+    deadline=None,
+    max_examples=left_out.often(50, 100),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.register_profile("ci", settings.get_profile("local"), derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ ROWS = {
 }
 
 
+@cache
 def _docstrings(path: Path) -> dict[str, str]:
     """Docstrings of the module (under "") and of the functions in it."""
     tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -34,13 +34,13 @@ from jobqueue.final.wal.writing.writer import LogWriter
 from tests.support import insides
 from tests.support.crash_check import Revival
 from tests.support.crash_points import Point, points
-from tests.support.crash_runs import WAYS, CrashRun, Way, small_windows
+from tests.support.crash_runs import OFTEN_AND_DAILY, WAYS, CrashRun, Way, small_windows
 from tests.support.disk_tree import Event, Made, Renamed, Tree, Unlinked, Written
 from tests.support.ledger import NOT_THERE
 from tests.support.recording_files import CHANGES, LOG, SYNCS, RandomFaults, RecordingFiles
 
 pytestmark = pytest.mark.slow
-each_way = pytest.mark.parametrize("way", WAYS, ids=str)
+each_way = pytest.mark.parametrize("way", OFTEN_AND_DAILY, ids=str)
 MAPPED, FSYNC = WAYS[1], WAYS[3]
 
 

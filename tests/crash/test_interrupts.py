@@ -16,12 +16,18 @@ import pytest
 import jobqueue.final
 from jobqueue.final import Config, JobQueue, Status
 from tests.support.children import run_json
+from tests.support.left_out import often
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.usefixtures("no_tracer")
 
 SOURCES = sorted(Path(jobqueue.final.__file__).parent.rglob("*.py"))
-TRIES = {"enqueue": 1500, "blocked": 1000, "join": 500, "close": 40}
+TRIES = {
+    "enqueue": often(600, 1500),
+    "blocked": often(400, 1000),
+    "join": often(200, 500),
+    "close": often(20, 40),
+}
 INTERRUPTED_MIN = 0.2  # of all tries: else this would test nothing
 
 

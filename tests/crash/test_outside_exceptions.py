@@ -39,6 +39,7 @@ from jobqueue.final.model.transitions import FINAL
 from tests.support import insides
 from tests.support.handlers import in_thread
 from tests.support.interrupts import Interruption, each_place
+from tests.support.left_out import often
 from tests.support.ties import check_rest, check_whole
 from tests.support.waiting import PATIENCE, eventually
 
@@ -48,6 +49,8 @@ WORKERS = 3
 PAIRS = 200
 RAISE_SECONDS = 0.001
 """The mean time between two exceptions, if they come in a storm."""
+RAISED = often(150, 400)
+"""How many of them make a storm."""
 
 
 class LateError(BaseException):
@@ -129,7 +132,7 @@ def test_a_storm_of_exceptions_from_outside_loses_no_job_and_no_worker(
     with JobQueue(config, handler=lambda payload: ran.update([payload])) as jq:
         with storm() as raised:
             handles: list[JobHandle] = []
-            while raised[0] < 400:
+            while raised[0] < RAISED:
                 handles.append(jq.enqueue(Job(b"%d" % len(handles)), timeout=PATIENCE))
                 handles[-1].add_done_callback(told.append)
 

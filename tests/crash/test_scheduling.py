@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.crash_runs import WAYS, Way, small_windows
+from tests.support.crash_runs import OFTEN_AND_DAILY, Way, small_windows
 from tests.support.disk_tree import Renamed
 from tests.support.tied_runs import a_compaction, a_random_story, a_story, crashes, verify
 
 pytestmark = pytest.mark.slow
-each_way = pytest.mark.parametrize("way", WAYS, ids=str)
+each_way = pytest.mark.parametrize("way", OFTEN_AND_DAILY, ids=str)
 
 
 @pytest.fixture(autouse=True)

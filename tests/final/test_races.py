@@ -672,11 +672,23 @@ CALLS: dict[str, Callable[[JobQueue], object]] = {
     "enqueue with delay": lambda jq: jq.enqueue(Job(id="a"), delay=0.001),
     "enqueue_many": lambda jq: jq.enqueue_many([Job(id="a"), Job(id="b")]),
 }
+CALLS_OFTEN_AT: dict[str, tuple[str, ...]] = {
+    "enqueue": STORES,
+    "enqueue with delay": ("memory", "write"),
+    "enqueue_many": ("memory", "fsync"),
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("hasty", STORES, indirect=True)
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    ("call", "hasty"),
+    [
+        pytest.param(call, kind, marks=[] if kind in often_at else [pytest.mark.daily])
+        for call, often_at in CALLS_OFTEN_AT.items()
+        for kind in STORES
+    ],
+    indirect=["hasty"],
+)
 def test_a_job_whose_enqueue_was_interrupted_runs_or_is_unknown(hasty: Store, call: str) -> None:
     for interruption in each_place():
         jq = open_idle(hasty)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from jobqueue.final import Job, JobQueue, Status, UnknownJobError
 from tests.support import insides
+from tests.support.left_out import often
 from tests.support.ties import until_looked_after
 from tests.support.waiting import PATIENCE, eventually
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 UNKNOWN = None
 PLACES_MIN, PAIRS_MIN = 15, 60
+PAIRS_STEP = often(3, 1)
+"""In each run a third of the pairs is tried, once a day all."""
 OTHERS = ("first", "second", "third")
 """How the jobs are called that a change is about besides, behind its id."""
 

@@ -9,6 +9,8 @@ from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
+import pytest
+
 from jobqueue.final import (
     Config,
     Job,
@@ -64,6 +66,11 @@ WAYS = (
     Way("fsync", False),
 )
 """All that there are: "async" never uses a map."""
+OFTEN_AND_DAILY = [
+    *(pytest.param(way) for way in (WAYS[0], WAYS[1], WAYS[4])),
+    *(pytest.param(way, marks=pytest.mark.daily) for way in (WAYS[2], WAYS[3])),
+]
+"""In each run each level, and both ways to write; the other pairs of them once a day."""
 
 _PAYLOADS = (b"", b"text", b"a\nb\r\0\xff", "\u2028\x85 \U0001f600".encode(), b"x" * 700)
 _OUTCOMES = ("ok", "ok", "ok", "fail", "fail", "reject", "later")

@@ -75,12 +75,20 @@ def each_place() -> Iterator[Interruption]:
         place += 1
 
 
-def each_pair_of_places() -> Iterator[Interruption]:
-    """Two interruptions, the second one after `go_on`; all pairs in turn."""
+def each_pair_of_places(step: int = 1) -> Iterator[Interruption]:
+    """Two interruptions, the second one after `go_on`; all pairs in turn.
+
+    Args:
+        step: of the second places only each so many, and others after the next first one.
+    """
     first = second = 0
     while True:
         interruption = Interruption(first, second)
         yield interruption
         if interruption.where is None:
             return
-        first, second = (first, second + 1) if interruption.is_done else (first + 1, 0)
+        if interruption.is_done:
+            second += step
+        else:
+            first += 1
+            second = first % step

@@ -41,6 +41,11 @@ def is_lab_left_out(root: Path, named: Iterable[Path]) -> bool:
     return tested_digest(root) == digest(root)
 
 
+def often(usually: int, in_full: int) -> int:
+    """How many times to do what is much alike each time: `in_full` if nothing is to be left out."""
+    return in_full if os.environ.get(RUN_ALL) else usually
+
+
 def tested_digest(root: Path) -> str | None:
     """What the lab's tests have passed for last, if that was written down."""
     record = root / "lab" / "tested.sha256"

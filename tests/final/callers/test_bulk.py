@@ -369,8 +369,19 @@ def statuses_of(jq: JobQueue) -> list[Status | None]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_tracer")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("kind", ["memory", "write", "fsync"])
-@pytest.mark.parametrize("call", BROKEN_OFF)
+@pytest.mark.parametrize(
+    ("call", "kind"),
+    [
+        *((call, "memory") for call in BROKEN_OFF),
+        *(("cancel_jobs", level) for level in ("write", "fsync")),
+        *(("requeue_jobs", "write"), ("discard_jobs", "fsync"), ("run_now", "write")),
+        # The same at the other level.
+        *(
+            pytest.param(*each, marks=pytest.mark.daily)
+            for each in (("requeue_jobs", "fsync"), ("discard_jobs", "write"), ("run_now", "fsync"))
+        ),
+    ],
+)
 def test_a_call_that_is_broken_off_has_done_each_change_whole_or_not_at_all(
     call: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,6 +20,7 @@ from jobqueue.final.wal.format.record import Record
 from tests.support import insides
 from tests.support.breaking_off import (
     PAIRS_MIN,
+    PAIRS_STEP,
     PLACES_MIN,
     UNKNOWN,
     Change,
@@ -144,7 +145,7 @@ def test_a_change_that_is_broken_off_is_done_and_recorded_or_never_was(
 )
 def test_so_is_one_whose_repair_is_broken_off_as_well(hasty: Store, name: str) -> None:
     """Fault 16 of docs/reliability.md."""
-    assert try_all(hasty, CHANGES[name], each_pair_of_places()) > PAIRS_MIN
+    assert try_all(hasty, CHANGES[name], each_pair_of_places(PAIRS_STEP)) > PAIRS_MIN
 
 
 # ── who finishes it ──────────────────────────────────────────────────────────────────────────

@@ -11,7 +11,7 @@ import pytest
 
 from jobqueue.final import DuplicateJobError, Job, JobQueue, Limit, Priority, Status, Unique
 from tests.support import insides
-from tests.support.breaking_off import PAIRS_MIN, PLACES_MIN, UNKNOWN, Change, try_all
+from tests.support.breaking_off import PAIRS_MIN, PAIRS_STEP, PLACES_MIN, UNKNOWN, Change, try_all
 from tests.support.interrupts import each_pair_of_places, each_place
 from tests.support.queues import Store
 
@@ -218,4 +218,4 @@ def test_a_change_that_is_broken_off_is_done_and_recorded_or_never_was(
 )
 def test_so_is_one_whose_repair_is_broken_off_as_well(hasty: Store, name: str) -> None:
     """Faults 16 and 85 of docs/reliability.md."""
-    assert try_all(hasty, CHANGES[name], each_pair_of_places()) > PAIRS_MIN
+    assert try_all(hasty, CHANGES[name], each_pair_of_places(PAIRS_STEP)) > PAIRS_MIN

@@ -436,8 +436,17 @@ def test_process_is_replaced_also_at_the_interpreters_exit(stage: Stage, tmp_pat
         assert sorted(owner.rest()) == ["finished", "finished"]
 
 
+USUAL_SIGNALS = {signal.SIGINT, signal.SIGTERM}
+
+
 @pytest.mark.skipif(shutil.which("setsid") is None, reason="no setsid to make a group with")
-@pytest.mark.parametrize("number", GROUP_SIGNALS)
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(each, marks=[] if each in USUAL_SIGNALS else [pytest.mark.daily])
+        for each in GROUP_SIGNALS
+    ],
+)
 def test_signal_to_the_whole_group_leaves_it_to_the_owner_to_finish(
     stage: Stage, tmp_path: Path, number: signal.Signals
 ) -> None:

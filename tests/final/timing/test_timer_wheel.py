@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from jobqueue.final.timing.timer_wheel import TimerWheel
 from tests.support import insides
+from tests.support.left_out import often
 
 DAY = 24 * 60 * 60 * 1000
 CENTURY = 36_525 * DAY
@@ -148,7 +149,7 @@ class WheelAgainstSortedList(RuleBasedStateMachine):
         self.now = tick
 
 
-WheelAgainstSortedList.TestCase.settings = settings(max_examples=60)
+WheelAgainstSortedList.TestCase.settings = settings(max_examples=often(25, 60))
 TestWheelAgainstSortedList = pytest.mark.slow(
     pytest.mark.usefixtures("no_tracer")(WheelAgainstSortedList.TestCase)
 )

@@ -181,7 +181,8 @@ class State:
         self.hold(known)
         if why is not None:
             known.status, known.error = Status.SCHEDULED, why
-            self.end(known, Status.CANCELLED, JobCancelledError)
+            if parent is None:  # else when all that come with it are there
+                self.end(known, Status.CANCELLED, JobCancelledError)
         elif known.waits_for:
             known.status = Status.SCHEDULED
         elif not delay:
@@ -271,6 +272,7 @@ class State:
         for held in children:
             after = [names.get(each, each) for each in held.after]
             met = self.meets(held, 0.0, within=True, siblings=born)
+            self.forget()
             if isinstance(met, Known):
                 names[held.id] = met.job.id
             if met is None:
@@ -279,6 +281,9 @@ class State:
                 if child.status is Status.QUEUED:
                     child.rank = (number,)
                 born.append(child)
+        for child in born:
+            if child.error is not None:
+                self.end(child, Status.CANCELLED, JobCancelledError)
         self._let_go(known, number)
         return born
 

@@ -16,6 +16,7 @@ from jobqueue.final.wal.names import segment_name, snapshot_name
 from jobqueue.final.wal.reading.closed import CLOSED_NAME
 from jobqueue.final.wal.reading.damage_scan import FINDINGS_MAX, DamageScan, Lost
 from jobqueue.final.wal.reading.walk import Finding
+from tests.support.left_out import often
 from tests.support.logs import HastyFiles, Image, LogDirectory, done, job, segment, snapshot
 
 if TYPE_CHECKING:
@@ -516,7 +517,7 @@ def reused(tmp_path_factory: pytest.TempPathFactory) -> LogDirectory:
 
 @pytest.mark.usefixtures("no_tracer")
 @pytest.mark.slow
-@settings(max_examples=500)
+@settings(max_examples=often(150, 500))
 @given(plan=damages)
 @example(plan=[(1, "append nuls", 0, 1), (2, "all nuls", 0, 1), (3, "all nuls", 0, 1)])
 def test_there_is_a_finding_just_where_a_start_would_refuse_or_cut(

@@ -30,6 +30,7 @@ from jobqueue.final.wal.reading.fold import (
     JobState,
     LogState,
 )
+from tests.support.left_out import often
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -381,7 +382,7 @@ def test_the_schedules_that_ticked_last_are_kept_if_there_are_too_many() -> None
     assert list(state.ticks) == [*names[3:-1], names[1], names[-1]]
 
 
-@settings(max_examples=150)
+@settings(max_examples=often(75, 150))
 @given(events, st.integers(0, 4))
 def test_a_snapshots_records_rebuild_the_state(story: list[Record], retention: int) -> None:
     state = folded(story, retention)
