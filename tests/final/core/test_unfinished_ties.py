@@ -167,9 +167,9 @@ CHANGES = {
         Status.QUEUED,
         Status.QUEUED,
     ),
-    "metrics, by which jobs step aside": Change(
+    "a look at the lanes, by which jobs step aside": Change(
         enqueue_limited,
-        lambda jq, job_id: jq.metrics(),
+        lambda jq, _id: insides.look_at_lanes(jq),
         Status.QUEUED,
         Status.QUEUED,
     ),
