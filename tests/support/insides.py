@@ -135,7 +135,7 @@ def lane(jq: JobQueue, priority: Priority) -> Lane:
     return jq._scheduler.lanes[priority]
 
 
-def look_at_lanes(jq: JobQueue) -> None:
+def look_for_oldest(jq: JobQueue) -> None:
     """As `metrics` does, and no more: that would take longer with each handler there is."""
     with jq._mutex:
         jq._mutex.settle()

@@ -169,7 +169,7 @@ CHANGES = {
     ),
     "a look at the lanes, by which jobs step aside": Change(
         enqueue_limited,
-        lambda jq, _id: insides.look_at_lanes(jq),
+        lambda jq, _id: insides.look_for_oldest(jq),
         Status.QUEUED,
         Status.QUEUED,
     ),
