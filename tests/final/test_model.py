@@ -24,7 +24,6 @@ from hypothesis.stateful import (
 from jobqueue.final import (
     DuplicateJobError,
     Job,
-    JobCancelledError,
     JobHandle,
     JobQueueError,
     Priority,
@@ -39,10 +38,10 @@ from jobqueue.final import (
 from tests.support.left_out import often
 from tests.support.logs import HastyFiles
 from tests.support.modelled.both import STEP, Both
+from tests.support.modelled.filters import Sought
 from tests.support.modelled.jobs import (
     LATE,
     LIMITED,
-    NOT_KNOWN,
     SETTINGS,
     Known,
     Order,
@@ -50,6 +49,7 @@ from tests.support.modelled.jobs import (
     Wish,
     returns,
 )
+from tests.support.modelled.schedules import PERIODS
 from tests.support.queues import STORES
 
 EXAMPLES = often(10, 30) * int(os.environ.get("MODEL_EXAMPLES", "1"))
@@ -82,6 +82,35 @@ WISHES = st.builds(
     is_like_others=st.booleans(),
 )
 WISHED = st.tuples(ANY_ID, WISHES)
+
+TICKS_WISHES = st.builds(
+    Wish,
+    priority=PRIORITIES,
+    handler=st.sampled_from([None, *LIMITED]),
+    max_retries=st.just(0),
+    key=st.just("tick"),  # others wait for none of them, which would be cancelled meanwhile
+    unique=st.one_of(UNIQUE, st.none()),
+    expires=st.sampled_from([None, None, 4.0, 16.0]),
+)
+SOUGHT = st.builds(
+    Sought,
+    status=st.one_of(
+        st.none(), st.none(), st.lists(st.sampled_from(Status), min_size=1, max_size=3).map(tuple)
+    ),
+    handler=st.sampled_from([None, None, None, LATE, *LIMITED]),
+    priority=st.sampled_from([None, None, None, *Priority]),
+    key=st.sampled_from([None, None, None, "a", "b"]),
+    error=st.sampled_from([None, None, None, None, "ValueError", "RejectJobError"]),
+    text=st.sampled_from([None, None, None, "same", "LOW", "job-1", "boom"]),
+)
+LIMITS = st.sampled_from([None, None, 1, 2])
+WHAT_IS_PAUSED: st.SearchStrategy[dict[str, Any]] = st.one_of(
+    st.builds(dict, handler=st.sampled_from([LATE, *LIMITED])),
+    st.builds(dict, handler=st.sampled_from([LATE, *LIMITED])),
+    st.builds(dict, priority=PRIORITIES),
+    st.builds(dict, handler=st.sampled_from(LIMITED), priority=PRIORITIES),
+    st.builds(dict),
+)
 
 ORDERS: st.SearchStrategy[Order] = st.one_of(
     st.just(returns),
@@ -154,11 +183,23 @@ class QueueMachine(RuleBasedStateMachine):
             self.enqueue(self.make(each), delay)
 
     @rule(
-        ids=st.lists(ANY_ID, min_size=3, max_size=6, unique=True), priority=PRIORITIES, delay=DELAYS
+        ids=st.lists(ANY_ID, min_size=3, max_size=6, unique=True),
+        priority=PRIORITIES,
+        delay=DELAYS,
+        together=st.booleans(),
     )
-    def enqueue_some_late(self, ids: list[str], priority: Priority, delay: float) -> None:
-        for job_id in ids:
-            self.enqueue(self.make((job_id, Wish(priority, LATE))), delay)
+    def enqueue_some_late(
+        self, ids: list[str], priority: Priority, delay: float, together: bool
+    ) -> None:
+        wish = Wish(priority, LATE)
+        if together:
+            jobs: list[Job] = []
+            for job_id in ids:
+                jobs.append(self.make((job_id, wish), *(job.id for job in jobs)))
+            self.both.enqueue_together(jobs, [delay] * len(jobs))
+        else:
+            for job_id in ids:
+                self.enqueue(self.make((job_id, wish)), delay)
 
     @rule(
         first=ANY_ID,
@@ -212,6 +253,7 @@ class QueueMachine(RuleBasedStateMachine):
             error, handles = raised, list(raised.accepted)
         is_any_new = False
         for job, handle in zip(jobs, handles, strict=False):
+            both.forget()  # the oldest, if one before it has ended, or was cancelled at once
             expected = both.refuses(job) or both.meets(job, 0.0)
             both.forget()  # the next one may be to run after what this has had forgotten
             if isinstance(expected, Known):
@@ -222,12 +264,20 @@ class QueueMachine(RuleBasedStateMachine):
                 both.accept(job, handle)
                 is_any_new = True
         rest = jobs[len(handles) :]
+        both.forget()
         if rest:
             assert error is not None
             expected = both.refuses(rest[0]) or both.meets(rest[0], 0.0)
             assert type(error) is expected, f"{error!r}, not {expected}"
         if is_any_new:
             both.settle()
+
+    @rule(wished=st.lists(WISHED, max_size=5), delays=st.lists(DELAYS, min_size=5, max_size=5))
+    def enqueue_together(self, wished: list[tuple[str, Wish]], delays: list[float]) -> None:
+        jobs: list[Job] = []
+        for each in wished:
+            jobs.append(self.make(each, *(job.id for job in jobs)))
+        self.both.enqueue_together(jobs, delays[: len(jobs)])
 
     def refuses_all(self, jobs: list[Job]) -> type[Exception] | None:
         """Why none of these is accepted."""
@@ -327,10 +377,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert both.jq.cancel(job_id) is known.is_live
         if not known.is_live:
             return
-        if known.waits:
-            both.end(known, Status.CANCELLED, JobCancelledError)
-        else:
-            known.stopped = True
+        both.cancel_one(known)
         both.settle()
 
     @rule(job_id=ANY_ID)
@@ -341,14 +388,8 @@ class QueueMachine(RuleBasedStateMachine):
             with pytest.raises(UnknownJobError if known is None else ValueError):
                 both.jq.requeue(job_id)
             return
-        known.handle = both.jq.requeue(job_id)
-        known.retries = 0
-        known.finished = known.error = known.expires_at = None
-        known.outcome = known.started = NOT_KNOWN
-        known.has_begun = known.has_begun_in_log = known.has_run = False
-        both.hold(known)
-        both.queue(known, next(both.numbers))
-        both.count("enqueued", known)
+        both.jq.requeue(job_id)
+        both.requeue_one(known)
         both.settle()
 
     @rule(job_id=ANY_ID)
@@ -360,7 +401,7 @@ class QueueMachine(RuleBasedStateMachine):
                 both.jq.discard(job_id)
             return
         both.jq.discard(job_id)
-        del both.jobs[job_id]
+        both.discard_one(known)
         both.settle()
 
     @rule(which=WHICH)
@@ -368,6 +409,93 @@ class QueueMachine(RuleBasedStateMachine):
         known = self.one_running(which)
         if known is not None:
             self.cancel(known.job.id)
+
+    # Many jobs.
+
+    @rule(sought=SOUGHT, limit=st.integers(1, 4))
+    def look(self, sought: Sought, limit: int) -> None:
+        self.both.check_page(sought, limit)
+        self.both.check_handlers()
+
+    @rule(sought=SOUGHT, limit=LIMITS)
+    def cancel_jobs(self, sought: Sought, limit: int | None) -> None:
+        both = self.both
+        both.advance(STEP)
+        if limit is not None:  # so many are cancelled in one step, before others are for that
+            live = (Status.QUEUED, Status.SCHEDULED, Status.PROCESSING)
+            sought = replace(sought, status=live)
+            if any(known.waits_for for known in both.jobs.values()):
+                limit = 1
+        both.cancel_all(sought, limit)
+
+    @rule(sought=SOUGHT, limit=LIMITS)
+    def requeue_jobs(self, sought: Sought, limit: int | None) -> None:
+        both = self.both
+        fitting = both.first_of(sought, lambda known: known.status is Status.FAILED, limit)
+        assert both.jq.requeue_jobs(**sought.options(), limit=limit) == len(fitting)
+        both.change_all(fitting, both.requeue_one)
+
+    @rule(sought=SOUGHT, limit=LIMITS)
+    def discard_jobs(self, sought: Sought, limit: int | None) -> None:
+        both = self.both
+        fitting = both.first_of(sought, lambda known: known.status is Status.FAILED, limit)
+        assert both.jq.discard_jobs(**sought.options(), limit=limit) == len(fitting)
+        both.change_all(fitting, both.discard_one)
+
+    @rule(sought=SOUGHT, limit=LIMITS)
+    def run_now(self, sought: Sought, limit: int | None) -> None:
+        both = self.both
+        fitting = both.first_of(sought, both.can_be_hastened, limit)
+        assert both.jq.run_now(**sought.options(), limit=limit) == len(fitting)
+        both.change_all(fitting, both.hasten_one)
+
+    # What is paused.
+
+    @rule(what=WHAT_IS_PAUSED)
+    def pause(self, what: dict[str, Any]) -> None:
+        self.both.pause(**what)
+
+    @rule(what=WHAT_IS_PAUSED)
+    def resume(self, what: dict[str, Any]) -> None:
+        self.both.resume(**what)
+
+    @rule()
+    def resume_all(self) -> None:
+        self.both.resume_all()
+
+    @rule(name=st.sampled_from([*PERIODS]), seconds=st.sampled_from([None, 20.0, 60.0]))
+    def pause_schedule(self, name: str, seconds: float | None) -> None:
+        """For so many seconds, or until another rule resumes it."""
+        if name not in self.both.schedules.there:
+            with pytest.raises(ValueError, match="there is no schedule"):
+                self.both.jq.pause(periodic=name)
+            return
+        self.both.pause_schedule(name)
+        if seconds is not None:
+            self.both.advance(seconds)
+            self.both.resume_schedule(name)
+
+    @rule(name=st.sampled_from([*PERIODS]))
+    def resume_schedule(self, name: str) -> None:
+        if name in self.both.schedules.there:
+            self.both.resume_schedule(name)
+
+    # Schedules.
+
+    @rule(
+        name=st.sampled_from([*PERIODS]),
+        wish=TICKS_WISHES,
+        catch_up=st.sampled_from(["none", "last", "all"]),
+    )
+    def periodic(self, name: str, wish: Wish, catch_up: Any) -> None:
+        self.both.periodic(name, wish, catch_up)
+
+    @rule(beyond=st.sampled_from([0.0, 0.0, 20.0]))
+    def advance_to_a_tick(self, beyond: float) -> None:
+        """To where the next one comes, or would if it were not paused; or some seconds later."""
+        wall = self.both.wall
+        if upcoming := [each.first_after(wall) for each in self.both.schedules.there.values()]:
+            self.both.advance(min(upcoming) - wall + beyond)
 
     @precondition(lambda self: not self.both.has_late)
     @rule(now=st.sampled_from([False, False, False, True]))
@@ -394,7 +522,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @invariant()
     def jobs_agree(self) -> None:
-        for job_id in IDS:
+        for job_id in {*IDS, *self.both.jobs}:
             self.both.check_job(job_id)
 
     @invariant()
@@ -413,6 +541,7 @@ class QueueMachine(RuleBasedStateMachine):
                 self.both.register_late()
             self.both.run_to_rest()
             self.both.check_metrics()
+            self.both.check_handlers()
             metrics = self.both.jq.metrics()
             assert metrics.enqueued == metrics.completed + metrics.failed + metrics.cancelled
         finally:

@@ -278,6 +278,13 @@ def waiting_for(jq: JobQueue) -> Seam:
 # --- handles, attempts, workers -------------------------------------------------------------
 
 
+def renamed(job: Job, job_id: str) -> Job:
+    """The same job with another id, as that of a tick."""
+    copy = job._copy()
+    copy._id = job_id
+    return copy
+
+
 def job_of(handle: JobHandle) -> Job:
     """The job of a handle that has no queue."""
     return handle._job

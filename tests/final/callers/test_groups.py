@@ -20,6 +20,7 @@ from jobqueue.final import (
     Middleware,
     Priority,
     QueueClosedError,
+    RejectJobError,
     Status,
     Unique,
     UnknownHandlerError,
@@ -101,6 +102,39 @@ def test_one_that_is_refused_refuses_all(last: Any, kind: type[Exception]) -> No
             with pytest.raises(UnknownJobError):
                 jq.status(each)
         assert jq.metrics().enqueued == 5
+
+
+def test_those_that_wait_for_a_handler_are_as_many_as_by_single_calls() -> None:
+    with JobQueue(Config(queue_size=3), handler=len, start=False) as jq:
+        jobs = [Job(id=each, handler="nobody") for each in "abcd"]
+        with pytest.raises(UnknownHandlerError, match="'d'"):
+            jq.enqueue_together(jobs)
+        jq.enqueue_together(jobs[:3])
+        assert jq.metrics().queued == 3
+
+
+@pytest.mark.parametrize("tried_again", [False, True])
+def test_one_replaces_all_that_are_like_it_or_none(tried_again: bool) -> None:
+    def handle(payload: bytes) -> None:
+        if payload:
+            raise RejectJobError if payload == b"fails" else ValueError
+
+    with JobQueue(Config(base_delay=100), handler=handle, start=False) as jq:
+        jq.enqueue(Job(b"fails", id="a", key="k", unique=Unique()))
+        run_all(jq)
+        jq.enqueue(Job(b"again" if tried_again else b"", id="b", key="k", unique=Unique()))
+        if tried_again:
+            run_all(jq)
+        jq.requeue("a")
+        replaces = Unique(on_conflict="replace")
+        (handle_of_c,) = jq.enqueue_together([Job(id="c", key="k", unique=replaces)])
+        told = [jq.status(each) for each in "ab"]
+        if tried_again:
+            assert handle_of_c.id == "b"
+            assert told == [Status.QUEUED, Status.SCHEDULED]
+        else:
+            assert handle_of_c.status is Status.QUEUED
+            assert told == [Status.CANCELLED, Status.CANCELLED]
 
 
 def test_a_delay_is_that_of_one_of_them() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from jobqueue.final import Job, JobQueue, UnknownJobError
+from jobqueue.final import Job, JobQueue, Unique, UnknownJobError
 from jobqueue.final.testing import ManualClock
 from tests.support import insides
 from tests.support.faulty_files import FaultyFiles
@@ -432,3 +432,16 @@ def test_whatever_is_interrupted_the_schedule_goes_on(hasty: Store, call: str) -
             jq.periodic("hourly", timedelta(hours=1), Job, catch_up="all")
         jq.resume(periodic="hourly")
         check_going_on(jq, clock, interruption.where)
+
+
+def test_a_tick_that_is_refused_for_a_job_like_its_own_is_not_the_last_that_enqueued_one(
+    memory: Store,
+) -> None:
+    clock = ManualClock(9.5 * HOUR)
+    jq = memory.open(len, clock=clock, start=False)
+    jq.periodic(
+        "hourly", timedelta(hours=1), lambda: Job(key="a", unique=Unique(on_conflict="raise"))
+    )
+    for _ in range(3):
+        clock.advance(HOUR)
+    assert jq.periodics()[0].last == 10 * HOUR

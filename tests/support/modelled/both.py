@@ -7,16 +7,21 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from jobqueue.final import (
     Config,
+    HandlerCounts,
+    HandlerInfo,
+    Job,
     JobCancelledError,
     JobQueue,
+    Paused,
     Priority,
     RejectJobError,
     RetryJobError,
@@ -25,6 +30,8 @@ from jobqueue.final import (
 )
 from jobqueue.final.testing import ManualClock
 from tests.support import insides
+from tests.support.modelled.filters import Sought
+from tests.support.modelled.groups import Group
 from tests.support.modelled.jobs import (
     LATE,
     LIMITED,
@@ -33,12 +40,17 @@ from tests.support.modelled.jobs import (
     Known,
     Order,
     Stage,
+    Wish,
     options_of,
     returns,
 )
+from tests.support.modelled.schedules import PERIODS, Schedule
 from tests.support.modelled.state import State, reason
 from tests.support.turns import Turns
 from tests.support.waiting import PATIENCE, eventually
+
+if TYPE_CHECKING:
+    from jobqueue.final.model.periodic import CatchUp
 
 START = 1000.0
 """Unix time."""
@@ -134,7 +146,8 @@ class Both(State):
                 self._order(priority, insides.lane_order(self.jq, priority))
             insides.look_at_lanes(self.jq)
         for priority in Priority:
-            self.lines.look(self.lane(priority))
+            if priority not in self.paused_priorities:
+                self.lines.look(self.lane(priority), self.paused_handlers)
 
     def _has_arrived(self) -> bool:
         with insides.mutex(self.jq):
@@ -203,6 +216,7 @@ class Both(State):
             if known.error == why:
                 self.count("expired", known)
             self.end(known, Status.CANCELLED, JobCancelledError)
+        self.run_ticks()
         self.see_through()
 
     def register_late(self) -> None:
@@ -261,14 +275,19 @@ class Both(State):
             retries_max = SETTINGS["max_retries"]
         if known.stopped:
             self.end(known, Status.CANCELLED, JobCancelledError)
-        elif isinstance(error, RejectJobError) or known.retries >= retries_max:
+            return
+        self.failures[known.job.handler, type(error).__name__] += 1
+        if isinstance(error, RejectJobError) or known.retries >= retries_max:
             self.end(known, Status.FAILED, error)
         else:
             backoff = min(SETTINGS["max_delay"], SETTINGS["base_delay"] * 2**known.retries)
             self.retry(known, error.delay if isinstance(error, RetryJobError) else backoff)
 
     def run_to_rest(self) -> None:
-        """Have all jobs come to their end."""
+        """Have all jobs come to their end, those that are paused too."""
+        for name in self.schedules.there:
+            self.pause_schedule(name)
+        self.resume_all()
         while any(known.is_live for known in self.jobs.values()):
             while self.can_start():
                 self.start_one()
@@ -276,6 +295,164 @@ class Both(State):
                 self.finish_one(known, returns)
             if not self.can_start():
                 self.advance(60.0)
+
+    # ── what is paused ───────────────────────────────────────────────────────────────────────
+
+    def pause(self, handler: str | None = None, priority: Priority | None = None) -> None:
+        """Start no jobs of a handler or a lane, or none at all."""
+        self.jq.pause(handler, priority)
+        if handler is None and priority is None:
+            self.paused = True
+        else:
+            self.pause_some(handler, priority)
+        self.look()
+
+    def resume(self, handler: str | None = None, priority: Priority | None = None) -> None:
+        """Undo that."""
+        self.jq.resume(handler, priority)
+        if handler is None and priority is None:
+            self.paused = False
+        else:
+            self.resume_some(handler, priority)
+        self.look()
+
+    def resume_all(self) -> None:
+        """Undo all of them."""
+        for handler in tuple(self.paused_handlers):
+            self.resume(handler)
+        for priority in tuple(self.paused_priorities):
+            self.resume(None, priority)
+        self.resume()
+
+    # ── many jobs ────────────────────────────────────────────────────────────────────────────
+
+    def first_of(
+        self, sought: Sought, may: Callable[[Known], bool], limit: int | None
+    ) -> list[Known]:
+        """The jobs that a change is about, oldest first."""
+        return [known for known in self.in_order() if sought.fits(known) and may(known)][:limit]
+
+    def cancel_one(self, known: Known) -> None:
+        """A live job is cancelled, or its handler is asked to stop."""
+        if known.waits:
+            known.doomed_by.clear()
+            self.end(known, Status.CANCELLED, JobCancelledError)
+        else:
+            known.stopped = True
+
+    def cancel_all(self, sought: Sought, limit: int | None) -> None:
+        """Cancel all live jobs that are like this.
+
+        It is done in steps. Between two of them the queue may cancel a job by itself, since one
+        that it waits for was cancelled: then this call does not count it.
+        """
+        fitting = self.first_of(sought, lambda known: known.is_live, limit)
+        count = self.jq.cancel_jobs(**sought.options(), limit=limit)
+        gone = [known for known in fitting if not self.is_known(known.job.id)]
+        own = [
+            known
+            for known in fitting
+            if known in gone or self.jq.info(known.job.id).last_error == known.error
+        ]
+        tied = sum(bool(known.waits_for) for known in gone)
+        assert len(own) - tied <= count <= len(own)
+        self.change_all(own, self.cancel_one)
+
+    def requeue_one(self, known: Known) -> None:
+        """A failed job is queued again."""
+        known.handle = self.jq.handle(known.job.id)
+        known.retries = 0
+        known.finished = known.error = known.expires_at = None
+        known.outcome = known.started = NOT_KNOWN
+        known.has_begun = known.has_begun_in_log = known.has_run = False
+        self.hold(known)
+        self.queue(known, next(self.numbers))
+        self.count("enqueued", known)
+
+    def discard_one(self, known: Known) -> None:
+        """A failed job is dropped."""
+        del self.jobs[known.job.id]
+
+    def hasten_one(self, known: Known) -> None:
+        """A scheduled job is queued before its time."""
+        known.due = None
+        self.queue(known, next(self.numbers))
+
+    def can_be_hastened(self, known: Known) -> bool:
+        """Whether a job waits for nothing but a time."""
+        return known.status is Status.SCHEDULED and not known.waits_for
+
+    def change_all(self, fitting: list[Known], change: Callable[[Known], object]) -> None:
+        """These are changed; if there are any the call has waited for the log."""
+        for known in fitting:
+            change(known)
+        if fitting:
+            self.settle()
+
+    def enqueue_together(self, jobs: list[Job], delays: list[float]) -> None:
+        """Enqueue all of them, or none."""
+        group = Group(self, jobs, delays)
+        expected = group.refused()
+        if expected is not None:
+            with pytest.raises(expected):
+                self.jq.enqueue_together(jobs, delays=delays, timeout=0)
+            return
+        handles = self.jq.enqueue_together(jobs, delays=delays, timeout=0)
+        group.accept()
+        for each, handle in zip(group.entrants, handles, strict=True):
+            assert handle.id == (each.stands_for or each.job.id)
+            assert handle.existing == (each.stands_for is not None)
+            if not handle.existing:
+                self.jobs[handle.id].handle = handle
+        if not all(handle.existing for handle in handles):
+            self.settle()
+
+    # ── schedules ────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def wall(self) -> float:
+        """Unix time."""
+        return START + self.now
+
+    def periodic(self, name: str, wish: Wish, catch_up: CatchUp) -> None:
+        """Register a schedule."""
+        known = self.schedules.there.get(name)
+        schedule = self.schedules.register(name, wish, catch_up, self.wall)
+        every = timedelta(seconds=PERIODS[name])
+        self.jq.periodic(name, every, schedule.make, catch_up=catch_up)
+        if known is None:
+            self.jq.flush()  # the log is told of it a little later
+            self.run_ticks()
+            self.settle()
+
+    def pause_schedule(self, name: str) -> None:
+        """Have it leave out its ticks."""
+        self.jq.pause(periodic=name)
+        self.schedules.there[name].paused = True
+
+    def resume_schedule(self, name: str) -> None:
+        """Have it go on with the ticks that come."""
+        self.jq.resume(periodic=name)
+        self.jq.flush()  # as above
+        self.schedules.resume(name, self.wall)
+        self.settle()
+
+    def run_ticks(self) -> None:
+        """The queue has enqueued the jobs of all ticks that have come."""
+        for schedule in self.schedules.there.values():
+            for tick in schedule.take(self.wall):
+                self._run_tick(schedule, tick)
+            self.schedules.leave_out(schedule)
+            assert not schedule.made, "a job was made for a tick that has not come"
+
+    def _run_tick(self, schedule: Schedule, tick: float) -> None:
+        job = insides.renamed(schedule.made.pop(0), schedule.id_of(tick))
+        met = self.refuses(job) or self.meets(job, 0.0, within=True)
+        if met is None:
+            self.accept(job, self.jq.handle(job.id)).has_room = False
+        if met is None or isinstance(met, Known):
+            self.schedules.ran(schedule, tick)
+            self._past.clear()  # its record has been waited for
 
     # ── the end of a process, and the next one ───────────────────────────────────────────────
 
@@ -293,10 +470,13 @@ class Both(State):
 
     def crash(self, *, flush: bool, late: bool) -> None:
         """Open what kill -9 would leave."""
-        if flush or self.kind == "async":
+        if flush:
             self.jq.flush()
             self.settle()
         self.advance(STEP)
+        if self.kind == "async":  # which waits for no record
+            self.jq.flush()
+            self.settle()
         image = self.directory / f"log-{next(self._images)}"
         copy_of_one_moment(self.path, image)
         self.jq.close(0, drain=False)
@@ -337,7 +517,8 @@ class Both(State):
         """The jobs as they are after a start; `None` if the queue has others."""
         self.jobs = {job_id: known.copy() for job_id, known in before.items()}
         for known in self.jobs.values():
-            known.has_room, known.line, known.passed, known.place = False, None, None, 0
+            known.has_room, known.line, known.passed = False, None, None
+            known.reserved, known.place, known.held = None, 0, 0
             if known.status is Status.PROCESSING:
                 known.has_begun_in_log |= known.job.id in crashed
                 known.status = Status.QUEUED
@@ -410,7 +591,7 @@ class Both(State):
         assert (info.id, info.status, info.priority) == (job.id, known.status, job.priority)
         assert (info.handler, info.headers) == (job.handler, job.headers)
         assert (info.retries, info.last_error) == (known.retries, known.error)
-        assert (info.last_traceback is None) == (known.error is None)
+        assert info.last_traceback is None or known.error is not None  # a reason has none
         assert info.created == job.created
         assert info.finished == (None if known.finished is None else START + known.finished)
         if known.started is not NOT_KNOWN:
@@ -444,12 +625,54 @@ class Both(State):
         assert metrics.enqueued == sum(each.enqueued for each in metrics.by_priority.values())
         assert metrics.workers.busy == len(self.running)
 
+    def check_handlers(self) -> None:
+        """Whether all is counted by handler."""
+        names: list[str | None] = [None, *LIMITED, *([LATE] if self.has_late else [])]
+        by_handler = self.jq.metrics().by_handler
+        infos = {each.name: each for each in self.jq.handlers()}
+        assert {*by_handler} == {*names}
+        live = [each for each in self.jobs.values() if each.is_live]
+        queued = Counter(each.job.handler for each in live if each.status is Status.QUEUED)
+        assert {*infos} == {*names, *queued}
+        self.in_order()  # that was a look
+        for name, info in infos.items():
+            assert info.queued == queued[name]
+            counts: list[HandlerInfo | HandlerCounts] = [info]
+            counts += [by_handler[name]] if name in by_handler else []
+            for told in counts:
+                for what in ("completed", "failed", "retried", "cancelled"):
+                    assert getattr(told, what) == self.by_handler[what, name], (what, name)
+                assert told.processing == sum(e.job.handler == name for e in self.running)
+                assert told.failures == {
+                    error: count for (which, error), count in self.failures.items() if which == name
+                }
+
+    def check_page(self, sought: Sought, limit: int) -> None:
+        """Whether a look finds the same jobs in the same order, page by page."""
+        found: list[str] = []
+        page = self.jq.jobs(**sought.options(), limit=limit)
+        while page:
+            assert page == [self.jq.info(info.id) for info in page]
+            found += [info.id for info in page]
+            full = len(page) == limit
+            page = self.jq.jobs(**sought.options(), limit=limit, before=found[-1])
+            assert full or not page
+        fitting = [known.job.id for known in self.in_order() if sought.fits(known)]
+        assert found == fitting[::-1]
+
     def check_rest(self) -> None:
         """Whether what is there besides single jobs is the same."""
         failed = [known for known in self.jobs.values() if known.status is Status.FAILED]
         failed.sort(key=lambda known: known.finished or 0.0)
         assert [info.id for info in self.jq.dead_letters()] == [each.job.id for each in failed]
         assert self.jq.join(0) is self.is_at_rest
+        assert self.jq.paused() == Paused(
+            self.paused,
+            frozenset(self.paused_handlers),
+            frozenset(self.paused_priorities),
+            frozenset(name for name, each in self.schedules.there.items() if each.paused),
+        )
+        assert self.jq.periodics() == [each.info() for each in self.schedules.there.values()]
         assert self.stage.entered.empty(), "a job was started that nobody asked for"
         self.lines.check()
         with insides.mutex(self.jq):

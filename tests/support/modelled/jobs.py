@@ -96,12 +96,19 @@ class Known:
     reserved: Line | None = None
     """The rate of which it has a token, having passed and not started."""
     place: int = 0
+    held: int = 0
+    """If its handler was paused when it came to the front of its lane: its place among such."""
     children: list[Job] = field(default_factory=list)
 
     @property
     def waits(self) -> bool:
         """Whether it has not started, or is to start again."""
         return self.status in {Status.QUEUED, Status.SCHEDULED}
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no attempt has begun, so that another one may take its place."""
+        return not self.has_run and self.status is not Status.PROCESSING
 
     @property
     def is_live(self) -> bool:

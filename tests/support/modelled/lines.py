@@ -10,11 +10,9 @@ from jobqueue.final import Limit, Priority, Rate
 from tests.support.modelled.jobs import SETTINGS, Known, rules_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
 FAIRNESS = int(SETTINGS["fairness"])
-FRONT = -1.0
-"""The first number of the rank of a job that has passed: it stands before its lane's others."""
 
 
 @dataclass(eq=False)
@@ -67,7 +65,30 @@ class Lines:
         self._now = now
         self._lines: dict[tuple[Limit | Rate, str | None], Line] = {}
         self._places = itertools.count(1)
-        self._passes = itertools.count()
+        self._fronts = itertools.count(1)
+        self._in_front: dict[Priority, Known] = {}
+        self._passed: dict[Priority, list[Known]] = {priority: [] for priority in Priority}
+
+    def to_front(self, known: Known) -> None:
+        """It stands before all others of its lane."""
+        known.rank = (-next(self._fronts),)
+
+    def _line_up(self, lane: Priority) -> None:
+        """Of those that have passed the first stands at the front, and the others behind it."""
+        passed = self._passed[lane]
+        if passed and lane not in self._in_front:
+            self._in_front[lane] = passed.pop(0)
+            self.to_front(self._in_front[lane])
+        for number, known in enumerate(passed):
+            known.rank = (*self._in_front[lane].rank, number)
+
+    def _gone_from_front(self, known: Known) -> None:
+        lane = known.job.priority
+        if self._in_front.get(lane) is known:
+            del self._in_front[lane]
+        elif known in self._passed[lane]:
+            self._passed[lane].remove(known)
+        self._line_up(lane)
 
     def _closed(self, known: Known, but: Line | None = None) -> Line | None:
         for line in map(self._lines.get, rules_of(known.job)):
@@ -77,9 +98,16 @@ class Lines:
                 return line
         return None
 
-    def look(self, lane: list[Known]) -> None:
-        """Have those step aside who are at the front of their lane and may not start."""
+    def look(self, lane: list[Known], paused: Collection[str | None]) -> None:
+        """Have those step aside who are at the front of their lane and may not start.
+
+        Args:
+            paused: the handlers that are.
+        """
         for known in lane:
+            if known.job.handler in paused:
+                known.held = next(self._places)
+                continue
             if known.passed is not None or not (line := self._closed(known)):
                 return
             self._step_aside(known, line)
@@ -98,6 +126,7 @@ class Lines:
             known.reserved = None
             line.reserved -= 1
             line.tokens, line.counted = line.tokens_at(self._now()) - 1, self._now()
+        self._gone_from_front(known)
 
     def _pass(self, known: Known) -> None:
         for rule, key in rules_of(known.job):
@@ -118,6 +147,10 @@ class Lines:
         if known.line is not None:
             known.line.waiting.remove(known)
             known.line = None
+        self._gone_from_front(known)
+        self._release(known)
+
+    def _release(self, known: Known) -> None:
         line, known.passed = known.passed, None
         bucket, known.reserved = known.reserved, None
         if line is not None and isinstance(line.rule, Limit):
@@ -149,7 +182,27 @@ class Lines:
                 continue
             self._pass(known)
             known.place = 0
-            known.rank = (FRONT, next(self._passes))
+            self._passed[known.job.priority].append(known)
+            self._line_up(known.job.priority)
+
+    def withdraw(self, held: Collection[Known]) -> None:
+        """These are paused: they stand in their lanes again, as if they had just come."""
+        for lane in Priority:
+            own = [known for known in held if known.job.priority is lane]
+            waiting = [known for known in own if known.line is not None]
+            for known in sorted(waiting, key=lambda known: -known.place):
+                assert known.line is not None
+                known.line.waiting.remove(known)
+                known.line, known.place = None, 0
+                self.to_front(known)
+            front = self._in_front.get(lane)
+            passed = [*([] if front is None else [front]), *self._passed[lane]]
+            for known in reversed([each for each in passed if each in held]):
+                if known is not front:
+                    self._gone_from_front(known)
+                self.to_front(known)
+                self._release(known)
+                self._gone_from_front(known)
 
     def check(self) -> None:
         """No line waits for what is open, and none for nobody."""

@@ -18,6 +18,7 @@ from jobqueue.final import (
 )
 from tests.support.modelled.jobs import LATE, SETTINGS, Known, identity_of
 from tests.support.modelled.lines import Lines
+from tests.support.modelled.schedules import Schedules
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -34,6 +35,11 @@ class State:
         holders: which jobs are unique by an identity; no other job may have it.
         reserved: ids that a running job will enqueue, and which job that is.
         counts: what the metrics tell.
+        by_handler: what they tell of each handler.
+        failures: how many attempts of a handler have failed by an error of a class.
+        paused, paused_handlers, paused_priorities: what is.
+        listed: the ids of all jobs, in order, once anybody has looked.
+        schedules: what is enqueued by itself.
     """
 
     def __init__(self, reserved_workers: int) -> None:
@@ -41,6 +47,7 @@ class State:
         self.numbers = itertools.count(1)
         self.workers_for_lower = int(SETTINGS["num_workers"]) - reserved_workers
         self.jobs: dict[str, Known] = {}
+        self.schedules = Schedules()
         self.begin_again(has_late=False)
 
     def begin_again(self, *, has_late: bool) -> None:
@@ -48,12 +55,21 @@ class State:
         self.has_late = has_late
         self.lines = Lines(lambda: self.now)
         self.counts: Counter[tuple[str, Priority]] = Counter()
+        self.by_handler: Counter[tuple[str, str | None]] = Counter()
+        self.failures: Counter[tuple[str | None, str]] = Counter()
+        self.paused = False
+        self.paused_handlers: set[str] = set()
+        self.paused_priorities: set[Priority] = set()
+        self.listed: list[str] | None = None
+        self.schedules.begin_again()
         self.holders: dict[tuple[object, ...], list[Known]] = {}
         self.reserved: dict[str, Known] = {}
 
-    def count(self, name: str, known: Known, by: int = 1) -> None:
+    def count(self, name: str, known: Known) -> None:
         """Count in the metrics."""
-        self.counts[name, known.job.priority] += by
+        self.counts[name, known.job.priority] += 1
+        if not self.is_parked(known.job):
+            self.by_handler[name, known.job.handler] += 1
 
     # ── where jobs are ───────────────────────────────────────────────────────────────────────
 
@@ -70,6 +86,7 @@ class State:
             if known.job.priority is priority
             and known.status is Status.QUEUED
             and known.line is None
+            and not known.held
             and not self.is_parked(known.job)
         ]
         return sorted(lane, key=lambda known: known.rank)
@@ -77,8 +94,9 @@ class State:
     def with_work(self) -> list[Priority]:
         """The lanes from which a worker may take a job now."""
         lower = sum(known.job.priority > Priority.HIGH for known in self.running)
-        allowed = list(Priority) if lower < self.workers_for_lower else [Priority.HIGH]
-        return [priority for priority in allowed if self.lane(priority)]
+        allowed = set(Priority) if lower < self.workers_for_lower else {Priority.HIGH}
+        allowed -= set(Priority) if self.paused else self.paused_priorities
+        return [priority for priority in sorted(allowed) if self.lane(priority)]
 
     def room(self, priority: Priority) -> int:
         """The places left in a lane for new jobs."""
@@ -106,6 +124,12 @@ class State:
             known.is_live and not (known.status is Status.QUEUED and self.is_parked(known.job))
             for known in self.jobs.values()
         )
+
+    def in_order(self) -> list[Known]:
+        """All jobs: as they were made when anybody looked first, then as they were accepted."""
+        if self.listed is None:
+            self.listed = sorted(self.jobs, key=lambda each: (self.jobs[each].job.created, each))
+        return [self.jobs[each] for each in self.listed if each in self.jobs]
 
     # ── a new job ────────────────────────────────────────────────────────────────────────────
 
@@ -140,8 +164,8 @@ class State:
             assert job.unique is not None
             if job.unique.on_conflict == "raise":
                 return DuplicateJobError
-            is_new = not first.has_run and first.status is not Status.PROCESSING
-            if job.unique.on_conflict != "replace" or not is_new or first in (siblings or ()):
+            is_kept = job.unique.on_conflict != "replace" or not first.is_new
+            if is_kept or first in (siblings or ()):
                 return first
             leaves_room = first.has_room and first.job.priority is job.priority
             if not (needs_none or leaves_room or self.room(job.priority)):
@@ -163,15 +187,19 @@ class State:
         *,
         parent: Known | None = None,
         after: Sequence[str] | None = None,
+        doomed: list[Known] | None = None,
     ) -> Known:
         """It is added.
 
         Args:
             parent: the job whose completion does so, if one does.
             after: the jobs that it is to run after, if not those that it says.
+            doomed: if it is to be cancelled at once, it is put here, and not cancelled yet.
         """
         known = Known(job, Status.QUEUED, next(self.numbers), handle=handle)
         self.jobs[job.id] = known
+        if self.listed is not None:
+            self.listed = [each for each in self.listed if each != job.id] + [job.id]
         self.count("enqueued", known)
         if delay:
             known.status, known.due = Status.SCHEDULED, self.now + delay
@@ -181,7 +209,9 @@ class State:
         self.hold(known)
         if why is not None:
             known.status, known.error = Status.SCHEDULED, why
-            if parent is None:  # else when all that come with it are there
+            if doomed is not None:
+                doomed.append(known)
+            elif parent is None:  # else when all that come with it are there
                 self.end(known, Status.CANCELLED, JobCancelledError)
         elif known.waits_for:
             known.status = Status.SCHEDULED
@@ -229,6 +259,7 @@ class State:
         """It enters its lane at the back; jobs with the same number in any order."""
         known.status = Status.QUEUED
         known.rank = (number, *order)
+        known.held = 0
 
     # ── an attempt ───────────────────────────────────────────────────────────────────────────
 
@@ -348,6 +379,34 @@ class State:
     def choose_oldest(self, alike: list[Known]) -> Known:
         """One of those that ended first."""
         return min(alike, key=lambda known: known.finished or 0.0)
+
+    # ── what is paused ───────────────────────────────────────────────────────────────────────
+
+    def pause_some(self, handler: str | None, priority: Priority | None) -> None:
+        """Hold the jobs of a handler, of a lane, or both."""
+        self.paused_handlers |= set() if handler is None else {handler}
+        self.paused_priorities |= set() if priority is None else {priority}
+        self.lines.withdraw(
+            [
+                known
+                for known in self.jobs.values()
+                if known.status is Status.QUEUED
+                and (
+                    known.job.handler in self.paused_handlers
+                    or known.job.priority in self.paused_priorities
+                )
+            ]
+        )
+
+    def resume_some(self, handler: str | None, priority: Priority | None) -> None:
+        """Let them go on: those that were moved aside stand at the front of their lane again."""
+        self.paused_handlers -= {handler}
+        self.paused_priorities -= {priority}
+        held = [each for each in self.jobs.values() if each.held and each.job.handler == handler]
+        for known in sorted(held, key=lambda known: -known.held):
+            known.held = 0
+            if known.status is Status.QUEUED:
+                self.lines.to_front(known)
 
 
 def reason(job_id: str, status: Status | None) -> str:

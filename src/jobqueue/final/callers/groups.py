@@ -12,7 +12,7 @@ Relies on: the queue's mutex, taken here; and `core/together.py`, by which all a
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
 from ..core.dependencies import renamed
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from ..core.lane import Lane
     from ..exact import Seconds
-    from ..model.job import Job
+    from ..model.job import Job, Priority
     from ..runtime.parking import Wakeable
     from ..wal.writing.batch import OpenBatch
 
@@ -158,23 +158,25 @@ class GroupEntrance(Entrance):
         names: dict[str, str] = {}
         found: list[tuple[JobHandle, bool]] = []
         entrants: list[Entrant] = []
-        bindings = self._placement.bindings
+        missing: Counter[Priority] = Counter()
         for given, delay in zip(group.jobs, group.delays, strict=True):
             self._refuse(given, None)
+            if self._find(given._handler) is None:
+                # guard: jobs of one call that wait for a handler are bounded, too
+                self._registry.refuse_unknown(given, missing[given._priority])
             job = renamed(given if given._retries < 0 else given._copy(), names)
             handle = JobHandle(self._owner, job, _SCHEDULED if delay else _QUEUED)
-            first = replaces = None
-            if job._plan is not None:
-                first = self._meet_one(handle, new, alike)
-            is_own = first is not None and first._job._id in new
-            if first is not None and not is_own and bindings.may_replace(handle, first):
-                first, replaces = None, first
+            replaces: tuple[JobHandle, ...] = ()
+            first = None if job._plan is None else self._meet_one(handle, new, alike)
+            if first is not None and first._job._id not in new:
+                first, replaces = self._replaced(handle, first)
             found.append((first or handle, first is not None))
             if first is not None:
                 names[job._id] = first._job._id
                 continue
             new[job._id] = handle
             entrants.append(Entrant(handle, delay, replaces))
+            missing[job._priority] += self._find(job._handler) is None
             if job.unique is not None:
                 alike[identity_of(job)] = handle
         return found, entrants
@@ -196,6 +198,19 @@ class GroupEntrance(Entrance):
             )
         return own or first
 
+    def _replaced(
+        self, handle: JobHandle, first: JobHandle
+    ) -> tuple[JobHandle | None, tuple[JobHandle, ...]]:
+        """A job that is known is like this one: which is had in its place, or which it replaces."""
+        bindings = self._placement.bindings
+        if not bindings.may_replace(handle, first):
+            return first, ()
+        # guard: a job of a group replaces all that are like it
+        #   without: return None, (first,)
+        alike = bindings.all_like(handle._job)
+        kept = [each for each in alike if not bindings.may_replace(handle, each)]
+        return (kept[0], ()) if kept else (None, alike)
+
     def _needed(self, entrants: Sequence[Entrant]) -> dict[Lane, int]:
         """How many places it needs, by lane.
 
@@ -204,13 +219,13 @@ class GroupEntrance(Entrance):
         """
         needed: dict[Lane, int] = {}
         for each in entrants:
-            handle, first = each.handle, each.replaces
+            handle = each.handle
             if handle._status is _QUEUED and not self._needs_no_room(handle):
                 lane = self._lanes[handle._job._priority]
                 needed[lane] = needed.get(lane, 0) + 1
-            if first is not None and first._has_room:
+            for first in each.replaces:
                 lane = self._lanes[first._job._priority]
-                needed[lane] = needed.get(lane, 0) - 1
+                needed[lane] = needed.get(lane, 0) - first._has_room
         for lane, count in needed.items():
             if count > lane.maxsize:
                 raise ValueError(

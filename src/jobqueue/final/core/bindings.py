@@ -109,6 +109,10 @@ class Bindings:
         is_new = first._started is None and first._status is not Status.PROCESSING
         return unique is not None and unique.on_conflict == "replace" and is_new
 
+    def all_like(self, job: Job) -> tuple[JobHandle, ...]:
+        """The jobs that are like a new one that is to be unique."""
+        return self.unique.holders(job)
+
     def replace(self, first: JobHandle) -> None:
         """Cancel the job whose place a new one takes, in the same batch of the log."""
         self._cancel(first, None)

@@ -42,6 +42,9 @@ class Bonds(Protocol):
     def may_replace(self, handle: JobHandle, first: JobHandle) -> bool:
         """Whether a new job is to take the place of the one that is like it."""
 
+    def all_like(self, job: Job) -> tuple[JobHandle, ...]:
+        """The jobs that are like a new one that is to be unique."""
+
     def replace(self, first: JobHandle) -> None:
         """Cancel the job whose place a new one takes."""
 

@@ -99,15 +99,20 @@ class HandlerRegistry:
         """The jobs that wait for this name."""
         return list(self._by_name.get(name, ()))
 
-    def refuse_unknown(self, job: Job) -> None:
-        """A new job has no handler: raises `UnknownHandlerError` if it cannot wait for one."""
+    def refuse_unknown(self, job: Job, others: int = 0) -> None:
+        """A new job has no handler: raises `UnknownHandlerError` if it cannot wait for one.
+
+        Args:
+            others: how many such jobs of its lane are about to be accepted before it.
+        """
         name = job._handler
         if name is None:
             raise UnknownHandlerError(
                 f"job {job._id!r} names no handler and the queue has no default handler; set "
                 f"Job(handler=...) or JobQueue(handler=...)"
             )
-        waiting = len(self._by_lane[job._priority]) + len(self._delayed_by_lane[job._priority])
+        parked, delayed = self._by_lane[job._priority], self._delayed_by_lane[job._priority]
+        waiting = len(parked) + len(delayed) + others
         # guard: jobs that wait for a handler are bounded
         if waiting >= self._parked_max:
             raise UnknownHandlerError(

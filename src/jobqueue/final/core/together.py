@@ -30,12 +30,12 @@ class Entrant(NamedTuple):
     Attributes:
         handle: its handle.
         delay: seconds that it waits.
-        replaces: the job whose place it takes, if it does.
+        replaces: the jobs whose place it takes.
     """
 
     handle: JobHandle
     delay: float
-    replaces: JobHandle | None
+    replaces: tuple[JobHandle, ...]
 
 
 class Together:
@@ -48,6 +48,7 @@ class Together:
     def __init__(self, placement: Placement, entrants: Sequence[Entrant]) -> None:
         self._placement = placement
         self._entrants = entrants
+        self._replacing = [(each.handle, first) for each in entrants for first in each.replaces]
         self._replaced = 0
         self._records: dict[JobHandle, Enqueued] = {}
         self.record: Record | None = None  # there are several, which `finish` adds
@@ -57,11 +58,10 @@ class Together:
     def finish(self) -> None:
         """See `Change`."""
         bindings, journal = self._placement.bindings, self._placement.journal
-        while self._replaced < len(self._entrants):
-            first = self._entrants[self._replaced].replaces
-            if first is not None:
-                bindings.replace(first)
-                bindings.meet_next(self._entrants[self._replaced].handle, first)
+        while self._replaced < len(self._replacing):
+            handle, first = self._replacing[self._replaced]
+            bindings.replace(first)
+            bindings.meet_next(handle, first)
             self._replaced += 1
         for each in self._entrants:
             self._accept(each.handle, each.delay)

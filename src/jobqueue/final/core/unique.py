@@ -30,6 +30,12 @@ class Uniqueness:
         """The job that is like this new one, if there is any."""
         return self._holders.get(identity_of(job))
 
+    def holders(self, job: Job) -> tuple[JobHandle, ...]:
+        """All jobs that are like this new one: those that came back while another was, too."""
+        identity = identity_of(job)
+        first = self._holders.get(identity)
+        return () if first is None else (first, *self._next.get(identity, ()))
+
     def hold(self, handle: JobHandle) -> None:
         """No new job may have its identity from now on. If another has it already, both do."""
         ties = handle._ties

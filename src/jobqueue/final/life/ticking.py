@@ -217,8 +217,11 @@ class Ticking:
         """Enqueue the job of a tick; `False` if the log does not take it now."""
         try:
             self._admission.enqueue(_job_of(entry, tick), Tick(entry.name, tick))
-        except DuplicateJobError:  # an earlier run has done it, which the log did not tell
-            pass
+        except DuplicateJobError:
+            # guard: a tick whose job says "raise" and meets one like it has enqueued none
+            if not self._is_known(_id_of(entry, tick)):
+                return True
+            # Otherwise an earlier run has done it, which the log did not tell.
         except QueueClosedError:
             return True
         except LogWriteError as error:
@@ -245,6 +248,11 @@ class Ticking:
             self._room.enqueued(entry, tick)
         return True
 
+    def _is_known(self, job_id: str) -> bool:
+        with self._mutex:
+            self._mutex.settle()
+            return job_id in self._placement.status
+
     def _report(self, level: int, message: str, error: BaseException | None = None) -> None:
         self._reporter.report(level, message, error)
 
@@ -259,5 +267,9 @@ def _job_of(entry: Entry, tick: float) -> Job:
     # guard: the user's job is left as it is
     #   without: copy = job
     copy = job._copy()
-    copy._id = f"{entry.name}@{utc_text(tick)}"
+    copy._id = _id_of(entry, tick)
     return copy
+
+
+def _id_of(entry: Entry, tick: float) -> str:
+    return f"{entry.name}@{utc_text(tick)}"
