@@ -240,7 +240,6 @@ NOTICED_BY = {
     "a program that was started in place of an interpreter starts no more": (
         "tests/final/processes/test_imports.py",
     ),
-    "a client waits for no log, but goes on asking who has it": (
         "tests/final/sharing/test_served.py",
     ),
     "a client that is closed meanwhile runs no jobs": ("tests/final/sharing/test_handover.py",),

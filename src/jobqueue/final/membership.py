@@ -124,8 +124,6 @@ class Membership:
         with self._lock:
             functions = dict(self._roster.functions)
         owner = JobQueue(
-            # guard: a client waits for no log, but goes on asking who has it
-            #   without: replace(self.config, share=None, control=False),
             replace(self.config, share=None, control=False, lock_timeout=0.0),
             handler=self._roster.default,
             handlers=functions,
