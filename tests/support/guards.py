@@ -240,8 +240,6 @@ NOTICED_BY = {
     "a program that was started in place of an interpreter starts no more": (
         "tests/final/processes/test_imports.py",
     ),
-        "tests/final/sharing/test_served.py",
-    ),
     "a client that is closed meanwhile runs no jobs": ("tests/final/sharing/test_handover.py",),
     "settings that differ are told, once": ("tests/final/sharing/test_handover.py",),
     "a shared queue has no clock that is moved by hand": ("tests/final/sharing/test_link.py",),

@@ -15,7 +15,6 @@ from jobqueue import Config, Status, Tasks
 from tests.support.served import SERVED_SECONDS_MAX
 from tests.support.waiting import PATIENCE, eventually
 
-
 PROCESS = "X-Process"
 """The header with the id of the process that answers."""
 
