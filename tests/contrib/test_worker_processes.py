@@ -38,6 +38,7 @@ ORDERS, BEFORE = 120, 30
 """How many there are, and after how many something happens."""
 COMMANDS: dict[str, tuple[object, ...]] = {
     "fastapi": ("uvicorn", "tests.support.shops:fastapi", "--workers", WORKERS, "--port"),
+    "litestar": ("uvicorn", "tests.support.shops:litestar", "--workers", WORKERS, "--port"),
     "flask": ("gunicorn", "tests.support.shops:flask", "-w", WORKERS, "--bind"),
     "django": ("gunicorn", "tests.support.shops:django", "-w", WORKERS, "--preload", "--bind"),
 }
@@ -120,12 +121,13 @@ def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
         yield shop
 
 
-def examples(*in_each_run: str) -> pytest.MarkDecorator:
+def examples(*in_each_run: str, left_out: str = "") -> pytest.MarkDecorator:
     return pytest.mark.parametrize(
         "shop",
         [
             pytest.param(each, marks=[] if each in in_each_run else [pytest.mark.daily])
             for each in COMMANDS
+            if each != left_out
         ],
         indirect=True,
     )
@@ -143,7 +145,7 @@ def test_a_worker_that_is_killed_amid_orders_loses_none(shop: Shop) -> None:
     assert statuses_after_a_start(shop.log, jobs) == {Status.COMPLETED}
 
 
-@examples("flask")
+@examples("flask", left_out="litestar")
 def test_a_rolling_restart_amid_orders_loses_none(shop: Shop) -> None:
     """Each worker is replaced, also the one that runs the jobs."""
     before = shop.owner()
@@ -157,7 +159,7 @@ def test_a_rolling_restart_amid_orders_loses_none(shop: Shop) -> None:
     assert statuses_after_a_start(shop.log, jobs) == {Status.COMPLETED}
 
 
-@examples()
+@examples(left_out="litestar")
 def test_a_server_that_is_stopped_amid_orders_leaves_none_undone(shop: Shop) -> None:
     jobs = shop.take_orders(lambda: shop.server.process.send_signal(signal.SIGTERM))
     assert len(jobs) >= BEFORE

@@ -22,7 +22,33 @@ def __getattr__(name: str) -> Any:
         from examples.django_app import application
 
         return _wsgi(application)
+    if name == "litestar":
+        return _asgi(_litestar())
     raise AttributeError(name)
+
+
+def _litestar() -> Any:
+    """The example in FastAPI, in Litestar."""
+    from litestar import Litestar, get, post
+    from litestar.datastructures import State
+
+    from examples.fastapi_app import config, send_mail, tasks
+    from jobqueue.contrib.asgi import lifespan
+
+    # It looks at annotations that have to be there, not at their text.
+    async def order(to: str) -> dict[str, str]:
+        return {"job": (await send_mail.aenqueue(to)).id}
+
+    def job(job_id: str, state: State) -> dict[str, str]:
+        return {"status": state.jobqueue.status(job_id).value}
+
+    order.__annotations__ = {"to": str, "return": dict[str, str]}
+    job.__annotations__ = {"job_id": str, "state": State, "return": dict[str, str]}
+    handlers = [
+        post("/orders", status_code=202)(order),
+        get("/jobs/{job_id:str}", sync_to_thread=True)(job),
+    ]
+    return Litestar(handlers, lifespan=[lifespan(tasks, config)])
 
 
 def _asgi(app: Any) -> Any:
