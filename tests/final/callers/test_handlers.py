@@ -101,12 +101,29 @@ def test_times_are_told(memory: Store, clock: ManualClock) -> None:
     assert (told.queue_wait.p50, told.run_time.p50) == (2.0, 3.0)
 
 
-def test_of_many_attempts_some_are_timed_and_all_are_counted(memory: Store) -> None:
-    jq = memory.open(len, start=False)
-    jq.enqueue_many([Job() for _ in range(200)])
+def test_each_attempt_is_timed_while_a_handler_has_run_few(
+    memory: Store, clock: ManualClock
+) -> None:
+    def takes(payload: bytes) -> None:
+        clock.advance(float(payload))
+
+    jq = memory.open(len, handlers={"takes": takes}, start=False, clock=clock)
+    for seconds in (b"1", b"3", b"2"):
+        jq.enqueue(Job())
+        jq.enqueue(Job(seconds, handler="takes"))
     run_all(jq)
 
-    assert jq.handlers()[0].completed == 200
+    told = jq.handlers()[1]
+    assert (told.run_time.p50, told.run_time.max) == (2.0, 3.0)
+    assert (told.queue_wait.p50, told.queue_wait.max) == (1.0, 4.0)
+
+
+def test_of_many_attempts_some_are_timed_and_all_are_counted(memory: Store) -> None:
+    jq = memory.open(len, start=False)
+    jq.enqueue_many([Job() for _ in range(600)])
+    run_all(jq)
+
+    assert jq.handlers()[0].completed == 600
     assert jq.handlers()[0].run_time.max > 0
 
 

@@ -503,6 +503,29 @@ def test_attempts_of_what_has_ended_are_told_after_a_restart(
     assert log_store.open(len, clock=clock, start=False).info("a") == told
 
 
+@pytest.mark.parametrize("restart", RESTARTS)
+def test_a_job_that_never_started_has_no_attempts_after_a_restart_either(
+    log_store: Store, clock: ManualClock, restart: str
+) -> None:
+    jq = log_store.open(len, handlers={"rejects": rejects}, clock=clock, start=False)
+    jq.enqueue(Job(id="expired", expires=5))
+    jq.enqueue(Job(id="after it", after=["expired"]))
+    clock.advance(6)
+    assert jq.handle("after it").wait(PATIENCE) is Status.CANCELLED
+    told = [jq.info("expired"), jq.info("after it")]
+    assert [each.attempts for each in told] == [(), ()]
+    assert [each.last_error for each in told] == [
+        "expired after 5 s",
+        "job 'expired', which it waits for, was cancelled",
+    ]
+    jq.close(drain=False)
+    RESTARTS[restart](log_store)
+
+    again = log_store.open(len, clock=clock, start=False)
+
+    assert [again.info("expired"), again.info("after it")] == told
+
+
 def test_a_requeued_job_begins_anew(memory: Store) -> None:
     jq = memory.open(handlers={"rejects": rejects}, num_workers=1)
     jq.enqueue(Job(id="a", handler="rejects")).wait(PATIENCE)

@@ -33,6 +33,7 @@ def test_a_job_that_has_not_started_in_time_is_cancelled_and_says_so(
 
     assert jq.status("late") is Status.CANCELLED
     assert jq.info("late").last_error == "expired after 5 s"
+    assert jq.info("late").last_traceback is None
     with pytest.raises(JobCancelledError):
         handle.result(0)
     metrics = jq.metrics()

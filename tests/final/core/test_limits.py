@@ -861,9 +861,13 @@ def test_a_limit_that_is_none_is_refused_at_registration(memory: Store, wrong: A
         jq.register("work", len, rate=Limit(1) if isinstance(wrong, Rate) else wrong)  # type: ignore[arg-type]
 
 
-def test_the_same_function_registered_again_with_another_limit_is_refused_without_replace(
+def test_the_same_function_registered_again_keeps_its_limit_unless_it_is_given_another(
     memory: Store,
 ) -> None:
     jq = memory.open(start=False)
-    jq.register("work", len, limit=Limit(1))
+    first, second = Limit(1), Limit(2)
+    jq.register("work", len, limit=first)
     jq.register("work", len)
+    assert jq.handlers()[0].options == {"limit": first}
+    jq.register("work", len, limit=second)
+    assert jq.handlers()[0].options == {"limit": second}

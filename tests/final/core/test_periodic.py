@@ -191,6 +191,49 @@ def test_a_paused_schedule_leaves_out_its_ticks_whatever_its_catch_up(
     assert hours(jq, "10", "11", "12", "13") == ["10", "12"]
 
 
+@pytest.mark.parametrize("catch_up", ["last", "all"])
+def test_a_restart_catches_up_with_no_tick_that_came_while_a_schedule_was_paused(
+    log_store: Store, clock: ManualClock, catch_up: str
+) -> None:
+    jq = log_store.open(len, clock=clock)
+    hourly(jq, catch_up=catch_up)
+    clock.advance(HOUR)
+    jq.pause(periodic="report")
+    clock.advance(HOUR)
+    jq.close()
+
+    jq = log_store.open(len, clock=clock)
+    hourly(jq, catch_up=catch_up)
+    clock.advance(HOUR)
+
+    assert hours(jq, "10", "11", "12") == ["10", "12"]
+
+
+class SetClock(ManualClock):
+    """Its wall clock can be set forward, of which nobody is told."""
+
+    ahead = 0.0
+
+    def time(self) -> float:
+        return super().time() + self.ahead
+
+
+def test_ticks_that_nobody_saw_as_a_schedule_was_paused_are_left_out_too(log_store: Store) -> None:
+    clock = SetClock(at("2026-11-29T09:20"))
+    jq = log_store.open(len, clock=clock)
+    hourly(jq, catch_up="all")
+    jq.pause(periodic="report")
+    clock.ahead = HOUR
+    jq.resume(periodic="report")
+    jq.close()
+
+    jq = log_store.open(len, clock=clock)
+    hourly(jq, catch_up="all")
+    clock.advance(HOUR)
+
+    assert hours(jq, "10", "11") == ["11"]
+
+
 def test_to_pause_a_schedule_leaves_the_workers_at_work(memory: Store, clock: ManualClock) -> None:
     jq = memory.open(len, clock=clock)
     hourly(jq)

@@ -174,7 +174,7 @@ def _finished(job_id: str, record: Finished) -> JobInfo:
         record.headers,
         record.retries,
         error,
-        trace,
+        trace or None,  # a reason that is no exception's has none
         record.created,
         record.started,
         record.finished,

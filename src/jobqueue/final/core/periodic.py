@@ -126,8 +126,7 @@ class PeriodicRoom:
         return [
             entry
             for entry in self.entries.values()
-            if not entry.paused
-            and entry.held_until <= now
+            if entry.held_until <= now
             and (
                 (entry.next is not None and entry.next <= wall)
                 # guard: a clock that was far ahead keeps no schedule from its ticks
@@ -141,23 +140,23 @@ class PeriodicRoom:
         waits = [
             max(entry.next - wall, entry.held_until - now, 0.0)
             for entry in self.entries.values()
-            if entry.next is not None and not entry.paused
+            if entry.next is not None
         ]
         return min(waits, default=None)
 
     def take(self, entry: Entry, before: float, settled: float, upcoming: float | None) -> bool:
-        """Settle the ticks up to `settled`, so that they are the caller's to enqueue.
+        """Settle the ticks up to `settled`, so that they are the caller's to enqueue or leave out.
 
         Args:
             before: what `entry.settled` was when the caller looked for ticks.
             upcoming: the tick after them.
 
         Returns:
-            Whether they are; if not, another thread was quicker, or the schedule is paused.
+            Whether they are; if not, another thread was quicker.
         """
         # guard: of two threads that find a tick due one takes it
-        #   without: if entry.paused:
-        if entry.paused or entry.settled != before or self.entries.get(entry.name) is not entry:
+        #   without: if False:
+        if entry.settled != before or self.entries.get(entry.name) is not entry:
             return False
         entry.settled, entry.next = settled, upcoming
         return True

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from ..errors import DuplicateJobError
 from ..model.handle import NO_RESULT, NOT_ARRIVED, JobHandle
-from ..model.handler_meter import SAMPLED_MASK
+from ..model.handler_meter import SAMPLED_MASK, SAMPLES
 from ..model.job import Job, Priority
 from ..model.transitions import Event, Status, after
 from .counters import LaneMeter
@@ -136,8 +136,9 @@ class StatusMap:
             after(handle._status, Event.START)
         meter = self.meters[handle._job._priority]
         meter.queue_waits.append(now - handle._since)
-        if not meter.completed & SAMPLED_MASK and handle._call is not None:
-            handle._call.meter.queue_waits.append(now - handle._since)
+        theirs = None if handle._call is None else handle._call.meter
+        if theirs and (theirs.completed < SAMPLES or not theirs.completed & SAMPLED_MASK):
+            theirs.queue_waits.append(now - handle._since)
         handle._status = _STARTED  # one step
         handle._since = now
         handle._started = wall
@@ -151,11 +152,11 @@ class StatusMap:
             after(handle._status, Event.RETURN)
         job, call = handle._job, handle._call
         assert call is not None  # it ran
-        job_id, meter = job._id, self.meters[job._priority]
+        job_id, meter, theirs = job._id, self.meters[job._priority], call.meter
         seconds = now - handle._since
         meter.run_times.append(seconds)
-        if not meter.completed & SAMPLED_MASK:
-            call.meter.run_times.append(seconds)
+        if theirs.completed < SAMPLES or not theirs.completed & SAMPLED_MASK:
+            theirs.run_times.append(seconds)
         stored = cast("StoredResult", handle._outcome) if job._store_result else None
         if job._plan is None and handle._failure is None:  # mostly so: `record_of`, without a call
             record = Finished(
@@ -181,7 +182,7 @@ class StatusMap:
         del self.live[job_id]
         meter.processing -= 1
         meter.completed += 1
-        call.meter.completed += 1
+        theirs.completed += 1
         self._finished_order.append(job_id)
         if len(self._finished_order) > self._retention:
             self._forget_oldest()

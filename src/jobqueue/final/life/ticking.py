@@ -159,7 +159,18 @@ class Ticking:
             self._mutex.settle()
             if not self._room.take(entry, before, settled, upcoming):
                 return _Taken(before, [])
+            if entry.paused:
+                # guard: a restart does not catch up with what came while a schedule was paused
+                self._leave_out(entry.name, settled)
+                return _Taken(before, [])
         return _Taken(before, self._chosen(entry, missed, wall))
+
+    def _leave_out(self, name: str, settled: float) -> None:
+        """With the mutex: tell the log that the ticks so far are dealt with. Not waited for."""
+        journal = self._placement.journal
+        if journal is not None and self._state.now is State.OPEN:
+            journal.ticked(name, settled)
+            journal.writer.commit(inline=False)
 
     def _chosen(self, entry: Entry, missed: list[float], wall: float) -> list[float]:
         """Those that are to be run of ticks that have come since the last look."""

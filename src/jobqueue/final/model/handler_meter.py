@@ -11,8 +11,8 @@ from collections import deque
 SAMPLES = 512
 """Of how many attempts the times are kept, the last ones."""
 SAMPLED_MASK = 15
-"""Attempts are timed while a multiple of 16 jobs of their lane has been completed: to time each
-would cost a hundredth of what a job in memory does."""
+"""Of a handler that has completed `SAMPLES` jobs, attempts are timed while their number is a
+multiple of 16: to time each would cost a hundredth of what a job in memory does."""
 _NAMES_MAX = 100
 _OTHERS = "(others)"
 

@@ -297,7 +297,7 @@ class JobInfo:
 
     Attributes:
         last_error: type and message of the last failure, such as "ValueError: boom".
-        last_traceback: the last 8 KiB of that failure's traceback.
+        last_traceback: the last 8 KiB of that failure's traceback; `None` if it was no exception.
         progress: what its handler told last of how far it has come; in memory only.
         result: what its handler returned, if it was enqueued with `store_result=True`. `None`
             also if it cannot be read here: `handle(id).result()` says why.

@@ -82,10 +82,11 @@ class HandlerInfo:
         name: `None` for the default handler.
         queued: its jobs that wait to be run.
         options: what it was registered with besides the function: `timeout`, `retry_on`,
-            `backoff`, `result_codec`; those that were given.
+            `backoff`, `result_codec`, `limit`, `rate`; those that were given.
         queue_wait: seconds from entering the lane to the start of the attempt. It is measured of
-            about every 16th attempt; the last 512 of these count.
-        run_time: seconds that attempts took: of each that failed, and of about every 16th other.
+            each attempt until 512 jobs are completed, and of about every 16th from then on; the
+            last 512 that were measured count.
+        run_time: seconds that attempts took, measured likewise; and of each that failed.
         failures: attempts that failed, by the class of the error.
     """
 

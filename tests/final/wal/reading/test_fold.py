@@ -103,6 +103,13 @@ def test_a_completed_job_keeps_its_story_but_not_its_payload() -> None:
     assert (state.enqueued.payload, state.enqueued.id) == ("", "job-1")
 
 
+def test_a_job_that_is_cancelled_before_it_ran_says_why_and_has_no_attempt() -> None:
+    expired = Cancelled(1, 60.0, None, 0, "expired after 5 s", "")
+    state = folded([enqueued(), expired])
+    assert (state.jobs[1].error, state.jobs[1].attempts) == ("expired after 5 s", ())
+    assert folded(state.records()).jobs[1] == state.jobs[1]
+
+
 def test_a_binary_payload_is_dropped_too() -> None:
     record = Enqueued(1, "a", 1, 1.0, binary=b"\xff" * 100)
     assert one(record, cancelled()).enqueued.binary == b""

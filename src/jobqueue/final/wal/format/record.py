@@ -141,7 +141,8 @@ class Failed(_Record, tag="failed"):
 class Cancelled(_Record, tag="cancelled"):
     """The job was cancelled; `started` is `None` if it had never run.
 
-    `error` and `traceback` are what its handler raised when it was asked to stop.
+    `error` and `traceback` are what its handler raised when it was asked to stop; of a job that had
+    never run, `error` is why it was cancelled.
     """
 
     job: JobNumber

@@ -62,7 +62,8 @@ class JobState(Struct, gc=False):
         delay: the delay in seconds that `due` came from, to clamp it.
         crashes: process deaths in a row while it was running.
         crashed_run: the run whose death was counted last.
-        error, traceback: of the last failed attempt, or `None`.
+        error, traceback: of the last failed attempt, or why it was cancelled before its first one;
+            or `None`.
         started: Unix time of the last attempt that ended, or `None`.
         finished: Unix time at which it was completed, failed or cancelled, or `None`.
         result: what it returned, if that is kept, and whether its handler's own codec wrote it.
@@ -191,7 +192,10 @@ class LogState:
             state.status = CANCELLED
             if record.error is not None:
                 state.error, state.traceback = record.error, record.traceback
-                _add_attempt(state, record.retries, record, record.error)
+                # guard: a job that has never started has had no attempt
+                #   without: if True:
+                if record.started is not None:
+                    _add_attempt(state, record.retries, record, record.error)
         state.started = record.started
         state.retries = record.retries
         state.finished = record.at
@@ -349,4 +353,6 @@ def _end(state: JobState) -> Record:
         if state.result is None:
             return Completed(job, at, state.started or 0.0, retries)
         return Completed(job, at, state.started or 0.0, retries, *result_fields(*state.result))
+    if state.started is None:  # no attempt tells why
+        return Cancelled(job, at, None, retries, state.error, state.traceback)
     return Cancelled(job, at, state.started, retries)
