@@ -123,7 +123,7 @@ def test_a_second_worker_stands_by_and_goes_on_when_the_first_is_killed(app: Pat
         first.until("hanging")
         with work(app) as second, work(app) as third:
             for each in (second, third):
-                each.until("serving")
+                each.until("stands by")
             first.process.kill()
             eventually(lambda: "hanging" in second.output + third.output)
             idle = third if "hanging" in second.output else second

@@ -252,6 +252,12 @@ class Membership:
             self._starts = self._has_entered = True
             if self.owner is not None:
                 self.owner.start()
+                return
+        if self.config.share == "auto":
+            self.report(
+                logging.INFO,
+                f"another process runs the queue {self.directory}; this one stands by",
+            )
 
     def enter(self, loop: AbstractEventLoop | None) -> None:
         """A `with` block begins."""
