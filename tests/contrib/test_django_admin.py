@@ -17,7 +17,7 @@ django_project.set_up()
 from django.core.management import call_command
 from django.test import Client, override_settings
 
-from jobqueue import Job, JobQueue, RejectJobError, Status
+from jobqueue import Config, Job, JobQueue, RejectJobError, Status
 from jobqueue.contrib.django import tasks
 from jobqueue.contrib.django.queues import queues
 from tests.support.waiting import PATIENCE
@@ -163,6 +163,28 @@ def test_handlers_and_the_queue_are_paused_and_resumed(client: Client, queue: Jo
     act(client, action="resume", handler="greet")
     act(client, action="resume")
     assert queue.paused() == type(queue.paused())(False, frozenset(), frozenset(), frozenset())
+
+
+def test_a_process_that_does_not_run_the_jobs_shows_and_steers_them(tmp_path: Path) -> None:
+    pytest.importorskip("msgspec", reason="what processes say to each other is written by msgspec")
+    path = tmp_path / "jobs"
+
+    def reject(payload: bytes) -> None:
+        raise RejectJobError("because")
+
+    with (
+        JobQueue(Config(persist_path=path, share="auto"), handlers={"refuse": reject}) as owner,
+        override_settings(JOBQUEUE={"persist_path": path, "share": "client"}),
+    ):
+        client = client_of(user("root", is_superuser=True))
+        assert owner.enqueue(Job(id="broken", handler="refuse")).wait(PATIENCE) is Status.FAILED
+        assert "because" in page(client)
+        assert "Traceback" in page(client, f"{LIST}broken/change/")
+        act(client, action="pause", handler="refuse")
+        assert owner.paused().handlers == {"refuse"}
+        act(client, action="requeue", job=["broken"])
+        assert owner.status("broken") is Status.QUEUED
+        queues.close()
 
 
 def test_who_may_only_look_changes_nothing(queue: JobQueue) -> None:

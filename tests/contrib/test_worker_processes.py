@@ -135,7 +135,7 @@ def examples(*in_each_run: str, left_out: str = "") -> pytest.MarkDecorator:
 
 @examples("fastapi", "django")
 def test_a_worker_that_is_killed_amid_orders_loses_none(shop: Shop) -> None:
-    """It is the one that runs the jobs: another one goes on, and the server starts a new one."""
+    """Fault 44: it is the one that runs the jobs; another one goes on, and a new one is started."""
     jobs = shop.take_orders(lambda: os.kill(shop.owner(), signal.SIGKILL))
     assert len(jobs) > ORDERS / 2
     for job in jobs:
@@ -147,7 +147,7 @@ def test_a_worker_that_is_killed_amid_orders_loses_none(shop: Shop) -> None:
 
 @examples("flask", left_out="litestar")
 def test_a_rolling_restart_amid_orders_loses_none(shop: Shop) -> None:
-    """Each worker is replaced, also the one that runs the jobs."""
+    """Fault 44: each worker is replaced, also the one that runs the jobs."""
     before = shop.owner()
     jobs = shop.take_orders(lambda: shop.server.process.send_signal(signal.SIGHUP))
     assert len(jobs) > ORDERS / 2
@@ -161,6 +161,7 @@ def test_a_rolling_restart_amid_orders_loses_none(shop: Shop) -> None:
 
 @examples(left_out="litestar")
 def test_a_server_that_is_stopped_amid_orders_leaves_none_undone(shop: Shop) -> None:
+    """Fault 44."""
     jobs = shop.take_orders(lambda: shop.server.process.send_signal(signal.SIGTERM))
     assert len(jobs) >= BEFORE
     shop.server.end()
