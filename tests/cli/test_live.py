@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from jobqueue.cli import main
 from jobqueue.final import Config, Job, JobQueue, Priority, RejectJobError, Status
+from jobqueue.final.sharing.address import SOCKET_NAME
 from tests.support.commands import Command, Outcome
-from tests.support.handlers import Blocker
+from tests.support.handlers import Blocker, in_thread
 from tests.support.waiting import PATIENCE, eventually
 
 if TYPE_CHECKING:
@@ -133,6 +136,31 @@ def test_a_queue_that_takes_no_commands_is_told_how_to(
         assert outcome.code == 3
         assert "Config(control=True)" in outcome.err
         assert jq.status("a") is Status.FAILED
+
+
+def test_a_queue_that_does_not_answer_is_not_waited_for_without_end(
+    log: LogDirectory, ask: Asks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobqueue.cli.owner.ANSWER_SECONDS", 0.05)
+    with (
+        JobQueue(Config(persist_path=log.path), handlers={"fails": reject}),
+        socket.socket(socket.AF_UNIX) as deaf,
+    ):
+        deaf.bind(str(log.path / SOCKET_NAME))
+        deaf.listen()
+
+        def turn_away() -> None:
+            with suppress(OSError):
+                while True:
+                    deaf.accept()[0].close()
+
+        turning = in_thread(turn_away)
+        outcome = ask("pause")
+        deaf.shutdown(socket.SHUT_RDWR)
+        turning.result(PATIENCE)
+    assert outcome.code == 3
+    assert "0.05 s" in outcome.err
+    assert "try again" in outcome.err
 
 
 # ── a log that no queue has open ─────────────────────────────────────────────────────────────────

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .access import Log
 
 _T = TypeVar("_T")
-_ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 5.0
 """How long an owner that ends meanwhile is waited for: its successor, that is."""
 
 
@@ -67,7 +67,7 @@ def ask(arguments: Namespace, function: Callable[[RemoteOperator], _T]) -> _T:
     from ..final.sharing.errand import operating  # it needs msgspec
 
     try:
-        with operating(directory, _ANSWER_SECONDS) as operator:
+        with operating(directory, ANSWER_SECONDS) as operator:
             return function(operator)
     except NoOwnerError as error:
         raise CommandError(Exit.LOCKED, f"{error}; or try again") from None
