@@ -5,6 +5,7 @@ Faults 39 and 40: an owner that is killed under load, and at each step of a hand
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import random
@@ -188,6 +189,26 @@ def test_without_an_owner_calls_wait_for_a_while_and_are_told(sharing: Sharing) 
     sharing.open(len)
     late.exception(PATIENCE)  # one or the other, and it ends
     assert client.metrics().enqueued == 0
+
+
+@pytest.mark.parametrize("how", ["call", "coroutine"])
+def test_an_owner_that_drains_for_long_is_not_waited_for_without_end(
+    sharing: Sharing, how: str
+) -> None:
+    blocker = sharing.blocker()
+    owner, client = sharing.open(blocker), sharing.client(connect_timeout=0.2)
+    client.enqueue(Job(id="runs"))
+    blocker.await_entered()
+    closing = call(owner.close)
+    assert eventually(lambda: owner.closed)
+    with pytest.raises(NoOwnerError, match=r"enqueue .*0\.2 s"):
+        if how == "call":
+            client.enqueue(Job())
+        else:
+            asyncio.run(client.aenqueue(Job()))
+    assert client.status("runs") is Status.PROCESSING
+    blocker.gate.set()
+    closing.result(PATIENCE)
 
 
 def test_a_call_finds_the_owner_that_comes_while_it_waits(sharing: Sharing) -> None:
