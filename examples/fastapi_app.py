@@ -30,7 +30,7 @@ async def order(to: str) -> dict[str, str]:
 
 
 @app.get("/jobs/{job_id}")
-async def job(job_id: str, queue: JobQueueDep) -> dict[str, str | None]:
+def job(job_id: str, queue: JobQueueDep) -> dict[str, str | None]:
     try:
         info = queue.info(job_id)
     except UnknownJobError:

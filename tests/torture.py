@@ -7,10 +7,10 @@
 
 A round is chosen by its name: the crash images of a recorded run and of the recoveries from them,
 on a disk that may be full or whose fsyncs may fail; the same for jobs that are unique, wait for
-others, expire, are limited or enqueue others, each image run to its end; kill -9 of a process; the
-power cut of a mounted file system, where there is root and a loop device. What threads do in it
-differs from time to time, so that what a broken promise was found in is kept. Ends with 1 where one
-was broken.
+others, expire, are limited or enqueue others, each image run to its end; kill -9 of a process, and
+of the owners of a queue that four processes share; the power cut of a mounted file system, where
+there is root and a loop device. What threads do in it differs from time to time, so that what a
+broken promise was found in is kept. Ends with 1 where one was broken.
 """
 
 from __future__ import annotations
@@ -33,12 +33,14 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
+from jobqueue.final.wal.format.base import HAVE_MSGSPEC
 from tests.support import loop_disk
 from tests.support.acknowledged import problems_of
 from tests.support.children import Child, read_acks
 from tests.support.crash_check import Revival, Verdict
 from tests.support.crash_points import Point, points
 from tests.support.crash_runs import WAYS, CrashRun, Way, small_windows
+from tests.support.killed_owners import Trial
 from tests.support.recording_files import CHANGES, SYNCS, RandomFaults
 from tests.support.tied_runs import a_random_story, crashes, verify
 from tests.support.waiting import eventually
@@ -68,6 +70,8 @@ class Tally:
     """Crashes after which a queue ran all that was there."""
     faults: int = 0
     kills: int = 0
+    owners: int = 0
+    """Kills of a process that owned a shared queue."""
     power_cuts: int = 0
     violations: list[str] = field(default_factory=list)
     skipped: set[str] = field(default_factory=set)
@@ -79,6 +83,7 @@ class Tally:
         self.revivals += other.revivals
         self.faults += other.faults
         self.kills += other.kills
+        self.owners += other.owners
         self.power_cuts += other.power_cuts
         self.violations += other.violations
         self.skipped |= other.skipped
@@ -87,7 +92,8 @@ class Tally:
         return (
             f"{self.images:,} crash images recovered, {self.recoveries:,} recoveries crashed in "
             f"turn, {self.revivals:,} queues run after a crash, {self.faults:,} injected errors, "
-            f"{self.kills:,} kills of a process, {self.power_cuts:,} power cuts of a mounted "
+            f"{self.kills:,} kills of a process, {self.owners:,} of an owner of a shared queue, "
+            f"{self.power_cuts:,} power cuts of a mounted "
             f"disk; {len(self.violations)} violations"
         )
 
@@ -108,8 +114,8 @@ class Round:
 
     def play(self) -> Tally:
         """Do it."""
-        kinds = (self.images, self.ties, self.kills, self.power_cuts)
-        kind = self._rng.choices(kinds, (6, 4, 1, 1))[0]
+        kinds = (self.images, self.ties, self.kills, self.power_cuts, self.owners)
+        kind = self._rng.choices(kinds, (6, 4, 1, 1, 1))[0]
         try:
             with small_windows():
                 kind()
@@ -246,6 +252,20 @@ class Round:
                     child.end()
                 self.tally.kills += 1
                 self._hold(log, read_acks(acks), durability, "kill -9")
+
+    def owners(self) -> None:
+        """Kill the owners of a queue that four processes share."""
+        if not HAVE_MSGSPEC:
+            self.tally.skipped.add("no shared queues: msgspec is not installed")
+            return
+        with tempfile.TemporaryDirectory() as directory:
+            trial = Trial(Path(directory), self._rng)
+            problems = trial.run(
+                self._rng.randint(2, 6), max(0.0, self._deadline - time.monotonic())
+            )
+            self.tally.owners += trial.kills
+        for problem in problems:
+            self._violate(f"a shared queue: {problem}")
 
     def power_cuts(self) -> None:
         """Cut the power of a mounted file system while a process works on it."""

@@ -107,21 +107,44 @@ def test_a_second_sigterm_gives_up_at_once_and_the_exit_code_is_1(app: Path) -> 
 def test_the_next_worker_waits_for_the_one_that_still_drains(app: Path) -> None:
     """As in a deploy that starts the new one before it ends the old one."""
     put(app, "a", hang=True)
-    with work(app, "--shutdown-timeout", 0.5) as old:
+    with work(app, "--share", "off", "--shutdown-timeout", 0.5) as old:
         old.until("hanging")
-        with work(app, "--workers", 1) as impatient:
+        with work(app, "--share", "off", "--workers", 1) as impatient:
             assert impatient.end() == 3
             assert "--lock-timeout" in impatient.output
-        with work(app, "--lock-timeout", 60) as new:
+        with work(app, "--share", "off", "--lock-timeout", 60) as new:
             assert old.end(signal.SIGTERM) == 1
             new.until("hanging")
+
+
+def test_a_second_worker_stands_by_and_goes_on_when_the_first_is_killed(app: Path) -> None:
+    put(app, "a", hang=True)
+    with work(app) as first:
+        first.until("hanging")
+        with work(app) as second, work(app) as third:
+            for each in (second, third):
+                each.until("stands by")
+            first.process.kill()
+            eventually(lambda: "hanging" in second.output + third.output)
+            idle = third if "hanging" in second.output else second
+            assert idle.end(signal.SIGTERM) == 0
+            assert "the queue is closed" in idle.output
+
+
+def test_settings_of_a_client_are_refused(app: Path) -> None:
+    (app / "settings.py").write_text(
+        "from jobqueue import Config\nconfig = Config(persist_path='jobs.db', share='client')\n"
+    )
+    with work(app, "--config", "settings") as worker:
+        assert worker.end() == 2
+        assert "--share auto" in worker.output
 
 
 def test_sigterm_ends_a_start_that_waits_for_the_log(app: Path) -> None:
     put(app, hang=True)
     with work(app) as old:
         old.until("hanging")
-        with work(app, "--lock-timeout", 3600, "--log-level", "debug") as waiting:
+        with work(app, "--share", "off", "--lock-timeout", 3600) as waiting:
             eventually(lambda: _handles(waiting.process.pid, signal.SIGTERM))
             assert waiting.end(signal.SIGTERM) == 0
 

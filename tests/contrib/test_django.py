@@ -23,6 +23,7 @@ from django.core.management.base import CommandError
 from django.db import connection
 from django.test import override_settings
 
+from jobqueue import RejectJobError, Status
 from jobqueue.contrib.django import tasks
 from jobqueue.contrib.django.queues import Options, queues
 from jobqueue.testing import immediate
@@ -37,6 +38,11 @@ def look_at_connection() -> int:
     connection.ensure_connection()
     assert connection.connection is not None
     return threading.get_ident()
+
+
+@tasks.task(name="refuse_always")
+def refuse() -> None:
+    raise RejectJobError("no")
 
 
 @pytest.fixture
@@ -114,6 +120,15 @@ def test_the_command_looks_into_the_log(log: Path, capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit) as caught:
         call_command("jobqueue", "requeue", "nothing")
     assert caught.value.code == 6
+
+
+def test_the_command_queues_failed_jobs_again_while_they_are_served(log: Path) -> None:
+    failed = refuse.enqueue()
+    assert failed.wait(PATIENCE) is Status.FAILED
+    tasks.queue.pause()
+    call_command("jobqueue", "requeue", failed.id)
+    assert tasks.queue.status(failed.id) is Status.QUEUED
+    tasks.queue.cancel(failed.id)
 
 
 def test_without_a_log_the_command_says_so() -> None:

@@ -989,6 +989,11 @@ def hand_out(link: Any) -> Seam:
     return link, "_hand_out"
 
 
+def finding_an_owner(jq: JobQueue) -> Seam:
+    """What a client's link calls if it has no owner."""
+    return link_of(jq), "_find"
+
+
 def asked_by(jq: JobQueue) -> int:
     """How many calls of a client were sent and are not answered."""
     return sum(each.sent for each in link_of(jq)._pending.values())

@@ -7,12 +7,16 @@ import json
 import socket
 import urllib.error
 import urllib.request
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
 from jobqueue import Config, Status, Tasks
 from tests.support.served import SERVED_SECONDS_MAX
 from tests.support.waiting import PATIENCE, eventually
+
+PROCESS = "X-Process"
+"""The header with the id of the process that answers."""
 
 
 def free_port() -> int:
@@ -30,6 +34,10 @@ def _content(body: bytes) -> Any:
         return body.decode()
 
 
+def _pid(headers: Message) -> int:
+    return int(headers.get(PROCESS, 0))
+
+
 class Site:
     """A server on this machine."""
 
@@ -42,13 +50,23 @@ class Site:
         Raises:
             OSError: there is none.
         """
+        return self.ask_whom(path, method, timeout)[1:]
+
+    def ask_whom(
+        self, path: str, method: str = "GET", timeout: float = 10.0
+    ) -> tuple[int, int, Any]:
+        """The same, after the id of the process that answers, if `tests.support.shops` is served.
+
+        Raises:
+            OSError: there is no answer.
+        """
         request = urllib.request.Request(self._root + path, method=method)
         try:
             with urllib.request.urlopen(request, timeout=timeout) as answer:
-                return answer.status, _content(answer.read())
+                return _pid(answer.headers), answer.status, _content(answer.read())
         except urllib.error.HTTPError as error:
             with error:
-                return error.code, _content(error.read())
+                return _pid(error.headers), error.code, _content(error.read())
 
     def is_there(self, path: str = "/jobs/none") -> bool:
         """Whether it answers."""

@@ -103,6 +103,11 @@ def _look(directory: str, shared: bool) -> Log:
     return Log(directory, files, owner)
 
 
+def log_owner(directory: str, shared: bool) -> Owner | None:
+    """The process that has a log open; `None` if none has."""
+    return _look(directory, shared).owner
+
+
 @contextmanager
 def owned_log(arguments: Namespace) -> Iterator[Log]:
     """Lock a log, to change it.

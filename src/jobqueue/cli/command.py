@@ -21,6 +21,7 @@ from .inspection import inspect
 from .jobs import PRIORITIES, Status
 from .salvage import repair
 from .screen import complain
+from .steering import cancel, discard, pause, resume
 from .worker import SUMMARY
 
 if TYPE_CHECKING:
@@ -87,8 +88,11 @@ def _parser() -> argparse.ArgumentParser:
         "log",
         help="look into a log and mend it",
         description=fill(
-            "Look into a queue's log and mend it. inspect, cat, verify and a dead that lists only "
-            "read, also while a queue has the log open; all else needs it to be closed."
+            "Look into a queue's log and mend it, and steer the queue that has it open. inspect, "
+            "cat, verify and a dead that lists only read, also while a queue has the log open. "
+            "dead, cancel and discard change jobs: the queue does it if it takes commands, as one "
+            "with share='auto' or control=True does; without a queue they change the log. pause "
+            "and resume are for a queue that runs; compact and repair need a log that is closed."
         ),
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -100,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_repair(commands)
     _add_compact(commands)
     _add_dead(commands)
+    _add_changes(commands)
     return parser
 
 
@@ -237,3 +242,24 @@ def _add_dead(commands: Commands) -> None:
     )
     _add_full(parser)
     _add_retention(parser)
+
+
+def _add_changes(commands: Commands) -> None:
+    parser = _add(commands, "cancel", cancel, "cancel jobs; one that is running is asked to stop")
+    parser.add_argument("ids", nargs="+", metavar="ID")
+    _add_retention(parser)
+    parser = _add(commands, "discard", discard, "drop failed jobs; their ids are free then")
+    parser.add_argument("ids", nargs="+", metavar="ID")
+    _add_retention(parser)
+    for name, run, summary in (
+        (
+            "pause",
+            pause,
+            "have the queue that runs start no more jobs, until it ends or is resumed",
+        ),
+        ("resume", resume, "have it start them again"),
+    ):
+        parser = _add(commands, name, run, summary)
+        parser.add_argument("--handler", metavar="NAME", help="only those of this handler")
+        parser.add_argument("--priority", choices=PRIORITIES, help="only those of this priority")
+        parser.add_argument("--periodic", metavar="NAME", help="only this schedule")

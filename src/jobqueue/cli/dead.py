@@ -8,23 +8,30 @@ from rich.text import Text
 
 from ..final.wal.format.record import Discarded, Record, Requeued
 from ..final.wal.reading.cut import distrust_memory
-from .access import owned_log, read_log
+from .access import read_log
 from .catalogue import load, show
 from .changes import append, make_ready
 from .exits import CommandError, Exit
 from .jobs import Entry, Jobs, Status
+from .owner import change
 from .screen import Screen, complain, count_text
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Callable
+
+    from ..final.sharing.operator import RemoteOperator
+    from .access import Log
 
 ALL = "all"
 
 
 def dead(arguments: Namespace) -> Exit:
     """List the dead letters, or change some."""
-    if arguments.requeue or arguments.discard:
-        return _change(arguments)
+    if arguments.discard:
+        return discard_letters(arguments, arguments.discard)
+    if arguments.requeue:
+        return _requeue(arguments)
     jobs, torn = read_log(arguments, lambda log: load(log, arguments.status_retention))
     screen = Screen(as_json=arguments.json)
     for entry in _letters(jobs):
@@ -40,39 +47,74 @@ def _letters(jobs: Jobs) -> list[Entry]:
     return sorted(failed, key=lambda entry: entry.state.finished or 0.0)
 
 
-def _change(arguments: Namespace) -> Exit:
-    with owned_log(arguments) as log:
-        distrust_memory(log.files, log.directory)
-        jobs = Jobs(log, arguments.status_retention)
-        letters = _letters(jobs)
-        if arguments.discard:
-            chosen = _named(letters, arguments.discard)
-            records: list[Record] = [Discarded(each.number) for each in chosen]
-        else:
-            chosen = letters if ALL in arguments.requeue else _named(letters, arguments.requeue)
-            records = [Requeued(each.number, jobs.now) for each in chosen]
-        if records:
-            make_ready(log, jobs.reading)
-            append(log, jobs.reading, records)
-    _show_change(arguments, [each.id for each in chosen])
-    return Exit.OK
+def discard_letters(arguments: Namespace, ids: list[str]) -> Exit:
+    """Drop these failed jobs."""
+
+    def in_queue(queue: RemoteOperator) -> list[str]:
+        chosen = _named_of(queue, ids)
+        for each in chosen:
+            queue.discard(each)
+        return chosen
+
+    def in_log(log: Log) -> list[str]:
+        return _write(log, arguments, ids, lambda entry, _: Discarded(entry.number))
+
+    return _show_change(arguments, "discarded", change(arguments, in_queue, in_log))
 
 
-def _named(letters: list[Entry], ids: list[str]) -> list[Entry]:
-    """Find the letters with these ids; each of them must be there."""
-    by_id = {entry.id: entry for entry in letters}
-    unknown = [each for each in ids if each not in by_id]
+def _requeue(arguments: Namespace) -> Exit:
+    ids = None if ALL in arguments.requeue else arguments.requeue
+
+    def in_queue(queue: RemoteOperator) -> list[str]:
+        chosen = _named_of(queue, ids)
+        for each in chosen:
+            queue.requeue(each)
+        return chosen
+
+    def in_log(log: Log) -> list[str]:
+        return _write(log, arguments, ids, lambda entry, now: Requeued(entry.number, now))
+
+    return _show_change(arguments, "requeued", change(arguments, in_queue, in_log))
+
+
+def _named_of(queue: RemoteOperator, ids: list[str] | None) -> list[str]:
+    """The ids, each a dead letter's; `None` are all."""
+    letters = [info.id for info in queue.dead_letters()]
+    return letters if ids is None else _known(letters, ids)
+
+
+def _write(
+    log: Log,
+    arguments: Namespace,
+    ids: list[str] | None,
+    record: Callable[[Entry, float], Record],
+) -> list[str]:
+    """Write a record of each of these jobs, all in one batch; `None` are all dead letters."""
+    distrust_memory(log.files, log.directory)
+    jobs = Jobs(log, arguments.status_retention)
+    letters = {entry.id: entry for entry in _letters(jobs)}
+    chosen = list(letters) if ids is None else _known(list(letters), ids)
+    if chosen:
+        make_ready(log, jobs.reading)
+        append(log, jobs.reading, [record(letters[each], jobs.now) for each in chosen])
+    return chosen
+
+
+def _known(letters: list[str], ids: list[str]) -> list[str]:
+    """The ids, each once; each of them must be a letter's."""
+    there = set(letters)
+    unknown = [each for each in ids if each not in there]
     if unknown:
         raise CommandError(
             Exit.NO_SUCH_JOB, f"no dead letter has the id {', '.join(unknown)}; nothing was changed"
         )
-    return [by_id[each] for each in dict.fromkeys(ids)]
+    return list(dict.fromkeys(ids))
 
 
-def _show_change(arguments: Namespace, ids: list[str]) -> None:
+def _show_change(arguments: Namespace, verb: str, ids: list[str]) -> Exit:
     screen = Screen(as_json=arguments.json)
-    verb = "discarded" if arguments.discard else "requeued"
     if screen.as_json:
         screen.tell({verb: ids})
     else:
         screen.show(Text(f"{verb}: {count_text(len(ids), 'job')}"))
+    return Exit.OK

@@ -15,6 +15,7 @@ class Exit(IntEnum):
     VERSION = 4
     SYSTEM = 5
     NO_SUCH_JOB = 6
+    NOT_OPEN = 7
     INTERRUPTED = 130
     """As the shell has it for a program that Ctrl-C ended."""
     BROKEN_PIPE = 141
@@ -26,10 +27,11 @@ exit codes:
   0  all is well, or it was done
   1  the log is damaged (verify: anything that is no whole batch; repair: something was lost)
   2  wrong usage, or PATH holds no log; or what the command prints with is not installed
-  3  the log is in use, and the command would have to change it
+  3  the log is in use, by a queue that takes no commands or for a command that needs it closed
   4  the log has a format version that this release does not know
   5  the operating system refused: permissions, a full disk, an I/O error
-  6  no dead letter has the id that was given
+  6  no job, or no dead letter, has the id that was given
+  7  no queue has the log open, and the command is for one that runs
 """
 
 

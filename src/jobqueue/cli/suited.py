@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from ..final.config import Config
+from ..final.wal.format.base import HAVE_MSGSPEC
 
-_CAN_SHARE = any(field.name == "share" for field in fields(Config))
+if TYPE_CHECKING:
+    from ..final.config import Config
 
 
 def shared(config: Config) -> Config:
     """The settings, with "auto" for `share` if nothing is said on that and there is a log."""
-    if _CAN_SHARE and config.persist_path is not None and getattr(config, "share", "") is None:
-        settings: dict[str, Any] = {"share": "auto"}
-        return replace(config, **settings)
+    # Without msgspec, which some Pythons cannot have, nothing can be shared.
+    if config.share is None and config.persist_path is not None and HAVE_MSGSPEC:
+        return replace(config, share="auto")
     return config

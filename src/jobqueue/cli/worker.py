@@ -50,14 +50,24 @@ _OPTIONS = {  # of the command: field of `Config`, type, and what it is for
     "--max-retries": ("max_retries", int, "retries after the first attempt"),
     "--job-timeout": ("job_timeout", float, "seconds after which an attempt is told to stop"),
     "--shutdown-timeout": ("shutdown_timeout", float, "seconds that it waits for jobs in the end"),
+    "--share": (
+        "share",
+        str,
+        "auto, the default with a log: stand by while another process runs the queue, and take "
+        "over when it ends; off: be refused then",
+    ),
     "--lock-timeout": (
         "lock_timeout",
         float,
-        "seconds that it waits for a log that another process still has open",
+        "seconds that it waits, with --share off, for a log that another process has open",
     ),
 }
 _SHORT = {"--persist-path": "-p", "--workers": "-w"}
-_CHOICES = {"executor": get_args(Executor), "durability": get_args(Durability)}
+_CHOICES = {
+    "executor": get_args(Executor),
+    "durability": get_args(Durability),
+    "share": ("auto", "off"),  # a "client" never runs jobs
+}
 _EPILOG = """\
 SIGTERM and Ctrl-C close the queue: what runs is finished, what waits stays in the log. A second one
 gives up what still runs.
@@ -198,12 +208,15 @@ def _open(parsed: argparse.Namespace) -> JobQueue:
             return queue
         assert isinstance(found, Tasks)
         config = shared(replace(base or Config(), **given))
+        _refuse_client(config)
         return found.open(config, start=False)  # nothing runs before signals are seen to
     except ConfigError as error:
         raise CommandError(Exit.USAGE, str(error)) from None
     except LogLockedError as error:
         raise CommandError(
-            Exit.LOCKED, f"{error}; or let this start wait for it, by --lock-timeout"
+            Exit.LOCKED,
+            f"{error}; or let this start wait for it, by --lock-timeout, or stand by "
+            f"until that process ends, by --share auto in both",
         ) from None
     except LogVersionError as error:
         raise CommandError(Exit.VERSION, str(error)) from None
@@ -211,6 +224,15 @@ def _open(parsed: argparse.Namespace) -> JobQueue:
         raise CommandError(Exit.DAMAGED, str(error)) from None
     except OSError as error:
         raise CommandError(Exit.SYSTEM, f"the queue could not be opened: {error}") from None
+
+
+def _refuse_client(config: Config) -> None:
+    if config.share == "client":
+        raise CommandError(
+            Exit.USAGE,
+            "the settings say share='client', which never runs jobs; they are for the processes "
+            "beside this one: give this one --share auto",
+        )
 
 
 def _opened(found: Tasks) -> JobQueue | None:

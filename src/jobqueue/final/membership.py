@@ -81,6 +81,9 @@ class Membership:
         self._reporter.open(lambda function: function())
         self._next_try = 0.0  # monotonic
         self._told: str | None = None  # what was reported last, so that it is told once
+        self._at_stop: list[Callable[[], None]] = []  # with the lock
+        self._is_hurried = False
+        self._is_dead = False
         self.owner: JobQueue | None = None
         self.now: JobQueue | Client | None = None
         self._link: Any = None
@@ -121,7 +124,7 @@ class Membership:
         with self._lock:
             functions = dict(self._roster.functions)
         owner = JobQueue(
-            replace(self.config, share=None, control=False),
+            replace(self.config, share=None, control=False, lock_timeout=0.0),
             handler=self._roster.default,
             handlers=functions,
             start=False,
@@ -133,6 +136,7 @@ class Membership:
             serve(owner._desk, owner._parts, self.config, takes_jobs=True)
             if self._loop is not None:
                 owner._use(self._loop)
+            self._pass_on(owner)
             # guard: a client that is closed meanwhile runs no jobs
             if self._is_closed:
                 raise QueueClosedError("the queue was closed as this process became its owner")
@@ -140,6 +144,13 @@ class Membership:
                 owner.start()
             self.owner = self.now = owner
         self._became(owner)
+
+    def _pass_on(self, owner: JobQueue) -> None:
+        """With the lock: the owner tells of its end whoever waits for that."""
+        for function in self._at_stop:
+            owner._life.at_stop(function)
+        if self._is_hurried:
+            owner._life.hurry()
 
     def seek(self) -> bool:
         """The link's thread: become the owner, if that may be; whether this process now is."""
@@ -162,6 +173,11 @@ class Membership:
             return False
         self.report(logging.INFO, f"this process now runs the queue {self.directory}")
         return True
+
+    def died(self) -> None:
+        """The link's thread: it ends by an error, so this process has no part in the queue."""
+        self._is_dead = True
+        self._tell_stopped()
 
     def met(self, welcome: Welcome) -> None:
         """The link's thread: an owner was found; its settings hold."""
@@ -236,6 +252,12 @@ class Membership:
             self._starts = self._has_entered = True
             if self.owner is not None:
                 self.owner.start()
+                return
+        if self.config.share == "auto":
+            self.report(
+                logging.INFO,
+                f"another process runs the queue {self.directory}; this one stands by",
+            )
 
     def enter(self, loop: AbstractEventLoop | None) -> None:
         """A `with` block begins."""
@@ -262,7 +284,39 @@ class Membership:
             if self._link is not None:
                 self._link.close()
             self._reporter.close(0.1)
+            if self.owner is None:
+                self._tell_stopped()
         return ShutdownReport(0, (), 0)
+
+    # ── what `jobqueue.run` asks: see `life/served.py` ───────────────────────────────────────
+
+    @property
+    def failed(self) -> bool:
+        """Whether this process runs nothing any more, nor ever will."""
+        owner = self.owner
+        return self._is_dead if owner is None else owner._life.failed
+
+    def at_stop(self, function: Callable[[], None]) -> None:
+        """Have it called when that is so, or when it is closed; also by the owner it will be."""
+        with self._lock:
+            self._at_stop.append(function)
+            if self.owner is not None:
+                self.owner._life.at_stop(function)
+            elif self._is_closed or self._is_dead:
+                function()
+
+    def _tell_stopped(self) -> None:
+        with self._lock:
+            functions = list(self._at_stop)
+        for function in functions:
+            function()
+
+    def hurry(self) -> None:
+        """Have each `close` wait for no handler, also of the owner that it becomes meanwhile."""
+        with self._lock:
+            self._is_hurried = True
+            if self.owner is not None:
+                self.owner._life.hurry()
 
     def let_go(self) -> None:
         """The user can't reach the queue any more. Takes no lock: a finalizer calls it."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from .exact import Schedule, Seconds
+    from .life.served import Served
     from .middleware import Middleware
     from .model.handle import JobHandle
     from .model.job import Job
@@ -117,6 +118,9 @@ class SharedJobQueue(JobQueue):
         if timeout is not None:
             timeout = check_seconds("timeout", timeout)
         return self._membership.close(timeout, drain=drain)
+
+    def _served(self) -> Served:
+        return self._membership
 
     def _leave(self, error: BaseException | None, *, is_interrupted: bool) -> None:
         owner = self._membership.owner

@@ -47,6 +47,9 @@ class Seeker(Protocol):
     def met(self, welcome: Welcome) -> None:
         """An owner was found."""
 
+    def died(self) -> None:
+        """The link's thread ends by an error."""
+
     def report(self, level: int, message: str, error: BaseException | None = None) -> None:
         """Has a log record made."""
 
@@ -120,6 +123,7 @@ class Link(Requests):
         except BaseException as error:  # noqa: BLE001  # told below, and nobody waits in vain
             self._ended = f"the thread that speaks to the queue's owner died: {error!r}"
             self._seeker.report(logging.ERROR, self._ended, error)
+            self._seeker.died()
         finally:
             self._end()
 

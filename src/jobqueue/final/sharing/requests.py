@@ -305,4 +305,7 @@ class Requests:
             pending = self._pending.get(number)
             if pending is not None and pending.left_at is None:
                 pending.left_at = SystemClock.monotonic()
-                self._has_left = True
+                if not self._has_left:
+                    self._has_left = True
+                    # guard: an owner that drains is not waited for without end
+                    self.wake()  # the link's thread, which looks how long it has been
