@@ -101,11 +101,12 @@ def during_first_look(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], N
     monkeypatch.setattr(FirstLook, "_made", made_meanwhile)
 
 
-def are_all_written(jq: JobQueue) -> bool:
-    """Whether no record waits to be written."""
+def have_all_arrived(jq: JobQueue) -> bool:
+    """Whether no record waits to be written, and no job for that."""
     journal = jq._placement.journal
     with jq._mutex:
-        return journal is None or not journal.writer.waiting_records
+        has_arrived = all(each._since != NOT_ARRIVED for each in jq._status.live.values())
+        return has_arrived and (journal is None or not journal.writer.waiting_records)
 
 
 def noted_ids(order: Order) -> set[str]:

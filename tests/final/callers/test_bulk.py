@@ -401,7 +401,7 @@ def test_a_call_that_is_broken_off_has_done_each_change_whole_or_not_at_all(
         assert not insides.is_owned(insides.mutex(jq)), interruption.where
         found = statuses_of(jq)
         assert found in [[after] * n + [before] * (3 - n) for n in range(4)], interruption.where
-        assert eventually(partial(insides.are_all_written, jq)), interruption.where
+        assert eventually(partial(insides.have_all_arrived, jq)), interruption.where
         with insides.mutex(jq):
             insides.check_places(jq)
             insides.check_order(jq)

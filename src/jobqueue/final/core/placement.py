@@ -331,7 +331,21 @@ class Placement:
         Returns:
             The batch to wait for without the mutex, if there is one.
         """
-        return None if self.journal is None else self.journal.writer.commit()
+        if self.journal is None:
+            return None
+        try:
+            return self.journal.writer.commit()
+        except BaseException:
+            # guard: a commit that is broken off is seen through
+            self.timer.call_soon(self._commit_alone)
+            raise
+
+    def _commit_alone(self) -> None:
+        """Without the mutex, on the timer's thread: tell what an interrupted one has left."""
+        with self.mutex:
+            self.mutex.settle()
+            if self.journal is not None:
+                self.journal.writer.commit(inline=False)
 
     def _finish(self, change: Change) -> None:
         change.finish()

@@ -127,23 +127,26 @@ class Requests:
 
     def wait(self, waiting: Waiting, seconds: float | None) -> bool:
         """Sleep until there is an answer, and read meanwhile for all; whether there is one."""
-        deadline = None if seconds is None else SystemClock.monotonic() + seconds
         try:
-            while waiting.answer is None:
-                left = None if deadline is None else deadline - SystemClock.monotonic()
-                if left is not None and left <= 0:
-                    return False
-                if self._take_lead(waiting):
-                    # The leader before may have read its answer since the last look.
-                    if waiting.answer is None:
-                        self._lead(left)
-                    self._leave_lead(waiting)
-                elif waiting.answer is None:
-                    waiting.park(left)
-            return True
+            return self._wait(waiting, seconds)
         finally:
             # guard: who leaves passes the lead on
             self._leave_lead(waiting)
+
+    def _wait(self, waiting: Waiting, seconds: float | None) -> bool:
+        deadline = None if seconds is None else SystemClock.monotonic() + seconds
+        while waiting.answer is None:
+            left = None if deadline is None else deadline - SystemClock.monotonic()
+            if left is not None and left <= 0:
+                return False
+            if self._take_lead(waiting):
+                # The leader before may have read its answer since the last look.
+                if waiting.answer is None:
+                    self._lead(left)
+                self._leave_lead(waiting)
+            elif waiting.answer is None:
+                waiting.park(left)
+        return True
 
     def _take_lead(self, waiting: Waiting | None) -> bool:
         """Become the thread that reads; if that cannot be, `waiting` is woken when it may."""
