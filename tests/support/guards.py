@@ -277,6 +277,7 @@ NOTICED_BY = {
 
 SLOW = frozenset(
     {
+        "a commit that is broken off is seen through",
         "an attempt that was hit outside of its handler has failed",
         "callbacks that were hit are called",
         "the end of a job that was broken off is recorded",
