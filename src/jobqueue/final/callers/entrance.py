@@ -126,7 +126,7 @@ class Entrance:
         if job._retries >= 0:  # the count of a queue that has this job, or had it
             job = handle._job = job._copy()
         job._retries = 0
-        due = None
+        ties, due = handle._ties, None
         if delay:
             now = self._placement.clock.monotonic()
             handle._due_tick = tick_after(now + delay)
@@ -135,21 +135,21 @@ class Entrance:
         self._mutex.unfinished = handle  # guard: an acceptance is told of before it is made
         try:
             self._status.accept(handle)
-            if handle._ties is not None:
+            if ties is not None:
                 expires = self._placement.bindings.bind(handle)
             if handle._status is _QUEUED:
                 if handle._call is None:
                     handle._call = self._find(job._handler)
                 if handle._call is None:
                     self._registry.expect(handle)
-                elif lane.room > 0 and (handle._ties is None or not job.after):
+                elif lane.room > 0 and (job._plan is None or not job._plan.after):
                     handle._has_room = True  # one step
                     lane.room -= 1  # guard: a place in the lane is taken
             elif handle._call is None and self._find(job._handler) is None:
                 self._registry.expect(handle)  # guard: delayed jobs that wait then are bounded
             if self._journal is not None:
                 self._journal.enqueued(handle, due, delay or None, expires)
-            if handle._ties is not None and self._placement.bindings.cancel_doomed(handle):
+            if ties is not None and ties.doomed and self._placement.bindings.cancel_doomed(handle):
                 batch = None if self._journal is None else self._journal.commit(handle)
             elif self._journal is None or self._journal.is_async:
                 self._placement.arrive(handle)

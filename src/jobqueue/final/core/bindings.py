@@ -21,7 +21,7 @@ from .dependencies import NO_OTHERS, Dependencies, reason, ties_of
 from .expiry import Expiries
 from .limits import Limits
 from .queue_state import State
-from .unique import Uniqueness, not_unique
+from .unique import Uniqueness, identity_of, not_unique
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -82,23 +82,25 @@ class Bindings:
             DuplicateJobError: there is one like it, and it says "raise".
             UnknownJobError: a job that it is to run after is unknown.
         """
-        job = handle._job
-        if job.after:
-            self.dependencies.find(handle, parent, others)
-            if ties_of(handle).waits_for or ties_of(handle).doomed:
-                handle._status = _SCHEDULED
-        if job.unique is None:
+        plan, ties = handle._job._plan, handle._ties
+        if plan is None or ties is None:  # it has a key, and nothing else
             return None
-        first = self.unique.holder(job)
-        if first is not None and job.unique.on_conflict == "raise":
-            raise not_unique(job, first)
+        if plan.after:
+            self.dependencies.find(handle, parent, others)
+            if ties.waits_for or ties.doomed:
+                handle._status = _SCHEDULED
+        if plan.unique is None:
+            return None
+        first = self.unique.holder(handle)
+        if first is not None and plan.unique.on_conflict == "raise":
+            raise not_unique(handle._job, first)
         return first
 
     def refuse_like(self, job: Job) -> None:
         """A job is to be enqueued later: raises `DuplicateJobError` if `meet` would do so now."""
         unique = job.unique
         if unique is not None and unique.on_conflict == "raise":
-            first = self.unique.holder(job)
+            first = self.unique.holder_of(identity_of(job))
             if first is not None:
                 raise not_unique(job, first)
 
@@ -128,7 +130,7 @@ class Bindings:
         if ties.waits_for and replaced in ties.waits_for:
             del ties.waits_for[replaced]
             ties.doomed = ties.doomed or reason(replaced._job._id, replaced._status)
-        return self.unique.holder(handle._job)
+        return self.unique.holder(handle)
 
     def bind(self, handle: JobHandle) -> float | None:
         """The job is accepted: from now on its ties hold.
@@ -136,13 +138,17 @@ class Bindings:
         Returns:
             The Unix time at which it expires, if it does.
         """
-        self.unique.hold(handle)
-        self.dependencies.tie(handle)
-        expires = handle._job.expires
-        if expires is None:
+        plan, ties = handle._job._plan, handle._ties
+        if plan is None or ties is None:
             return None
-        self.expiries.begin(handle, expires)
-        return self._placement.clock.time() + expires
+        if plan.unique is not None:
+            self.unique.hold(handle)
+        if ties.waits_for:
+            self.dependencies.tie(handle)
+        if plan.expires is None:
+            return None
+        self.expiries.begin(handle, plan.expires)
+        return self._placement.clock.time() + plan.expires
 
     def restore(self, handle: JobHandle, left: float | None, *, has_started: bool) -> None:
         """A job is there again after a restart: its ties hold again.
@@ -170,16 +176,17 @@ class Bindings:
 
     def forget(self, handle: JobHandle) -> None:
         """The job's acceptance is undone, for its record could not be written."""
-        self._loose(handle)
+        self.ended(handle)
 
     # ── a job that is known ──────────────────────────────────────────────────────────────────
 
     def may_start(self, handle: JobHandle) -> bool:
         """Whether a job at the front of its lane may start; if not, it is to leave the lane."""
+        ties, call = handle._ties, handle._call
         # guard: a job whose time to start has passed is not started
-        if self.expiries.has_passed(handle):
+        if ties is not None and ties.expiry is not None and self.expiries.has_passed(handle):
             return False
-        return self.limits.may_start(handle)
+        return call is None or not call.is_limited or self.limits.may_start(handle)
 
     def started(self, handle: JobHandle) -> None:
         """An attempt begins."""
@@ -207,10 +214,9 @@ class Bindings:
 
     def ended(self, handle: JobHandle) -> None:
         """The job has ended, in whatever way."""
-        self._loose(handle)
-
-    def _loose(self, handle: JobHandle) -> None:
-        ties = ties_of(handle)
+        ties = handle._ties
+        if ties is None:
+            return
         if ties.identity is not None:
             self.unique.release(handle)
         if ties.expiry is not None:
@@ -218,15 +224,11 @@ class Bindings:
         if ties.waits_for:
             self.dependencies.untie(handle)
         if ties.dependents:
-            self._release(handle)
+            self.dependencies.release(handle, self.go)
             if ties.dependents:
                 self.dependencies.ended.append(handle)
-            if self.has_doomed:
+            if self.dependencies.doomed or self.dependencies.ended:
                 self._call_soon()
-
-    def _release(self, handle: JobHandle) -> None:
-        for each in self.dependencies.release(handle):
-            self.go(each)
 
     def go(self, handle: JobHandle) -> None:
         """A job waits for no other any more: queue it, if it has arrived and is not delayed."""
@@ -245,7 +247,9 @@ class Bindings:
 
     def arrived(self, handle: JobHandle) -> None:
         """A job that waits for others has arrived: its record has reached its level."""
-        ties = ties_of(handle)
+        ties = handle._ties
+        if ties is None:
+            return
         if ties.doomed is not None:
             self.dependencies.doomed.append(handle)
             self._call_soon()
@@ -324,7 +328,7 @@ class Bindings:
             if is_here and handle._status not in FINAL:  # its record could be written, too
                 self._cancel(handle, ties_of(handle).doomed)
         if ended and not doomed:
-            self._release(ended[0])
+            self.dependencies.release(ended[0], self.go)
             if not ties_of(ended[0]).dependents:
                 ended.popleft()
         if self._placement.journal is not None:

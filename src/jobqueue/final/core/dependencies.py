@@ -20,7 +20,7 @@ from ..model.handle import Ties
 from ..model.transitions import FINAL, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from ..model.handle import JobHandle
     from ..model.job import Job
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 AT_ONCE_MAX = 100
 """How many dependents the thread that ended a job looks after; more are left to another thread."""
 NO_OTHERS: Mapping[str, JobHandle] = {}
-_ENDED = FINAL  # a look into an enumeration is slow
+_ENDED, _COMPLETED = FINAL, Status.COMPLETED  # a look into an enumeration is slow
 
 
 class Dependencies:
@@ -62,11 +62,11 @@ class Dependencies:
         Raises:
             UnknownJobError: an id is unknown, or has been forgotten.
         """
-        job, ties = handle._job, ties_of(handle)
+        job, ties, lives = handle._job, ties_of(handle), self._status.live
         waits_for: dict[JobHandle, None] = {}
         ties.doomed = None
         for job_id in job.after:
-            live = self._status.live.get(job_id) or others.get(job_id)
+            live = lives.get(job_id) or others.get(job_id)
             if live is not None:
                 waits_for[live] = None
                 continue
@@ -85,7 +85,9 @@ class Dependencies:
     def tie(self, handle: JobHandle) -> None:
         """The job is accepted: have the jobs that it waits for know of it."""
         for each in ties_of(handle).waits_for or ():
-            theirs = ties_of(each)
+            theirs = each._ties
+            if theirs is None:
+                theirs = each._ties = Ties()
             if each._status in _ENDED:  # the job takes its place
                 ties_of(handle).doomed = reason(each._job._id, each._status)
             if theirs.dependents is None:
@@ -100,21 +102,22 @@ class Dependencies:
                 # guard: a job that waits no more is not told of
                 dependents.pop(handle, None)
 
-    def release(self, handle: JobHandle) -> Iterator[JobHandle]:
+    def release(self, handle: JobHandle, go: Callable[[JobHandle], None]) -> None:
         """The job has ended, or was not accepted: look after `AT_ONCE_MAX` of its dependents.
 
-        Yields:
-            Those that wait for nothing more. Broken off, it is done again.
+        Args:
+            go: called with each that waits for nothing more. Broken off, it is called again.
         """
         dependents = ties_of(handle).dependents or {}
+        is_completed = handle._status is _COMPLETED
         for each in tuple(islice(dependents, AT_ONCE_MAX)):
-            ties = ties_of(each)
-            if each._status in _ENDED or ties.waits_for is None:
+            ties = each._ties
+            if each._status in _ENDED or ties is None or ties.waits_for is None:
                 pass
-            elif handle._status is Status.COMPLETED:
+            elif is_completed:
                 ties.waits_for.pop(handle, None)
                 if not ties.waits_for:
-                    yield each
+                    go(each)
             else:
                 ties.doomed = ties.doomed or reason(handle._job._id, handle._status)
                 # guard: a job after one that is not completed is cancelled

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 from collections import deque
 from heapq import heappush
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from ..model.job import Priority
@@ -33,7 +32,7 @@ from ..model.limits import Limit
 from ..model.transitions import Status
 from ..timing.timer import tick_after
 from .dependencies import ties_of
-from .turnstiles import NOWHERE, Bucket, Line, Refill, Turnstile
+from .turnstiles import NOWHERE, Bucket, Line, Refill, Turnstile, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
     from .scheduler import FairScheduler
 
 _QUEUED = Status.QUEUED  # a look into an enumeration is slow
-_SWEPT_AT_ONCE = 2
 
 
 class Limits:
@@ -66,6 +64,7 @@ class Limits:
         self._clock = clock
         self._scheduler = scheduler
         self._turnstiles: dict[Limit | Rate, dict[str | None, Turnstile]] = {}
+        self._whole: dict[Limit | None, Turnstile] = {}  # of limits without keys, besides
         self._places = 0  # given to jobs that have stepped aside
         self._ajar: deque[Turnstile] = deque()  # opened, and their lines not looked after yet
         # By lane: those that have passed and are to start, in order; and the one in the lane.
@@ -83,6 +82,9 @@ class Limits:
             return True
         if ties.line is not None:  # it had stepped aside, and was left here
             return False
+        whole = self._whole.get(call.limit)
+        if whole is not None and whole.used < whole.max and not whole.waiting:
+            return True  # mostly so: `_closed`, without a call
         closed = self._closed(handle, call)
         if closed is None:
             return True
@@ -121,10 +123,17 @@ class Limits:
         if ties is None or call is None:
             return
         if ties.passed is None:
-            self._pass(handle, call)
+            turnstile = self._whole.get(call.limit)
+            if turnstile is None:
+                self._pass(handle, call)
+            else:  # mostly so: `_pass`, without a call
+                ties.passed = turnstile  # one step
+                turnstile.used += 1
         if ties.reserved is not None:
             self._spend(handle, ties.reserved)
-        self._gone_from_front(handle)
+        lane = handle._job._priority
+        if self._in_front[lane] is handle or self._passed[lane]:
+            self._gone_from_front(handle)
 
     def _spend(self, handle: JobHandle, bucket: Bucket) -> None:
         """The job takes the token that it has reserved: it starts."""
@@ -170,18 +179,13 @@ class Limits:
         by_key = self._turnstiles.setdefault(rule, {})
         if isinstance(rule, Limit):
             turnstile = by_key[key] = Turnstile(rule, key)
+            if key is None:
+                self._whole[rule] = turnstile
         else:
             now = self._clock.monotonic()
-            self._sweep(by_key, now)
+            sweep(by_key, now)
             turnstile = by_key[key] = Bucket(rule, key, now)
         return turnstile
-
-    def _sweep(self, by_key: dict[str | None, Turnstile], now: float) -> None:
-        """Look at the oldest buckets, as a new one is made: those that are as if new go."""
-        for key in tuple(islice(by_key, _SWEPT_AT_ONCE)):
-            turnstile = by_key.pop(key)
-            if isinstance(turnstile, Bucket) and not turnstile.is_idle(now):
-                by_key[key] = turnstile
 
     def _step_aside(
         self, handle: JobHandle, turnstile: Turnstile, left: Turnstile | None = None
@@ -208,28 +212,28 @@ class Limits:
     def release(self, handle: JobHandle) -> None:
         """An attempt has ended, or a job that had passed was cancelled. Again, it does nothing."""
         ties = ties_of(handle)
-        turnstile, note = ties.passed, self._ajar.append
-        if ties.reserved is not None:  # it was cancelled before it started
-            bucket = ties.reserved
+        turnstile, bucket = ties.passed, ties.reserved
+        if bucket is not None:  # it was cancelled before it started
             ties.reserved = None  # one step
             bucket.reserved -= 1
-            note(bucket)
+            self._ajar.append(bucket)
         if turnstile is NOWHERE:
             ties.passed = None
         elif turnstile is not None:
             ties.passed = None  # one step
             turnstile.used -= 1
             # guard: an attempt that ends lets the next one through
-            if turnstile.waiting or turnstile.key is not None:
-                note(turnstile)
+            if turnstile.waiting:
+                self._ajar.append(turnstile)
+            # guard: keys of a limit that are not needed are forgotten
+            elif turnstile.key is not None and not turnstile.used:  # as `_tidy`, in the same step
+                self._turnstiles[turnstile.rule].pop(turnstile.key, None)
         if self._ajar:
             self.settle()
 
     def _tidy(self, turnstile: Turnstile) -> None:
         """A key of a limit that nothing goes by any more goes; a new one would be the same."""
-        is_needed = turnstile.used or turnstile.waiting
-        if turnstile.is_limit and turnstile.key is not None and not is_needed:
-            # guard: keys of a limit that are not needed are forgotten
+        if turnstile.key is not None and not turnstile.used and not turnstile.waiting:
             self._turnstiles[turnstile.rule].pop(turnstile.key, None)
 
     def take_out(self, handle: JobHandle) -> None:
@@ -340,10 +344,8 @@ class Limits:
         if turnstile.refill is not None or turnstile.reserved >= turnstile.max:
             return  # with all tokens reserved the next start does this
         now = self._clock.monotonic()
-        missing = max(0.0, 1.0 + turnstile.reserved - turnstile.tokens_at(now))
         refill = Refill(self._refilled, turnstile)
-        seconds = missing * turnstile.per / turnstile.max
-        self.timer.schedule(refill, tick_after(now + seconds))
+        self.timer.schedule(refill, tick_after(now + turnstile.seconds_to_token(now)))
         turnstile.refill = refill  # last: an interruption forgets no token
 
     def _refilled(self, turnstile: Bucket) -> None:

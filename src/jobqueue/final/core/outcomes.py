@@ -247,7 +247,9 @@ class Outcomes:
         """The last step of an attempt's end: until then the seat tells whose end it is."""
         if handle is self._scheduler.isolated_job:
             self._scheduler.isolated_job_ended()
-        if handle._ties is not None:
+        ties = handle._ties
+        # As `left` looks first: a call costs more than a step in here.
+        if ties is not None and (ties.passed is not None or ties.children is not None):
             self.placement.bindings.left(handle)
         busy = self.busy
         seat.handle = None  # one step

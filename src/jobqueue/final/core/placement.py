@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from ..model.context import Closing
-from ..model.handle import ARRIVING, NOT_ARRIVED, JobHandle
+from ..model.handle import ARRIVING, NOT_ARRIVED, JobHandle, Ties
 from ..model.transitions import Status
 from ..runtime.mutex import let_others_first
 from ..timing.timer import LONG_SECONDS, TICKS_PER_SECOND
@@ -99,8 +99,8 @@ class Placement:
             self.registry.park(handle)
             handle._since = now
             return
-        if handle._call.is_limited:
-            ties_of(handle)
+        if handle._call.is_limited and handle._ties is None:
+            handle._ties = Ties()
         if self.suspects and handle in self.suspects:
             self.scheduler.push_suspect(handle, now)
         else:

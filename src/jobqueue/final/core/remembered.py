@@ -67,7 +67,7 @@ def record_of(
 ) -> Finished:
     """What is to be remembered of a job that is completed or cancelled now."""
     job = handle._job
-    record = Finished(
+    return Finished(
         status,
         job._priority,
         job._handler,
@@ -79,12 +79,9 @@ def record_of(
         wall,
         handle._progress,
         stored,
+        None if job._plan is None else job._plan.key,
+        attempts or handle._attempts,
     )
-    if job._plan is None and handle._failure is None:
-        return record  # mostly so
-    record.key = job.key
-    record.attempts = attempts or handle._attempts
-    return record
 
 
 def attempts_with(handle: JobHandle, failure: Failure, wall: float) -> tuple[Attempt, ...]:

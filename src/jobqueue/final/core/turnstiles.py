@@ -6,6 +6,7 @@ Relies on: the queue's mutex, held by the caller of every method.
 from __future__ import annotations
 
 from heapq import heapify, heappop
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from ..model.job import Priority
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..model.handle import JobHandle
 
+_SWEPT_AT_ONCE = 2
 _ALMOST_ONE = 1 - 1e-9  # of a token: sums of floats that should be whole ones are
 
 
@@ -128,9 +130,22 @@ class Bucket(Turnstile):
         #   without: return self.tokens + new
         return min(float(self.max), self.tokens + new)
 
+    def seconds_to_token(self, now: float) -> float:
+        """In how many seconds there is a token that none has reserved."""
+        missing = max(0.0, 1.0 + self.reserved - self.tokens_at(now))
+        return missing * self.per / self.max
+
     def is_idle(self, now: float) -> bool:
         """Whether a new one would be the same."""
         return not (self.waiting or self.reserved) and self.tokens_at(now) >= self.max
+
+
+def sweep(by_key: dict[str | None, Turnstile], now: float) -> None:
+    """Look at the oldest buckets, as a new one is made: those that are as if new go."""
+    for key in tuple(islice(by_key, _SWEPT_AT_ONCE)):
+        turnstile = by_key.pop(key)
+        if isinstance(turnstile, Bucket) and not turnstile.is_idle(now):
+            by_key[key] = turnstile
 
 
 NOWHERE = Turnstile(Limit(1), None)

@@ -26,9 +26,17 @@ class Uniqueness:
         # Jobs that came back while another one was like them, as a failed one that is requeued.
         self._next: dict[Hashable, dict[JobHandle, None]] = {}
 
-    def holder(self, job: Job) -> JobHandle | None:
-        """The job that is like this new one, if there is any."""
-        return self._holders.get(identity_of(job))
+    def holder_of(self, identity: Hashable) -> JobHandle | None:
+        """The job that has this identity, if there is any."""
+        return self._holders.get(identity)
+
+    def holder(self, handle: JobHandle) -> JobHandle | None:
+        """The job that is like this new one, which is unique, if there is any."""
+        ties = handle._ties
+        assert ties is not None  # it is unique
+        if ties.identity is None:
+            ties.identity = identity_of(handle._job)
+        return self._holders.get(ties.identity)
 
     def holders(self, job: Job) -> tuple[JobHandle, ...]:
         """All jobs that are like this new one: those that came back while another was, too."""
@@ -38,22 +46,25 @@ class Uniqueness:
 
     def hold(self, handle: JobHandle) -> None:
         """No new job may have its identity from now on. If another has it already, both do."""
-        ties = handle._ties
-        if ties is None or handle._job.unique is None:
+        ties, plan = handle._ties, handle._job._plan
+        if ties is None or plan is None or plan.unique is None:
             return
-        identity = identity_of(handle._job)
-        ties.identity = identity  # first: an interruption leaves none that nobody lets go of
+        identity = ties.identity
+        if identity is None:  # mostly `holder` has found it
+            identity = identity_of(handle._job)
+            ties.identity = identity  # first: an interruption leaves none that nobody lets go of
         if self._holders.setdefault(identity, handle) is not handle:
             self._next.setdefault(identity, {})[handle] = None
 
     def release(self, handle: JobHandle) -> None:
         """Another job may have its identity now."""
         ties = handle._ties
-        if ties is not None and ties.identity is not None:
+        identity = None if ties is None else ties.identity
+        if ties is not None and identity is not None:
             if self._next:
-                self._leave(ties.identity, handle)
-            if self._holders.get(ties.identity) is handle:
-                del self._holders[ties.identity]
+                self._leave(identity, handle)
+            if self._holders.get(identity) is handle:
+                del self._holders[identity]
             ties.identity = None
 
     def _leave(self, identity: Hashable, handle: JobHandle) -> None:
@@ -72,9 +83,9 @@ class Uniqueness:
 
     def started(self, handle: JobHandle) -> None:
         """Its first attempt has begun: that may be all that it was to be unique for."""
-        unique = handle._job.unique
+        plan = handle._job._plan
         # guard: a job is unique until it has started, if it says so
-        if unique is not None and unique.until == "started":
+        if plan is not None and plan.unique is not None and plan.unique.until == "started":
             self.release(handle)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..core.dependencies import reason
+from ..core.dependencies import reason, ties_of
 from ..core.expiry import expired_after
 from ..model.plan import BY, Plan, Unique
 from ..wal.reading.fold import QUEUED, JobState, LogState
@@ -70,9 +70,8 @@ def bind(
     handle: JobHandle, each: JobState, by_number: dict[int, JobHandle], placement: Placement
 ) -> None:
     """Have the ties of a job hold again."""
-    plan, enqueued, ties = handle._job._plan, each.enqueued, handle._ties
+    plan, enqueued, ties = handle._job._plan, each.enqueued, ties_of(handle)
     assert plan is not None  # its caller looks
-    assert ties is not None
     ties.waits_for = {by_number[number]: None for number in enqueued.after if number in by_number}
     handle._job._plan = plan._replace(after=tuple(parent.id for parent in ties.waits_for))
     left = _left(each, placement.clock)

@@ -370,7 +370,7 @@ def _queue_again(
     by_number = {handle._number: handle for handle in live.values() if others}
     for handle, each in others:
         placement.status.accept(handle)
-        if handle._ties is not None:
+        if handle._ties is not None or each.enqueued.after:
             bind(handle, each, by_number, placement)
         if find(handle._job._handler) is None:
             placement.registry.expect(handle)

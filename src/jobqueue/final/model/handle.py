@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, cast
 
 from ..errors import JobCancelledError, JobQueueError
@@ -9,7 +10,7 @@ from .progress import progress_of
 from .transitions import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Hashable
+    from collections.abc import Callable, Generator, Hashable, Mapping
     from contextlib import AbstractContextManager
     from types import TracebackType
     from typing import Any
@@ -76,6 +77,9 @@ class HandleOwner(Protocol):
         """Why a job that is not completed has no result to give."""
 
 
+NO_NAMES: Mapping[str, str] = MappingProxyType({})
+
+
 class Ties:
     """What ties a job to others, to a limit and to a time. Most jobs have none.
 
@@ -114,7 +118,7 @@ class Ties:
         self.line: Any = None
         self.place = 0
         self.children: dict[str, JobHandle] | None = None
-        self.names: dict[str, str] = {}
+        self.names: Mapping[str, str] = NO_NAMES
         self.delay = 0.0
         self.record: Any = None
         self.expiry: Callable[[], object] | None = None
@@ -165,7 +169,7 @@ class JobHandle(Generic[R_co]):
         """Whether it takes one of its lane's places."""
         self._stop: StopRequest | None = None
         """Made for attempts that can be told to stop, or were."""
-        self._ties: Ties | None = None if job._plan is None else Ties()
+        self._ties: Ties | None = None if job._plan is None or not job._plan.ties else Ties()
         """What ties it to other jobs, to its limit and to a time; `None` for most jobs."""
         self._call: Handler | None = None
         """What runs it: the handler that it carries, or from its arrival on the one it names."""

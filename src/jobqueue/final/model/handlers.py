@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .context import JobContext
+    from .limits import Limit
 
     Attempt = Callable[[JobContext], object]
 
@@ -46,6 +47,7 @@ class Handler:
             `function(payload)` does.
         policy: what it was registered with besides.
         is_limited: whether that says how many attempts may go on or begin at a time.
+        limit: what says so, if it is one `Limit` without keys and nothing else.
         meter: counts its jobs.
 
     Raises:
@@ -58,6 +60,7 @@ class Handler:
         "is_async",
         "is_equipped",
         "is_limited",
+        "limit",
         "meter",
         "policy",
         "wants_context",
@@ -69,12 +72,14 @@ class Handler:
         self.is_equipped = self.wants_context or coroutines
         self.policy = NO_POLICY
         self.is_limited = False
+        self.limit: Limit | None = None
         self.meter = HandlerMeter()
 
     def with_policy(self, policy: Policy) -> Handler:
         """This handler, which nothing uses yet, from now on with a policy."""
         self.policy = policy
         self.is_limited = bool(policy.rules)
+        self.limit = policy.only_limit()
         self.is_equipped = self.is_equipped or policy.timeout is not None
         return self
 
@@ -105,7 +110,7 @@ class HandlerWithin(Handler):
         self.is_async = inner.is_async
         self.wants_context, self.by_keyword = inner.wants_context, inner.by_keyword
         self.is_equipped = True
-        self.policy, self.is_limited = inner.policy, inner.is_limited
+        self.policy, self.is_limited, self.limit = inner.policy, inner.is_limited, inner.limit
         self.meter = inner.meter
         self._attempt = put_around(lambda context: inner.call(context.job._payload, context))
 

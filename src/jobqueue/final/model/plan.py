@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, get_args
 
 from ..exact import check_seconds, exact_str
-from .checks import check_text
+from .checks import ID_LENGTH_MAX, check_text
 
 if TYPE_CHECKING:
     from ..exact import Seconds
@@ -51,6 +52,10 @@ class Unique:
     on_conflict: OnConflict = "existing"
 
     def __post_init__(self) -> None:
+        by, until, on_conflict = self.by, self.until, self.on_conflict
+        is_exact = type(by) is str and type(until) is str and type(on_conflict) is str
+        if is_exact and (by, until, on_conflict) in _KNOWN:
+            return  # mostly so, and many write a new one for each job
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
             if not isinstance(value, str) or exact_str(value) not in choices:
@@ -70,6 +75,7 @@ _CHOICES = {
     "until": get_args(Until),
     "on_conflict": get_args(OnConflict),
 }
+_KNOWN: frozenset[tuple[object, ...]] = frozenset(product(*_CHOICES.values()))
 
 
 class Plan(NamedTuple):
@@ -87,6 +93,11 @@ class Plan(NamedTuple):
     after: tuple[str, ...] = ()
     expires: float | None = None
 
+    @property
+    def ties(self) -> bool:
+        """Whether it ties the job to others or to a time; a key alone does not."""
+        return self.unique is not None or self.after != () or self.expires is not None
+
 
 def checked_plan(
     key: object, unique: object, after: object, expires: Seconds | None
@@ -96,12 +107,14 @@ def checked_plan(
     Raises:
         TypeError, ValueError: one of them cannot work.
     """
-    if key is not None:
+    if key is not None and not (
+        type(key) is str and key.isascii() and 0 < len(key) <= ID_LENGTH_MAX
+    ):
         key = check_text("key", key)
     if unique is not None:
-        if not isinstance(unique, Unique):
+        if type(unique) is not Unique and not isinstance(unique, Unique):
             raise TypeError(f"unique must be a Unique, as in unique=Unique(), not {unique!r}")
-        if unique.needs_key and key is None:
+        if key is None and unique.needs_key:
             raise ValueError(
                 f"a job that is unique by {unique.by!r} needs a key: set key=..., or write "
                 f'unique=Unique(by="handler+payload")'
@@ -111,19 +124,28 @@ def checked_plan(
         expires = check_seconds("expires", expires, "or None")
     if key is None and unique is None and not ids and expires is None:
         return None
-    return Plan(key, unique, ids, expires)
+    return _new(Plan, (key, unique, ids, expires))
+
+
+_new = tuple.__new__  # a named tuple's own is in Python, and takes twice as long
 
 
 def _ids(after: object) -> tuple[str, ...]:
-    if isinstance(after, (str, bytes)) or not isinstance(after, Iterable):
+    if type(after) is not list and (
+        isinstance(after, (str, bytes)) or not isinstance(after, Iterable)
+    ):
         raise TypeError(
             f"after must be a list of handles or ids, as in after=[handle], not {after!r}"
         )
-    return tuple(dict.fromkeys(_id(each) for each in after))
+    if type(after) is list and len(after) == 1:  # mostly so
+        return (_id(after[0]),)
+    return tuple(dict.fromkeys(map(_id, after)))
 
 
 def _id(what: object) -> str:
     job_id = what if isinstance(what, str) else getattr(what, "id", None)
+    if type(job_id) is str:
+        return job_id
     if not isinstance(job_id, str):
         raise TypeError(f"after must list handles or ids of jobs, not {what!r}")
     return exact_str(job_id)

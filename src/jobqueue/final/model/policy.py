@@ -38,6 +38,11 @@ class Policy(NamedTuple):
     result_codec: ResultCodec | None = None
     rules: tuple[Limit | Rate, ...] = ()
 
+    def only_limit(self) -> Limit | None:
+        """The one rule that there is, if it is a `Limit` without keys: so most of those are."""
+        rule = self.rules[0] if len(self.rules) == 1 else None
+        return rule if isinstance(rule, Limit) and not rule.per_key else None
+
     def given(self) -> dict[str, object]:
         """What was given of it, by the names that the arguments of `register` have."""
         options: dict[str, object] = {
