@@ -53,8 +53,9 @@ class Registering(Repeating):
                 next attempt, 0 being the first; `None` takes the one of `Config`.
             result_codec: writes and reads the results of jobs with `store_result=True`, called by
                 any thread (`ports.ResultCodec`); `None` takes results of built-in types alone.
-            limit, rate: how many of its attempts may go on at once, or begin in a time; shared by
-                the handlers that are given the same object.
+            limit: how many of its attempts may go on at once; shared by the handlers that are given
+                the same object.
+            rate: how many of its attempts may begin in a time; shared likewise.
             replace: put it in the place of another function of this name. Queued jobs then run by
                 this one, and so do further attempts.
 
