@@ -102,8 +102,8 @@ class Operating(AsyncDoor):
         for a thousand jobs.
 
         Args:
-            status, handler, priority, key, error, text: as for `jobs`; all that wait or run if
-                none is given.
+            status: as for `jobs`, and so are the other filters; all that wait or run if none is
+                given.
             limit: how many at most; `None` for all.
 
         Returns:
