@@ -207,13 +207,14 @@ def test_a_start_does_not_wait_for_a_queue_of_its_own_process(log: Path) -> None
 
 @pytest.mark.slow
 def test_ctrl_c_ends_a_start_that_waits(log: Path) -> None:
-    with Child("hold_log", log) as owner, Child("hold_log", log, "3600") as waiting:
+    with Child("hold_log", log) as owner:
         owner.line()
-        assert waiting.line() == "opening"
-        waiting.signal(signal.SIGINT)
+        with Child("hold_log", log, "3600") as waiting:
+            assert waiting.line() == "opening"
+            waiting.signal(signal.SIGINT)
 
-        assert waiting.end() == -signal.SIGINT
-        assert "KeyboardInterrupt" in waiting.stderr
+            assert waiting.end() == -signal.SIGINT
+            assert "KeyboardInterrupt" in waiting.stderr
 
 
 # --- logs that cannot be opened -----------------------------------------------------------------
