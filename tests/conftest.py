@@ -139,8 +139,8 @@ def _still_alive(threads: list[threading.Thread]) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def _slow_tests_are_not_traced(request: pytest.FixtureRequest) -> None:
-    """What they show is seldom a line that no quick test runs; if many, `make test` would fail."""
-    if request.node.get_closest_marker("slow") is not None:
+    """What they show is seldom a line that no quick test runs; else a module asks for `traced`."""
+    if request.node.get_closest_marker("slow") and "traced" not in request.fixturenames:
         request.getfixturevalue("no_tracer")
 
 
@@ -152,6 +152,11 @@ def measured_children(request: pytest.FixtureRequest) -> Iterator[None]:
         if measuring is not None:
             patch.setenv(MEASURING, measuring)
         yield
+
+
+@pytest.fixture(scope="module")
+def traced(measured_children: None) -> None:
+    """Have slow tests of a module count in a coverage run, with the processes that they start."""
 
 
 @pytest.fixture

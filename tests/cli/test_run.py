@@ -17,7 +17,7 @@ from jobqueue import Config, Tasks
 from tests.support.served import Served, descendants
 from tests.support.waiting import PATIENCE, eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("traced")]
 
 MODULE = """
 import logging

@@ -19,6 +19,7 @@ from tests.support.web import Site, free_port, statuses_after_a_start
 BIN = Path(sys.executable).parent
 MISSING = [each for each in ("uvicorn", "gunicorn", "hypercorn") if not (BIN / each).exists()]
 pytestmark = [
+    pytest.mark.usefixtures("traced"),
     pytest.mark.slow,
     pytest.mark.skipif(bool(MISSING), reason=f"needs {MISSING}"),
 ]

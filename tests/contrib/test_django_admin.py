@@ -25,7 +25,7 @@ from tests.support.waiting import PATIENCE
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("traced")]
 LIST = "/admin/jobqueue/backgroundjob/"
 
 

@@ -17,6 +17,7 @@ from tests.support.web import Site, free_port, statuses_after_a_start
 pytest.importorskip("django", reason="needs the extra 'django'")
 GUNICORN = Path(sys.executable).parent / "gunicorn"
 pytestmark = [
+    pytest.mark.usefixtures("traced"),
     pytest.mark.slow,
     pytest.mark.skipif(not GUNICORN.exists(), reason="needs gunicorn"),
 ]

@@ -38,6 +38,9 @@ from tests.support.waiting import PATIENCE, eventually
 gate = threading.Event()
 
 
+pytestmark = pytest.mark.usefixtures("traced")
+
+
 @task
 def add(a: int, b: int) -> int:
     return a + b

@@ -22,6 +22,7 @@ from tests.support.web import Site, free_port, statuses_after_a_start
 BIN = Path(sys.executable).parent
 MISSING = [each for each in ("flask", "gunicorn") if not (BIN / each).exists()]
 pytestmark = [
+    pytest.mark.usefixtures("traced"),
     pytest.mark.slow,
     pytest.mark.skipif(bool(MISSING), reason=f"needs {MISSING}"),
 ]

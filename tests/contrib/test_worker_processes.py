@@ -29,6 +29,7 @@ pytest.importorskip("msgspec", reason="what processes say to each other is writt
 BIN = Path(sys.executable).parent
 MISSING = [each for each in ("uvicorn", "gunicorn", "flask") if not (BIN / each).exists()]
 pytestmark = [
+    pytest.mark.usefixtures("traced"),
     pytest.mark.slow,
     pytest.mark.skipif(bool(MISSING), reason=f"needs {MISSING}"),
 ]
