@@ -20,6 +20,7 @@ from jobqueue.final import (
     QueueClosedError,
     Status,
 )
+from tests.support import insides
 from tests.support.queues import Store, every_store
 from tests.support.records import Records
 from tests.support.waiting import PATIENCE, eventually
@@ -233,6 +234,30 @@ def test_an_async_with_that_is_cancelled_finishes_what_runs_and_drops_what_waits
         run(main())
     assert jq.metrics().completed == 1
     assert "2 jobs that waited were dropped" in records.next().getMessage()
+
+
+def test_an_awaited_join_tells_that_the_queue_was_at_rest_though_it_is_busy_again(
+    memory: Store,
+) -> None:
+    blocker = memory.blocker()
+    jq = memory.open(blocker)
+
+    async def main() -> None:
+        await jq.aenqueue(Job())
+        joining = asyncio.ensure_future(jq.ajoin())
+        while not insides.watchers(jq).waiting:
+            await asyncio.sleep(0)
+        # No `await` until the next job is there: the coroutine cannot look in between.
+        blocker.gate.set()
+        assert jq.join(PATIENCE)
+        blocker.gate.clear()
+        jq.enqueue(Job())
+        try:
+            assert await joining is True
+        finally:
+            blocker.gate.set()
+
+    run(main())
 
 
 def test_a_join_is_awaited_until_all_is_at_rest_or_the_time_is_over(memory: Store) -> None:

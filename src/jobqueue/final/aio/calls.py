@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from ..callers.queries import Joining
 from ..callers.room_wait import no_room
 from ..callers.through_middleware import AdmissionThroughMiddleware
 from ..errors import JobQueueError, again
@@ -195,13 +196,13 @@ class Calls:
         timeout = None if timeout is None else check_seconds("timeout", timeout)
         if self._queries.join(0.0):
             return True
-        parker = LoopParker()
-        watcher = self._placement.watchers.add(self._queries.is_at_rest, parker)
+        parker, joining = LoopParker(), Joining(self._queries)
+        watcher = self._placement.watchers.add(joining.is_done, parker)
         try:
             await parker.park(timeout)
         finally:
             self._placement.watchers.remove(watcher)
-        return self._queries.join(0.0)
+        return self._queries.joined(joining)
 
 
 class _End(asyncio.Future[None]):

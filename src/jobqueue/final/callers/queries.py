@@ -34,6 +34,25 @@ if TYPE_CHECKING:
     from ..model.results import ResultCodec, StoredResult
 
 
+class Joining:
+    """What one call of `join` waits for.
+
+    Attributes:
+        was_idle: whether it has come. The queue may be busy again before the caller can look.
+    """
+
+    def __init__(self, queries: Queries) -> None:
+        self.was_idle = False
+        self._queries = queries
+
+    def is_done(self) -> bool:
+        """With the mutex: there is nothing to wait for any more."""
+        # guard: a queue that was at rest was so, though it is busy again
+        #   without: return self._queries.is_idle() or self._queries.is_over()
+        self.was_idle = self._queries.is_idle()
+        return self.was_idle or self._queries.is_over()
+
+
 class Queries:
     """Reads; changes nothing but the lists of the threads that wait."""
 
@@ -103,33 +122,27 @@ class Queries:
     def join(self, timeout: float | None) -> bool:
         """See `JobQueue.join`."""
         self._seats.refuse_handler("join")
-        was_idle = False  # it may be busy again before this thread can look
-
-        def is_done() -> bool:
-            nonlocal was_idle
-            was_idle = self._is_idle()
-            return was_idle or self._is_over()
-
         if timeout != 0:
             self._seats.refuse_sleep("await queue.ajoin()")
-        self._placement.watchers.wait(is_done, timeout)
+        joining = Joining(self)
+        self._placement.watchers.wait(joining.is_done, timeout)
+        return self.joined(joining)
+
+    def joined(self, joining: Joining) -> bool:
+        """What came of it: whether nothing was left to run, now or while it was waited for."""
         with self._mutex:
             self._mutex.settle()
-            if was_idle or self._is_idle():
+            if joining.was_idle or self.is_idle():
                 return True
             if self._state.fault is not None:
                 raise self._state.fault_error()
             return False
 
-    def is_at_rest(self) -> bool:
-        """With the mutex: there is nothing that `join` would wait for."""
-        return self._is_idle() or self._is_over()
-
-    def _is_idle(self) -> bool:
+    def is_idle(self) -> bool:
         """With the mutex: nothing is left that could run by itself."""
         return len(self._status.live) == self._placement.registry.parked_count
 
-    def _is_over(self) -> bool:
+    def is_over(self) -> bool:
         """With the mutex: nothing will change any more."""
         return self._state.now >= State.ENDED or self._state.fault is not None
 
@@ -154,7 +167,7 @@ class Queries:
             with self._mutex:
                 self._mutex.settle()
                 current = self._status.current(handle)
-                if current._status in FINAL or self._is_over() or self._is_gone(current):
+                if current._status in FINAL or self.is_over() or self._is_gone(current):
                     return self._unless_failed(current)
                 if deadline is not None and SystemClock.monotonic() >= deadline:
                     return current
@@ -198,7 +211,7 @@ class Queries:
         with self._mutex:
             self._mutex.settle()
             current = self._status.current(handle)
-            if not (current._status in FINAL or self._is_over() or self._is_gone(current)):
+            if not (current._status in FINAL or self.is_over() or self._is_gone(current)):
                 start = self._seats.begin_wait(seat, current)
         try:
             if start is not None:
@@ -222,7 +235,7 @@ class Queries:
             current = self._status.current(handle)
             # guard: a callback is kept only if there is an end to come
             #   without: if True:
-            if not (current._status in FINAL or self._is_over() or self._is_gone(current)):
+            if not (current._status in FINAL or self.is_over() or self._is_gone(current)):
                 callback = fn if current is handle else lambda _: fn(handle)
                 if current._callbacks is None:
                     current._callbacks = [callback]  # of just this size: there may be many
