@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -96,8 +97,10 @@ def test_what_is_running_is_finished_when_the_server_ends(tmp_path: Path) -> Non
 
     @tasks.task(name="slow")
     async def slow() -> None:
+        queue = tasks.queue
         begun[0].set()
-        await asyncio.sleep(0.05)
+        while not queue.closed:  # it goes on while the queue closes
+            await asyncio.sleep(0)
         done.append("slow")
 
     async def main() -> None:
@@ -169,19 +172,29 @@ def test_a_log_that_cannot_be_opened_ends_the_start(tmp_path: Path) -> None:
         run(main())
 
 
-def test_a_start_that_is_cancelled_leaves_the_log_free(tmp_path: Path) -> None:
+def test_a_start_that_is_cancelled_leaves_the_log_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tasks, config = shop(), Config(persist_path=tmp_path / "jobs")
+    really_open, is_opening, is_cancelled = tasks.open, threading.Event(), threading.Event()
+
+    def open_later(config: Config) -> JobQueue:
+        is_opening.set()
+        assert is_cancelled.wait(PATIENCE)
+        return really_open(config)
+
+    monkeypatch.setattr(tasks, "open", open_later)
 
     async def main() -> None:
         starting = asyncio.ensure_future(lifespan(tasks, config)(None).__aenter__())
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await asyncio.to_thread(is_opening.wait, PATIENCE)
         starting.cancel()
+        asyncio.get_running_loop().call_soon(is_cancelled.set)
         with pytest.raises(asyncio.CancelledError):
             await starting
 
     run(main())
-    tasks.open(config).close()
+    really_open(config).close()
 
 
 def test_an_application_without_the_lifespan_is_told() -> None:

@@ -188,9 +188,15 @@ def test_errors_are_of_the_kinds_that_a_caller_looks_for() -> None:
     assert issubclass(ResultGoneError, JobQueueError)
 
 
-def test_jobs_of_tasks_go_into_one_batch() -> None:
-    with tasks.open() as jq:
+def test_jobs_of_tasks_go_into_one_batch(tmp_path: Path) -> None:
+    with tasks.open(Config(persist_path=tmp_path / "jobs", durability="fsync"), start=False) as jq:
+        log = jq.metrics().log
+        assert log is not None
         handles = jq.enqueue_many([double.job(1), double.job(2)])
+        log_then = jq.metrics().log
+        assert log_then is not None
+        assert log_then.batches == log.batches + 1
+        jq.start()
         assert gather(handles) == [2, 4]
 
 
