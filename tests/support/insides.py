@@ -437,6 +437,11 @@ def lane_order(jq: JobQueue, priority: Priority) -> list[str]:
     return [handle._job._id for handle in order if handle._status is Status.QUEUED]
 
 
+def waiting_in_lines(jq: JobQueue, priority: Priority) -> list[str]:
+    """The jobs that wait for a limit or a rate, those that stepped aside first coming first."""
+    return [handle._job._id for handle in _bindings(jq).limits.aside[priority]]
+
+
 def look_at_lanes(jq: JobQueue) -> None:
     """Have those step aside that are at the front and may not start; with the mutex."""
     for lane in jq._scheduler.lanes:

@@ -340,6 +340,18 @@ def test_a_restart_does_not_bring_the_delay_back(
     assert recorder.ids() == ["a"]
 
 
+def test_a_lane_gives_up_the_places_of_many_that_are_cancelled(memory: Store) -> None:
+    jq = memory.open(len, start=False)
+    for n in range(1000):
+        jq.enqueue(Job(id=str(n), key="kept" if n % 5 == 0 else "gone"))
+
+    assert jq.cancel_jobs(key="gone") == 800
+    # Up to a hundred entries are not worth a sweep.
+    assert eventually(lambda: insides.held_in_lane(jq, Priority.MEDIUM) <= 200 + 100)
+    run_all(jq)
+    assert jq.metrics().completed == 200
+
+
 # --- broken off -----------------------------------------------------------------------------------
 
 

@@ -143,7 +143,10 @@ class Both(State):
         eventually(self._has_arrived)
         with insides.mutex(self.jq):
             for priority in Priority:
-                self._order(priority, insides.lane_order(self.jq, priority))
+                # A worker may have looked before, and some of the first have stepped aside then.
+                aside = insides.waiting_in_lines(self.jq, priority)
+                first = [each for each in aside if self.jobs[each].line is None]
+                self._order(priority, [*first, *insides.lane_order(self.jq, priority)])
             insides.look_at_lanes(self.jq)
         for priority in Priority:
             if priority not in self.paused_priorities:

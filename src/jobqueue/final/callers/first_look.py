@@ -39,7 +39,8 @@ class FirstLook:
         self._status = status
         self._order = status.order
         self._mutex = mutex
-        self._lock = threading.Lock()
+        # A signal handler may look while the thread that it has interrupted does.
+        self._lock = threading.RLock()
         self._is_done = False
 
     def ensure(self) -> None:

@@ -284,13 +284,16 @@ class Placement:
         self.free_room(handle)
 
     def _sweep(self, lane: Lane) -> None:
-        """Take what was cancelled out of a lane. Without the mutex, on the timer's thread."""
-        goes_on = True
-        while goes_on:
-            let_others_first(self.mutex)
-            with self.mutex:
-                self.mutex.settle()
-                goes_on = lane.sweep()
+        """Take some of what was cancelled out of a lane. Without the mutex, on the timer's thread.
+
+        The timer sees to what is due before it goes on.
+        """
+        let_others_first(self.mutex)
+        with self.mutex:
+            self.mutex.settle()
+            goes_on = lane.sweep()
+        if goes_on:
+            self.timer.call_soon(partial(self._sweep, lane))
 
     # ── changes that may be broken off, see `unfinished` ─────────────────────────────────────
 

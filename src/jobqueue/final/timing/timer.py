@@ -201,7 +201,8 @@ class Timer:
     def _wait(self) -> None:
         self._parker.park(self._seconds_to_sleep())
         self._asleep_until = -1
-        while not self._mailbox.empty():
+        # Not what these leave in it: what is due comes first.
+        for _ in range(self._mailbox.qsize()):
             self._mailbox.get_nowait()()
 
     def _seconds_to_sleep(self) -> float | None:
