@@ -437,9 +437,11 @@ def lane_order(jq: JobQueue, priority: Priority) -> list[str]:
     return [handle._job._id for handle in order if handle._status is Status.QUEUED]
 
 
-def waiting_in_lines(jq: JobQueue, priority: Priority) -> list[str]:
-    """The jobs that wait for a limit or a rate, those that stepped aside first coming first."""
-    return [handle._job._id for handle in _bindings(jq).limits.aside[priority]]
+def out_of_lane(jq: JobQueue, priority: Priority) -> list[str]:
+    """The jobs that came to the front of a lane and left it: for a limit, or a paused handler."""
+    held = jq._scheduler.lanes[priority].aside.values()
+    places = [_bindings(jq).limits.aside[priority], *held]
+    return [handle._job._id for handles in places for handle in handles]
 
 
 def look_at_lanes(jq: JobQueue) -> None:

@@ -55,7 +55,7 @@ class Operating(AsyncDoor):
         limit: int = 100,
         before: str | None = None,
     ) -> list[JobInfo]:
-        """The jobs that are like this, newest first: in the order of their acceptance.
+        """The jobs that are like this, newest first: those that were made last.
 
         It looks at all jobs that are known, until it has found as many as are wanted, and holds
         nobody up meanwhile: a look at a million jobs takes seconds, but no other call waits for

@@ -143,9 +143,9 @@ class Both(State):
         eventually(self._has_arrived)
         with insides.mutex(self.jq):
             for priority in Priority:
-                # A worker may have looked before, and some of the first have stepped aside then.
-                aside = insides.waiting_in_lines(self.jq, priority)
-                first = [each for each in aside if self.jobs[each].line is None]
+                # A worker may have looked before: then some of the first have left the lane.
+                left = set(insides.out_of_lane(self.jq, priority))
+                first = [known.job.id for known in self.lane(priority) if known.job.id in left]
                 self._order(priority, [*first, *insides.lane_order(self.jq, priority)])
             insides.look_at_lanes(self.jq)
         for priority in Priority:
