@@ -9,7 +9,7 @@ from benchmarks.figures import tied
 
 def test_each_figure_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("JOBS", "ROUNDS", "KEYED", "KEYS", "KEYED_ROUNDS"):
-        monkeypatch.setattr(tied, name, 3)
+        monkeypatch.setattr(tied, name, 1 if "ROUNDS" in name else 3)
 
     figures = tied.ties().figures
 
