@@ -9,4 +9,4 @@ from benchmarks import looking
 
 @pytest.mark.slow
 def test_each_call_is_measured() -> None:
-    assert len(looking.measure(1000)) == len(looking.CALLS)
+    assert len(looking.measure(1000, 100)) == len(looking.CALLS)
