@@ -48,6 +48,7 @@ class LaneMeter:
         self.cancelled = 0
         self.expired = 0
         self.limited = 0
+        self.dead = 0
         self.queue_waits: deque[float] = deque(maxlen=SAMPLES)
         self.run_times: deque[float] = deque(maxlen=SAMPLES)
 
@@ -133,6 +134,8 @@ def snapshot(
     workers: WorkerMetrics,
     log: LogMetrics | None,
     by_handler: Mapping[str | None, HandlerCounts],
+    unregistered: HandlerCounts,
+    since: float,
 ) -> Metrics:
     """Build the snapshot from copies of the meters; no lock is needed."""
     waits = {priority: sorted(meter.queue_waits) for priority, meter in meters.items()}
@@ -155,4 +158,6 @@ def snapshot(
         workers=workers,
         log=log,
         by_handler=FrozenDict(by_handler),
+        unregistered=unregistered,
+        since=since,
     )

@@ -67,7 +67,7 @@ class Placement:
         mutex.settle = self._settle
         self.clock = clock
         self.status = status
-        status.find = registry.find
+        status.find, status.unregistered = registry.find, registry.unregistered
         self.scheduler = scheduler
         self.registry = registry
         self.watchers = watchers

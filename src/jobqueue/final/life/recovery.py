@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import starmap
@@ -365,11 +366,13 @@ def _queue_again(
             lanes[job._priority].append(handle)
         else:
             others.append((handle, each))
-    for lane, meter in zip(lanes, placement.status.meters, strict=True):
-        meter.enqueued += len(lane)
+    for priority, lane in zip(_PRIORITIES, lanes, strict=True):
+        placement.status.meters[priority].enqueued += len(lane)
+        for call, count in Counter(map(attrgetter("_call"), lane)).items():
+            call.tallies[priority].enqueued += count
     by_number = {handle._number: handle for handle in live.values() if others}
     for handle, each in others:
-        placement.status.accept(handle)
+        placement.status.accept(handle, find(handle._job._handler))
         if handle._ties is not None or each.enqueued.after:
             bind(handle, each, by_number, placement)
         if find(handle._job._handler) is None:

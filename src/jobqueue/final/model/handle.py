@@ -150,6 +150,7 @@ class JobHandle(Generic[R_co]):
         "_status",
         "_stop",
         "_ties",
+        "_waited",
         "_waiters",
     )
 
@@ -163,6 +164,8 @@ class JobHandle(Generic[R_co]):
         """Monotonic time since which it has had its status; before it is in its lane, a mark."""
         self._started: float | None = None
         """Unix time at which the last attempt started."""
+        self._waited: float
+        """Seconds that it was queued for the last attempt; there once that has started."""
         self._due_tick = 0
         """Its tick in the timer wheel, while scheduled."""
         self._has_room = False

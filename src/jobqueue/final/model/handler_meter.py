@@ -1,56 +1,174 @@
-"""What is counted of one handler's jobs.
+"""What is counted of one handler's jobs, by priority.
 
 It belongs to the name: a handler that takes another one's place goes on with its counts. Guarded by
-the queue's mutex.
+the queue's mutex, but for what says otherwise.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 
+from .job import Priority
+from .metrics import HandlerLane, Histogram
+
+GATHERED = 256
+"""So many times are gathered, two of each attempt, and then counted at once: to look each of them
+up among the bounds as it comes would cost a fiftieth of what a job in memory does."""
 SAMPLES = 512
-"""Of how many attempts the times are kept, the last ones."""
-SAMPLED_MASK = 15
-"""Of a handler that has completed `SAMPLES` jobs, attempts are timed while their number is a
-multiple of 16: to time each would cost a hundredth of what a job in memory does."""
+"""Of how many attempts single times are kept, besides those that are gathered."""
+BOUNDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 600.0)
+"""Of the buckets of waits and run times, in seconds."""
+_SAMPLED = 8  # of so many times that have been gathered, one is kept
 _NAMES_MAX = 100
 _OTHERS = "(others)"
 
 
-class HandlerMeter:
-    """The counters of one handler; see `HandlerInfo`."""
+class Spread:
+    """How a time was spread over attempts."""
+
+    __slots__ = ("_counts", "_samples", "_sum")
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(BOUNDS) + 1)
+        self._sum = 0.0
+        self._samples: deque[float] = deque(maxlen=SAMPLES)
+
+    def add(self, times: list[float]) -> None:
+        """Count times into the buckets; the list is not to be used any more."""
+        self._samples.extend(times[::_SAMPLED])
+        self._sum += sum(times)
+        if max(times) <= BOUNDS[0]:
+            self._counts[0] += len(times)
+            return
+        times.sort()
+        below, counts = 0, self._counts
+        for bucket, bound in enumerate(BOUNDS):
+            upto = bisect_right(times, bound, below)  # a bound belongs to its bucket
+            counts[bucket] += upto - below
+            below = upto
+        counts[-1] += len(times) - below
+
+    def last(self, times: list[float]) -> list[float]:
+        """Times of the last attempts; these are the last ones of all, not counted yet."""
+        return [*self._samples, *times[::_SAMPLED]] if self._samples else times
+
+    def copy(self) -> Spread:
+        """The state at this moment, but for single times."""
+        copy = Spread()
+        copy._counts, copy._sum = self._counts.copy(), self._sum
+        return copy
+
+    def told(self) -> Histogram:
+        """What is told of it."""
+        return Histogram(BOUNDS, tuple(self._counts), self._sum)
+
+
+class LaneTally:
+    """The counters of one handler's jobs of one priority; see `HandlerLane`.
+
+    Attributes:
+        times: of the last attempts that have ended: how long the job had waited, how long the
+            attempt took, by turns. Who adds the last of `GATHERED` calls `count_times`.
+    """
 
     __slots__ = (
-        "cancelled",
-        "completed",
-        "failed",
-        "failures",
-        "queue_waits",
-        "retried",
-        "run_times",
+        *("enqueued", "completed", "failed", "retried", "cancelled", "expired"),
+        *("_queue_waits", "_run_times", "times"),
     )
 
     def __init__(self) -> None:
+        self.enqueued = 0
         self.completed = 0
         self.failed = 0
         self.retried = 0
         self.cancelled = 0
+        self.expired = 0
+        self.times: list[float] = []
+        self._queue_waits = Spread()
+        self._run_times = Spread()
+
+    def ran(self, waited: float, seconds: float) -> None:
+        """An attempt has ended, whatever came of it."""
+        self.times += (waited, seconds)
+        if len(self.times) >= GATHERED:
+            self.count_times()
+
+    def count_times(self) -> None:
+        """Count into buckets what was gathered. If it is broken off, some times are lost."""
+        times, self.times = self.times, []
+        if times:
+            self._queue_waits.add(times[::2])
+            self._run_times.add(times[1::2])
+
+    def queue_waits(self) -> list[float]:
+        """How long jobs waited for the last attempts."""
+        return self._queue_waits.last(self.times[::2])
+
+    def run_times(self) -> list[float]:
+        """How long the last attempts took."""
+        return self._run_times.last(self.times[1::2])
+
+    def is_used(self) -> bool:
+        """Whether a job has come to it; maybe it was enqueued before the handler was there."""
+        return bool(self.enqueued or self.cancelled or self.times or self.completed or self.failed)
+
+    def copy(self) -> LaneTally:
+        """The state at this moment."""
+        copy = LaneTally()
+        copy.enqueued, copy.completed, copy.failed = self.enqueued, self.completed, self.failed
+        copy.retried, copy.cancelled, copy.expired = self.retried, self.cancelled, self.expired
+        copy._queue_waits, copy._run_times = self._queue_waits.copy(), self._run_times.copy()
+        copy.times = self.times.copy()
+        return copy
+
+    def told(self) -> HandlerLane:
+        """Of a copy, without the mutex."""
+        self.count_times()
+        return HandlerLane(
+            self.enqueued,
+            self.completed,
+            self.failed,
+            self.retried,
+            self.cancelled,
+            self.expired,
+            self._queue_waits.told(),
+            self._run_times.told(),
+        )
+
+
+class HandlerMeter:
+    """The counters of one handler; see `HandlerCounts`.
+
+    Attributes:
+        lanes: the counters by priority.
+        failures: attempts that failed, by the class of the error.
+    """
+
+    __slots__ = ("failures", "lanes")
+
+    def __init__(self) -> None:
+        self.lanes = tuple(LaneTally() for _ in Priority)
         self.failures: dict[str, int] = {}
-        self.queue_waits: deque[float] = deque(maxlen=SAMPLES)
-        self.run_times: deque[float] = deque(maxlen=SAMPLES)
 
-    def retries_after(self, error: str) -> None:
-        """An attempt failed, and another follows."""
-        self.retried += 1
-        self._count(error)
+    def used(self) -> dict[Priority, LaneTally]:
+        """Copies of those that a job has come to."""
+        return {
+            each: lane.copy()
+            for each, lane in zip(Priority, self.lanes, strict=True)
+            if lane.is_used()
+        }
 
-    def fails_for(self, error: str) -> None:
-        """An attempt failed, and with it the job."""
-        self.failed += 1
-        self._count(error)
+    def queue_waits(self) -> list[float]:
+        """How long jobs waited for the last attempts."""
+        return [seconds for lane in self.lanes for seconds in lane.queue_waits()]
 
-    def _count(self, error: str) -> None:
-        """Count an attempt by the class of its error."""
+    def run_times(self) -> list[float]:
+        """How long the last attempts took."""
+        return [seconds for lane in self.lanes for seconds in lane.run_times()]
+
+    def count(self, error: str) -> None:
+        """Count a failed attempt by the class of its error."""
         name = error.partition(":")[0]
         if name not in self.failures and len(self.failures) >= _NAMES_MAX:
             name = _OTHERS  # classes may be made without end
