@@ -67,7 +67,7 @@ class Placement:
         mutex.settle = self._settle
         self.clock = clock
         self.status = status
-        status.find, status.unregistered = registry.find, registry.unregistered
+        status.meters, status.unregistered = registry.meters, registry.unregistered.tallies
         self.scheduler = scheduler
         self.registry = registry
         self.watchers = watchers
@@ -82,8 +82,7 @@ class Placement:
         """Jobs that are one crash short of `max_crashes`, until they have run."""
         self.missing = MissingHandlers(registry, reporter, clock, mutex)
         self._requeued: dict[int, tuple[DeadLetter, JobHandle]] = {}  # not yet durable
-        self._monotonic = clock.monotonic
-        self._find = registry.find
+        self._monotonic, self._find = clock.monotonic, registry.find
 
     def arrive(self, handle: JobHandle) -> None:
         """An accepted job's record is durable, or there is no log: it may run from now on."""
@@ -92,8 +91,9 @@ class Placement:
             self._schedule(handle, now)
             return
         if handle._call is None:
-            handle._call = self._find(handle._job._handler)
-            if handle._call is not None:  # it was registered since the job was accepted
+            handle._call = call = self._find(handle._job._handler)
+            if call is not None:  # it was registered since the job was accepted
+                handle._tally = call.tallies[handle._job._priority]
                 self.registry.unpark(handle)
         if handle._call is None:
             self.registry.park(handle)

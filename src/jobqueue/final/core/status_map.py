@@ -12,18 +12,14 @@ from collections import deque
 from typing import TYPE_CHECKING, cast
 
 from ..model.handle import NOT_ARRIVED, JobHandle
-from ..model.handler_meter import GATHERED, HandlerMeter, LaneTally
-from ..model.job import Priority
+from ..model.handler_meter import GATHERED, LaneMeter, LaneTally
 from ..model.transitions import Event, Status, after
-from .counters import LaneMeter
 from .known import Known
 from .order import Order
 from .remembered import DeadLetter, Finished, attempts_with, record_of
 from .watchers import wake_waiters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ..model.handle import Raised
     from ..model.handlers import Handler
     from ..model.results import StoredResult
@@ -52,8 +48,8 @@ class StatusMap(Known):
         results: the last results of jobs that do not store them, with the jobs' ids, oldest first.
             Threads append to it without the mutex: an older result that goes may run users' code.
         result_bytes: of the results that are stored, about.
-        find: tells the handler of a name; set by `Placement`.
-        unregistered: counts the jobs of which nothing is registered; set by `Placement`.
+        meters: the counters by priority; set by `Placement`.
+        unregistered: those of jobs whose handler is not registered, likewise.
         order: the ids of all of them in order, once anybody has looked.
         requeued: how many dead letters were queued again.
     """
@@ -64,9 +60,8 @@ class StatusMap(Known):
         self.result_bytes = 0
         self.order = Order(self.finished, self.live, self.dead)
         self.requeued = 0
-        self.find: Callable[[str | None], Handler | None] = lambda _name: None
-        self.unregistered = HandlerMeter()
-        self.meters = tuple(LaneMeter() for _ in Priority)
+        self.meters: tuple[LaneMeter, ...] = ()
+        self.unregistered: tuple[LaneTally, ...] = ()
         self._finished_order: deque[str] = deque()
         self._retention = retention
         self._dead_letters_max = dead_letters_max
@@ -74,9 +69,10 @@ class StatusMap(Known):
     def accept(self, handle: JobHandle, call: Handler | None) -> None:
         """A new job, queued or scheduled; its id is not known yet. `call` is what runs it now."""
         job = handle._job
-        meter, job_id = self.meters[job._priority], job._id
-        tallies = self.unregistered.lanes if call is None else call.tallies
-        theirs = tallies[job._priority]
+        job_id = job._id
+        tallies = self.unregistered if call is None else call.tallies
+        theirs = handle._tally = tallies[job._priority]
+        meter = theirs.lane
         if self.order.is_kept:
             self.order.note(job_id)  # if it is broken off here, nothing is known of it
         self.live[job_id] = handle  # one step
@@ -89,7 +85,7 @@ class StatusMap(Known):
         """Undo `accept`: the job's record could not be written. Again, it does what is left."""
         job = handle._job
         if self.live.get(job._id) is handle:
-            meter, theirs = self.meters[job._priority], self._tally(handle)
+            meter, theirs = self.meters[job._priority], handle._tally
             del self.live[job._id]  # one step
             meter.enqueued -= 1
             theirs.enqueued -= 1
@@ -119,7 +115,7 @@ class StatusMap(Known):
         """A worker took a queued job."""
         if handle._status is not _QUEUED:
             after(handle._status, Event.START)
-        meter, seconds = self.meters[handle._job._priority], now - handle._since
+        meter, seconds = handle._tally.lane, now - handle._since
         meter.queue_waits.append(seconds)
         handle._status = _STARTED  # one step
         handle._waited = seconds
@@ -133,10 +129,9 @@ class StatusMap(Known):
         """A handler returned. Returns what is stored of the result."""
         if handle._status is not _PROCESSING:
             after(handle._status, Event.RETURN)
-        job, call = handle._job, handle._call
-        assert call is not None  # it ran
-        job_id, meter = job._id, self.meters[job._priority]
-        theirs, seconds = call.tallies[job._priority], now - handle._since
+        job = handle._job
+        job_id, theirs, seconds = job._id, handle._tally, now - handle._since
+        meter = theirs.lane
         meter.run_times.append(seconds)
         times = theirs.times
         times += (handle._waited, seconds)
@@ -195,7 +190,7 @@ class StatusMap(Known):
             after(handle._status, Event.RETRY)
         meter, theirs = self._measured(handle, now)
         attempts = attempts_with(handle, failure, wall)
-        self._meter(handle).count(failure[0])
+        theirs.failed_by(failure[0])
         handle._job._retries += 1
         handle._failure = failure
         handle._attempts = attempts
@@ -224,7 +219,7 @@ class StatusMap(Known):
             handle._progress,
             handle._attempts,
         )
-        self._meter(handle).count(failure[0])
+        theirs.failed_by(failure[0])
         handle._failure = failure
         handle._outcome = raised
         handle._status = _FAILED  # one step
@@ -254,7 +249,7 @@ class StatusMap(Known):
         job_id, before = handle._job._id, handle._status
         if before is not _CANCELLED:
             after(before, Event.CANCEL)
-            meter, theirs = self.meters[handle._job._priority], self._tally(handle)
+            meter, theirs = handle._tally.lane, handle._tally
             if before is _PROCESSING:  # by a worker
                 self._measured(handle, now)
             record = record_of(handle, _CANCELLED, wall)
@@ -275,11 +270,13 @@ class StatusMap(Known):
         self._keep(job_id)
         wake_waiters(handle)
 
-    def requeue(self, letter: DeadLetter, handle: JobHandle) -> None:
+    def requeue(self, letter: DeadLetter, handle: JobHandle, call: Handler | None) -> None:
         """A dead letter is a queued job again, as if new, under a new handle. Again, it is so."""
         job = letter.job
         if self.dead.get(job._id) is letter:
-            meter, theirs = self.meters[job._priority], self._tally(handle)
+            tallies = self.unregistered if call is None else call.tallies
+            theirs = handle._tally = tallies[job._priority]
+            meter = theirs.lane
             handle._status = _REQUEUED  # one step
             job._retries = 0
             self.live[job._id] = handle
@@ -297,7 +294,7 @@ class StatusMap(Known):
 
     def bury_again(self, letter: DeadLetter, handle: JobHandle) -> None:
         """Undo `requeue`: its record could not be written."""
-        meter, theirs = self.meters[letter.job._priority], self._tally(handle)
+        meter, theirs = handle._tally.lane, handle._tally
         if self.live.pop(letter.job._id, None) is handle:
             letter.job._retries = letter.retries
             handle._status = Status.FAILED
@@ -327,15 +324,9 @@ class StatusMap(Known):
             self.result_bytes -= len(forgotten.result.data)
         order.popleft()
 
-    def _measured(self, handle: JobHandle, now: float) -> tuple[LaneMeter, LaneTally]:
-        meter, theirs = self.meters[handle._job._priority], self._tally(handle)
-        meter.run_times.append(now - handle._since)
-        theirs.ran(handle._waited, now - handle._since)
-        return meter, theirs
-
-    def _tally(self, handle: JobHandle) -> LaneTally:
-        return self._meter(handle).lanes[handle._job._priority]
-
-    def _meter(self, handle: JobHandle) -> HandlerMeter:
-        call = handle._call or self.find(handle._job._handler)
-        return self.unregistered if call is None else call.meter
+    @staticmethod
+    def _measured(handle: JobHandle, now: float) -> tuple[LaneMeter, LaneTally]:
+        theirs, seconds = handle._tally, now - handle._since
+        theirs.lane.run_times.append(seconds)
+        theirs.ran(handle._waited, seconds)
+        return theirs.lane, theirs

@@ -361,15 +361,15 @@ def _queue_again(
             and (call := find(job._handler)) is not None
             and not call.is_limited
         ):
-            handle._call = call
+            handle._call, handle._tally = call, call.tallies[job._priority]
             handle._since = now  # as `FairScheduler.push` does; no worker waits yet
             lanes[job._priority].append(handle)
         else:
             others.append((handle, each))
     for priority, lane in zip(_PRIORITIES, lanes, strict=True):
         placement.status.meters[priority].enqueued += len(lane)
-        for call, count in Counter(map(attrgetter("_call"), lane)).items():
-            call.tallies[priority].enqueued += count
+        for tally, count in Counter(map(attrgetter("_tally"), lane)).items():
+            tally.enqueued += count
     by_number = {handle._number: handle for handle in live.values() if others}
     for handle, each in others:
         placement.status.accept(handle, find(handle._job._handler))

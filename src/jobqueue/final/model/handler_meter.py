@@ -1,7 +1,7 @@
-"""What is counted of one handler's jobs, by priority.
+"""The counters of lanes, and of each handler's jobs in them.
 
-It belongs to the name: a handler that takes another one's place goes on with its counts. Guarded by
-the queue's mutex, but for what says otherwise.
+What is counted of a handler belongs to its name: one that takes another one's place goes on with
+its counts. Guarded by the queue's mutex, but for what says otherwise.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections import deque
 
 from .job import Priority
-from .metrics import HandlerLane, Histogram
+from .metrics import COUNTED, HandlerLane, Histogram
 
 GATHERED = 256
 """So many times are gathered, two of each attempt, and then counted at once: to look each of them
@@ -22,6 +22,44 @@ BOUNDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 600.0)
 _SAMPLED = 8  # of so many times that have been gathered, one is kept
 _NAMES_MAX = 100
 _OTHERS = "(others)"
+
+
+class LaneMeter:
+    """The counters of one priority. The names are those of `LaneMetrics`."""
+
+    __slots__ = (*(name for name in COUNTED if name != "queued"), "queue_waits", "run_times")
+
+    def __init__(self) -> None:
+        self.enqueued = 0
+        self.scheduled = 0
+        self.processing = 0
+        self.overrunning = 0
+        self.completed = 0
+        self.failed = 0
+        self.retried = 0
+        self.cancelled = 0
+        self.expired = 0
+        self.limited = 0
+        self.dead = 0
+        self.queue_waits: deque[float] = deque(maxlen=SAMPLES)
+        self.run_times: deque[float] = deque(maxlen=SAMPLES)
+
+    @property
+    def queued(self) -> int:
+        """Jobs that were accepted and are in none of the other states."""
+        ended = self.completed + self.failed + self.cancelled
+        return self.enqueued - ended - self.scheduled - self.processing
+
+    def copy(self) -> LaneMeter:
+        """The state at this moment."""
+        copy = LaneMeter()
+        for name in self.__slots__:
+            setattr(copy, name, getattr(self, name))
+        # Not `deque.copy`: without the GIL, that of CPython 3.13 takes a lock that it holds
+        # already, and waits, for each element.
+        copy.queue_waits = deque(self.queue_waits, SAMPLES)
+        copy.run_times = deque(self.run_times, SAMPLES)
+        return copy
 
 
 class Spread:
@@ -67,6 +105,10 @@ class Spread:
 class LaneTally:
     """The counters of one handler's jobs of one priority; see `HandlerLane`.
 
+    Args:
+        lane: the counters of that priority.
+        failures: the handler's failed attempts, by the class of the error.
+
     Attributes:
         times: of the last attempts that have ended: how long the job had waited, how long the
             attempt took, by turns. Who adds the last of `GATHERED` calls `count_times`.
@@ -74,10 +116,12 @@ class LaneTally:
 
     __slots__ = (
         *("enqueued", "completed", "failed", "retried", "cancelled", "expired"),
-        *("_queue_waits", "_run_times", "times"),
+        *("_queue_waits", "_run_times", "failures", "lane", "times"),
     )
 
-    def __init__(self) -> None:
+    def __init__(self, lane: LaneMeter, failures: dict[str, int]) -> None:
+        self.lane = lane
+        self.failures = failures
         self.enqueued = 0
         self.completed = 0
         self.failed = 0
@@ -93,6 +137,13 @@ class LaneTally:
         self.times += (waited, seconds)
         if len(self.times) >= GATHERED:
             self.count_times()
+
+    def failed_by(self, error: str) -> None:
+        """Count a failed attempt by the class of its error."""
+        name = error.partition(":")[0]
+        if name not in self.failures and len(self.failures) >= _NAMES_MAX:
+            name = _OTHERS  # classes may be made without end
+        self.failures[name] = self.failures.get(name, 0) + 1
 
     def count_times(self) -> None:
         """Count into buckets what was gathered. If it is broken off, some times are lost."""
@@ -115,7 +166,7 @@ class LaneTally:
 
     def copy(self) -> LaneTally:
         """The state at this moment."""
-        copy = LaneTally()
+        copy = LaneTally(self.lane, self.failures)
         copy.enqueued, copy.completed, copy.failed = self.enqueued, self.completed, self.failed
         copy.retried, copy.cancelled, copy.expired = self.retried, self.cancelled, self.expired
         copy._queue_waits, copy._run_times = self._queue_waits.copy(), self._run_times.copy()
@@ -141,35 +192,28 @@ class HandlerMeter:
     """The counters of one handler; see `HandlerCounts`.
 
     Attributes:
-        lanes: the counters by priority.
+        tallies: the counters by priority.
         failures: attempts that failed, by the class of the error.
     """
 
-    __slots__ = ("failures", "lanes")
+    __slots__ = ("failures", "tallies")
 
-    def __init__(self) -> None:
-        self.lanes = tuple(LaneTally() for _ in Priority)
+    def __init__(self, lanes: tuple[LaneMeter, ...]) -> None:
         self.failures: dict[str, int] = {}
+        self.tallies = tuple(LaneTally(lane, self.failures) for lane in lanes)
 
     def used(self) -> dict[Priority, LaneTally]:
         """Copies of those that a job has come to."""
         return {
             each: lane.copy()
-            for each, lane in zip(Priority, self.lanes, strict=True)
+            for each, lane in zip(Priority, self.tallies, strict=True)
             if lane.is_used()
         }
 
     def queue_waits(self) -> list[float]:
         """How long jobs waited for the last attempts."""
-        return [seconds for lane in self.lanes for seconds in lane.queue_waits()]
+        return [seconds for lane in self.tallies for seconds in lane.queue_waits()]
 
     def run_times(self) -> list[float]:
         """How long the last attempts took."""
-        return [seconds for lane in self.lanes for seconds in lane.run_times()]
-
-    def count(self, error: str) -> None:
-        """Count a failed attempt by the class of its error."""
-        name = error.partition(":")[0]
-        if name not in self.failures and len(self.failures) >= _NAMES_MAX:
-            name = _OTHERS  # classes may be made without end
-        self.failures[name] = self.failures.get(name, 0) + 1
+        return [seconds for lane in self.tallies for seconds in lane.run_times()]

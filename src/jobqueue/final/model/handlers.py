@@ -49,7 +49,7 @@ class Handler:
         is_limited: whether that says how many attempts may go on or begin at a time.
         limit: what says so, if it is one `Limit` without keys and nothing else.
         meter: counts its jobs.
-        tallies: those of the meter, by priority: a job looks here.
+        tallies: those of the meter, by priority.
 
     Raises:
         TypeError: it cannot be called in either form, or a call of it would not do its work.
@@ -88,7 +88,7 @@ class Handler:
 
     def counted_by(self, meter: HandlerMeter) -> Handler:
         """This handler, which no job has yet: this counts its jobs from now on."""
-        self.meter, self.tallies = meter, meter.lanes
+        self.meter, self.tallies = meter, meter.tallies
         return self
 
     def check_replaces(self, old: Handler) -> None:
