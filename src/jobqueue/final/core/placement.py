@@ -77,7 +77,7 @@ class Placement:
         self.bindings: Bonds  # set by the queue, since it looks at the queue's state
         self.journal: Journal | None = None  # set by the queue, since the log calls `on_durable`
         self.slots: Slots | None = None  # set by the queue, if there is a log
-        self.closing = Closing()
+        self.closing = Closing(reporter.queue)
         self.suspects: set[JobHandle] = set()
         """Jobs that are one crash short of `max_crashes`, until they have run."""
         self.missing = MissingHandlers(registry, reporter, clock, mutex)

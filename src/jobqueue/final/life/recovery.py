@@ -23,7 +23,7 @@ from ..exact import exact_str
 from ..model.attempt import Attempt
 from ..model.frozen_dict import FrozenDict
 from ..model.handle import JobHandle
-from ..model.job import NO_HEADERS, Job, Priority
+from ..model.job import NO_HEADERS, Job, Priority, about
 from ..model.results import StoredResult
 from ..model.transitions import Status
 from ..runtime.reporting import Reporter
@@ -248,7 +248,8 @@ def _fail_poisonous(log: LockedLog, each: JobState, journal: Journal, placement:
         f"(max_crashes); it is not run again by itself"
     )
     log.state.apply(journal.poisoned(each.enqueued.job, error, wall, each.started, each.retries))
-    placement.reporter.report(logging.ERROR, f"job {each.enqueued.id!r} failed: {error}")
+    message, job = f"job {each.enqueued.id!r} failed: {error}", _job(each.enqueued, each.retries)
+    placement.reporter.report(logging.ERROR, message, about=about(job, each.retries))
 
 
 def _job(enqueued: Enqueued, retries: int) -> Job:
