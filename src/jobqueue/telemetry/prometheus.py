@@ -219,7 +219,6 @@ class _Growing(Generic[K]):
             last = self._last.get(key)
             # A job that the log could not take is not counted any more: of jobs, the next one is
             # not counted twice. All other counts only grow.
-            # guard: a counter never goes down
             if last is not None and values[0] < last[0]:
                 values[0] = last[0]
             self._last[key] = values
