@@ -59,9 +59,8 @@ def test_each_metric_and_label_that_they_name_is_there(exported: dict[str, set[s
 
     assert named <= {*exported, "jobqueue_log_up"}
     assert {"jobqueue_log_up", "jobqueue_jobs", "jobqueue_jobs_failed_total"} <= named
-    for name, matchers in re.findall(
-        r"(jobqueue_\w+)\{([^}]*)\}", "\n".join([*rules, *expressions()])
-    ):
+    text = "\n".join([*rules, *expressions()])
+    for name, matchers in re.findall(r"(jobqueue_\w+)\{([^}]*)\}", text):
         labels = dict(re.findall(r'(\w+)=~?"([^"]*)"', matchers))
         assert set(labels) <= exported[name], name
         assert set(labels.get("state", "queued").split("|")) <= STATES

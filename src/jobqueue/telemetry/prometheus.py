@@ -31,12 +31,10 @@ if TYPE_CHECKING:
 
 K = TypeVar("K")
 
-__all__ = ["DEFAULT", "UNREGISTERED", "JobQueueCollector"]
+__all__ = ["JobQueueCollector"]
 
-DEFAULT = "(default)"
-"""The label of the handler that jobs without a handler's name have."""
-UNREGISTERED = "(unregistered)"
-"""The label of all handlers that are not registered."""
+_DEFAULT = "(default)"  # the label of the handler that jobs without a handler's name have
+_UNREGISTERED = "(unregistered)"  # that of all that are not registered
 
 _COUNTERS = {
     "enqueued": "Jobs accepted.",
@@ -241,9 +239,9 @@ def _counts(metrics: Metrics) -> dict[Key, Values]:
     """The counters of all handlers, by their labels. Two that have the same one are added up."""
     counts: dict[Key, Values] = {}
     by_label: list[tuple[str, HandlerCounts]] = [
-        (DEFAULT if name is None else name, each) for name, each in metrics.by_handler.items()
+        (_DEFAULT if name is None else name, each) for name, each in metrics.by_handler.items()
     ]
-    for label, handler in (*by_label, (UNREGISTERED, metrics.unregistered)):
+    for label, handler in (*by_label, (_UNREGISTERED, metrics.unregistered)):
         for priority, lane in handler.by_priority.items():
             key = label, priority
             counts[key] = _sum(counts.get(key), _values(lane))
