@@ -134,7 +134,8 @@ class StatusMap(Known):
         meter = theirs.lane
         meter.run_times.append(seconds)
         times = theirs.times
-        times += (handle._waited, seconds)
+        times.append(handle._waited)
+        times.append(seconds)
         if len(times) >= GATHERED:
             theirs.count_times()
         stored = cast("StoredResult", handle._outcome) if job._store_result else None

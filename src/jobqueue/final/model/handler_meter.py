@@ -6,13 +6,13 @@ its counts. Guarded by the queue's mutex, but for what says otherwise.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 
 from .job import Priority
 from .metrics import COUNTED, HandlerLane, Histogram
 
-GATHERED = 256
+GATHERED = 512
 """So many times are gathered, two of each attempt, and then counted at once: to look each of them
 up among the bounds as it comes would cost a fiftieth of what a job in memory does."""
 SAMPLES = 512
@@ -75,17 +75,18 @@ class Spread:
     def add(self, times: list[float]) -> None:
         """Count times into the buckets; the list is not to be used any more."""
         self._samples.extend(times[::_SAMPLED])
-        self._sum += sum(times)
-        if max(times) <= BOUNDS[0]:
-            self._counts[0] += len(times)
+        together, counts = sum(times), self._counts
+        self._sum += together
+        if together <= BOUNDS[0]:  # then so is each of them
+            counts[0] += len(times)
             return
         times.sort()
-        below, counts = 0, self._counts
-        for bucket, bound in enumerate(BOUNDS):
-            upto = bisect_right(times, bound, below)  # a bound belongs to its bucket
+        below, last = 0, bisect_left(BOUNDS, times[-1])
+        for bucket in range(bisect_left(BOUNDS, times[0]), last):
+            upto = bisect_right(times, BOUNDS[bucket], below)  # a bound belongs to its bucket
             counts[bucket] += upto - below
             below = upto
-        counts[-1] += len(times) - below
+        counts[last] += len(times) - below
 
     def last(self, times: list[float]) -> list[float]:
         """Times of the last attempts; these are the last ones of all, not counted yet."""
@@ -134,7 +135,8 @@ class LaneTally:
 
     def ran(self, waited: float, seconds: float) -> None:
         """An attempt has ended, whatever came of it."""
-        self.times += (waited, seconds)
+        self.times.append(waited)
+        self.times.append(seconds)
         if len(self.times) >= GATHERED:
             self.count_times()
 
