@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, cast
@@ -387,3 +388,32 @@ def test_promtool_finds_nothing_wrong(log_store: Store) -> None:
     eventually(lambda: jq.metrics().failed == 1)
 
     assert promtool_finds(promtool, Scrapes(JobQueueCollector(jq)).text()) == ""
+
+
+def test_scrapes_at_the_same_time_do_not_disturb_each_other(memory: Store) -> None:
+    """While handlers come that have had no jobs before."""
+    jq = memory.open(len, handlers={str(number): len for number in range(60)})
+    collector, errors = JobQueueCollector(jq), []
+
+    def completed() -> float:
+        found = {family.name: family for family in collector.collect()}
+        return sum(sample.value for sample in found["jobqueue_jobs_completed"].samples)
+
+    def scrape() -> None:
+        try:
+            last = 0.0
+            while last < 60:
+                now = completed()
+                assert now >= last
+                last = now
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=scrape) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in range(60):
+        jq.enqueue(Job(handler=str(number)))
+    for thread in threads:
+        thread.join()
+    assert errors == []

@@ -133,8 +133,8 @@ class _Shown:
             if log is not None:
                 told = {None: [*log.fsync_time.counts, log.fsync_time.sum]}
                 fsyncs = self._fsyncs.follow(metrics.since, log.fsync_time.bounds, told)
-            labels = [self._labels_of(key) for key in counts]
-        yield from _of_handlers(bounds, list(zip(labels, counts.values(), strict=True)))
+            labelled = [(self._labels_of(key), values) for key, values in counts.items()]
+        yield from _of_handlers(bounds, labelled)
         yield from self._of_lanes(metrics)
         if log is not None:
             yield from self._of_log(log, fsyncs[None])

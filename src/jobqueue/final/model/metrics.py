@@ -128,9 +128,10 @@ class HandlerInfo:
         queued: its jobs that wait to be run.
         options: what it was registered with besides the function: `timeout`, `retry_on`,
             `backoff`, `result_codec`, `limit`, `rate`; those that were given.
-        queue_wait: seconds from entering the lane to the start of the attempt, of the last 512
-            attempts or so of each priority.
-        run_time: seconds that attempts took, likewise.
+        queue_wait: seconds from entering the lane to the start of the attempt, of attempts that
+            have ended: of each until 256 of a priority have, and of every eighth from then on; the
+            last 512 of these count, or some more.
+        run_time: seconds that these attempts took.
         failures: attempts that failed, by the class of the error.
     """
 
