@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -215,3 +216,46 @@ def test_a_worker_whose_reloader_was_killed_ends(app: Path) -> None:
     deadline = time.monotonic() + PATIENCE
     put(app)  # the log is free
     assert time.monotonic() < deadline
+
+
+# ── what Prometheus sees ─────────────────────────────────────────────────────────────────────────
+
+
+def scrape(worker: Served) -> str:
+    """What the worker serves, on the port that it told."""
+    eventually(lambda: "/metrics" in worker.output)
+    url = next(word for word in worker.output.split() if word.endswith("/metrics"))
+    with urllib.request.urlopen(url, timeout=PATIENCE) as page:
+        text: str = page.read().decode()
+    return text
+
+
+def test_it_serves_metrics_to_prometheus_on_the_loopback_alone(app: Path) -> None:
+    pytest.importorskip("prometheus_client", reason="needs the extra 'prometheus'")
+    put(app, "a", "b")
+    with work(app, "--prometheus", 0) as worker:
+        eventually(lambda: len(done(app)) == 2)
+        sample = (
+            'jobqueue_jobs_completed_total{handler="note",priority="medium",queue="default"} 2.0'
+        )
+        eventually(lambda: sample in scrape(worker))
+        assert "http://127.0.0.1:" in worker.output
+        assert worker.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize("where", ["x", "localhost", "1:2:x", "65536", "-1", ""])
+def test_what_is_no_port_for_prometheus_is_refused(app: Path, where: str) -> None:
+    pytest.importorskip("prometheus_client", reason="needs the extra 'prometheus'")
+    with work(app, f"--prometheus={where}") as worker:
+        assert worker.end() == 2
+        assert f"--prometheus takes PORT or HOST:PORT, not {where!r}" in worker.output
+
+
+def test_a_port_for_prometheus_that_is_taken_is_told(app: Path) -> None:
+    pytest.importorskip("prometheus_client", reason="needs the extra 'prometheus'")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with work(app, "--prometheus", taken.getsockname()[1]) as worker:
+            assert worker.end() == 5
+            assert "cannot be served" in worker.output

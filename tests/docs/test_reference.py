@@ -21,11 +21,16 @@ CONTRIB = [  # not imported here: each needs its framework
     "jobqueue.contrib.django.JobQueueBackend",
     "jobqueue.contrib.django.tasks",
 ]
+TELEMETRY = [  # likewise: each needs its extra
+    "jobqueue.telemetry.prometheus.JobQueueCollector",
+    "jobqueue.telemetry.opentelemetry.Tracing",
+]
 PUBLIC = [
     *(f"jobqueue.{name}" for name in jobqueue.__all__),
     *(f"{testing.__name__}.{name}" for name in testing.__all__),
     *(f"{futures.__name__}.{name}" for name in futures.__all__),
     *CONTRIB,
+    *TELEMETRY,
     naive.__name__,  # the other tiers as a whole
     improved.__name__,
     f"{improved.__name__}.Priority",  # but this with its members, which have no docstrings

@@ -96,6 +96,11 @@ def pid(payload: bytes) -> int:
     return os.getpid()
 
 
+def names_in_records(payload: bytes, context: JobContext) -> object:
+    """What the records of the context's logger have."""
+    return dict(context.logger.extra or {})
+
+
 def nothing(payload: bytes) -> None:
     return None
 

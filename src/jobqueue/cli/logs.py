@@ -8,7 +8,10 @@ from datetime import UTC, datetime
 
 FORMATS = ("text", "json")
 LEVELS = ("debug", "info", "warning", "error", "critical")
-logger = logging.getLogger("jobqueue")
+logger = logging.LoggerAdapter(
+    logging.getLogger("jobqueue"),
+    dict.fromkeys(("job_id", "handler", "attempt", "priority", "queue")),  # as those of the queue
+)
 
 _OF_EACH = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -32,9 +35,9 @@ def set_up(form: str, level: str) -> None:
 class JsonLines(logging.Formatter):
     """A record as one JSON object: `time`, `level`, `logger`, `message`, and what else it has.
 
-    That is `exception` and `stack`, as text, and the fields that `extra=` gave it: those of a job's
-    own logger are `job_id`, `task_name` and `attempt`. All in ASCII; what JSON does not know stands
-    there as its `repr`.
+    That is `exception` and `stack`, as text, and the fields that `extra=` gave it. Those of the
+    queue's records, and of a job's own logger, are `job_id`, `handler`, `attempt`, `priority` and
+    `queue`. All in ASCII; what JSON does not know stands there as its `repr`.
     """
 
     def format(self, record: logging.LogRecord) -> str:

@@ -1,8 +1,8 @@
 """`jobqueue run`: a process that is nothing but a worker, from the command line.
 
-It needs nothing that is not installed with the package, but for `--reload`. All of it runs on the
-main thread. Until the queue is open, SIGTERM ends the process as Ctrl-C does; `jobqueue.run` sees
-to the signals from then on.
+It needs nothing that is not installed with the package, but for `--reload` and `--prometheus`. All
+of it runs on the main thread. Until the queue is open, SIGTERM ends the process as Ctrl-C does;
+`jobqueue.run` sees to the signals from then on.
 """
 
 from __future__ import annotations
@@ -141,6 +141,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     logs = parser.add_argument_group("logs, on stderr")
     logs.add_argument("--log-format", choices=FORMATS, default=FORMATS[0], help="default: text")
     logs.add_argument("--log-level", choices=LEVELS, default="info", help="default: info")
+    seen = parser.add_argument_group("seen from outside")
+    seen.add_argument(
+        "--prometheus",
+        metavar="[HOST:]PORT",
+        help="serve /metrics for Prometheus there, on 127.0.0.1 unless HOST says otherwise (needs "
+        "the extra 'prometheus')",
+    )
     code = parser.add_argument_group("code")
     code.add_argument(
         "--app-dir", metavar="DIR", default=".", help="where modules are looked for first: here"
@@ -173,7 +180,8 @@ def _work(parsed: argparse.Namespace) -> int:
         queue = _open(parsed)
         with Signals() as signals:
             _tell_start(parsed, queue)
-            code = serve(queue, signals)
+            with _scraped(parsed.prometheus, queue):
+                code = serve(queue, signals)
     except KeyboardInterrupt:  # a `_Stopped` is one, too
         if code is None:
             logger.info("stopped before the queue was served")
@@ -277,6 +285,18 @@ def _tell_start(parsed: argparse.Namespace, queue: JobQueue) -> None:
             "the queue is in memory: no other process can enqueue into it, and nothing outlives "
             "this one; name a directory by --persist-path"
         )
+
+
+@contextmanager
+def _scraped(where: str | None, queue: JobQueue) -> Iterator[None]:
+    """Serve what the queue counts to Prometheus meanwhile."""
+    if where is None:
+        yield
+        return
+    from .scraped import scraped  # imported here: it needs an extra
+
+    with _closed_on_error(queue), scraped(where, queue):
+        yield
 
 
 def _end_with(lifeline: int) -> None:

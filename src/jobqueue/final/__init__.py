@@ -66,6 +66,8 @@ from .model.limits import Limit, Rate
 from .model.metrics import (
     HandlerCounts,
     HandlerInfo,
+    HandlerLane,
+    Histogram,
     LaneMetrics,
     LogMetrics,
     Metrics,
@@ -91,6 +93,8 @@ __all__ = [
     "EnqueueTimeoutError",
     "HandlerCounts",
     "HandlerInfo",
+    "HandlerLane",
+    "Histogram",
     "Job",
     "JobCancelledError",
     "JobContext",

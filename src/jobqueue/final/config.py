@@ -151,6 +151,12 @@ class Config:
             )
 
 
+def name_in_records(config: Config) -> str | None:
+    """What a queue is called in log records: the directory of its log; `None` in memory."""
+    path = config.persist_path
+    return None if path is None else os.path.abspath(os.fspath(path))
+
+
 def _exact(name: str, value: object) -> object:
     """The value of a field, of the exact type that the queue works with."""
     if name in _WHOLE_NUMBERS:

@@ -317,7 +317,7 @@ class JobQueue(Registering, Choosing):
         """
         self._enter()
         if self._placement.journal is None:
-            return self._admission.enqueue(job, timeout, 0.0, None, self._registry.make(fn))
+            return self._admission.enqueue(job, timeout, 0.0, None, self._registry.carried(fn))
         self._admission.check(job)
         name = importable_name(fn)
         self.register(name, fn)

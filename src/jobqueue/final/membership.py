@@ -20,7 +20,7 @@ from .life.wiring import checked_clock, checked_config, closed_on_error
 from .middleware import Layers
 from .model.shutdown_report import ShutdownReport
 from .runtime.clock import Clock, SystemClock
-from .runtime.reporting import Reporter
+from .runtime.reporting import About, Reporter
 from .sharing.serving import check_msgspec, serve
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Membership:
         self._loop: AbstractEventLoop | None = None
         self._is_closed = False
         self._is_forked = False
-        self._reporter = Reporter()
+        self._reporter = Reporter(self.directory)
         self._reporter.open(lambda function: function())
         self._next_try = 0.0  # monotonic
         self._told: str | None = None  # what was reported last, so that it is told once
@@ -209,8 +209,10 @@ class Membership:
         """Have a log record made."""
         self._reporter.report(level, message, error)
 
-    def _report_aside(self, level: int, message: str, error: BaseException | None) -> None:
-        self.report(level, message, error)
+    def _report_aside(
+        self, level: int, message: str, error: BaseException | None, of: About
+    ) -> None:
+        self._reporter.report(level, message, error, of)
 
     # ── callers' threads ─────────────────────────────────────────────────────────────────────
 

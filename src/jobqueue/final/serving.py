@@ -25,6 +25,7 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
+from .config import name_in_records
 from .errors import LogWriteError
 from .job_queue import JobQueue
 from .model.shutdown_report import ShutdownReport
@@ -75,7 +76,7 @@ def run(queue: JobQueue) -> int:
 
 def serve(queue: JobQueue, signals: Signals) -> int:
     """Do what `run` does, with signals that have been listened to for a while."""
-    reporter = Reporter()
+    reporter = Reporter(name_in_records(queue.config))
     reporter.open(lambda start: start())
     try:
         return _Server(queue, signals, reporter).run()

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from ..core.queue_state import State
 from ..core.turns import Turn
 from ..errors import JobQueueError
+from ..model.job import about
 from ..runtime.clock import SystemClock
 from .slot import Slot
 from .threads import KeptThreads
@@ -315,6 +316,7 @@ class LoopRunners:
                 logging.WARNING,
                 f"job {handle.id!r} runs longer than {timeout:g} s (job_timeout) and was "
                 f"asked to stop",
+                about=about(handle._job, handle._job._retries),
             )
 
         return finish

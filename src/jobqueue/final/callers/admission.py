@@ -76,11 +76,11 @@ class Admission(GroupEntrance):
             try:
                 if mutex.unfinished is not None:
                     mutex.settle()
-                self._refuse(job, call)
+                known = self._refuse(job, call)
                 first = None if job._plan is None else self._meet(handle, lane)
                 has_room = delay or lane.room > 0 or self._needs_no_room(handle)
                 if first is None and has_room:
-                    batch = self._accept(handle, lane, delay)
+                    batch = self._accept(handle, lane, delay, known)
             finally:
                 # guard: a producer takes only its own claim back
                 #   without: if True:
@@ -116,12 +116,12 @@ class Admission(GroupEntrance):
                 with mutex:
                     self._mutex.settle()
                     lane.looks(parker)
-                    self._refuse(handle._job, handle._call)
+                    call = self._refuse(handle._job, handle._call)
                     first = None if handle._ties is None else self._meet(handle, lane)
                     if first is not None:
                         return first, None
                     if lane.room > 0 or self._needs_no_room(handle):
-                        return None, self._accept(handle, lane, 0.0)
+                        return None, self._accept(handle, lane, 0.0, call)
                     wait.check(handle._job, lane)
                     if parker not in lane.producers:
                         parker.rearm()
@@ -131,7 +131,7 @@ class Admission(GroupEntrance):
                 # guard: loop around the wait for room
                 #   without: wait.sleep(parker)
                 #   without: with mutex:
-                #   without:     return None, self._accept(handle, lane, 0.0)
+                #   without:     return None, self._accept(handle, lane, 0.0, call)
                 wait.sleep(parker)
         finally:
             with mutex:
@@ -333,13 +333,13 @@ class Admission(GroupEntrance):
         """
         with self._mutex:
             self._mutex.settle()
-            self._refuse(handle._job, None)
+            call = self._refuse(handle._job, None)
             first = None if handle._ties is None else self._meet(handle, lane)
             if first is not None:
                 existing = ExistingHandle(first)
                 return existing, self.batch_of(existing)
             if delay or lane.room > 0 or self._needs_no_room(handle):
-                return handle, self._accept(handle, lane, delay)
+                return handle, self._accept(handle, lane, delay, call)
             if waiter not in lane.producers:
                 (lane.producers.appendleft if was_woken else lane.producers.append)(waiter)
             return None, None

@@ -146,7 +146,8 @@ class Requeue:
         """See `Change`."""
         placement, letter, handle = self._placement, self._letter, self.handle
         if not self._is_moved:  # once: without room for its record, the log makes it a letter again
-            placement.status.requeue(letter, handle)
+            call = letter.call or placement.registry.find(letter.job._handler)
+            placement.status.requeue(letter, handle, call)
             self._is_moved = True
         if handle._ties is not None:
             placement.bindings.requeued(handle)

@@ -64,8 +64,12 @@ class Entrance:
                 f"store it elsewhere and enqueue where it is"
             )
 
-    def _refuse(self, job: Job, call: Handler | None) -> None:
-        """Raises if the job cannot be accepted now; room is not looked at."""
+    def _refuse(self, job: Job, call: Handler | None) -> Handler | None:
+        """Raises if the job cannot be accepted now; room is not looked at.
+
+        Returns:
+            The handler that runs it, by what is known now.
+        """
         if self._state.now is not _OPEN:
             self._state.refuse_after(_OPEN)
         job_id, status = job._id, self._status
@@ -73,10 +77,13 @@ class Entrance:
             status.refuse_known(job_id)
         if status.reserved and job_id in status.reserved:
             status.refuse_known(job_id)
-        if call is None and self._find(job._handler) is None:
-            self._registry.refuse_unknown(job)
+        if call is None:
+            call = self._find(job._handler)
+            if call is None:
+                self._registry.refuse_unknown(job)
         if self._journal is not None:
             self._journal.writer.check()
+        return call
 
     def _meet(self, handle: JobHandle, lane: Lane, *, takes_room: bool = True) -> JobHandle | None:
         """The job that is like this new one and is to be had in its place, if there is one.
@@ -118,10 +125,10 @@ class Entrance:
         # guard: a handler that enqueues never waits for room
         return self._seats.current() is not None or self._placement.reporter.is_own_thread()
 
-    def _accept(  # noqa: PLR0912  # a call costs more than a step in here
-        self, handle: JobHandle, lane: Lane, delay: float
+    def _accept(  # a call costs more than a step in here
+        self, handle: JobHandle, lane: Lane, delay: float, call: Handler | None
     ) -> OpenBatch | None:
-        """Let the job in; returns the batch that its call must wait for."""
+        """Let the job in; `call` is what runs it. Returns the batch that the producer waits for."""
         job = handle._job
         if job._retries >= 0:  # the count of a queue that has this job, or had it
             job = handle._job = job._copy()
@@ -134,18 +141,17 @@ class Entrance:
         batch = expires = None
         self._mutex.unfinished = handle  # guard: an acceptance is told of before it is made
         try:
-            self._status.accept(handle)
+            self._status.accept(handle, call)
             if ties is not None:
                 expires = self._placement.bindings.bind(handle)
             if handle._status is _QUEUED:
-                if handle._call is None:
-                    handle._call = self._find(job._handler)
-                if handle._call is None:
+                handle._call = call
+                if call is None:
                     self._registry.expect(handle)
                 elif lane.room > 0 and (job._plan is None or not job._plan.after):
                     handle._has_room = True  # one step
                     lane.room -= 1  # guard: a place in the lane is taken
-            elif handle._call is None and self._find(job._handler) is None:
+            elif call is None:
                 self._registry.expect(handle)  # guard: delayed jobs that wait then are bounded
             if self._journal is not None:
                 self._journal.enqueued(handle, due, delay or None, expires)
@@ -174,9 +180,10 @@ class Entrance:
             job = handle._job = job._copy()
         job._retries = 0
         self._mutex.unfinished = handle
-        self._status.accept(handle)
+        call = self._find(job._handler)
+        self._status.accept(handle, call)
         expires = None if handle._ties is None else self._placement.bindings.bind(handle)
-        handle._call = self._find(job._handler)
+        handle._call = call
         if handle._call is None:
             self._registry.expect(handle)
         elif takes_room and lane.room > 0 and (handle._ties is None or not job.after):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from ..core.handler_counts import count_queued, handler_infos, seen
+from ..core.handler_counts import count_queued, handler_infos, watched
 from ..core.infos import ahead_of, find, info_of, next_known
 from ..core.order import Walk
 from ..core.remembered import unknown_job
@@ -74,7 +74,7 @@ class Looking:
         self._first_look.ensure()
         with self._mutex:
             self._mutex.settle()
-            handlers = seen(self._placement.registry, running())
+            handlers = watched(self._placement.registry, running())
             walk = Walk(self._status.order.open)
         are_there_more = True
         while are_there_more:

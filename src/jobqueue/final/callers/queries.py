@@ -10,18 +10,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..core.counters import snapshot
-from ..core.handler_counts import handler_counts
+from ..core.handler_counts import handler_counts, seen
 from ..core.infos import info
 from ..core.queue_state import State
 from ..core.remembered import unknown_job
 from ..errors import JobQueueError, QueueClosedError, ResultGoneError
 from ..model.handle import NOT_ARRIVED
 from ..model.job import Priority
-from ..model.metrics import LogMetrics, Metrics, WorkerMetrics
+from ..model.metrics import Histogram, LogMetrics, Metrics, WorkerMetrics
 from ..model.results import read_result
 from ..model.transitions import FINAL, Status
 from ..runtime.clock import SystemClock
 from ..runtime.parking import Parker
+from ..wal.writing.batch import FSYNC_BOUNDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,6 +64,7 @@ class Queries:
         self._state = state
         self._seats = outcomes.seats
         self._outcomes = outcomes
+        self._since = placement.clock.time()
 
     def metrics(self) -> Metrics:
         """See `JobQueue.metrics`. What takes time is done without the mutex."""
@@ -75,8 +77,9 @@ class Queries:
                 meter.limited = len(self._placement.bindings.aside[each])
             workers = self._workers(now)
             log = self._log()
-            by_handler = handler_counts(self._placement.registry, self._seats.busy())
-        return snapshot(meters, oldest, workers, log, by_handler)
+            handlers = seen(self._placement.registry, self._seats.busy())
+        by_handler, unregistered = handler_counts(handlers)
+        return snapshot(meters, oldest, workers, log, by_handler, unregistered, self._since)
 
     def running(self) -> list[JobHandle]:
         """With the mutex: the jobs that run now."""
@@ -115,6 +118,7 @@ class Queries:
             last_fsync_seconds=stats.last_fsync_seconds,
             lag_records=stats.lag_records,
             error=stats.error,
+            fsync_time=Histogram(FSYNC_BOUNDS, stats.fsyncs_by_time, stats.fsync_seconds),
         )
 
     # The end of all jobs.

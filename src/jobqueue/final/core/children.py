@@ -104,7 +104,7 @@ class Children:
             if delay:
                 child._due_tick = tick_after(placement.clock.monotonic() + delay)
                 child._status = Status.SCHEDULED
-            self._status.accept(child)
+            self._status.accept(child, placement.registry.find(job._handler))
         expires = None if job._plan is None else placement.bindings.bind(child)
         if child._call is None:
             child._call = placement.registry.find(job._handler)

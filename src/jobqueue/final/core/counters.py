@@ -2,13 +2,12 @@
 
 Guarantees: a snapshot is consistent, since every counter changes under the queue's mutex in the
 same step as the job that it counts.
-Relies on: the queue's mutex, held by the caller of every method of `LaneMeter` and `BusyMeter`.
-Quantiles are those of the last `SAMPLES` jobs of a lane; they are sorted outside of the mutex.
+Relies on: the queue's mutex, held by the caller of every method of `BusyMeter`. Quantiles are those
+of the last jobs of a lane; they are sorted outside of the mutex.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -26,47 +25,10 @@ from ..model.metrics import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from ..model.handler_meter import LaneMeter
     from ..model.job import Priority
 
-SAMPLES = 512
 UTILIZATION_SECONDS = 10
-
-
-class LaneMeter:
-    """The counters of one priority. The names are those of `LaneMetrics`."""
-
-    __slots__ = (*(name for name in COUNTED if name != "queued"), "queue_waits", "run_times")
-
-    def __init__(self) -> None:
-        self.enqueued = 0
-        self.scheduled = 0
-        self.processing = 0
-        self.overrunning = 0
-        self.completed = 0
-        self.failed = 0
-        self.retried = 0
-        self.cancelled = 0
-        self.expired = 0
-        self.limited = 0
-        self.queue_waits: deque[float] = deque(maxlen=SAMPLES)
-        self.run_times: deque[float] = deque(maxlen=SAMPLES)
-
-    @property
-    def queued(self) -> int:
-        """Jobs that were accepted and are in none of the other states."""
-        ended = self.completed + self.failed + self.cancelled
-        return self.enqueued - ended - self.scheduled - self.processing
-
-    def copy(self) -> LaneMeter:
-        """The state at this moment."""
-        copy = LaneMeter()
-        for name in self.__slots__:
-            setattr(copy, name, getattr(self, name))
-        # Not `deque.copy`: without the GIL, that of CPython 3.13 takes a lock that it holds
-        # already, and waits, for each element.
-        copy.queue_waits = deque(self.queue_waits, SAMPLES)
-        copy.run_times = deque(self.run_times, SAMPLES)
-        return copy
 
 
 class BusyMeter:
@@ -133,6 +95,8 @@ def snapshot(
     workers: WorkerMetrics,
     log: LogMetrics | None,
     by_handler: Mapping[str | None, HandlerCounts],
+    unregistered: HandlerCounts,
+    since: float,
 ) -> Metrics:
     """Build the snapshot from copies of the meters; no lock is needed."""
     waits = {priority: sorted(meter.queue_waits) for priority, meter in meters.items()}
@@ -155,4 +119,6 @@ def snapshot(
         workers=workers,
         log=log,
         by_handler=FrozenDict(by_handler),
+        unregistered=unregistered,
+        since=since,
     )

@@ -17,6 +17,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ..model.job import about
 from ..model.transitions import Status
 from .infos import info_of_ended
 
@@ -125,7 +126,7 @@ class Endings:
                 callback(handle)
             except Exception as error:  # noqa: BLE001  # whatever a user's code may raise
                 message = f"a callback of job {handle.id!r} failed"
-                self._reporter.report(logging.ERROR, message, error)
+                self._reporter.report(logging.ERROR, message, error, about(handle._job))
             except BaseException as error:  # noqa: BLE001  # raised below, when all are told
                 interruption = error
         if interruption is not None:

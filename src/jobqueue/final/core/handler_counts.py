@@ -1,68 +1,96 @@
 """What is told of handlers: their counts, and the jobs that wait for them.
 
-Relies on: the queue's mutex, held by the caller of `handler_counts` and `count_queued`.
+Relies on: the queue's mutex, held by the caller of `seen` and `count_queued`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..model.frozen_dict import FrozenDict
-from ..model.handler_meter import HandlerMeter
 from ..model.metrics import HandlerCounts, HandlerInfo
+from ..model.policy import NO_POLICY
 from ..model.transitions import Status
 from .counters import quantiles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from ..model.handle import JobHandle
+    from ..model.handler_meter import HandlerMeter, LaneTally
+    from ..model.job import Priority
     from ..model.policy import Policy
     from .order import Walk
     from .registry import HandlerRegistry
     from .status_map import StatusMap
 
-    Seen = tuple[HandlerCounts, Policy, list[float], list[float]]
-    """What is copied of a handler: counts, policy, and the times of attempts."""
-
 _QUEUED = Status.QUEUED  # a look into an enumeration is slow
-_NO_COUNTS = HandlerCounts(0, 0, 0, 0, 0, FrozenDict())
+
+
+class Seen(NamedTuple):
+    """What is copied of the counters of one handler."""
+
+    lanes: dict[Priority, LaneTally]
+    failures: dict[str, int]
+    processing: int
+
+    def told(self) -> HandlerCounts:
+        """Without the mutex; once."""
+        lanes = self.lanes.values()
+        return HandlerCounts(
+            sum(each.completed for each in lanes),
+            sum(each.failed for each in lanes),
+            sum(each.retried for each in lanes),
+            sum(each.cancelled for each in lanes),
+            self.processing,
+            FrozenDict(self.failures),
+            FrozenDict({priority: each.told() for priority, each in self.lanes.items()}),
+        )
+
+
+class Watched(NamedTuple):
+    """The counters of one handler, its policy, and the times of its last attempts."""
+
+    seen: Seen
+    policy: Policy
+    queue_waits: list[float]
+    run_times: list[float]
+
+
+def seen(
+    registry: HandlerRegistry, running: Iterable[JobHandle]
+) -> tuple[dict[str | None, Seen], Seen]:
+    """A copy of the counters of each handler that is registered, and of those of all others."""
+    processing = Counter(None if each._call is None else each._call.meter for each in running)
+
+    def copy(meter: HandlerMeter) -> Seen:
+        return Seen(meter.used(), meter.failures.copy(), processing[meter])
+
+    handlers = {name: copy(handler.meter) for name, handler in registry.all().items()}
+    return handlers, copy(registry.unregistered)
 
 
 def handler_counts(
-    registry: HandlerRegistry, running: Iterable[JobHandle]
-) -> dict[str | None, HandlerCounts]:
-    """The counts of each handler that is registered."""
-    processing = Counter(handle._job._handler for handle in running)
-    return {
-        name: _counts(handler.meter, processing[name]) for name, handler in registry.all().items()
-    }
+    copies: tuple[Mapping[str | None, Seen], Seen],
+) -> tuple[dict[str | None, HandlerCounts], HandlerCounts]:
+    """What is told of the copies that `seen` has made. Without the mutex."""
+    handlers, others = copies
+    return {name: each.told() for name, each in handlers.items()}, others.told()
 
 
-def seen(registry: HandlerRegistry, running: Iterable[JobHandle]) -> dict[str | None, Seen]:
+def watched(registry: HandlerRegistry, running: Iterable[JobHandle]) -> dict[str | None, Watched]:
     """A copy of what is known of each handler."""
     handlers = registry.all()
     return {
-        name: (
-            counts,
+        name: Watched(
+            each,
             handlers[name].policy,
-            list(handlers[name].meter.queue_waits),
-            list(handlers[name].meter.run_times),
+            handlers[name].meter.queue_waits(),
+            handlers[name].meter.run_times(),
         )
-        for name, counts in handler_counts(registry, running).items()
+        for name, each in seen(registry, running)[0].items()
     }
-
-
-def _counts(meter: HandlerMeter, processing: int) -> HandlerCounts:
-    return HandlerCounts(
-        meter.completed,
-        meter.failed,
-        meter.retried,
-        meter.cancelled,
-        processing,
-        FrozenDict(meter.failures),
-    )
 
 
 def count_queued(status: StatusMap, walk: Walk, count: int, queued: Counter[str | None]) -> bool:
@@ -79,16 +107,17 @@ def count_queued(status: StatusMap, walk: Walk, count: int, queued: Counter[str 
 
 
 def handler_infos(
-    handlers: dict[str | None, Seen], queued: Counter[str | None]
+    handlers: dict[str | None, Watched], queued: Counter[str | None]
 ) -> list[HandlerInfo]:
     """What is told of them, the default handler first, then by name. Without the mutex."""
     names = sorted({*handlers, *queued}, key=lambda name: (name is not None, name or ""))
     return [_info(name, handlers.get(name), queued[name]) for name in names]
 
 
-def _info(name: str | None, known: Seen | None, queued: int) -> HandlerInfo:
-    counts, policy, waits, times = known or (_NO_COUNTS, None, [], [])
-    given = {} if policy is None else policy.given()
+def _info(name: str | None, known: Watched | None, queued: int) -> HandlerInfo:
+    if known is None:
+        known = Watched(Seen({}, {}, 0), NO_POLICY, [], [])
+    counts = known.seen.told()
     return HandlerInfo(
         name,
         counts.completed,
@@ -97,8 +126,8 @@ def _info(name: str | None, known: Seen | None, queued: int) -> HandlerInfo:
         counts.cancelled,
         queued,
         counts.processing,
-        FrozenDict(given),
-        quantiles(sorted(waits)),
-        quantiles(sorted(times)),
+        FrozenDict(known.policy.given()),
+        quantiles(sorted(known.queue_waits)),
+        quantiles(sorted(known.run_times)),
         counts.failures,
     )

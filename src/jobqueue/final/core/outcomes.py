@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..model.context import StopRequest
 from ..model.handle import Raised
+from ..model.job import about
 from ..model.results import stored_result
 from ..model.transitions import FINAL
 from ..runtime.reporting import describe, trace_of
@@ -168,7 +169,7 @@ class Outcomes:
             Context().run(self._endings.tell, handle)
         except BaseException as error:  # noqa: BLE001  # raised by a user's code: the thread lives on
             message = f"a callback of job {handle.id!r} was interrupted"
-            self.placement.reporter.report(logging.ERROR, message, error)
+            self.placement.reporter.report(logging.ERROR, message, error, about(handle._job))
             if handle._callbacks:  # it came between two of them
                 Context().run(self._endings.tell, handle)
         seat.told = None
@@ -213,12 +214,14 @@ class Outcomes:
             logging.WARNING if delay is not None else logging.ERROR,
             f"job {handle.id!r}, attempt {attempt + 1}, failed: {failure[0]}; {change.verdict}",
             error,
+            about(handle._job, attempt),
         )
         if change.evicted is not None:
             reporter.report(
                 logging.WARNING,
                 f"dead letter {change.evicted.job.id!r} was dropped: there are more than "
                 f"{self._config.max_dead_letters} (max_dead_letters)",
+                about=about(change.evicted.job),
             )
         if has_ended:
             self._let_go_of(raised, trace)

@@ -67,7 +67,7 @@ class Placement:
         mutex.settle = self._settle
         self.clock = clock
         self.status = status
-        status.find = registry.find
+        status.meters, status.unregistered = registry.meters, registry.unregistered.tallies
         self.scheduler = scheduler
         self.registry = registry
         self.watchers = watchers
@@ -77,13 +77,12 @@ class Placement:
         self.bindings: Bonds  # set by the queue, since it looks at the queue's state
         self.journal: Journal | None = None  # set by the queue, since the log calls `on_durable`
         self.slots: Slots | None = None  # set by the queue, if there is a log
-        self.closing = Closing()
+        self.closing = Closing(reporter.queue)
         self.suspects: set[JobHandle] = set()
         """Jobs that are one crash short of `max_crashes`, until they have run."""
         self.missing = MissingHandlers(registry, reporter, clock, mutex)
         self._requeued: dict[int, tuple[DeadLetter, JobHandle]] = {}  # not yet durable
-        self._monotonic = clock.monotonic
-        self._find = registry.find
+        self._monotonic, self._find = clock.monotonic, registry.find
 
     def arrive(self, handle: JobHandle) -> None:
         """An accepted job's record is durable, or there is no log: it may run from now on."""
@@ -92,8 +91,9 @@ class Placement:
             self._schedule(handle, now)
             return
         if handle._call is None:
-            handle._call = self._find(handle._job._handler)
-            if handle._call is not None:  # it was registered since the job was accepted
+            handle._call = call = self._find(handle._job._handler)
+            if call is not None:  # it was registered since the job was accepted
+                handle._tally = call.tallies[handle._job._priority]
                 self.registry.unpark(handle)
         if handle._call is None:
             self.registry.park(handle)

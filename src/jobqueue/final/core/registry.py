@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UnknownHandlerError
 from ..model.handle import ARRIVING
+from ..model.handler_meter import HandlerMeter, LaneMeter
 from ..model.handlers import Handler, name_of
 from ..model.job import Priority
 from ..model.policy import NO_POLICY
@@ -37,6 +38,8 @@ class HandlerRegistry:
 
     Attributes:
         untold: names that jobs wait for, of which no thread has told yet.
+        meters: the counters of all jobs, by priority.
+        unregistered: counts the jobs of which nothing is registered.
     """
 
     def __init__(
@@ -46,10 +49,12 @@ class HandlerRegistry:
         parked_max: int = sys.maxsize,
     ) -> None:
         self.make = make
-        self.default = None if default is None else self.make(default)
+        self.meters = tuple(LaneMeter() for _ in Priority)
+        self.unregistered = HandlerMeter(self.meters)
+        self.default = None
         self._handlers: dict[str | None, Handler] = {}
-        if self.default is not None:
-            self._handlers[None] = self.default
+        if default is not None:
+            self.default = self._handlers[None] = self.make(default).counted_by(self._meter())
         self.find: Callable[[str | None], Handler | None] = self._handlers.get
         """The handler of this name."""
         self.untold: dict[str | None, None] = {}
@@ -84,12 +89,19 @@ class HandlerRegistry:
     def put(self, name: str, handler: Handler) -> None:
         """Add a handler, or put it in the place of another. Delayed jobs do not wait for it now."""
         known = self._handlers.get(name)
-        if known is not None:
-            handler.meter = known.meter
+        handler.counted_by(self._meter() if known is None else known.meter)
         self._handlers[name] = handler
         for handle in self._delayed.get(name, ()):
+            handle._tally = handler.tallies[handle._job._priority]
             self._delayed_by_lane[handle._job._priority].pop(handle, None)
         self._delayed.pop(name, None)
+
+    def _meter(self) -> HandlerMeter:
+        return HandlerMeter(self.meters)
+
+    def carried(self, function: Callable[..., object]) -> Handler:
+        """A handler that only one job has. No mutex; raises as `make` does."""
+        return self.make(function).counted_by(self.unregistered)
 
     def all(self) -> dict[str | None, Handler]:
         """The handlers by name; `None` is the default one."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..exact import check_seconds
 from ..model.asked import asked_of, leaves
+from ..model.job import about
 from ..model.policy import NO_POLICY
 from ..timing.backoff import backoff_seconds
 
@@ -59,14 +60,16 @@ class Retrying:
         )
 
     def _from(self, backoff: Backing, handle: JobHandle, error: BaseException) -> float | None:
+        job = handle._job
         try:
-            return check_seconds("what backoff returned", backoff(handle._job._retries, error))
+            return check_seconds("what backoff returned", backoff(job._retries, error))
         except BaseException as inner:  # noqa: BLE001  # the user's code; the job is retried all the same
             self._reporter.report(
                 logging.ERROR,
-                f"the backoff of the handler of job {handle.id!r} failed; the job is retried after "
+                f"the backoff of the handler of job {job._id!r} failed; the job is retried after "
                 f"the delay that Config says",
                 inner,
+                about(job, job._retries),
             )
             return None
 

@@ -11,20 +11,16 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
-from ..errors import DuplicateJobError
-from ..model.handle import NO_RESULT, NOT_ARRIVED, JobHandle
-from ..model.handler_meter import SAMPLED_MASK, SAMPLES
-from ..model.job import Job, Priority
+from ..model.handle import NOT_ARRIVED, JobHandle
+from ..model.handler_meter import GATHERED, LaneMeter, LaneTally
 from ..model.transitions import Event, Status, after
-from .counters import LaneMeter
+from .known import Known
 from .order import Order
-from .remembered import DeadLetter, Finished, attempts_with, record_of, unknown_job
+from .remembered import DeadLetter, Finished, attempts_with, record_of
 from .watchers import wake_waiters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from ..model.handle import HandleOwner, Raised
+    from ..model.handle import Raised
     from ..model.handlers import Handler
     from ..model.results import StoredResult
     from ..runtime.reporting import Failure
@@ -40,7 +36,7 @@ _CANCELLED = after(Status.QUEUED, Event.CANCEL)
 _REQUEUED = after(Status.FAILED, Event.REQUEUE)
 
 
-class StatusMap:
+class StatusMap(Known):
     """Jobs by id: live ones, finished ones within retention, dead letters.
 
     Args:
@@ -49,55 +45,39 @@ class StatusMap:
         result_retention: how many results of jobs that do not store them are kept.
 
     Attributes:
-        reserved: ids of jobs that attempts hold back, and whose; see `children.py`.
         results: the last results of jobs that do not store them, with the jobs' ids, oldest first.
             Threads append to it without the mutex: an older result that goes may run users' code.
         result_bytes: of the results that are stored, about.
-        find: tells the handler of a name; set by `Placement`.
+        meters: the counters by priority; set by `Placement`.
+        unregistered: those of jobs whose handler is not registered, likewise.
         order: the ids of all of them in order, once anybody has looked.
         requeued: how many dead letters were queued again.
     """
 
     def __init__(self, *, retention: int, dead_letters_max: int, result_retention: int = 0) -> None:
-        self.live: dict[str, JobHandle] = {}
-        self.finished: dict[str, Finished] = {}
-        self.dead: dict[str, DeadLetter] = {}
-        self.reserved: dict[str, JobHandle] = {}
+        super().__init__()
         self.results: deque[tuple[str, object]] = deque(maxlen=result_retention)
         self.result_bytes = 0
         self.order = Order(self.finished, self.live, self.dead)
         self.requeued = 0
-        self.find: Callable[[str | None], Handler | None] = lambda _name: None
-        self.meters = tuple(LaneMeter() for _ in Priority)
+        self.meters: tuple[LaneMeter, ...] = ()
+        self.unregistered: tuple[LaneTally, ...] = ()
         self._finished_order: deque[str] = deque()
         self._retention = retention
         self._dead_letters_max = dead_letters_max
 
-    def __contains__(self, job_id: str) -> bool:
-        return job_id in self.live or job_id in self.finished or job_id in self.dead
-
-    def refuse_known(self, job_id: str) -> None:
-        """Raises `DuplicateJobError` if the id is known."""
-        if job_id in self.reserved:
-            parent = self.reserved[job_id].id
-            raise DuplicateJobError(
-                f"job {job_id!r} is held back by job {parent!r}, whose handler is to enqueue it; "
-                f"give each job an id of its own"
-            )
-        if job_id in self:
-            raise DuplicateJobError(
-                f"job {job_id!r} is already known ({self.status(job_id).value}); "
-                f"give each job an id of its own"
-            )
-
-    def accept(self, handle: JobHandle) -> None:
-        """A new job, queued or scheduled; its id is not known yet."""
+    def accept(self, handle: JobHandle, call: Handler | None) -> None:
+        """A new job, queued or scheduled; its id is not known yet. `call` is what runs it now."""
         job = handle._job
-        meter, job_id = self.meters[job._priority], job._id
+        job_id = job._id
+        tallies = self.unregistered if call is None else call.tallies
+        theirs = handle._tally = tallies[job._priority]
+        meter = theirs.lane
         if self.order.is_kept:
             self.order.note(job_id)  # if it is broken off here, nothing is known of it
         self.live[job_id] = handle  # one step
         meter.enqueued += 1
+        theirs.enqueued += 1
         if handle._status is not _QUEUED:
             meter.scheduled += 1
 
@@ -105,9 +85,10 @@ class StatusMap:
         """Undo `accept`: the job's record could not be written. Again, it does what is left."""
         job = handle._job
         if self.live.get(job._id) is handle:
-            meter = self.meters[job._priority]
+            meter, theirs = self.meters[job._priority], handle._tally
             del self.live[job._id]  # one step
             meter.enqueued -= 1
+            theirs.enqueued -= 1
             if handle._status is not _QUEUED:
                 meter.scheduled -= 1
         wake_waiters(handle)
@@ -134,12 +115,10 @@ class StatusMap:
         """A worker took a queued job."""
         if handle._status is not _QUEUED:
             after(handle._status, Event.START)
-        meter = self.meters[handle._job._priority]
-        meter.queue_waits.append(now - handle._since)
-        theirs = None if handle._call is None else handle._call.meter
-        if theirs and (theirs.completed < SAMPLES or not theirs.completed & SAMPLED_MASK):
-            theirs.queue_waits.append(now - handle._since)
+        meter, seconds = handle._tally.lane, now - handle._since
+        meter.queue_waits.append(seconds)
         handle._status = _STARTED  # one step
+        handle._waited = seconds
         handle._since = now
         handle._started = wall
         meter.processing += 1
@@ -150,13 +129,15 @@ class StatusMap:
         """A handler returned. Returns what is stored of the result."""
         if handle._status is not _PROCESSING:
             after(handle._status, Event.RETURN)
-        job, call = handle._job, handle._call
-        assert call is not None  # it ran
-        job_id, meter, theirs = job._id, self.meters[job._priority], call.meter
-        seconds = now - handle._since
+        job = handle._job
+        job_id, theirs, seconds = job._id, handle._tally, now - handle._since
+        meter = theirs.lane
         meter.run_times.append(seconds)
-        if theirs.completed < SAMPLES or not theirs.completed & SAMPLED_MASK:
-            theirs.run_times.append(seconds)
+        times = theirs.times
+        times.append(handle._waited)
+        times.append(seconds)
+        if len(times) >= GATHERED:
+            theirs.count_times()
         stored = cast("StoredResult", handle._outcome) if job._store_result else None
         if job._plan is None and handle._failure is None:  # mostly so: `record_of`, without a call
             record = Finished(
@@ -208,10 +189,9 @@ class StatusMap:
         """An attempt failed and the job has retries left."""
         if handle._status is not _PROCESSING:
             after(handle._status, Event.RETRY)
-        meter = self._measured(handle, now)
+        meter, theirs = self._measured(handle, now)
         attempts = attempts_with(handle, failure, wall)
-        if handle._call is not None:
-            handle._call.meter.retries_after(failure[0])
+        theirs.failed_by(failure[0])
         handle._job._retries += 1
         handle._failure = failure
         handle._attempts = attempts
@@ -219,6 +199,7 @@ class StatusMap:
         meter.processing -= 1
         meter.scheduled += 1
         meter.retried += 1
+        theirs.retried += 1
 
     def fail(
         self, handle: JobHandle, failure: Failure, raised: Raised, now: float, wall: float
@@ -226,7 +207,7 @@ class StatusMap:
         """An attempt failed for good."""
         if handle._status is not _PROCESSING:
             after(handle._status, Event.FAIL)
-        meter = self._measured(handle, now)
+        meter, theirs = self._measured(handle, now)
         job = handle._job
         letter = DeadLetter(
             job,
@@ -239,15 +220,16 @@ class StatusMap:
             handle._progress,
             handle._attempts,
         )
-        if handle._call is not None:
-            handle._call.meter.fails_for(failure[0])
+        theirs.failed_by(failure[0])
         handle._failure = failure
         handle._outcome = raised
         handle._status = _FAILED  # one step
         meter.processing -= 1
         meter.failed += 1
+        theirs.failed += 1
         del self.live[job._id]
         self.dead[job._id] = letter
+        meter.dead += 1
 
     def one_too_many(self) -> DeadLetter | None:
         """The dead letter that has to go for the last one."""
@@ -257,7 +239,8 @@ class StatusMap:
 
     def bury(self, letter: DeadLetter) -> None:
         """Keep a failed job."""
-        self.dead[letter.job._id] = letter
+        self.dead[letter.job._id] = letter  # one step
+        self.meters[letter.job._priority].dead += 1
 
     def cancel(self, handle: JobHandle, now: float, wall: float, *, expired: bool = False) -> None:
         """A job was cancelled: before it ran, or because its handler gave up when asked to.
@@ -267,20 +250,20 @@ class StatusMap:
         job_id, before = handle._job._id, handle._status
         if before is not _CANCELLED:
             after(before, Event.CANCEL)
-            meter = self.meters[handle._job._priority]
+            meter, theirs = handle._tally.lane, handle._tally
             if before is _PROCESSING:  # by a worker
                 self._measured(handle, now)
             record = record_of(handle, _CANCELLED, wall)
             if before is _PROCESSING and handle._failure is not None:
                 attempts = attempts_with(handle, handle._failure, wall)
                 record = record_of(handle, _CANCELLED, wall, attempts=attempts)
-            if (call := handle._call or self.find(handle._job._handler)) is not None:
-                call.meter.cancelled += 1
             handle._status = _CANCELLED  # one step
             self.finished[job_id] = record
             del self.live[job_id]
             meter.cancelled += 1
             meter.expired += expired
+            theirs.cancelled += 1
+            theirs.expired += expired
             if before is _SCHEDULED:
                 meter.scheduled -= 1
             elif before is _PROCESSING:
@@ -288,30 +271,37 @@ class StatusMap:
         self._keep(job_id)
         wake_waiters(handle)
 
-    def requeue(self, letter: DeadLetter, handle: JobHandle) -> None:
+    def requeue(self, letter: DeadLetter, handle: JobHandle, call: Handler | None) -> None:
         """A dead letter is a queued job again, as if new, under a new handle. Again, it is so."""
         job = letter.job
         if self.dead.get(job._id) is letter:
-            meter = self.meters[job._priority]
+            tallies = self.unregistered if call is None else call.tallies
+            theirs = handle._tally = tallies[job._priority]
+            meter = theirs.lane
             handle._status = _REQUEUED  # one step
             job._retries = 0
             self.live[job._id] = handle
             del self.dead[job._id]
+            meter.dead -= 1
             meter.enqueued += 1
+            theirs.enqueued += 1
             self.requeued += 1
 
     def discard(self, letter: DeadLetter) -> None:
         """A dead letter goes. Again, it does nothing."""
-        self.dead.pop(letter.job._id, None)
+        if letter.job._id in self.dead:
+            del self.dead[letter.job._id]  # one step
+            self.meters[letter.job._priority].dead -= 1
 
     def bury_again(self, letter: DeadLetter, handle: JobHandle) -> None:
         """Undo `requeue`: its record could not be written."""
-        meter = self.meters[letter.job._priority]
+        meter, theirs = handle._tally.lane, handle._tally
         if self.live.pop(letter.job._id, None) is handle:
             letter.job._retries = letter.retries
             handle._status = Status.FAILED
             self.bury(letter)
             meter.enqueued -= 1
+            theirs.enqueued -= 1
             wake_waiters(handle)
 
     def remember(self, job_id: str, record: Finished) -> None:
@@ -335,65 +325,9 @@ class StatusMap:
             self.result_bytes -= len(forgotten.result.data)
         order.popleft()
 
-    def _measured(self, handle: JobHandle, now: float) -> LaneMeter:
-        meter = self.meters[handle._job._priority]
-        meter.run_times.append(now - handle._since)
-        if handle._call is not None:
-            handle._call.meter.run_times.append(now - handle._since)
-        return meter
-
-    # What callers ask.
-
-    def status(self, job_id: str) -> Status:
-        """Raises `UnknownJobError`."""
-        handle = self.live.get(job_id)
-        if handle is not None:
-            return handle._status
-        finished = self.finished.get(job_id)
-        if finished is not None:
-            return finished.status
-        if job_id in self.dead:
-            return Status.FAILED
-        raise unknown_job(job_id)
-
-    def current(self, handle: JobHandle) -> JobHandle:
-        """The handle that stands for the job now: another one if it was requeued."""
-        if handle._status is not Status.FAILED:
-            return handle
-        job = handle._job
-        live = self.live.get(job._id)
-        if live is not None and live._job is job:
-            return live
-        record = self.finished.get(job._id)  # of this job, or of a later one with its id
-        if record is not None and record.created == job._created:
-            return self.handle(handle._owner, job._id)
-        return handle
-
-    def handle(self, owner: HandleOwner, job_id: str) -> JobHandle:
-        """The handle of a known job; a new one, without result, if it has finished."""
-        live = self.live.get(job_id)
-        if live is not None:
-            return live
-        letter = self.dead.get(job_id)
-        if letter is not None:
-            handle = JobHandle(owner, letter.job, Status.FAILED, letter.number)
-            handle._failure, handle._progress = letter.failure, letter.progress
-        elif job_id in self.finished:
-            record = self.finished[job_id]
-            job = Job(id=job_id, priority=record.priority, key=record.key, _created=record.created)
-            handle = JobHandle(owner, job, record.status)
-            handle._progress = record.progress
-        else:
-            raise unknown_job(job_id)
-        handle._outcome = NO_RESULT
-        return handle
-
-    def letter(self, job_id: str) -> DeadLetter:
-        """A dead letter; raises `UnknownJobError`, or `ValueError` if the job has not failed."""
-        letter = self.dead.get(job_id)
-        if letter is None:
-            status = self.status(job_id)
-            raise ValueError(
-                f"job {job_id!r} is {status.value}; only a failed job is kept for this"
-            )
-        return letter
+    @staticmethod
+    def _measured(handle: JobHandle, now: float) -> tuple[LaneMeter, LaneTally]:
+        theirs, seconds = handle._tally, now - handle._since
+        theirs.lane.run_times.append(seconds)
+        theirs.ran(handle._waited, seconds)
+        return theirs.lane, theirs

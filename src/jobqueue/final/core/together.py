@@ -82,7 +82,7 @@ class Together:
             if delay:
                 handle._due_tick = tick_after(placement.clock.monotonic() + delay)
                 handle._status = Status.SCHEDULED
-            placement.status.accept(handle)
+            placement.status.accept(handle, placement.registry.find(job._handler))
         expires = None if handle._ties is None else placement.bindings.bind(handle)
         if handle._call is None and handle._status is Status.QUEUED:
             handle._call = placement.registry.find(job._handler)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import starmap
@@ -22,7 +23,7 @@ from ..exact import exact_str
 from ..model.attempt import Attempt
 from ..model.frozen_dict import FrozenDict
 from ..model.handle import JobHandle
-from ..model.job import NO_HEADERS, Job, Priority
+from ..model.job import NO_HEADERS, Job, Priority, about
 from ..model.results import StoredResult
 from ..model.transitions import Status
 from ..runtime.reporting import Reporter
@@ -247,7 +248,8 @@ def _fail_poisonous(log: LockedLog, each: JobState, journal: Journal, placement:
         f"(max_crashes); it is not run again by itself"
     )
     log.state.apply(journal.poisoned(each.enqueued.job, error, wall, each.started, each.retries))
-    placement.reporter.report(logging.ERROR, f"job {each.enqueued.id!r} failed: {error}")
+    message, job = f"job {each.enqueued.id!r} failed: {error}", _job(each.enqueued, each.retries)
+    placement.reporter.report(logging.ERROR, message, about=about(job, each.retries))
 
 
 def _job(enqueued: Enqueued, retries: int) -> Job:
@@ -360,16 +362,18 @@ def _queue_again(
             and (call := find(job._handler)) is not None
             and not call.is_limited
         ):
-            handle._call = call
+            handle._call, handle._tally = call, call.tallies[job._priority]
             handle._since = now  # as `FairScheduler.push` does; no worker waits yet
             lanes[job._priority].append(handle)
         else:
             others.append((handle, each))
-    for lane, meter in zip(lanes, placement.status.meters, strict=True):
-        meter.enqueued += len(lane)
+    for priority, lane in zip(_PRIORITIES, lanes, strict=True):
+        placement.status.meters[priority].enqueued += len(lane)
+        for tally, count in Counter(map(attrgetter("_tally"), lane)).items():
+            tally.enqueued += count
     by_number = {handle._number: handle for handle in live.values() if others}
     for handle, each in others:
-        placement.status.accept(handle)
+        placement.status.accept(handle, find(handle._job._handler))
         if handle._ties is not None or each.enqueued.after:
             bind(handle, each, by_number, placement)
         if find(handle._job._handler) is None:

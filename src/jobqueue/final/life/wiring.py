@@ -19,7 +19,7 @@ from ..callers.queries import Queries
 from ..callers.schedules import Schedules
 from ..callers.through_middleware import AdmissionThroughMiddleware
 from ..callers.ticks import TickAdmission
-from ..config import Config
+from ..config import Config, name_in_records
 from ..core.bindings import Bindings
 from ..core.endings import Endings
 from ..core.isolation import Isolation
@@ -176,7 +176,7 @@ def _make_pool(
 def _make_placement(
     config: Config, registry: HandlerRegistry, clock: Clock, layers: Layers
 ) -> Placement:
-    mutex, reporter = make_mutex(), Reporter()
+    mutex, reporter = make_mutex(), Reporter(name_in_records(config))
     status = StatusMap(
         retention=config.status_retention,
         dead_letters_max=config.max_dead_letters,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from ..exact import check_seconds
 from ..runtime.parking import Parker, Wakeable
 from ..runtime.reporting import handlers_logger
+from .job import about
 from .progress import told
 
 if TYPE_CHECKING:
@@ -31,14 +32,18 @@ if TYPE_CHECKING:
 class Closing:
     """Whether `close` has begun, for all attempts of one queue.
 
+    Args:
+        queue: what that is called in log records; `None` for a queue in memory.
+
     Attributes:
         begun: set once, before the attempts that go on are told.
     """
 
-    __slots__ = ("begun",)
+    __slots__ = ("begun", "queue")
 
-    def __init__(self) -> None:
+    def __init__(self, queue: str | None = None) -> None:
         self.begun = False
+        self.queue = queue
 
 
 class StopRequest:
@@ -244,11 +249,17 @@ class JobContext:
 
     @property
     def logger(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger, "jobqueue.job", whose records have `job_id`, `task_name` and `attempt`.
+        """A logger, "jobqueue.job", whose records tell which job they are about.
 
-        `task_name` is the name of the handler, `None` for the default one.
+        By their attributes `job_id`, `handler` (`None` for the default one), `attempt` (0 first),
+        `priority` ("high", "medium" or "low") and `queue` (the directory of its log; `None` in
+        memory). `task_name` is another name of `handler`.
         """
-        told_of = {"job_id": self.job.id, "task_name": self.job.handler, "attempt": self.attempt}
+        told_of = {
+            **about(self.job, self.attempt)._asdict(),
+            "queue": self._stop.closing.queue,
+            "task_name": self.job.handler,
+        }
         return logging.LoggerAdapter(handlers_logger, told_of)
 
 

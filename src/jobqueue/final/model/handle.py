@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..runtime.parking import Parker
     from .attempt import Attempt
     from .context import Held, StopRequest
+    from .handler_meter import LaneTally
     from .handlers import Handler
     from .job import Job
     from .progress import Progress, Told
@@ -149,7 +150,9 @@ class JobHandle(Generic[R_co]):
         "_started",
         "_status",
         "_stop",
+        "_tally",
         "_ties",
+        "_waited",
         "_waiters",
     )
 
@@ -163,6 +166,10 @@ class JobHandle(Generic[R_co]):
         """Monotonic time since which it has had its status; before it is in its lane, a mark."""
         self._started: float | None = None
         """Unix time at which the last attempt started."""
+        self._tally: LaneTally
+        """What counts it; there once it is accepted."""
+        self._waited: float
+        """Seconds that it was queued for the last attempt; there once that has started."""
         self._due_tick = 0
         """Its tick in the timer wheel, while scheduled."""
         self._has_room = False

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
 from .callables import is_coroutine_function, refuse_undone_function
-from .handler_meter import HandlerMeter
 from .policy import NO_POLICY, Policy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .context import JobContext
+    from .handler_meter import HandlerMeter, LaneTally
     from .limits import Limit
 
     Attempt = Callable[[JobContext], object]
@@ -49,6 +49,7 @@ class Handler:
         is_limited: whether that says how many attempts may go on or begin at a time.
         limit: what says so, if it is one `Limit` without keys and nothing else.
         meter: counts its jobs.
+        tallies: those of the meter, by priority.
 
     Raises:
         TypeError: it cannot be called in either form, or a call of it would not do its work.
@@ -63,6 +64,7 @@ class Handler:
         "limit",
         "meter",
         "policy",
+        "tallies",
         "wants_context",
     )
 
@@ -73,7 +75,8 @@ class Handler:
         self.policy = NO_POLICY
         self.is_limited = False
         self.limit: Limit | None = None
-        self.meter = HandlerMeter()
+        self.meter: HandlerMeter
+        self.tallies: tuple[LaneTally, ...]
 
     def with_policy(self, policy: Policy) -> Handler:
         """This handler, which nothing uses yet, from now on with a policy."""
@@ -81,6 +84,11 @@ class Handler:
         self.is_limited = bool(policy.rules)
         self.limit = policy.only_limit()
         self.is_equipped = self.is_equipped or policy.timeout is not None
+        return self
+
+    def counted_by(self, meter: HandlerMeter) -> Handler:
+        """This handler, which no job has yet: this counts its jobs from now on."""
+        self.meter, self.tallies = meter, meter.tallies
         return self
 
     def check_replaces(self, old: Handler) -> None:
@@ -111,7 +119,6 @@ class HandlerWithin(Handler):
         self.wants_context, self.by_keyword = inner.wants_context, inner.by_keyword
         self.is_equipped = True
         self.policy, self.is_limited, self.limit = inner.policy, inner.is_limited, inner.limit
-        self.meter = inner.meter
         self._attempt = put_around(lambda context: inner.call(context.job._payload, context))
 
     def call(self, payload: bytes, context: JobContext) -> object:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..exact import exact_bytes, exact_str, shown, whole_number
 from ..runtime.clock import SystemClock
+from ..runtime.reporting import About
 from .attempt import Attempt
 from .checks import ID_LENGTH_MAX, check_text, check_utf8
 from .frozen_dict import FrozenDict
@@ -327,3 +328,12 @@ class JobInfo:
     key: str | None = None
     due: float | None = None
     attempts: tuple[Attempt, ...] = ()
+
+
+def about(job: Job, attempt: int | None = None) -> About:
+    """What a log record that tells of a job has besides its message.
+
+    Args:
+        attempt: 0 is the first; `None` for what is about no attempt.
+    """
+    return About(job._id, job._handler, attempt, job._priority.name.lower())

@@ -19,6 +19,7 @@ COUNTED = (
     "cancelled",
     "expired",
     "limited",
+    "dead",
 )
 
 
@@ -30,6 +31,27 @@ class Quantiles:
     p95: float = 0.0
     p99: float = 0.0
     max: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How a time was spread since the queue was opened; each attempt (or fsync) is counted once.
+
+    Attributes:
+        bounds: the upper bounds of the buckets, in seconds, rising; a bound belongs to its bucket.
+        counts: how many times each bucket has; one more than there are bounds, the last is above
+            all of them.
+        sum: seconds together.
+    """
+
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    sum: float
+
+    @property
+    def count(self) -> int:
+        """How many times there are."""
+        return sum(self.counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +75,30 @@ class LaneMetrics:
     cancelled: int
     expired: int
     limited: int
+    dead: int
     oldest_wait: float
     queue_wait: Quantiles
     run_time: Quantiles
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerLane:
+    """The counts and times of one handler's jobs of one priority, since the start.
+
+    Attributes:
+        expired: those of the cancelled ones that had not started in time.
+        queue_wait: from entering the lane to the start of the attempt, of each attempt.
+        run_time: how long each attempt took that has ended.
+    """
+
+    enqueued: int
+    completed: int
+    failed: int
+    retried: int
+    cancelled: int
+    expired: int
+    queue_wait: Histogram
+    run_time: Histogram
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +107,7 @@ class HandlerCounts:
 
     Attributes:
         failures: attempts that failed, by the class of the error.
+        by_priority: more counts, and times, for each priority that the handler has had jobs of.
     """
 
     completed: int
@@ -72,6 +116,7 @@ class HandlerCounts:
     cancelled: int
     processing: int
     failures: Mapping[str, int]
+    by_priority: Mapping[Priority, HandlerLane]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +128,10 @@ class HandlerInfo:
         queued: its jobs that wait to be run.
         options: what it was registered with besides the function: `timeout`, `retry_on`,
             `backoff`, `result_codec`, `limit`, `rate`; those that were given.
-        queue_wait: seconds from entering the lane to the start of the attempt. It is measured of
-            each attempt until 512 jobs are completed, and of about every 16th from then on; the
-            last 512 that were measured count.
-        run_time: seconds that attempts took, measured likewise; and of each that failed.
+        queue_wait: seconds from entering the lane to the start of the attempt, of attempts that
+            have ended: of each until 256 of a priority have, and of every eighth from then on; the
+            last 512 of these count, or some more.
+        run_time: seconds that these attempts took.
         failures: attempts that failed, by the class of the error.
     """
 
@@ -130,6 +175,7 @@ class LogMetrics:
         last_fsync_seconds: how long the last one took; 0.0 before the first.
         lag_records: records that are not known to be fsynced yet.
         error: why the log has failed, or cannot be written for now; `None` while all is well.
+        fsync_time: how long the fsyncs of record data took since it was opened.
     """
 
     bytes: int
@@ -137,7 +183,8 @@ class LogMetrics:
     fsyncs: int
     last_fsync_seconds: float
     lag_records: int
-    error: str | None = None
+    error: str | None
+    fsync_time: Histogram
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +207,7 @@ class Metrics:
         cancelled: jobs cancelled.
         expired: those of them that had not started in time.
         limited: those of the queued ones that wait for the limit or rate of their handler.
+        dead: dead letters that are kept.
         oldest_wait: age in seconds of the oldest queued job, 0.0 if none is queued.
         by_priority: the same for each lane.
         queue_wait: seconds from entering the lane to the start of the attempt, over all lanes.
@@ -168,6 +216,10 @@ class Metrics:
         log: the log; `None` in memory.
         by_handler: some of the counts for each handler that is registered, by its name; `None` is
             the default handler. `JobQueue.handlers` tells more.
+        unregistered: the same for all jobs together whose handler was not registered when they were
+            counted, or that carry their function themselves.
+        since: the Unix time at which these counts began, all at zero: that of the queue's start, or
+            of its owner's if that is another process.
     """
 
     enqueued: int
@@ -181,6 +233,7 @@ class Metrics:
     cancelled: int
     expired: int
     limited: int
+    dead: int
     oldest_wait: float
     by_priority: Mapping[Priority, LaneMetrics]
     queue_wait: Quantiles
@@ -188,3 +241,5 @@ class Metrics:
     workers: WorkerMetrics
     log: LogMetrics | None
     by_handler: Mapping[str | None, HandlerCounts]
+    unregistered: HandlerCounts
+    since: float

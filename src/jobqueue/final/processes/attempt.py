@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import WorkerProcessError
 from ..model.handlers import name_of
-from ..model.job import Job
+from ..model.job import Job, about
 from ..model.progress import told
 from ..runtime.clock import SystemClock
 from ..timing.timer import tick_after
@@ -94,7 +94,8 @@ class Attempts:
         if handler.number in process.loaded:
             return wire.LOADED, b""
         told = _SlowImport(handle, handler, process.pid, self._processes.reporter)
-        body = pickle.dumps(handler.reference)
+        queue = self._outcomes.placement.closing.queue
+        body = pickle.dumps(handler.reference._replace(queue=queue))
         answer = process.call(wire.LOAD, handler.number, body, told.look)
         if answer[0] == wire.LOADED:
             process.loaded.add(handler.number)
@@ -178,6 +179,7 @@ class _SlowImport:
     ) -> None:
         self._reporter = reporter
         self._job = handle.id
+        self._about = about(handle._job, handle._job._retries)
         self._handler = handler
         self._pid = pid
         self._since = SystemClock.monotonic()
@@ -196,6 +198,7 @@ class _SlowImport:
             f"{name_of(self._handler.function)} from {module!r} in {seconds:.0f} s, which "
             f"job_timeout does not bound; look what that module waits for when it is imported "
             f"(a debugger or py-spy shows it), or end the process: the attempt fails then",
+            about=self._about,
         )
 
 

@@ -170,7 +170,9 @@ class _Server:
         """Never raises because of what the user's code does."""
         try:
             if kind == wire.LOAD:
-                self._handlers[number] = self._importer.load(pickle.loads(body))
+                reference = pickle.loads(body)
+                self._closing.queue = reference.queue
+                self._handlers[number] = self._importer.load(reference)
                 return wire.LOADED, b""
             self._assignment = Assignment(*wire.unpacked(body))
             if self._assignment.closing:

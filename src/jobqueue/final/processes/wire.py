@@ -83,6 +83,7 @@ class Reference(NamedTuple):
         argv: the owner's `sys.argv`.
         roots: the directories that the owner has the module's package from.
         middleware: what makes the middleware that its attempts run within, outermost first.
+        queue: what the queue is called in log records.
     """
 
     module: str
@@ -91,6 +92,7 @@ class Reference(NamedTuple):
     argv: list[str]
     roots: tuple[str, ...] = ()
     middleware: tuple[Reference, ...] = ()
+    queue: str | None = None
 
 
 class Assignment(NamedTuple):

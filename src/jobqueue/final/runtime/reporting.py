@@ -13,7 +13,7 @@ import sys
 import threading
 import traceback
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..exact import exact_str
 from .clock import SystemClock
@@ -43,6 +43,18 @@ handlers_logger = logging.getLogger("jobqueue.job")
 
 Failure = tuple[str, str]
 """Error and traceback, as text."""
+
+
+class About(NamedTuple):
+    """Which job a record tells of: its attributes of these names."""
+
+    job_id: str | None = None
+    handler: str | None = None
+    attempt: int | None = None
+    priority: str | None = None
+
+
+NO_JOB = About()
 
 
 def begun_in_handler(error: BaseException) -> BaseException:
@@ -100,9 +112,10 @@ def _encodable(text: str) -> str:
 class _Record:
     """What a log record is made of, and who waits for it."""
 
-    __slots__ = ("error", "level", "message", "parker", "thread", "time", "trace")
+    __slots__ = ("about", "error", "level", "message", "parker", "thread", "time", "trace")
 
-    def __init__(self, level: int, message: str, error: BaseException | None) -> None:
+    def __init__(self, level: int, message: str, error: BaseException | None, about: About) -> None:
+        self.about = about
         self.level = level
         self.message = message
         self.error = error
@@ -117,7 +130,7 @@ class _Record:
             self.message = f"{self.message}\n{describe(self.error)[1]}"
             self.error = self.trace = None
 
-    def make(self) -> None:
+    def make(self, queue: str | None) -> None:
         """Make the record and have the user's log handlers see it. They may do anything."""
         if not logger.isEnabledFor(self.level):
             return
@@ -127,6 +140,7 @@ class _Record:
         made.thread, made.threadName = self.thread.ident, self.thread.name
         made.relativeCreated -= (made.created - self.time) * 1000
         made.created, made.msecs = self.time, self.time % 1 * 1000 // 1
+        vars(made).update(self.about._asdict(), queue=queue)
         logger.handle(made)
 
 
@@ -138,9 +152,13 @@ class Reporter:
     Guarantees: no call raises, whatever log handlers do. No lock is held while a record is made. At
     most `RECORDS_MAX` records wait.
     Relies on: no lock of the queue is held by the caller of `report_and_wait` or `close`.
+
+    Attributes:
+        queue: what its records have as `queue`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, queue: str | None = None) -> None:
+        self.queue = queue
         self._records: deque[_Record] = deque()  # `append` and `popleft` are atomic
         self._dropped = 0
         self._call_soon: Callable[[Callable[[], object]], object] | None = None
@@ -165,9 +183,15 @@ class Reporter:
         if self._records:
             self._wake()
 
-    def report(self, level: int, message: str, error: BaseException | None = None) -> None:
+    def report(
+        self,
+        level: int,
+        message: str,
+        error: BaseException | None = None,
+        about: About = NO_JOB,
+    ) -> None:
         """Have a log record made soon; does not wait for it. A signal handler may call it."""
-        self._add(_Record(level, message, error))
+        self._add(_Record(level, message, error, about))
 
     def prepare(self) -> None:
         """Start the thread for a record that will come; on a worker's thread only.
@@ -177,13 +201,15 @@ class Reporter:
         if self._thread is None and not self._closing:
             self._start()
 
-    def report_and_wait(self, level: int, message: str, error: BaseException) -> None:
+    def report_and_wait(
+        self, level: int, message: str, error: BaseException, about: About = NO_JOB
+    ) -> None:
         """The same, and wait until it is made; on a worker's thread only.
 
         So a job that fails again and again makes no records faster than log handlers take them, and
         they see the frames of the error. If they are stuck, this does not wait, or not for long.
         """
-        record = _Record(level, message, error)
+        record = _Record(level, message, error, about)
         # guard: a worker does not wait for a log handler that is stuck
         if SystemClock.monotonic() - self._making_since > STUCK_SECONDS:
             record.let_go()
@@ -196,7 +222,7 @@ class Reporter:
     def catch_up(self) -> None:
         """Wait until what was reported so far is made; no longer than a second."""
         if self._records or self._making_since != _NEVER:
-            end = _Record(_NO_RECORD, "", None)
+            end = _Record(_NO_RECORD, "", None, NO_JOB)
             end.parker = Parker()
             if self._add(end):
                 end.parker.park(STUCK_SECONDS)
@@ -297,12 +323,12 @@ class Reporter:
     def _tell_dropped(self) -> None:
         count, self._dropped = self._dropped, 0
         message = f"{count} log records were dropped: the log handlers are too slow for them"
-        self._make(_Record(logging.WARNING, message, None))
+        self._make(_Record(logging.WARNING, message, None, NO_JOB))
 
     def _make(self, record: _Record) -> None:
         self._making_since = SystemClock.monotonic()
         try:
-            record.make()
+            record.make(self.queue)
         except BaseException:  # noqa: BLE001  # a filter or handler of the user's is broken; it may raise anything
             _tell_of_broken_handler()
         self._making_since = _NEVER

@@ -18,8 +18,10 @@ from ..errors import JobCancelledError, JobQueueError, QueueClosedError, Unknown
 from ..exact import check_seconds
 from ..model.existing import ExistingHandle
 from ..model.handle import NO_RESULT, JobHandle
+from ..model.job import about
 from ..model.results import StoredResult, read_result
 from ..model.transitions import FINAL, Status
+from ..runtime.reporting import About
 from . import calls
 from .messages import WATCH, Ended, Existing, WatchOf, job_of, pack
 
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from .messages import Answer
 
     FindHandle = Callable[[str], JobHandle[Any] | None]
-    Report = Callable[[int, str, BaseException | None], None]
+    Report = Callable[[int, str, BaseException | None, About], None]
     FindCodec = Callable[[str | None], ResultCodec | None]
 
 _read_ended = msgspec.msgpack.Decoder(Ended).decode
@@ -219,4 +221,4 @@ class _Callbacks:
                 fn(handle)
             except BaseException as error:  # noqa: BLE001  # it is the user's, and may raise anything
                 message = f"a callback of job {handle.id!r} failed: {type(error).__name__}"
-                self._report(logging.ERROR, message, error)
+                self._report(logging.ERROR, message, error, about(handle._job))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ..runtime.reporting import About
 from .asking import Asking
 from .desk import RemoteDesk
 from .link import Link
@@ -38,7 +39,7 @@ def operating(directory: str, seconds: float) -> Iterator[RemoteOperator]:
         link.close()
 
 
-def _report(level: int, message: str, error: BaseException | None) -> None:
+def _report(level: int, message: str, error: BaseException | None, of: About) -> None:
     """Of callbacks of handles; there are none."""
 
 

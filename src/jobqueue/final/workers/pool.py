@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from ..core.queue_state import State
 from ..errors import JobQueueError
+from ..model.job import about
 from ..runtime.clock import SystemClock
 from ..runtime.mutex import has_gil
 from ..timing.timer import tick_after
@@ -189,6 +190,7 @@ class WorkerPool:
             logging.WARNING,
             f"job {handle.id!r} runs longer than {timeout:g} s (job_timeout) and "
             f"was asked to stop; its handler is at:\n{stack}",
+            about=about(handle._job, handle._job._retries),
         )
 
     def join(self, timeout: float) -> None:

@@ -10,6 +10,7 @@ that thread appends, no other calls `copy`.
 from __future__ import annotations
 
 import contextlib
+from bisect import bisect_left
 from typing import TYPE_CHECKING
 
 from ...errors import LogWriteError
@@ -21,7 +22,7 @@ from ..libc import error_of
 from ..names import segment_name
 from ..reading.closed import write_closed
 from ..room import Room
-from .batch import LogStats, is_joined
+from .batch import FSYNC_BOUNDS, LogStats, is_joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,6 +77,8 @@ class ActiveSegment:
         self.batches = 0
         self.fsyncs = 0
         self.last_fsync_seconds = 0.0
+        self.fsync_seconds = 0.0
+        self.fsyncs_by_time = [0] * (len(FSYNC_BOUNDS) + 1)
         self.fsync_errno = 0
         """Why an fsync failed; the kernel would not tell of it twice."""
         self._appender: Appender = self._start(self.segment)
@@ -90,6 +93,8 @@ class ActiveSegment:
             last_fsync_seconds=self.last_fsync_seconds,
             lag_records=self.unsynced_records + waiting_records,
             error=None if error is None else str(error),
+            fsync_seconds=self.fsync_seconds,
+            fsyncs_by_time=tuple(self.fsyncs_by_time),
         )
 
     def copy(self, batch: OpenBatch) -> bool:
@@ -219,6 +224,8 @@ class ActiveSegment:
             self.unsynced_records -= records
             self.fsyncs += 1
             self.last_fsync_seconds = seconds
+            self.fsync_seconds += seconds
+            self.fsyncs_by_time[bisect_left(FSYNC_BOUNDS, seconds)] += 1
 
     @property
     def bytes(self) -> int:

@@ -223,9 +223,18 @@ class OpenBatch:
             raise again(error)
 
 
+FSYNC_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0)
+"""Of the buckets that fsyncs are counted in, in seconds."""
+
+
 @dataclass(frozen=True, slots=True)
 class LogStats:
-    """What `JobQueue.metrics` shows of the log."""
+    """What `JobQueue.metrics` shows of the log.
+
+    Attributes:
+        fsync_seconds: how long all fsyncs took together.
+        fsyncs_by_time: how many took at most as long as each of `FSYNC_BOUNDS`, and longer.
+    """
 
     bytes: int
     batches: int
@@ -233,6 +242,8 @@ class LogStats:
     last_fsync_seconds: float
     lag_records: int
     error: str | None
+    fsync_seconds: float
+    fsyncs_by_time: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
