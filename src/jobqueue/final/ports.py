@@ -60,6 +60,10 @@ class Handle(Protocol[R_co]):
         """The job's id."""
 
     @property
+    def job(self) -> Job:
+        """The job, as far as it is still known."""
+
+    @property
     def status(self) -> Status:
         """The job's present status."""
 

@@ -69,7 +69,9 @@ class TickAdmission:
         Raises:
             JobQueueError: as `JobQueue.enqueue`, but never for want of room.
         """
-        return wrapped(self._layers, lambda job: self._accept(job, tick))(job)
+        through = wrapped(self._layers, lambda job: self._accept(job, tick))
+        handle: JobHandle | None = through(job)
+        return handle
 
     def _accept(self, job: Job, tick: Tick | None) -> JobHandle:
         placement, journal = self._placement, self._placement.journal

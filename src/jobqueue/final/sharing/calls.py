@@ -306,8 +306,8 @@ def look(
     served: Served, wanted: Filter, in_payload: bool, limit: int, before: str | None, within: int
 ) -> Look:
     """See `JobQueue.look`."""
-    page = {"limit": limit, "before": before, "within": within}
-    return served.desk.look(**_fields(wanted), in_payload=in_payload, **page)
+    fields = _fields(wanted) | {"limit": limit, "before": before, "within": within}
+    return served.desk.look(**fields, in_payload=in_payload)
 
 
 @_call(waits=True)

@@ -1,0 +1,184 @@
+"""The last minutes of a queue, a point a second: what the charts and the alerts are made of.
+
+One thread a dashboard takes the points. It knows the samples by a weak reference alone, so it keeps
+neither them nor the queue alive: it ends when they are gone, when `close` is called, when the
+queue is closed, or with the process.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..final import JobQueueError, Priority
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ..final import Metrics
+    from ..final.ports import Queue
+
+PERIOD = 1.0
+KEPT_SECONDS = 900
+_log = logging.getLogger("jobqueue.web")
+
+
+class Lane(NamedTuple):
+    """One lane at one moment; the counts are those since the queue's start."""
+
+    queued: int
+    oldest_wait: float
+    completed: int
+    failed: int
+    retried: int
+
+
+class Point(NamedTuple):
+    """One moment.
+
+    Attributes:
+        at: monotonic time, in seconds.
+        lanes: by priority, High first.
+    """
+
+    at: float
+    lanes: tuple[Lane, ...]
+
+    def total(self, field: str) -> int:
+        """A count of all lanes together."""
+        return sum(getattr(lane, field) for lane in self.lanes)
+
+
+class Samples:
+    """The points of one queue. Thread-safe.
+
+    Args:
+        now: monotonic time, in seconds.
+    """
+
+    def __init__(self, queue: Queue, now: Callable[[], float] = time.monotonic) -> None:
+        self.queue = queue
+        self.is_warm = threading.Event()  # set when the first look at all jobs has been made
+        self.now = now
+        self._lock = threading.Lock()  # guards what is below
+        self._points: deque[Point] = deque(maxlen=int(KEPT_SECONDS / PERIOD))
+        self._latest: Metrics | None = None
+        self._trouble: str | None = None
+        self._ended: threading.Event | None = None
+        self._pid = 0
+
+    # ── what pages ask ───────────────────────────────────────────────────────────────────────
+
+    def latest(self) -> tuple[Metrics | None, str | None]:
+        """The last snapshot, and why the queue could not be asked since, if it could not.
+
+        Starts the thread if it does not run; the first call takes a point itself.
+        """
+        self.ensure()
+        with self._lock:
+            if self._latest is not None or self._trouble is not None:
+                return self._latest, self._trouble
+        self.sample()
+        with self._lock:
+            return self._latest, self._trouble
+
+    def points(self, seconds: float) -> list[Point]:
+        """The points of the last so many seconds, oldest first."""
+        with self._lock:
+            points = list(self._points)
+        since = self.now() - seconds
+        return [point for point in points if point.at >= since]
+
+    def growth(self, field: str, seconds: float) -> int:
+        """By how much a count has grown in the last so many seconds, as far as is known."""
+        points = self.points(seconds)
+        totals = [point.total(field) for point in points]
+        # A queue in another process may have begun anew, and its counts with it.
+        return sum(max(0, new - old) for old, new in pairwise(totals))
+
+    # ── points ───────────────────────────────────────────────────────────────────────────────
+
+    def sample(self) -> None:
+        """Take a point; if the queue cannot be asked, keep why."""
+        try:
+            metrics = self.queue.metrics()
+        except (JobQueueError, OSError) as error:
+            with self._lock:
+                self._trouble = str(error) or type(error).__name__
+            return
+        lanes = tuple(
+            Lane(lane.queued, lane.oldest_wait, lane.completed, lane.failed, lane.retried)
+            for lane in (metrics.by_priority[each] for each in Priority)
+        )
+        with self._lock:
+            self._latest, self._trouble = metrics, None
+            self._points.append(Point(self.now(), lanes))
+
+    def warm_up(self) -> None:
+        """Have the queue put its jobs in order, which the first look at them does."""
+        try:
+            self.queue.look(limit=1, within=1)
+        except (JobQueueError, OSError):
+            return  # `sample` tells why, and this is tried again with the next point
+        self.is_warm.set()
+
+    # ── the thread ───────────────────────────────────────────────────────────────────────────
+
+    def ensure(self) -> None:
+        """Start the thread, once in this process."""
+        with self._lock:
+            if self._ended is not None and self._pid == os.getpid():
+                return
+            self._ended, self._pid = threading.Event(), os.getpid()
+            ended = self._ended
+        weakref.finalize(self, ended.set).atexit = False
+        thread = threading.Thread(
+            target=_run, args=(weakref.ref(self), ended), name="jobqueue-web-samples", daemon=True
+        )
+        thread.start()
+
+    def close(self) -> None:
+        """End the thread, and start none any more."""
+        with self._lock:
+            ended = self._ended = self._ended or threading.Event()
+            self._pid = os.getpid()
+        ended.set()
+
+
+def _run(reference: weakref.ref[Samples], ended: threading.Event) -> None:
+    """Take a point each second; this thread."""
+    due = time.monotonic()
+    while not ended.is_set():
+        samples = reference()
+        if samples is None or getattr(samples.queue, "closed", False):
+            return
+        try:
+            samples.sample()
+            if not samples.is_warm.is_set():
+                samples.warm_up()
+        except Exception as error:  # noqa: BLE001  # a user's queue may raise anything
+            _log.error("the dashboard could not ask the queue how it is", exc_info=error)
+        del samples  # while it sleeps, nothing here keeps the queue alive
+        due = max(due + PERIOD, time.monotonic())
+        ended.wait(due - time.monotonic())
+
+
+def rates(
+    points: Iterable[Point], field: str, lane: int | None = None
+) -> list[tuple[float, float]]:
+    """Per second, between each point and the one before: (monotonic time, rate)."""
+
+    def count(point: Point) -> int:
+        return point.total(field) if lane is None else getattr(point.lanes[lane], field)
+
+    return [
+        (new.at, max(0.0, (count(new) - count(old)) / (new.at - old.at)))
+        for old, new in pairwise(points)
+        if new.at > old.at
+    ]
