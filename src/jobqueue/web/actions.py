@@ -135,7 +135,10 @@ def steer(desk: Desk, form: Form) -> str:
         _check_schedule(desk, periodic)
     lane = None if priority is None else Priority[priority.upper()]
     call = desk.queue.pause if do == "pause" else desk.queue.resume
-    call(handler, lane, periodic)
+    try:
+        call(handler, lane, periodic)
+    except ValueError as error:
+        raise WrongError(str(error)) from None
     desk.paced.forget()
     return link(to or "./", did=do)
 

@@ -180,7 +180,9 @@ class Dashboard:
         is_fragment = "hx-request" in request.headers
         depth = (page or "").count("/")
         body = render_error(told, level, is_fragment=is_fragment, base="../" * depth)
-        return HTMLResponse(body, told.status)
+        # A browser without scripts asks again by itself, too.
+        again = {"Refresh": "2"} if told.status == 503 and request.method == "GET" else None
+        return HTMLResponse(body, told.status, headers=again)
 
 
 def page_name(scope: Scope) -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ..final import Priority
-from .formatting import duration, link, number, share
+from .formatting import link, number, share, whole
 
 if TYPE_CHECKING:
     from ..final import Metrics, Paused
@@ -95,7 +95,7 @@ def _late(
     why = ""
     if paused is not None and (paused.all or priority in paused.priorities):
         why = " The queue is paused." if paused.all else " The lane is paused."
-    text = f"{name}: the oldest job waits since {duration(lane.oldest_wait)}.{why}"
+    text = f"{name}: the oldest job has waited for {whole(lane.oldest_wait)}.{why}"
     page = link("jobs", status="queued", priority=priority.name.lower())
     return Concern("late", "warn", text, page)
 

@@ -22,7 +22,7 @@ COUNTED_MAX = 10_000
 """Matches are counted, and changed by one press of a button, up to here."""
 WITHIN = 20_000
 """How many jobs a page looks at."""
-_WARM_SECONDS = 0.15
+_WARM_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +110,8 @@ class Desk:
                 f"Job {visible(before or '')}, with which this page begins, is forgotten by now. "
                 f"Go back to the newest jobs."
             ) from None
+        except ValueError as error:
+            raise WrongError(str(error)) from None
 
     def info(self, job_id: str) -> JobInfo:
         """All that is known of a job.
@@ -149,6 +151,4 @@ def page_error(error: Exception) -> PageError:
         return UnavailableError(f"It is done, but the log could not take it yet: {error}")
     if isinstance(error, JobQueueError):
         return UnavailableError(str(error) or type(error).__name__)
-    if isinstance(error, (ValueError, TypeError)):
-        return WrongError(str(error))
     raise error

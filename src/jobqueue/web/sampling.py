@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 PERIOD = 1.0
 KEPT_SECONDS = 900
+_JOIN_SECONDS = 1.0  # the thread may be asking a queue whose owner is gone
 _log = logging.getLogger("jobqueue.web")
 
 
@@ -71,6 +72,7 @@ class Samples:
         self._latest: Metrics | None = None
         self._trouble: str | None = None
         self._ended: threading.Event | None = None
+        self._thread: threading.Thread | None = None
         self._pid = 0
 
     # ── what pages ask ───────────────────────────────────────────────────────────────────────
@@ -142,13 +144,17 @@ class Samples:
             target=_run, args=(weakref.ref(self), ended), name="jobqueue-web-samples", daemon=True
         )
         thread.start()
+        self._thread = thread
 
     def close(self) -> None:
         """End the thread, and start none any more."""
         with self._lock:
             ended = self._ended = self._ended or threading.Event()
             self._pid = os.getpid()
+            thread, self._thread = self._thread, None
         ended.set()
+        if thread is not None:
+            thread.join(_JOIN_SECONDS)
 
 
 def _run(reference: weakref.ref[Samples], ended: threading.Event) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
@@ -43,7 +44,6 @@ HEADERS = {
     "X-Frame-Options": "DENY",
     "X-Robots-Tag": "noindex",
 }
-_LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
 
 
 async def access_of(check: AccessCheck | None, request: Request, threads: Threads) -> Access:
@@ -96,7 +96,10 @@ def _host_of(origin: str) -> str | None:
 
 def is_loopback(host: str) -> bool:
     """Whether only programs of this machine reach a server at this address."""
-    return host in _LOOPBACK or host.startswith("127.")
+    try:
+        return host.lower() == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # another name
+        return False
 
 
 def check_host(request: Request) -> None:
