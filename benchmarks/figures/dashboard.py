@@ -119,15 +119,16 @@ def _browse(
     url: str, on: Event, ended: Event, answers: multiprocessing.Queue[tuple[str, float]]
 ) -> None:
     """The other process: asks for each page every two seconds while `on` is set."""
-    connection = _connect(url)
     while not ended.is_set():
         if not on.wait(0.1):
             continue
         began = time.monotonic()
+        connection = _connect(url)
         for page in PAGES:
             status, seconds = _get(connection, page)
             assert status == 200, (page, status)
             answers.put((page or "overview", seconds))
+        connection.close()
         ended.wait(max(0.0, began + PERIOD - time.monotonic()))
 
 

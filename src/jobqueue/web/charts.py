@@ -41,7 +41,7 @@ def spark(
         told: writes a value.
         kind: a class, as "fail".
     """
-    points = thinned(series, now - SPAN)
+    points = thinned(series, now - SPAN, steps=50)
     width, height = 120, 28
     top = max((value for _, value in points), default=0.0)
     line = _line(points, top, width, height)

@@ -101,31 +101,24 @@ def _late(
 
 
 def _giving_up(samples: Samples) -> Concern | None:
-    failed = samples.growth("failed", LOOK_BACK)
+    grown, span = samples.growth(LOOK_BACK)
+    failed = grown["failed"]
     if not failed:
         return None
     jobs = "1 job has" if failed == 1 else f"{number(failed)} jobs have"
-    text = f"{jobs} failed for good in the last {_seen(samples, LOOK_BACK)}."
+    text = f"{jobs} failed for good in the last {_minutes(span)}."
     return Concern("giving up", "warn", text, "dead")
 
 
 def _failing(samples: Samples) -> Concern | None:
-    retried, failed, completed = (
-        samples.growth(each, FAILING_SECONDS) for each in ("retried", "failed", "completed")
-    )
-    attempts = retried + failed + completed
-    if attempts < _ATTEMPTS_MIN or 3 * (retried + failed) <= attempts:
+    grown, span = samples.growth(FAILING_SECONDS)
+    attempts, failures = sum(grown.values()), grown["retried"] + grown["failed"]
+    if attempts < _ATTEMPTS_MIN or 3 * failures <= attempts:
         return None
-    text = (
-        f"{share(retried + failed, attempts)} of all attempts failed in the last "
-        f"{_seen(samples, FAILING_SECONDS)}."
-    )
+    text = f"{share(failures, attempts)} of all attempts failed in the last {_minutes(span)}."
     return Concern("failing", "warn", text, "handlers")
 
 
-def _seen(samples: Samples, seconds: float) -> str:
-    """How far back that is known."""
-    points = samples.points(seconds)
-    span = points[-1].at - points[0].at if points else 0.0
+def _minutes(span: float) -> str:
     minutes = round(span / 60)
     return "minute" if minutes < 2 else f"{minutes} minutes"

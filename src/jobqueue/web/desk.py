@@ -10,6 +10,7 @@ from ..final import JobQueueError, LogWriteError, Status, UnknownJobError
 from .errors import MissingError, NotYetError, PageError, UnavailableError, WrongError
 from .formatting import visible
 from .pacing import Paced
+from .searching import filters_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,6 +23,10 @@ COUNTED_MAX = 10_000
 """Matches are counted, and changed by one press of a button, up to here."""
 WITHIN = 20_000
 """How many jobs a page looks at."""
+_WITHIN_FIRST = 512
+_WITHIN_HANDLERS = 5000
+_GROUPS = 40
+"""How many groups of dead letters are told of."""
 _WARM_SECONDS = 1.0
 
 
@@ -58,14 +63,14 @@ class Desk:
         """What is paused."""
         return self.paced.get("paused", self.queue.paused)
 
-    def groups(self, limit: int) -> DeadGroups:
+    def groups(self) -> DeadGroups:
         """The dead letters by handler and kind of error."""
-        return self.paced.get(("dead", limit), lambda: self.queue.dead_groups(limit))
+        return self.paced.get("dead", lambda: self.queue.dead_groups(_GROUPS))
 
     def handlers(self) -> list[HandlerInfo]:
         """What is known of each handler; of the newest jobs, how many wait for it."""
         self._be_warm()
-        return self.paced.get("handlers", lambda: self.queue.handlers(within=WITHIN))
+        return self.paced.get("handlers", lambda: self.queue.handlers(within=_WITHIN_HANDLERS))
 
     def periodics(self) -> list[PeriodicInfo]:
         """The schedules."""
@@ -82,21 +87,38 @@ class Desk:
         return sorted(look.jobs, key=lambda job: job.started or 0.0)
 
     def look(self, like: Mapping[str, str], *, limit: int, before: str | None = None) -> Look:
-        """The jobs that are like this; `like` has the names and values of a page's query.
+        """A page of the jobs that are like this, and whether there are more.
+
+        Mostly some of the newest do: only if they are too few, or with `limit=1`, which is asked
+        for the count, the look goes as far as a page's look may.
+
+        Args:
+            like: the names and values of a page's query.
 
         Raises:
             Wrong: no job can be like that.
             Missing: `before` is forgotten.
         """
         self._be_warm()
-        question = ("look", tuple(sorted(like.items())), limit, before)
+        question = (tuple(sorted(like.items())), limit, before)
+        if limit > 1:
+            quick = self.paced.get(
+                ("quick", *question),
+                lambda: self.look_now(like, limit=limit, before=before, within=_WITHIN_FIRST),
+            )
+            if len(quick.jobs) == limit or quick.last is None:
+                return quick
         return self.paced.get(question, lambda: self.look_now(like, limit=limit, before=before))
 
-    def look_now(self, like: Mapping[str, str], *, limit: int, before: str | None = None) -> Look:
-        """The same, asked anew."""
-        from .searching import filters_of
-
-        within = WITHIN
+    def look_now(
+        self,
+        like: Mapping[str, str],
+        *,
+        limit: int,
+        before: str | None = None,
+        within: int = WITHIN,
+    ) -> Look:
+        """The same, asked anew, of so many jobs."""
         try:
             return self.queue.look(
                 **filters_of(like),

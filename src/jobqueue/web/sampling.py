@@ -12,6 +12,7 @@ import os
 import threading
 import time
 import weakref
+from bisect import bisect_left
 from collections import deque
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 PERIOD = 1.0
 KEPT_SECONDS = 900
+COUNTS = ("completed", "failed", "retried")
 _JOIN_SECONDS = 1.0  # the thread may be asking a queue whose owner is gone
 _log = logging.getLogger("jobqueue.web")
 
@@ -46,14 +48,19 @@ class Point(NamedTuple):
     Attributes:
         at: monotonic time, in seconds.
         lanes: by priority, High first.
+        grown: by how much each count has grown since the first point, all lanes together. It never
+            falls, as counts do when the queue is another process's and that begins anew.
+        number: of the first point it is 0.
     """
 
     at: float
     lanes: tuple[Lane, ...]
+    grown: dict[str, int]
+    number: int
 
-    def total(self, field: str) -> int:
-        """A count of all lanes together."""
-        return sum(getattr(lane, field) for lane in self.lanes)
+    def queued(self) -> int:
+        """Queued jobs of all lanes."""
+        return sum(lane.queued for lane in self.lanes)
 
 
 class Samples:
@@ -90,19 +97,27 @@ class Samples:
         with self._lock:
             return self._latest, self._trouble
 
-    def points(self, seconds: float) -> list[Point]:
-        """The points of the last so many seconds, oldest first."""
+    def points(self, seconds: float, step: int = 1) -> list[Point]:
+        """The points of the last so many seconds, oldest first.
+
+        Args:
+            step: every so many of them, always the same ones, and the last.
+        """
         with self._lock:
             points = list(self._points)
         since = self.now() - seconds
-        return [point for point in points if point.at >= since]
+        found = points[bisect_left(points, since, key=lambda point: point.at) :]
+        if step == 1:
+            return found
+        return [each for each in found if each.number % step == 0 or each is found[-1]]
 
-    def growth(self, field: str, seconds: float) -> int:
-        """By how much a count has grown in the last so many seconds, as far as is known."""
+    def growth(self, seconds: float) -> tuple[dict[str, int], float]:
+        """By how much each count has grown in the last so many seconds, and in how many really."""
         points = self.points(seconds)
-        totals = [point.total(field) for point in points]
-        # A queue in another process may have begun anew, and its counts with it.
-        return sum(max(0, new - old) for old, new in pairwise(totals))
+        if not points:
+            return dict.fromkeys(COUNTS, 0), 0.0
+        first, last = points[0], points[-1]
+        return {each: last.grown[each] - first.grown[each] for each in COUNTS}, last.at - first.at
 
     # ── points ───────────────────────────────────────────────────────────────────────────────
 
@@ -120,7 +135,14 @@ class Samples:
         )
         with self._lock:
             self._latest, self._trouble = metrics, None
-            self._points.append(Point(self.now(), lanes))
+            before = self._points[-1] if self._points else None
+            grown, number = dict.fromkeys(COUNTS, 0), 0
+            if before is not None:
+                number = before.number + 1
+                grown = {
+                    each: before.grown[each] + _growth(each, before.lanes, lanes) for each in COUNTS
+                }
+            self._points.append(Point(self.now(), lanes, grown, number))
 
     def warm_up(self) -> None:
         """Have the queue put its jobs in order, which the first look at them does."""
@@ -175,13 +197,18 @@ def _run(reference: weakref.ref[Samples], ended: threading.Event) -> None:
         ended.wait(due - time.monotonic())
 
 
+def _growth(field: str, before: tuple[Lane, ...], now: tuple[Lane, ...]) -> int:
+    pairs = zip(before, now, strict=True)
+    return sum(max(0, getattr(new, field) - getattr(old, field)) for old, new in pairs)
+
+
 def rates(
     points: Iterable[Point], field: str, lane: int | None = None
 ) -> list[tuple[float, float]]:
     """Per second, between each point and the one before: (monotonic time, rate)."""
 
     def count(point: Point) -> int:
-        return point.total(field) if lane is None else getattr(point.lanes[lane], field)
+        return point.grown[field] if lane is None else getattr(point.lanes[lane], field)
 
     return [
         (new.at, max(0.0, (count(new) - count(old)) / (new.at - old.at)))

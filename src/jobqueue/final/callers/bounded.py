@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..core.infos import ahead_of, find, fits, info_of, letter_info
+from ..core.infos import ahead_of, find, fits, info_of, letter_info, texts_of
 from ..core.order import BLOCK, Walk, WalkAmong
 from ..core.remembered import unknown_job
 from ..model.filters import NO_ERROR, error_class
@@ -22,6 +22,7 @@ from ..runtime.mutex import let_others_first
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..core.infos import Known
     from ..core.placement import Placement
     from ..core.remembered import DeadLetter
     from ..model.filters import Filter
@@ -33,13 +34,14 @@ if TYPE_CHECKING:
 
 _FEW = frozenset((Status.FAILED, Status.PROCESSING))
 _SLICE = BLOCK
+_TOLD_AT_ONCE = 64
 
 
 class _Found:
     """What a look has found so far."""
 
     def __init__(self) -> None:
-        self.jobs: list[JobInfo] = []
+        self.ids: list[str] = []  # of the jobs that are told of
         self.matching = 0
         self.looked_at = 0
         self.last: str | None = None  # the last known one of those that were looked at
@@ -71,15 +73,17 @@ class BoundedLooking:
             with self._mutex:
                 self._mutex.settle()
                 count = min(_SLICE, within - found.looked_at)
-                infos = self._slice(walk, count, wanted, found, limit)
-            are_there_more = infos is not None
-            for each in infos or ():
-                if wanted.has_text(each if in_payload else replace(each, payload=None)):
-                    found.matching += wanted.text is not None
-                    if len(found.jobs) < limit:
-                        found.jobs.append(_briefly(each))
+                fitting = self._slice(walk, count, wanted, found)
+            are_there_more = fitting is not None
+            ids = [
+                job_id
+                for job_id, known in fitting or ()
+                if wanted.text is None or wanted.is_in(texts_of(job_id, known, in_payload))
+            ]
+            found.matching += len(ids)
+            found.ids += ids[: limit - len(found.ids)]
         last = found.last if are_there_more else None
-        return Look(tuple(found.jobs), found.matching, found.looked_at, last)
+        return Look(self._infos(found.ids, wanted), found.matching, found.looked_at, last)
 
     def dead_groups(self, limit: int) -> DeadGroups:
         """See `JobQueue.dead_groups`."""
@@ -131,36 +135,36 @@ class BoundedLooking:
         return ids
 
     def _slice(
-        self, walk: Walk, count: int, wanted: Filter, found: _Found, limit: int
-    ) -> list[JobInfo] | None:
-        """With the mutex: look at the next jobs; `None` if there are no more.
-
-        Returns:
-            What is told of those that fit: all, if their text has to be looked at, or as many as
-            are still wanted.
-        """
+        self, walk: Walk, count: int, wanted: Filter, found: _Found
+    ) -> list[tuple[str, Known]] | None:
+        """With the mutex: those of the next jobs that fit, but for their text; `None`: no more."""
         some = walk.next(count)
         if some is None:
             return None
         block, ids = some
-        status, is_at, ahead = self._status, self._status.order.is_at, None
-        infos: list[JobInfo] = []
+        status, is_at = self._status, self._status.order.is_at
+        fitting: list[tuple[str, Known]] = []
         found.looked_at += len(ids)
         for job_id in ids:
             known = find(status, job_id)
-            if known is None or not is_at(job_id, block):
-                continue
-            found.last = job_id
-            if not fits(wanted, known):
-                continue
-            if wanted.text is None:
-                found.matching += 1
-                if len(found.jobs) + len(infos) >= limit:
-                    continue
-            ahead = ahead_of(self._placement.clock) if ahead is None else ahead
-            infos.append(info_of(job_id, known, ahead))
-        return infos
+            if known is not None and is_at(job_id, block):
+                found.last = job_id
+                if fits(wanted, known):
+                    fitting.append((job_id, known))
+        return fitting
 
-
-def _briefly(info: JobInfo) -> JobInfo:
-    return replace(info, payload=None, last_traceback=None, attempts=())
+    def _infos(self, ids: list[str], wanted: Filter) -> tuple[JobInfo, ...]:
+        """What is told of these jobs, but of those that have changed meanwhile and do not fit."""
+        infos: list[JobInfo] = []
+        for start in range(0, len(ids), _TOLD_AT_ONCE):
+            let_others_first(self._mutex)
+            with self._mutex:
+                self._mutex.settle()
+                ahead = ahead_of(self._placement.clock)
+                for job_id in ids[start : start + _TOLD_AT_ONCE]:
+                    known = find(self._status, job_id)
+                    if known is not None and fits(wanted, known):
+                        infos.append(info_of(job_id, known, ahead))
+        return tuple(
+            replace(each, payload=None, last_traceback=None, attempts=()) for each in infos
+        )

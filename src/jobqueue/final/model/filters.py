@@ -48,13 +48,17 @@ class Filter(NamedTuple):
 
     def has_text(self, info: JobInfo) -> bool:
         """Whether the text is in one of the job's own; a search may take its time."""
-        text = self.text
+        texts = [info.id, info.key or "", info.last_error or "", *info.headers.values()]
+        return self.is_in((texts, info.payload))
+
+    def is_in(self, searched: tuple[list[str], bytes | None]) -> bool:
+        """Whether the text is in one of these texts, or in the payload."""
+        text, (texts, payload) = self.text, searched
         if text is None:
             return True
-        texts = (info.id, info.key or "", info.last_error or "", *info.headers.values())
         return any(text in each for each in texts) or (
             # The bytes of a text are those of UTF-8: no payload has to be decoded.
-            info.payload is not None and text.encode("utf-8", "surrogatepass") in info.payload
+            payload is not None and text.encode("utf-8", "surrogatepass") in payload
         )
 
 

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from ...final import DeadGroup
     from ..desk import Desk
 
-GROUPS_MAX = 40
 TRACE_MAX = 3000
 """Characters of a traceback that are shown here; the job's page shows all that is kept."""
 
@@ -37,7 +36,7 @@ class GroupRow(NamedTuple):
 def show(desk: Desk, query: dict[str, str]) -> dict[str, Any]:
     """What the page of dead letters shows."""
     only(query, ())
-    groups = desk.groups(GROUPS_MAX)
+    groups = desk.groups()
     return {"groups": [_row(each) for each in groups.groups], "dead": groups}
 
 

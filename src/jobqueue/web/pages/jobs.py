@@ -34,11 +34,12 @@ def show(desk: Desk, query: dict[str, str]) -> dict[str, Any]:
     like = {name: query[name] for name in LIKE if name in query}
     before = query.get("before")
     look = desk.look(like, limit=PAGE, before=before)
-    from_start = look if before is None else desk.look(like, limit=PAGE)
+    has_more = look.matching > len(look.jobs)
+    is_all = before is None and look.last is None
+    from_start = look if is_all else desk.look(like, limit=1)  # how many there are
     matching, is_whole = from_start.matching, from_start.last is None
     counted = min(matching, COUNTED_MAX)
     there = {job.status for job in look.jobs}
-    has_more = look.matching > len(look.jobs)
     return {
         "jobs": look.jobs,
         "like": like,
@@ -49,7 +50,11 @@ def show(desk: Desk, query: dict[str, str]) -> dict[str, Any]:
         "looked_at": from_start.looked_at,
         "is_whole": is_whole,
         "within": WITHIN,
-        "next": _next(like, look.jobs[-1].id if has_more else look.last, is_on=has_more),
+        "next": _next(
+            like,
+            look.jobs[-1].id if has_more else look.last,
+            is_on=has_more or len(look.jobs) == PAGE,
+        ),
         "newest": link("jobs", **like) if before is not None else None,
         "changes_here": [each for each in CHANGES if there & _MAY[each[0]]],
         "changes_all": [each for each in CHANGES if _may_all(each[0], like)],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ...final import Priority
 from .. import formatting
 from ..charts import SPAN, chart, spark, top_of
-from ..sampling import rates
+from ..sampling import COUNTS, rates
 from ..searching import only
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from ..sampling import Point
 
 RUNNING_MAX = 50
-_SMOOTHED = 5
-"""Seconds over which the rate that is told as a number is taken."""
+_STEP = 3
+"""Seconds from one point of a chart to the next: rates are those of so long a time."""
 
 
 class LaneRow(NamedTuple):
@@ -38,22 +38,20 @@ def show(desk: Desk, query: dict[str, str]) -> dict[str, Any]:
     """What the overview shows."""
     only(query, ())
     metrics, paused = desk.metrics(), desk.paused()
-    points, now = desk.samples.points(SPAN + _SMOOTHED), desk.samples.now()
+    points, now = desk.samples.points(SPAN + _STEP, _STEP), desk.samples.now()
     lanes = [
         _lane_row(each, metrics.by_priority[each], points, now, desk, paused.priorities)
         for each in Priority
     ]
-    completed, failed, retried = (
-        smoothed(rates(points, each)) for each in ("completed", "failed", "retried")
-    )
-    queued = [(point.at, float(point.total("queued"))) for point in points]
+    completed, failed, retried = (rates(points, each) for each in COUNTS)
+    queued = [(point.at, float(point.queued())) for point in points]
     bad = [(at, value + more) for (at, value), (_, more) in zip(failed, retried, strict=True)]
     return {
         "metrics": metrics,
         "paused": paused,
         "lanes": lanes,
         "running": desk.running(RUNNING_MAX),
-        "dead": desk.groups(1).letters,
+        "dead": desk.groups().letters,
         "completed_rate": _latest(completed),
         "failed_rate": _latest(bad),
         "flow_chart": chart(
@@ -77,8 +75,7 @@ def _lane_row(
     paused: frozenset[Priority],
 ) -> LaneRow:
     place = list(Priority).index(priority)
-    completed = smoothed(rates(points, "completed", place))
-    failed = smoothed(rates(points, "failed", place))
+    completed, failed = rates(points, "completed", place), rates(points, "failed", place)
     queued = [(point.at, float(point.lanes[place].queued)) for point in points]
     waits = [(point.at, point.lanes[place].oldest_wait) for point in points]
     name = priority.name.capitalize()
@@ -96,15 +93,6 @@ def _lane_row(
             "failed": spark(failed, now, f"{name}, failed a second", formatting.rate, "fail"),
         },
     )
-
-
-def smoothed(series: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The mean of each value and the four before it."""
-    means = []
-    for n, (at, _) in enumerate(series):
-        last = [value for _, value in series[max(0, n + 1 - _SMOOTHED) : n + 1]]
-        means.append((at, sum(last) / len(last)))
-    return means
 
 
 def _latest(series: list[tuple[float, float]]) -> float:
