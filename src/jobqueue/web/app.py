@@ -26,10 +26,10 @@ from .errors import (
     WrongMethodError,
 )
 from .files import file_response
-from .pages import PAGES
 from .rendering import render, render_error
 from .sampling import Samples
 from .security import HEADERS, access_of, check_host, check_origin
+from .site import PAGES
 from .threads import Threads
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from . import formatting
 from .concerns import concerns, grade_of
-from .pages import NAVIGATION, PAGES
 from .searching import NOTICE
+from .site import NAVIGATION, PAGES
 
 if TYPE_CHECKING:
     from .desk import Desk

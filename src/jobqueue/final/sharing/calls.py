@@ -355,7 +355,7 @@ def _run_periodic_again(served: Served, name: str, job_id: str) -> Existing:
 
 @_call(waits=True, again=_run_periodic_again)
 def run_periodic(served: Served, name: str, job_id: str) -> Existing:
-    """See `JobQueue.run_periodic`; the client chooses the id."""
+    """See `JobQueue.run_periodic`, but for the id."""
     return _existing(served.schedules.run(name, job_id))
 
 
@@ -394,8 +394,6 @@ def call_named(name: str) -> Call[..., Any]:
     """
     call = CALLS.get(name)
     if call is None:
-        raise JobQueueError(
-            f"the queue's owner knows no call {name!r}: its process runs another release of "
-            f"jobqueue; let all processes have the same"
-        )
+        why = "its process runs another release of jobqueue; let all processes have the same"
+        raise JobQueueError(f"the queue's owner knows no call {name!r}: {why}")
     return call
