@@ -184,3 +184,9 @@ def test_many_handlers_and_schedules_come_page_by_page(queue: JobQueue, client: 
         (following,) = re.findall(r'rel="next" href="([^"]+)"', first)
         assert name in client.get(f"/{following}").text
         assert client.get(f"/{page}?from=-1").status_code == 400
+
+
+def test_a_handler_that_jobs_wait_for_is_told(client: AsgiClient, queue: JobQueue) -> None:
+    queue.enqueue(Job(handler="nobody"))
+    assert "nobody not registered 1" in re.sub(r"\s+", " ", shown(client, "/handlers"))
+    queue.cancel_jobs()

@@ -8,6 +8,8 @@ import http.client
 import json
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -249,3 +251,19 @@ def test_every_file_is_served_and_no_other() -> None:
     assert {each.name for each in folder.iterdir()} == {*files.NAMES, "vendored.json"}
     assert b"http" not in files.contents("live.js")
     assert b"url(" not in files.contents("style.css")
+
+
+@pytest.mark.slow
+def test_a_program_ends_though_a_dashboard_is_open() -> None:
+    program = (
+        "import urllib.request\n"
+        "from jobqueue import JobQueue\n"
+        "from jobqueue.web import serve_dashboard\n"
+        "queue = JobQueue(handler=len)\n"
+        "server = serve_dashboard(queue, port=0)\n"
+        "print(urllib.request.urlopen(server.url).status)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("200\n", "", 0)

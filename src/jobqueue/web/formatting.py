@@ -130,6 +130,8 @@ def share(part: float, whole_: float) -> str:
     """A fraction as a percentage; "–" of nothing."""
     if not whole_:
         return "–"
+    if not part:
+        return "0 %"
     percent = 100 * part / whole_
     if 0 < percent < 0.1:
         return "< 0.1 %"

@@ -115,7 +115,7 @@ def test_a_look_refuses_what_cannot_be(memory: Store) -> None:
         jq.look(before="nobody")
     for wrong in ({"limit": 0}, {"within": 0}, {"status": "lost"}):
         with pytest.raises(ValueError):
-            jq.look(**wrong)  # type: ignore[arg-type]  # what is wrong is the point
+            jq.look(**wrong)
 
 
 def test_dead_letters_are_grouped_with_the_last_of_each(memory: Store) -> None:

@@ -20,6 +20,7 @@ class HandlerRow(NamedTuple):
 
     info: HandlerInfo
     is_paused: bool
+    is_registered: bool
     failures: int
     attempts: int
     errors: list[tuple[str, int]]
@@ -33,7 +34,10 @@ def show(desk: Desk, query: dict[str, str]) -> dict[str, Any]:
     begin = whole_number(only(query, ("from",)), "from", 10**6)
     every, paused, metrics = desk.handlers(), desk.paused(), desk.metrics()
     known = {each.name for each in every}
-    rows = [_row(each, each.name in paused.handlers) for each in every[begin : begin + PAGE]]
+    rows = [
+        _row(each, each.name in paused.handlers, each.name in metrics.by_handler)
+        for each in every[begin : begin + PAGE]
+    ]
     return {
         "rows": rows,
         "count": len(every),
@@ -46,12 +50,13 @@ def show(desk: Desk, query: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _row(info: HandlerInfo, is_paused: bool) -> HandlerRow:
+def _row(info: HandlerInfo, is_paused: bool, is_registered: bool) -> HandlerRow:
     failures = sum(info.failures.values())
     errors = sorted(info.failures.items(), key=lambda each: -each[1])
     return HandlerRow(
         info,
         is_paused,
+        is_registered,
         failures,
         info.completed + failures,
         errors[:_ERRORS],
