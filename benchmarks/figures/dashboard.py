@@ -20,7 +20,6 @@ from benchmarks.handlers import nothing
 from benchmarks.loads import PAYLOAD
 from benchmarks.measure import Figure, Findings, Samples
 from jobqueue.final import Config, Job, JobQueue, RejectJobError
-from jobqueue.web import serve_dashboard
 
 JOBS = 1_000_000
 DEAD = 10_000
@@ -42,8 +41,12 @@ DROP_MAX = 0.98
 _BATCH = 1000
 
 
-def dashboard(jobs: int = JOBS, dead: int = DEAD, turns: int = TURNS) -> Findings:
+def dashboard(
+    jobs: int = JOBS, dead: int = DEAD, turns: int = TURNS, turn_seconds: float = TURN_SECONDS
+) -> Findings:
     """Pages at rest and under load; throughput with a browser on every page and without."""
+    from jobqueue.web import serve_dashboard  # the other figures do without that extra
+
     config = Config(num_workers=4, queue_size=2 * jobs, status_retention=2 * jobs, max_retries=0)
     logger = logging.getLogger("jobqueue")
     was, logger.disabled = logger.disabled, True  # of each dead letter it would tell
@@ -52,7 +55,7 @@ def dashboard(jobs: int = JOBS, dead: int = DEAD, turns: int = TURNS) -> Finding
         with serve_dashboard(jq, port=0) as server:
             _wait_until_warm(server.url)
             figures = [_times("at rest", *_at_rest(server.url))]
-            figures += _under_load(jq, server.url, turns)
+            figures += _under_load(jq, server.url, turns, turn_seconds)
         jq.close(0.0, drain=False)
     logger.disabled = was
     return Findings(figures)
@@ -132,17 +135,17 @@ def _browse(
         ended.wait(max(0.0, began + PERIOD - time.monotonic()))
 
 
-def _under_load(jq: JobQueue, url: str, turns: int) -> list[Figure]:
+def _under_load(jq: JobQueue, url: str, turns: int, turn_seconds: float) -> list[Figure]:
     context = multiprocessing.get_context("spawn")
     on, ended, answers = context.Event(), context.Event(), context.Queue()
     browser = context.Process(target=_browse, args=(url, on, ended, answers), daemon=True)
     browser.start()
     speeds = Samples(polled=[], alone=[])
-    _speed(jq, TURN_SECONDS)  # the first turn warms everything
+    _speed(jq, turn_seconds)  # the first turn warms everything
     for turn in range(turns):
         for name in ("polled", "alone") if turn % 2 else ("alone", "polled"):
             on.set() if name == "polled" else on.clear()
-            speeds[name].append(_speed(jq, TURN_SECONDS))
+            speeds[name].append(_speed(jq, turn_seconds))
     on.clear()
     ended.set()
     times: dict[str, list[float]] = {}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 COUNTED_MAX = 10_000
 """Matches are counted, and changed by one press of a button, up to here."""
-WITHIN = 20_000
+WITHIN = 10_000
 """How many jobs a page looks at."""
 _WITHIN_FIRST = 512
 _WITHIN_HANDLERS = 5000

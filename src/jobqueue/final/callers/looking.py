@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 SLICE = 64
 """How many jobs are looked at in one hold of the mutex."""
+_COUNTED = 256
+"""How many are counted, which is quicker."""
 
 
 class Looking:
@@ -80,11 +82,11 @@ class Looking:
             walk = Walk(self._status.order.open)
         are_there_more, looked_at = True, 0
         while are_there_more and (within is None or looked_at < within):
-            looked_at += SLICE
+            looked_at += _COUNTED
             let_others_first(self._mutex)
             with self._mutex:
                 self._mutex.settle()
-                are_there_more = count_queued(self._status, walk, SLICE, queued)
+                are_there_more = count_queued(self._status, walk, _COUNTED, queued)
         return handler_infos(handlers, queued)
 
     def _begin(self, before: str | None) -> Walk:

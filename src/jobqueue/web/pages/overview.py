@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ...final import Priority
+from ...final import Paused, Priority
 from .. import formatting
 from ..charts import SPAN, chart, spark, top_of
 from ..sampling import COUNTS, rates
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..sampling import Point
 
 RUNNING_MAX = 50
+NOTHING_PAUSED = Paused(False, frozenset(), frozenset(), frozenset())
 _STEP = 3
 """Seconds from one point of a chart to the next: rates are those of so long a time."""
 
@@ -37,7 +38,9 @@ class LaneRow(NamedTuple):
 def show(desk: Desk, query: dict[str, str]) -> dict[str, Any]:
     """What the overview shows."""
     only(query, ())
-    metrics, paused = desk.metrics(), desk.paused()
+    metrics, answers = desk.metrics(), desk.samples.latest()[1] is None
+    # While the queue does not answer, this page tells what it was, and that it does not.
+    paused = desk.paused() if answers else NOTHING_PAUSED
     points, now = desk.samples.points(SPAN + _STEP, _STEP), desk.samples.now()
     lanes = [
         _lane_row(each, metrics.by_priority[each], points, now, desk, paused.priorities)
@@ -50,8 +53,8 @@ def show(desk: Desk, query: dict[str, str]) -> dict[str, Any]:
         "metrics": metrics,
         "paused": paused,
         "lanes": lanes,
-        "running": desk.running(RUNNING_MAX),
-        "dead": desk.groups().letters,
+        "running": desk.running(RUNNING_MAX) if answers else [],
+        "dead": desk.groups().letters if answers else 0,
         "completed_rate": _latest(completed),
         "failed_rate": _latest(bad),
         "flow_chart": chart(
