@@ -20,6 +20,15 @@ CONTRIB = [  # not imported here: each needs its framework
     "jobqueue.contrib.flask.JobQueueExtension",
     "jobqueue.contrib.django.JobQueueBackend",
     "jobqueue.contrib.django.tasks",
+    "jobqueue.contrib.django.web.dashboard",
+    "jobqueue.contrib.django.web.mount_wsgi",
+    "jobqueue.contrib.django.web.staff_access",
+]
+WEB = [  # it needs its extra
+    f"jobqueue.web.{name}"
+    for name in (
+        *("Access", "Dashboard", "DashboardServer", "as_text", "dashboard", "serve_dashboard"),
+    )
 ]
 TELEMETRY = [  # likewise: each needs its extra
     "jobqueue.telemetry.prometheus.JobQueueCollector",
@@ -31,6 +40,7 @@ PUBLIC = [
     *(f"{futures.__name__}.{name}" for name in futures.__all__),
     *CONTRIB,
     *TELEMETRY,
+    *WEB,
     naive.__name__,  # the other tiers as a whole
     improved.__name__,
     f"{improved.__name__}.Priority",  # but this with its members, which have no docstrings
