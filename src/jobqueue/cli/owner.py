@@ -73,7 +73,8 @@ def asking(arguments: Namespace) -> Iterator[RemoteOperator]:
     owner = log_owner(directory, arguments.allow_shared)
     if owner is None:
         raise CommandError(
-            Exit.NOT_OPEN, f"{path}: no queue has this log open, so there is none to do that"
+            Exit.NOT_OPEN,
+            f"{path}: no queue has this log open, and this is for one that runs; start it first",
         )
     if not (HAVE_MSGSPEC and _listens(directory)):
         raise CommandError(

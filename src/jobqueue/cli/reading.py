@@ -18,6 +18,7 @@ from ..final.model.look import DeadGroup
 from ..final.model.metrics import (
     HandlerCounts,
     HandlerInfo,
+    Histogram,
     LaneMetrics,
     LogMetrics,
     Metrics,
@@ -41,6 +42,8 @@ _STATUSES = {each: Status(each.value) for each in LoggedStatus}
 _PRIORITIES = tuple(Priority)
 _SAMPLES = 512
 """How many of a handler's last run times count, as in a queue."""
+_NO_TIMES = Histogram((), (0,), 0.0)
+_NO_COUNTS = HandlerCounts(0, 0, 0, 0, 0, {}, {})
 
 
 class Reading:
@@ -129,7 +132,7 @@ class Reading:
             queue_wait=Quantiles(),
             run_time=_run_time(self.entries),
             workers=WorkerMetrics(0, 0, 0.0),
-            log=LogMetrics(self._bytes, self._batches, 0, 0.0, 0),
+            log=LogMetrics(self._bytes, self._batches, 0, 0.0, 0, None, _NO_TIMES),
             by_handler={
                 each.name: HandlerCounts(
                     each.completed,
@@ -138,9 +141,12 @@ class Reading:
                     each.cancelled,
                     each.processing,
                     each.failures,
+                    {},
                 )
                 for each in self.handlers
             },
+            unregistered=_NO_COUNTS,
+            since=self._at,
         )
 
     def _lane(self, priority: Priority) -> LaneMetrics:
@@ -160,6 +166,7 @@ class Reading:
             cancelled=count[Status.CANCELLED],
             expired=sum(_is_expired(each) for each in entries),
             limited=0,
+            dead=count[Status.FAILED],
             oldest_wait=max(0.0, self._at - oldest),
             queue_wait=Quantiles(),
             run_time=_run_time(entries),

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from ..final.sharing.operator import RemoteOperator
 
-INTERVAL_SECONDS_MIN = 0.1
-
 
 def watch(arguments: Namespace) -> Exit:
     """Show a queue as it runs, until Ctrl-C."""

@@ -32,7 +32,7 @@ from ..core.scheduler import FairScheduler
 from ..core.seats import Seats
 from ..core.status_map import StatusMap
 from ..core.watchers import Watchers
-from ..errors import ConfigError, JobQueueError, LogWriteError
+from ..errors import ConfigError, JobQueueError, LogWriteError, thread_died
 from ..middleware import wrapped
 from ..model.checks import check_text
 from ..model.handlers import Handler, HandlerWithin
@@ -148,7 +148,7 @@ def _make_schedules(
     log: LockedLog | None,
 ) -> Schedules:
     """The schedules, and what enqueues their jobs; starts no thread."""
-    room = PeriodicRoom({} if log is None else log.state.ticks)
+    room = PeriodicRoom() if log is None else PeriodicRoom(log.state.ticks, log.state.working_ticks)
     ticks = TickAdmission(tuple(layers.enqueue), owner, placement, admission)
     ticking = Ticking(placement, state, room, ticks)
     life.at_end.append(ticking.stop)
@@ -242,9 +242,7 @@ def _report_failure(reporter: Reporter, error: LogWriteError) -> None:
 
 
 def _timer_died(error: BaseException) -> JobQueueError:
-    fault = JobQueueError(f"the timer thread died: {type(error).__name__}: {error}")
-    fault.__cause__ = error
-    return fault
+    return thread_died("the timer thread", error)
 
 
 def checked_clock(clock: Clock | None) -> Clock:
@@ -296,7 +294,12 @@ def make_registry(
         make = partial(_handler_within, layers.attempt)
     else:
         make = Handler
-    registry = HandlerRegistry(default, make, config.queue_size)
+    registry = HandlerRegistry(
+        default,
+        make,
+        config.queue_size,
+        refuses_unknown=config.unknown_handlers == "refuse",
+    )
     for name, function in (handlers or {}).items():
         registry.put(check_text("handler name", name), registry.make(function))
     return registry
