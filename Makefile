@@ -31,6 +31,8 @@ help: ## this list
 run: $(READY) ## deliver webhooks, kill the sender half-way, lose nothing (ARGS=...)
 	$(BIN)/python -m examples.webhooks $(ARGS)
 
+# Programs that tests start are twice as quick to import what was compiled before.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(READY) ## the tests, with branch coverage and its floor (ARGS=...); the lab's if it has changed
 	$(BIN)/coverage erase
 	$(BIN)/coverage run $(MEASURED) -m pytest $(PARALLEL) $(ARGS)

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 TEST_SECONDS_MAX = 20
 RUN_SECONDS_MAX = 120
-PYTEST = ("-m", "pytest", "-v", "-x", "-p", "no:cacheprovider", "-p", "no:randomly")
+PLUGINS_LEFT_OUT = ("cacheprovider", "faker", "randomly")  # faker takes long to import
+PYTEST = ("-m", "pytest", "-v", "-x", *(f"-pno:{name}" for name in PLUGINS_LEFT_OUT))
 PASSED, FAILED = 0, 1
 _IGNORED = shutil.ignore_patterns("__pycache__")
 
