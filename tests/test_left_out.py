@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.left_out import REASON, ROOT, RUN_ALL, digest, is_lab_left_out
 
-PLUGINS = ("-p", "pytest_benchmark.plugin", "-p", "pytest_timeout")
+PLUGINS = "pytest_benchmark.plugin,pytest_timeout"
 """Those whose options stand in pyproject.toml: others take longer to import than pytest to run."""
 PYPROJECT = '[project.optional-dependencies]\ndev = ["matplotlib>=3.10", "ruff>=0.17"]\n'
 
@@ -110,9 +110,14 @@ def test_a_run_says_that_it_has_left_them_out_and_after_a_change_runs_them(tree:
 def pytest_in(tree: Path, *arguments: str) -> str:
     """Run pytest as `make test` does; returns what it says."""
     ended = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *PLUGINS, *arguments],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
         cwd=tree,
-        env=os.environ | {"COLUMNS": "250", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        env=os.environ
+        | {
+            "COLUMNS": "250",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "PYTEST_PLUGINS": PLUGINS,
+        },
         capture_output=True,
         text=True,
         timeout=60,
