@@ -4,7 +4,9 @@ thread behind, and that the GIL is off where a run without it was asked for.
 
 from __future__ import annotations
 
+import gc
 import os
+import random
 import sys
 import threading
 import time
@@ -42,17 +44,35 @@ def pytest_report_header() -> str:
     return f"GIL: {'on' if gil.is_gil_on() else 'off'}"
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Tests begin with a seed of this module's: `pytest_runtest_setup`."""
+    config.option.randomly_reset_seed = False
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Chance is the same in each run with one `--randomly-seed`.
+
+    Left to pytest-randomly, the generators of all that is installed would be seeded, three times
+    for each test. No test draws from any but this one.
+    """
+    seed = getattr(item.config.option, "randomly_seed", None)
+    if seed is not None:
+        random.seed(f"{seed} {item.nodeid}")
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     """A run that passes with the GIL says nothing of one without.
 
     Programs that tests start do not measure themselves: that takes longer than most of them do. And
     what measures has a lock, which an exception leaves taken and for which a signal handler waits
-    in vain.
+    in vain. Nor is the process measured that hands out the tests to others: it runs none.
     """
     if gil.is_gil_unwanted() and gil.is_gil_on():
         pytest.exit(gil.WRONG, returncode=pytest.ExitCode.USAGE_ERROR)
-    starts_workers = getattr(session.config.option, "numprocesses", None)  # of pytest-xdist
-    if not starts_workers and MEASURING in os.environ:
+    if getattr(session.config.option, "numprocesses", None):  # of pytest-xdist
+        sys.settrace(None)
+        threading.settrace(cast("TraceFunction", None))
+    elif MEASURING in os.environ:
         session.config.stash[_measuring] = os.environ.pop(MEASURING)
 
 
@@ -83,13 +103,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     config.hook.pytest_deselected(items=daily)
 
 
+def pytest_collection_finish() -> None:
+    """Leave what is there by now, all modules and tests, out of each collection of garbage.
+
+    Otherwise one takes from 0.15 s on, and tests ask for some hundreds of them.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_report_to_serializable() -> Generator[None, object, object]:
     """Let a process that runs tests beside others send on what a test has logged or printed.
 
     What is sent has to be UTF-8. Some tests log texts that cannot be: a lone surrogate is escaped.
     """
-    return _escaped((yield))
+    data = yield
+    if isinstance(data, dict):
+        for part in ("longrepr", "sections"):
+            if data.get(part):
+                data[part] = _escaped(data[part])
+    return data
 
 
 def _escaped(report: object) -> object:
@@ -138,9 +172,13 @@ def _still_alive(threads: list[threading.Thread]) -> list[str]:
 
 
 @pytest.fixture(autouse=True)
-def _slow_tests_are_not_traced(request: pytest.FixtureRequest) -> None:
-    """What they show is seldom a line that no quick test runs; else a module asks for `traced`."""
-    if request.node.get_closest_marker("slow") and "traced" not in request.fixturenames:
+def _long_tests_are_not_traced(request: pytest.FixtureRequest) -> None:
+    """What they show is seldom a line that no quick test runs; else a module asks for `traced`.
+
+    These are slow tests, and those of Hypothesis, which run the same lines with each example.
+    """
+    is_long = any(request.node.get_closest_marker(name) for name in ("slow", "hypothesis"))
+    if is_long and "traced" not in request.fixturenames:
         request.getfixturevalue("no_tracer")
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ast
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,35 @@ def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
+@dataclass(frozen=True)
+class Findings:
+    """What the rules want to know of one file."""
+
+    long_functions: list[str]
+    log_calls: list[str]
+    sleeps: set[str]
+    private_names: list[str]
+    underscored: set[str]
+
+
+@cache
+def _findings(path: Path) -> Findings:
+    """All at once: to parse the file takes longer than to look for any of it."""
+    tree = _tree(path)
+    return Findings(
+        long_functions=_long_functions(tree),
+        log_calls=list(_log_calls(tree)),
+        sleeps=set(_sleeps(tree)),
+        private_names=list(_private_names(tree)),
+        underscored=set(_underscored(tree)),
+    )
+
+
+def _offenders(paths: Iterable[Path], look: Callable[[Path], object]) -> dict[str, object]:
+    """The files in which something was found that should not be there, and what."""
+    return {_id(path): found for path in paths if (found := look(path))}
+
+
 def _id(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
@@ -70,14 +101,16 @@ def _module_name(path: Path) -> str:
 # --- size ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", _modules(PACKAGE / "final"), ids=_id)
-def test_file_of_final_stays_short(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= FILE_LINES_MAX
+def test_files_of_final_stay_short() -> None:
+    def lines_too_many(path: Path) -> int:
+        return max(0, len(path.read_text(encoding="utf-8").splitlines()) - FILE_LINES_MAX)
+
+    assert _offenders(_modules(PACKAGE / "final"), lines_too_many) == {}
 
 
-@pytest.mark.parametrize("path", [*_modules(PACKAGE), *_modules(LAB)], ids=_id)
-def test_function_stays_short(path: Path) -> None:
-    assert _long_functions(_tree(path)) == []
+def test_functions_stay_short() -> None:
+    paths = [*_modules(PACKAGE), *_modules(LAB)]
+    assert _offenders(paths, lambda path: _findings(path).long_functions) == {}
 
 
 def _long_functions(tree: ast.Module) -> list[str]:
@@ -157,9 +190,9 @@ REPORTING = PACKAGE / "final" / "runtime" / "reporting.py"
 MAKES_RECORDS = {"debug", "info", "warning", "warn", "error", "exception", "critical", "log"}
 
 
-@pytest.mark.parametrize("path", _modules(PACKAGE / "final"), ids=_id)
-def test_only_one_module_of_final_makes_log_records(path: Path) -> None:
-    assert list(_log_calls(_tree(path))) == [] or path == REPORTING
+def test_only_one_module_of_final_makes_log_records() -> None:
+    paths = [path for path in _modules(PACKAGE / "final") if path != REPORTING]
+    assert _offenders(paths, lambda path: _findings(path).log_calls) == {}
 
 
 def _log_calls(tree: ast.Module) -> Iterator[str]:
@@ -186,11 +219,11 @@ def test_a_log_record_is_seen_by_any_name() -> None:
 # --- no sleeping tests --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", _modules(TESTS), ids=_id)
-def test_no_test_sleeps(path: Path) -> None:
-    sleeps = {f"{_id(path)}::{where}" for where in _sleeps(_tree(path))}
-    allowed = {place for place in SLEEPS if place.startswith(f"{_id(path)}::")}
-    assert sleeps == allowed  # an exception that is needed no longer has to go
+def test_no_test_sleeps() -> None:
+    sleeps = {
+        f"{_id(path)}::{where}" for path in _modules(TESTS) for where in _findings(path).sleeps
+    }
+    assert sleeps == set(SLEEPS)  # an exception that is needed no longer has to go
 
 
 def test_exceptions_name_files_that_exist() -> None:
@@ -257,16 +290,15 @@ def _test_modules() -> list[Path]:
     ]
 
 
-@pytest.mark.parametrize("path", _test_modules(), ids=_id)
-def test_only_one_module_of_the_tests_reaches_into_the_package(path: Path) -> None:
-    assert list(_private_names(_tree(path))) == [], "ask for it through tests/support/insides.py"
+def test_only_one_module_of_the_tests_reaches_into_the_package() -> None:
+    found = _offenders(_test_modules(), lambda path: _findings(path).private_names)
+    assert found == {}, "ask for it through tests/support/insides.py"
 
 
 def test_those_who_may_reach_in_still_do() -> None:
     for folder in REACH_IN:
-        trees = [_tree(path) for path in _modules(ROOT / folder)]
-        assert any(list(_private_names(tree)) for tree in trees), folder
-    used = {name for path in _test_modules() for name in _underscored(_tree(path))}
+        assert any(_findings(path).private_names for path in _modules(ROOT / folder)), folder
+    used = {name for path in _test_modules() for name in _findings(path).underscored}
     assert set(NOT_OURS) <= used
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -21,7 +22,7 @@ import pytest
 os.environ["PYTHON_GIL"] = "0"
 os.environ.pop("PYTEST_CURRENT_TEST", None)
 sys._is_gil_enabled = {}
-sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:randomly", {!r}]))
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", {!r}]))
 """
 ONE_TEST = f"{__file__}::test_one_that_passes"
 
@@ -31,8 +32,12 @@ def test_one_that_passes() -> None:
 
 
 def run(is_gil_enabled: str) -> subprocess.CompletedProcess[str]:
+    plugins = (
+        "pytest_benchmark.plugin,pytest_timeout"  # those whose options stand in pyproject.toml
+    )
     return subprocess.run(
         [sys.executable, "-c", RUN.format(is_gil_enabled, ONE_TEST)],
+        env=os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": plugins},
         capture_output=True,
         text=True,
         cwd=ROOT,

@@ -12,6 +12,8 @@ import pytest
 
 from tests.support.left_out import REASON, ROOT, RUN_ALL, digest, is_lab_left_out
 
+PLUGINS = "pytest_benchmark.plugin,pytest_timeout"
+"""Those whose options stand in pyproject.toml: others take longer to import than pytest to run."""
 PYPROJECT = '[project.optional-dependencies]\ndev = ["matplotlib>=3.10", "ruff>=0.17"]\n'
 
 
@@ -110,7 +112,12 @@ def pytest_in(tree: Path, *arguments: str) -> str:
     ended = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments],
         cwd=tree,
-        env=os.environ | {"COLUMNS": "250"},
+        env=os.environ
+        | {
+            "COLUMNS": "250",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "PYTEST_PLUGINS": PLUGINS,
+        },
         capture_output=True,
         text=True,
         timeout=60,

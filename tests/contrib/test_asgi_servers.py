@@ -64,7 +64,7 @@ def order(site: Site) -> str | None:
     [
         ("uvicorn", signal.SIGTERM),
         ("uvicorn", signal.SIGKILL),
-        ("gunicorn", signal.SIGTERM),
+        pytest.param("gunicorn", signal.SIGTERM, marks=pytest.mark.daily),
         pytest.param("hypercorn", signal.SIGTERM, marks=pytest.mark.daily),
     ],
 )

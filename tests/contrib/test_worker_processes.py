@@ -21,6 +21,7 @@ from jobqueue import Status
 from jobqueue.final.wal.files import Files
 from jobqueue.final.wal.names import LOCK_NAME
 from tests.support.children import ROOT
+from tests.support.left_out import often
 from tests.support.served import SERVED_SECONDS_MAX, Served, descendants
 from tests.support.waiting import PATIENCE, eventually
 from tests.support.web import Site, free_port, statuses_after_a_start
@@ -35,7 +36,7 @@ pytestmark = [
 ]
 
 WORKERS = 4
-ORDERS, BEFORE = 120, 30
+ORDERS, BEFORE = often(60, 120), 30
 """How many there are, and after how many something happens."""
 COMMANDS: dict[str, tuple[object, ...]] = {
     "fastapi": ("uvicorn", "tests.support.shops:fastapi", "--workers", WORKERS, "--port"),
@@ -134,7 +135,7 @@ def examples(*in_each_run: str, left_out: str = "") -> pytest.MarkDecorator:
     )
 
 
-@examples("fastapi", "django")
+@examples("fastapi")
 def test_a_worker_that_is_killed_amid_orders_loses_none(shop: Shop) -> None:
     """Fault 44: it is the one that runs the jobs; another one goes on, and a new one is started."""
     jobs = shop.take_orders(lambda: os.kill(shop.owner(), signal.SIGKILL))

@@ -13,10 +13,11 @@ import pytest
 from jobqueue.final import Config, Job, JobQueue, LogWriteError, UnknownJobError
 from tests.support.children import Child, read_acks
 from tests.support.held_files import HeldFiles
+from tests.support.left_out import often
 from tests.support.waiting import eventually
 
-ROUNDS = 4
-LEVELS: list[Any] = ["async", "write", "fsync"]
+ROUNDS = often(2, 4)
+LEVELS: list[Any] = [pytest.param("async", marks=pytest.mark.daily), "write", "fsync"]
 
 
 @pytest.mark.slow

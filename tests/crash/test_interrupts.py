@@ -33,7 +33,12 @@ INTERRUPTED_MIN = 0.2  # of all tries: else this would test nothing
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("durability", "how"), [("memory", "timer"), ("write", "thread"), ("fsync", "timer")]
+    ("durability", "how"),
+    [
+        ("memory", "timer"),
+        ("write", "thread"),
+        pytest.param("fsync", "timer", marks=pytest.mark.daily),
+    ],
 )
 @pytest.mark.parametrize("what", TRIES)
 def test_whatever_is_interrupted_the_queue_stays_usable_and_keeps_what_it_accepted(

@@ -19,7 +19,9 @@ FINISHED = {Status.COMPLETED, Status.FAILED, Status.CANCELLED}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("durability", ["async", "write", "fsync"])
+@pytest.mark.parametrize(
+    "durability", ["async", "write", pytest.param("fsync", marks=pytest.mark.daily)]
+)
 def test_no_job_that_was_acknowledged_is_lost_and_none_appears(
     tmp_path: Path, durability: str
 ) -> None:

@@ -107,7 +107,7 @@ FAULTS = [
 def _trials() -> Iterator[Any]:
     for disk in DISKS:
         for number, (faults, level) in enumerate(FAULTS):
-            is_daily = number >= (1 if disk in ALIKE else 5)
+            is_daily = number >= (1 if disk in ALIKE else 3)
             yield pytest.param(
                 *(disk, faults, level),
                 id=f"{disk}-{faults}-{level}",

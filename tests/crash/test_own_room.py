@@ -172,7 +172,9 @@ def test_jobs_that_end_while_there_is_no_room_to_compact_are_freed_by_a_later_tr
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("level", ["async", "write", "fsync"])
+@pytest.mark.parametrize(
+    "level", [pytest.param("async", marks=pytest.mark.daily), "write", "fsync"]
+)
 @pytest.mark.parametrize(
     ("options", "segment_bytes", "payload"),
     [

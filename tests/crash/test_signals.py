@@ -435,11 +435,17 @@ def test_in_a_storm_of_handlers_that_enqueue_each_job_is_refused_or_runs_once(
 
 # --- SIGTERM, and SIGTERM again -----------------------------------------------------------------
 
+OTHER_LEVELS = [("closes", "async"), ("exits", "write")]
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "durability"),
-    [("closes", "async"), ("closes", "write"), ("exits", "write"), ("exits", "fsync")],
+    [
+        ("closes", "write"),
+        ("exits", "fsync"),
+        *(pytest.param(*each, marks=pytest.mark.daily) for each in OTHER_LEVELS),
+    ],
 )
 def test_a_second_sigterm_during_shutdown_loses_nothing_and_ends_by_the_deadline(
     tmp_path: Path, how: str, durability: str

@@ -20,6 +20,8 @@ from tests.support.waiting import PATIENCE
 
 SEGMENT = "00000001.jsonl"
 CALLS = ("pwrite64", "fdatasync")
+LESS = ("async", "write")
+"""The levels that make fewer of these calls."""
 AT_ONCE = 2
 TRIES = 3
 MOMENTS_MAX = often(2, 20)  # about, of one call
@@ -88,7 +90,9 @@ def chosen(count: int) -> list[int]:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("durability", ["async", "write", "fsync"])
+@pytest.mark.parametrize(
+    "durability", [pytest.param("async", marks=pytest.mark.daily), "write", "fsync"]
+)
 def test_sigkill_at_each_write_and_each_fsync_loses_no_acknowledged_job(
     tmp_path: Path, durability: str
 ) -> None:
@@ -120,7 +124,9 @@ def test_sigkill_at_each_write_and_each_fsync_loses_no_acknowledged_job(
     assert killed > len(moments) / 2
 
 
-@pytest.mark.parametrize("durability", ["async", "write", "fsync"])
+@pytest.mark.parametrize(
+    "durability", ["fsync", *(pytest.param(each, marks=pytest.mark.daily) for each in LESS)]
+)
 def test_interrupted_system_calls_are_never_seen(tmp_path: Path, durability: str) -> None:
     """Fault 11 of docs/reliability.md."""
     log, acks = tmp_path / "jobs.db", tmp_path / "acks"

@@ -18,10 +18,13 @@ from tests.support.waiting import PATIENCE
 
 INTERVAL = 0.02
 ROUNDS = 3
+OTHERS = ("async", "fsync")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("durability", ["async", "write", "fsync"])
+@pytest.mark.parametrize(
+    "durability", ["write", *(pytest.param(each, marks=pytest.mark.daily) for each in OTHERS)]
+)
 def test_killed_at_any_moment_each_tick_is_run_once(tmp_path: Path, durability: str) -> None:
     """Fault 1 of docs/reliability.md."""
     seed = random.randrange(2**32)

@@ -23,9 +23,13 @@ from tests.stress.crowd import (
     random_priorities,
 )
 from tests.support.handlers import in_thread
+from tests.support.left_out import often
 from tests.support.queues import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_tracer")]
+
+
+TIMES = often(2, 5)
 
 
 class Producers:
@@ -88,7 +92,7 @@ class Producers:
 def test_close_among_producers_in_memory_runs_all_that_was_accepted_and_nothing_else(
     memory: Store, rng: random.Random, queue_size: int
 ) -> None:
-    for _ in range(5):
+    for _ in range(TIMES):
         tally = Tally()
         jq = memory.open(tally, queue_size=queue_size)
         producers = Producers(jq, 30, rng)
@@ -108,7 +112,7 @@ def test_close_among_producers_with_a_log_leaves_there_what_it_did_not_run(
 ) -> None:
     tally = Tally()
     accepted: list[str] = []
-    for number in range(5):
+    for number in range(TIMES):
         jq = log_store.open(tally, queue_size=queue_size)
         found = jq.metrics().enqueued
         producers = Producers(jq, 30, rng, prefix=f"run {number}: ")

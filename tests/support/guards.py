@@ -28,6 +28,7 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from io import StringIO
 from itertools import takewhile
 from pathlib import Path
@@ -400,11 +401,7 @@ def _with_lines(lines: list[str], where: int, code: list[str]) -> str:
 
 def _without_statement(lines: list[str], where: int, place: str) -> str:
     """The file without the statement that begins on a line; of an `if`, without its condition."""
-    statements = [
-        node
-        for node in ast.walk(ast.parse("".join(lines)))
-        if isinstance(node, ast.stmt) and node.lineno == where + 1
-    ]
+    statements = [each for each in _statements("".join(lines)) if each.lineno == where + 1]
     if not statements:
         raise MisplacedGuardError(f"{place}: no statement begins there")
     (statement,) = statements
@@ -416,18 +413,21 @@ def _without_statement(lines: list[str], where: int, place: str) -> str:
     return "".join([*lines[:where], f"{indent}{new}", *lines[last:]])
 
 
+@lru_cache(maxsize=1)  # the guards of a file come one after another
+def _statements(text: str) -> list[ast.stmt]:
+    return [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.stmt)]
+
+
 def _mirror(file: str) -> tuple[str, ...]:
     room, _, name = file.rpartition("/")
     return ("/".join(part for part in ("tests/final", room, f"test_{name}") if part),)
 
 
-def collect(root: Path = _ROOT) -> list[Guard]:
-    """All guards of a tree, by file."""
+@cache
+def all_guards() -> list[Guard]:
+    """All guards there are, by file; it takes seconds to collect them."""
     found = []
-    for path in sorted((root / FINAL).rglob("*.py")):
-        file = path.relative_to(root / FINAL).as_posix()
+    for path in sorted((_ROOT / FINAL).rglob("*.py")):
+        file = path.relative_to(_ROOT / FINAL).as_posix()
         found += guards_in(path.read_text(encoding="utf-8"), file)
     return found
-
-
-GUARDS = collect()

@@ -8,6 +8,7 @@ that it is told. So a test can go through all of them; signals would hit a few b
 
 from __future__ import annotations
 
+import random
 import sys
 from typing import TYPE_CHECKING
 
@@ -64,15 +65,19 @@ class Interruption:
         self._left -= 1
 
 
-def each_place() -> Iterator[Interruption]:
-    """One interruption after another, until the code has run without meeting one."""
-    place = 0
+def each_place(step: int = 1) -> Iterator[Interruption]:
+    """One interruption after another, until the code has run without meeting one.
+
+    Args:
+        step: only each so many of the places; by chance which.
+    """
+    place = random.randrange(step)
     while True:
         interruption = Interruption(place)
         yield interruption
         if interruption.where is None:
             return
-        place += 1
+        place += step
 
 
 def each_pair_of_places(step: int = 1) -> Iterator[Interruption]:

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 PATIENCE = 10.0
 """Seconds until a wait for what is bound to happen counts as failed."""
 
-_LOOK_SECONDS = 0.001
+_LOOK_SECONDS_MIN, _LOOK_SECONDS_MAX = 0.001, 0.02
+_LOOK_SHARE = 0.05
+"""How long to wait for the next look, as a share of how long it has been waited so far."""
 
 
 def until_interrupted() -> None:
@@ -29,11 +31,12 @@ def until_interrupted() -> None:
 
 def eventually(predicate: Callable[[], object], timeout: float = PATIENCE) -> bool:
     """Wait until a predicate holds, for which there is no event; fails if it never does."""
-    deadline = time.monotonic() + timeout
+    began = time.monotonic()
     never = threading.Event()
     while not predicate():
-        assert time.monotonic() < deadline, f"not so within {timeout:g} s"
-        never.wait(_LOOK_SECONDS)
+        waited = time.monotonic() - began
+        assert waited < timeout, f"not so within {timeout:g} s"
+        never.wait(min(max(_LOOK_SECONDS_MIN, waited * _LOOK_SHARE), _LOOK_SECONDS_MAX))
     return True
 
 

@@ -762,7 +762,7 @@ def test_drain_leaves_those_whose_token_cannot_come_in_time(
     jq.register("work", len, rate=Rate(1, per=3600.0))
     limited_jobs(jq, 3)
     assert eventually(lambda: jq.metrics().completed == 1)
-    report = jq.close(PATIENCE / 2, drain=True)
+    report = jq.close(0.3, drain=True)
     assert (report.remaining, report.unfinished) == (2, ())
 
 

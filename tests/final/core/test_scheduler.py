@@ -248,6 +248,7 @@ def test_a_lane_of_cancelled_jobs_has_no_work(lanes: Lanes) -> None:
     assert lanes.take() is low
 
 
+@pytest.mark.usefixtures("no_tracer")
 def test_cancelled_jobs_are_swept_out_when_they_are_more_than_half(lanes: Lanes) -> None:
     handles = [lanes.push(MEDIUM, str(n)) for n in range(2000)]
     for handle in reversed(handles[1:1501]):
@@ -279,6 +280,7 @@ def test_a_sweep_ends_though_jobs_were_cancelled_that_waited_elsewhere(lanes: La
     assert lanes.scheduler.medium.qsize() == 199
 
 
+@pytest.mark.usefixtures("no_tracer")
 def test_a_worker_that_is_quicker_than_a_sweep_misses_no_job(lanes: Lanes) -> None:
     handles = [lanes.push(MEDIUM, str(n)) for n in range(2000)]
     for handle in reversed(handles[1:1501]):

@@ -122,7 +122,11 @@ dropped_ones = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExcept
 
 @pytest.mark.slow
 @dropped_ones
-@pytest.mark.parametrize("hasty", ["memory", "async", "write", "fsync"], indirect=True)
+@pytest.mark.parametrize(
+    "hasty",
+    ["memory", pytest.param("async", marks=pytest.mark.daily), "write", "fsync"],
+    indirect=True,
+)
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_change_that_is_broken_off_is_done_and_recorded_or_never_was(
     hasty: Store, name: str

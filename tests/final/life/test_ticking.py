@@ -20,6 +20,7 @@ from tests.support.faulty_files import FaultyFiles
 from tests.support.forks import in_fork
 from tests.support.handlers import in_thread
 from tests.support.interrupts import Interruption, each_place
+from tests.support.left_out import often
 from tests.support.logs import HastyFiles
 from tests.support.queues import Store
 from tests.support.records import Records
@@ -417,7 +418,7 @@ CALLS: dict[str, Callable[[JobQueue, ManualClock], object]] = {
 @pytest.mark.parametrize("hasty", ["memory", "write"], indirect=True)
 @pytest.mark.parametrize("call", CALLS)
 def test_whatever_is_interrupted_the_schedule_goes_on(hasty: Store, call: str) -> None:
-    for interruption in each_place():
+    for interruption in each_place(1 if hasty.kind == "memory" else often(4, 1)):
         shutil.rmtree(hasty.path, ignore_errors=True)
         clock = ManualClock(TEN - 1800)
         jq = hasty.open(len, clock=clock, num_workers=1)
