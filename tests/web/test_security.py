@@ -176,7 +176,7 @@ def test_each_answer_has_the_headers_that_protect_it(
     assert policy["form-action"] == "'self'"
     for kind in ("script-src", "style-src", "img-src", "connect-src"):
         assert policy[kind] == "'self'"
-    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["referrer-policy"] == "same-origin"
     assert headers["cache-control"] == "no-store"
     assert headers["x-content-type-options"] == "nosniff"
 

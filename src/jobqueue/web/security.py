@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .threads import Threads
 
 Access = Literal["none", "read", "write"]
+"""What a request may do: see nothing, look, or also act."""
 AccessCheck = Callable[["Request"], "Access | Awaitable[Access]"]
 
 LEVELS: tuple[Access, ...] = ("none", "read", "write")
@@ -37,9 +38,9 @@ _POLICY = "; ".join(
 HEADERS = {
     "Content-Security-Policy": _POLICY,
     "Cache-Control": "no-store",
-    "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
+    # With "no-referrer" a browser would hide the Origin of the dashboard's own forms, too.
+    "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "X-Robots-Tag": "noindex",

@@ -55,8 +55,8 @@ def show(desk: Desk, query: dict[str, str]) -> dict[str, Any]:
         "paused": paused,
         "lanes": lanes,
         "running": desk.running(RUNNING_MAX) if answers else [],
-        "dead": dead.letters if dead else 0,
-        "worst": dead.groups[0] if dead and dead.groups else None,
+        "dead": 0 if dead is None else dead.letters,
+        "worst": dead.groups[0] if dead is not None and dead.groups else None,
         "completed_rate": _latest(completed),
         "failed_rate": _latest(bad),
         "flow_chart": chart(
