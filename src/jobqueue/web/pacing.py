@@ -1,7 +1,7 @@
 """Keeps answers of the queue for a while, so that many pages that are polled cost it little.
 
-What took long to find out is kept for longer: 200 times as long as it took. So each question is
-at work for at most half a percent of the time, however many browsers ask it.
+What took long to find out is kept for longer: 400 times as long as it took. So each question is
+at work for at most a quarter of a percent of the time, however many browsers ask it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-TIMES = 200
+TIMES = 400
 LONGEST = 60.0
 KEPT_MAX = 64
 
