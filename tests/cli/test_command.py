@@ -78,8 +78,6 @@ def test_json_is_one_object_a_line_in_ascii(command: Command, log: LogDirectory,
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
-        ["log"],
         ["log", "inspect"],
         ["log", "frobnicate", "x"],
         ["log", "cat", "--status", "done", "x"],
@@ -93,6 +91,39 @@ def test_wrong_usage_ends_in_2(arguments: list[str], capsys: pytest.CaptureFixtu
         main(arguments)
     assert ended.value.code == 2
     assert "usage: jobqueue" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "usage"),
+    [
+        (["--frobnicate"], "usage: jobqueue ["),
+        (["log", "--frobnicate", "cat", "x"], "usage: jobqueue log ["),
+        (["log", "cat", "--frobnicate", "x"], "usage: jobqueue log cat ["),
+        (["log", "cat", "x", "y"], "usage: jobqueue log cat ["),
+        (["run", "--frobnicate", "x"], "usage: jobqueue run ["),
+    ],
+)
+def test_what_a_command_does_not_know_shows_the_usage_of_that_command(
+    arguments: list[str], usage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(usage)
+    assert f"unrecognized arguments: {'y' if 'y' in arguments else '--frobnicate'}" in shown
+
+
+@pytest.mark.parametrize("arguments", [[], ["log"]])
+def test_alone_the_command_is_help(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(arguments)
+    alone = capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main([*arguments, "--help"])
+    assert (code, alone.err) == (0, "")
+    assert alone.out == capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [["log", "--help"], ["log", "cat", "--help"]])

@@ -48,7 +48,7 @@ def run_without(missing: str, program: str, *arguments: str) -> subprocess.Compl
 
 @pytest.mark.slow
 @pytest.mark.parametrize("program", [AS_A_SCRIPT, AS_A_MODULE], ids=["script", "module"])
-@pytest.mark.parametrize("options", [("--help",), ("log", "verify"), ("log", "cat", "--json")])
+@pytest.mark.parametrize("options", [("log", "verify"), ("log", "cat", "--json")])
 def test_without_rich_the_command_says_what_to_install(
     log: LogDirectory, program: str, options: tuple[str, ...]
 ) -> None:
@@ -62,8 +62,16 @@ def test_without_rich_the_command_says_what_to_install(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("options", [(), ("--help",), ("log", "cat", "--help")])
+def test_without_rich_there_is_help(options: tuple[str, ...]) -> None:
+    ended = run_without("rich", AS_A_SCRIPT, *options)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith("usage: jobqueue")
+
+
+@pytest.mark.slow
 def test_another_module_that_is_missing_is_not_taken_for_rich() -> None:
-    ended = run_without("jobqueue.cli.live", AS_A_SCRIPT, "--help")
+    ended = run_without("jobqueue.cli.live", AS_A_SCRIPT, "log", "verify", "x")
     assert ended.returncode == 1
     assert "No module named 'jobqueue.cli.live'" in ended.stderr
     assert "pip install" not in ended.stderr

@@ -131,6 +131,31 @@ def test_in_a_log_in_use_they_are_processing(command: Command, locked: LogDirect
     assert f"in use by process {os.getpid()}\n" in command("inspect").out
 
 
+def test_what_a_queue_has_reserved_is_not_wasted(command: Command, locked: LogDirectory) -> None:
+    before = command("inspect", "--json").object
+    with (locked.path / segment_name(2)).open("ab") as file:
+        file.truncate(file.tell() + (1 << 20))
+
+    report = command("inspect", "--json").object
+
+    assert (before["reserved_bytes"], report["reserved_bytes"]) == (0, 1 << 20)
+    assert report["wasted_bytes"] == before["wasted_bytes"]
+    assert report["bytes"] == before["bytes"] + (1 << 20)
+    assert "reserved for what the queue writes next: 1.0 MiB" in command("inspect").out
+
+
+def test_without_a_queue_a_compaction_frees_what_was_reserved(
+    command: Command, eventful: LogDirectory
+) -> None:
+    before = command("inspect", "--json").object
+    with (eventful.path / segment_name(2)).open("ab") as file:
+        file.truncate(file.tell() + (1 << 20))
+    report = command("inspect", "--json").object
+    assert report["reserved_bytes"] == 0
+    assert report["wasted_bytes"] == before["wasted_bytes"] + (1 << 20)
+    assert "reserved" not in command("inspect").out
+
+
 def test_people_get_tables(command: Command, eventful: LogDirectory) -> None:
     lines = [line.split() for line in command("inspect").lines]
     assert [str(eventful.path), "not", "in", "use"] == lines[0]

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import io
 import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from textwrap import fill
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..final.config import Config
 from ..final.errors import LogCorruptError
-from .catalogue import cat
-from .compaction import compact
-from .dead import ALL, dead
-from .examination import verify
 from .exits import EXIT_CODES, CommandError, Exit
-from .inspection import inspect
-from .jobs import PRIORITIES, Status
-from .salvage import repair
-from .screen import complain
-from .steering import cancel, discard, pause, resume
+from .moments import since
+from .words import ALL, PRIORITIES, Status, complain
 from .worker import SUMMARY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import TypeAlias
 
     Run = Callable[[argparse.Namespace], Exit]
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+    Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 __all__ = ["main"]
 
@@ -73,16 +68,54 @@ def _run(run: Run, parsed: argparse.Namespace) -> Exit:
     except BrokenPipeError:
         raise
     except OSError as error:
-        complain(f"{error.filename or parsed.path}: {error.strerror or error}")
+        complain(
+            f"{error.filename or getattr(parsed, 'path', 'stdout')}: {error.strerror or error}"
+        )
         return Exit.SYSTEM
 
 
+class _Parser(argparse.ArgumentParser):
+    """Refuses what it does not know by itself, with its own usage.
+
+    argparse leaves that to the outermost parser, whose usage has none of a command's options.
+    """
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does, but nothing is left over."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return parsed, unknown
+
+
+def _later(module: str, name: str) -> Run:
+    """A function of this package that is imported when it is called.
+
+    So help needs none of what the commands need, above all no rich.
+    """
+
+    def run(parsed: argparse.Namespace) -> Exit:
+        function: Run = getattr(importlib.import_module(f".{module}", __package__), name)
+        return function(parsed)
+
+    return run
+
+
+def _help(parser: argparse.ArgumentParser) -> Run:
+    def run(_parsed: argparse.Namespace) -> Exit:
+        parser.print_help()
+        return Exit.OK
+
+    return run
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="jobqueue", description="Runs the jobs of a queue, and looks into the logs of queues."
     )
+    parser.set_defaults(run=_help(parser))
     parser.add_argument("--version", action="version", version=f"jobqueue {_version()}")
-    groups = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    groups = parser.add_subparsers(title="commands", metavar="COMMAND")
     groups.add_parser("run", help=SUMMARY)  # `entry` has gone another way with it
     log = groups.add_parser(
         "log",
@@ -97,7 +130,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = log.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    log.set_defaults(run=_help(log))
+    commands = log.add_subparsers(title="commands", metavar="COMMAND")
     _add_inspect(commands)
     _add_cat(commands)
     _add_verify(commands)
@@ -156,6 +190,27 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _add_choice(parser: argparse.ArgumentParser, moment: str) -> None:
+    """Add the options of commands that list jobs."""
+    parser.add_argument(
+        "--since",
+        type=since,
+        metavar="TIME",
+        help=f"only those that {moment} since then: 90s, 15m, 2h or 3d ago, or a time in UTC, as "
+        f"'2025-11-24 16:00'",
+    )
+    parser.add_argument("--limit", type=_limit, metavar="N", help="only the last N of them")
+    parser.add_argument(
+        "--follow",
+        action="store_true",
+        help="go on, until Ctrl-C: each that comes, and each anew when its status changes",
+    )
+
+
+def _limit(text: str) -> int:
+    return 0 if text == "0" else _count(text)
+
+
 def _add_full(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--full", action="store_true", help="whole payloads, and tracebacks")
 
@@ -164,7 +219,7 @@ def _add_inspect(commands: Commands) -> None:
     parser = _add(
         commands,
         "inspect",
-        inspect,
+        _later("inspection", "inspect"),
         "files, jobs per status and priority, the oldest job, wasted bytes",
     )
     _add_retention(parser)
@@ -174,7 +229,7 @@ def _add_cat(commands: Commands) -> None:
     parser = _add(
         commands,
         "cat",
-        cat,
+        _later("catalogue", "cat"),
         "the jobs; each filter may be given several times",
         "The jobs, in the order in which they were accepted. A filter that is given several times "
         "lets through what matches any of them.",
@@ -185,6 +240,7 @@ def _add_cat(commands: Commands) -> None:
         "--handler", action="append", metavar="NAME", help="'' is the queue's default handler"
     )
     parser.add_argument("--id", action="append")
+    _add_choice(parser, "were enqueued")
     _add_full(parser)
     _add_retention(parser)
 
@@ -193,7 +249,7 @@ def _add_verify(commands: Commands) -> None:
     _add(
         commands,
         "verify",
-        verify,
+        _later("examination", "verify"),
         "read all of it; name each damage with its file and byte offset",
     )
 
@@ -202,7 +258,7 @@ def _add_repair(commands: Commands) -> None:
     parser = _add(
         commands,
         "repair",
-        repair,
+        _later("salvage", "repair"),
         "salvage all whole batches into a new log, and leave the old one as it is",
     )
     parser.add_argument(
@@ -214,7 +270,7 @@ def _add_compact(commands: Commands) -> None:
     parser = _add(
         commands,
         "compact",
-        compact,
+        _later("compaction", "compact"),
         "replace all segments by a snapshot of what is still needed",
     )
     _add_retention(parser)
@@ -224,7 +280,7 @@ def _add_dead(commands: Commands) -> None:
     parser = _add(
         commands,
         "dead",
-        dead,
+        _later("dead", "dead"),
         "the failed jobs: list them, queue them again, drop them",
         "The failed jobs, who failed first comes first. Both changes may be given several times; "
         "where an id is unknown, nothing is changed.",
@@ -240,26 +296,33 @@ def _add_dead(commands: Commands) -> None:
     change.add_argument(
         "--discard", action="append", default=[], metavar="ID", help="drop a job; its id is free"
     )
+    _add_choice(parser, "failed")
     _add_full(parser)
     _add_retention(parser)
 
 
 def _add_changes(commands: Commands) -> None:
-    parser = _add(commands, "cancel", cancel, "cancel jobs; one that is running is asked to stop")
+    parser = _add(
+        commands,
+        "cancel",
+        _later("steering", "cancel"),
+        "cancel jobs; one that is running is asked to stop",
+    )
     parser.add_argument("ids", nargs="+", metavar="ID")
     _add_retention(parser)
-    parser = _add(commands, "discard", discard, "drop failed jobs; their ids are free then")
+    parser = _add(
+        commands,
+        "discard",
+        _later("steering", "discard"),
+        "drop failed jobs; their ids are free then",
+    )
     parser.add_argument("ids", nargs="+", metavar="ID")
     _add_retention(parser)
-    for name, run, summary in (
-        (
-            "pause",
-            pause,
-            "have the queue that runs start no more jobs, until it ends or is resumed",
-        ),
-        ("resume", resume, "have it start them again"),
+    for name, summary in (
+        ("pause", "have the queue that runs start no more jobs, until it ends or is resumed"),
+        ("resume", "have it start them again"),
     ):
-        parser = _add(commands, name, run, summary)
+        parser = _add(commands, name, _later("steering", name), summary)
         parser.add_argument("--handler", metavar="NAME", help="only those of this handler")
         parser.add_argument("--priority", choices=PRIORITIES, help="only those of this priority")
         parser.add_argument("--periodic", metavar="NAME", help="only this schedule")

@@ -8,13 +8,13 @@ from rich.text import Text
 
 from ..final.wal.format.record import Discarded, Record, Requeued
 from ..final.wal.reading.cut import distrust_memory
-from .access import read_log
-from .catalogue import load, show
 from .changes import append, make_ready
 from .exits import CommandError, Exit
 from .jobs import Entry, Jobs, Status
 from .owner import change
-from .screen import Screen, complain, count_text
+from .screen import Screen, count_text
+from .selection import show_jobs
+from .words import ALL
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -23,28 +23,33 @@ if TYPE_CHECKING:
     from ..final.sharing.operator import RemoteOperator
     from .access import Log
 
-ALL = "all"
-
 
 def dead(arguments: Namespace) -> Exit:
     """List the dead letters, or change some."""
+    if (arguments.discard or arguments.requeue) and (
+        arguments.since is not None or arguments.limit is not None or arguments.follow
+    ):
+        raise CommandError(
+            Exit.USAGE,
+            "--since, --limit and --follow choose what is listed; leave them out, and name the "
+            "jobs to be changed by their ids",
+        )
     if arguments.discard:
         return discard_letters(arguments, arguments.discard)
     if arguments.requeue:
         return _requeue(arguments)
-    jobs, torn = read_log(arguments, lambda log: load(log, arguments.status_retention))
-    screen = Screen(as_json=arguments.json)
-    for entry in _letters(jobs):
-        show(screen, entry, full=arguments.full)
-    if torn is not None:
-        complain(f"note: {torn}; what follows there does not count")
-    return Exit.OK
+    empty = "no dead letters" if arguments.since is None else "no dead letters since then"
+    return show_jobs(arguments, _letters, _failed_at, empty)
 
 
 def _letters(jobs: Jobs) -> list[Entry]:
     """Return the failed jobs; the one that failed first comes first."""
     failed = [entry for entry in jobs if entry.status is Status.FAILED]
-    return sorted(failed, key=lambda entry: entry.state.finished or 0.0)
+    return sorted(failed, key=_failed_at)
+
+
+def _failed_at(entry: Entry) -> float:
+    return entry.state.finished or 0.0
 
 
 def discard_letters(arguments: Namespace, ids: list[str]) -> Exit:

@@ -1,6 +1,6 @@
 """The way into the command: it prints with rich, which only the extra `cli` installs.
 
-`jobqueue run` does without.
+`jobqueue run` does without, and so does help.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from .worker import main as work
 
         return work(given[1:])
+    from .command import main as run
+
     try:
-        from .command import main as run
+        return run(arguments)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != _PRINTS_WITH:
             raise
@@ -45,4 +47,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return Exit.USAGE
-    return run(arguments)

@@ -25,7 +25,7 @@ class Exit(IntEnum):
 EXIT_CODES = """\
 exit codes:
   0  all is well, or it was done
-  1  the log is damaged (verify: anything that is no whole batch; repair: something was lost)
+  1  the log is corrupt (verify: also if it is torn; repair: something was lost)
   2  wrong usage, or PATH holds no log; or what the command prints with is not installed
   3  the log is in use, by a queue that takes no commands or for a command that needs it closed
   4  the log has a format version that this release does not know

@@ -19,6 +19,7 @@ from ..final.wal.reading.damage_scan import DamageScan, FileSummary
 from .access import owner_name, read_log, torn_note
 from .exits import Exit
 from .jobs import PRIORITIES, UNFINISHED, Entry, Jobs, Status
+from .live import LiveFiles
 from .screen import Screen, age_text, complain, printable, size_text, time_text
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class _Report:
 
     Attributes:
         bytes: size of its files, with those that a compaction or a start would remove.
+        reserved: how many of them are space that the queue which has it open writes into next.
         kept_aside: what was cut off after crashes: names and sizes.
         counts: `None` if the log is damaged.
         torn: where it is torn, in words.
@@ -62,10 +64,17 @@ class _Report:
     log: Log
     files: list[FileSummary]
     bytes: int
+    reserved: int
     kept_aside: dict[str, int]
     counts: _Counts | None
     torn: str | None
     damage: LogCorruptError | None
+
+    @property
+    def wasted(self) -> int | None:
+        """What a compaction would free; `None` if the log is corrupt."""
+        counts = self.counts
+        return None if counts is None else max(0, self.bytes - self.reserved - counts.needed)
 
 
 def inspect(arguments: Namespace) -> Exit:
@@ -97,7 +106,17 @@ def _look_into(log: Log, status_retention: int) -> _Report:
         damage = error
     stale = list_present(log.files, log.directory).stale
     size = sum(file.bytes for file in scan.files) + sum(map(log.files.size_of, stale))
-    return _Report(log, scan.files, size, _kept_aside(log), counts, torn, damage)
+    reserved = _reserved(log, scan.files)
+    return _Report(log, scan.files, size, reserved, _kept_aside(log), counts, torn, damage)
+
+
+def _reserved(log: Log, files: list[FileSummary]) -> int:
+    """The space at the end of the segment that a queue is writing to; it is given back at close."""
+    if not isinstance(log.files, LiveFiles) or not files:
+        return 0
+    last = files[-1]
+    # The file may have got smaller or larger since its size was taken.
+    return min(last.bytes, log.files.reserved(last.file.path))
 
 
 def _kept_aside(log: Log) -> dict[str, int]:
@@ -142,7 +161,8 @@ def _as_json(report: _Report) -> dict[str, Any]:
         "pid": None if owner is None else owner.pid,
         "files": [_file_as_json(file) for file in report.files],
         "bytes": report.bytes,
-        "wasted_bytes": None if counts is None else max(0, report.bytes - counts.needed),
+        "reserved_bytes": report.reserved,
+        "wasted_bytes": report.wasted,
         "jobs": None if counts is None else _jobs_as_json(counts),
         "interrupted": None if counts is None else counts.interrupted,
         "oldest": None if counts is None else _oldest_as_json(counts),
@@ -199,7 +219,13 @@ def _show(screen: Screen, report: _Report) -> None:
     use = "not in use" if owner is None else f"in use by {owner_name(owner.pid)}"
     screen.show(Text(f"{printable(report.log.directory)}  {use}"), _files_table(report))
     if report.counts is not None:
-        screen.show(_jobs_table(report.counts), *_remarks(report.counts, report.bytes))
+        screen.show(_jobs_table(report.counts), *_remarks(report.counts))
+    if report.wasted is not None:
+        share = f"{size_text(report.wasted)} of {size_text(report.bytes)}"
+        screen.show(Text(f"wasted: {share} (a compaction frees it)"))
+    if report.reserved:
+        reserved = f"reserved for what the queue writes next: {size_text(report.reserved)}"
+        screen.show(Text(f"{reserved} (it gives that back when it closes)"))
     if report.torn is not None:
         screen.show(Text(f"{printable(report.torn)}; the next start cuts it off", "yellow"))
     for name, size in report.kept_aside.items():
@@ -230,7 +256,7 @@ def _jobs_table(counts: _Counts) -> Table:
     return table
 
 
-def _remarks(counts: _Counts, size: int) -> Iterator[Text]:
+def _remarks(counts: _Counts) -> Iterator[Text]:
     oldest = counts.oldest
     if oldest is not None:
         created = oldest.state.enqueued.created
@@ -240,5 +266,3 @@ def _remarks(counts: _Counts, size: int) -> Iterator[Text]:
         )
     if counts.interrupted:
         yield Text(f"running when the process died: {counts.interrupted:,}")
-    wasted = max(0, size - counts.needed)
-    yield Text(f"wasted: {size_text(wasted)} of {size_text(size)} (a compaction frees it)")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
@@ -16,25 +15,14 @@ from ..final.wal.reading.fold import CANCELLED, COMPLETED, FAILED, QUEUED, JobSt
 from ..final.wal.reading.replay import Replay
 from ..final.wal.slots import read_slots
 from .screen import payload_text, printable, time_text
+from .words import PRIORITIES, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .access import Log
 
-PRIORITIES = ("high", "medium", "low")
-
-
-class Status(StrEnum):
-    """Where a job stands."""
-
-    QUEUED = "queued"
-    SCHEDULED = "scheduled"
-    PROCESSING = "processing"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
+__all__ = ["PRIORITIES", "UNFINISHED", "Entry", "Jobs", "Status", "as_json", "as_lines"]
 
 UNFINISHED = (Status.QUEUED, Status.SCHEDULED, Status.PROCESSING)
 _FINAL = {

@@ -38,6 +38,14 @@ class LiveFiles(Files):
             end = start
         return 0
 
+    def reserved(self, path: str) -> int:
+        """How many bytes a file has behind its last one: space that the queue has reserved."""
+        fd = self.open_read(path)
+        try:
+            return self.size(fd) - self._ends[fd]
+        finally:
+            self.close(fd)
+
     def read(self, fd: int, size: int, offset: int) -> bytes:
         """Read, but not beyond the end that was noted."""
         return super().read(fd, max(0, min(size, self._ends[fd] - offset)), offset)

@@ -16,6 +16,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .words import complain, printable
+
+__all__ = [
+    "PAYLOAD_CHARACTERS_MAX",
+    "Screen",
+    "age_text",
+    "complain",
+    "count_text",
+    "payload_text",
+    "printable",
+    "size_text",
+    "time_text",
+]
+
 PAYLOAD_CHARACTERS_MAX = 200
 """How much of a payload is shown if not all of it is asked for."""
 
@@ -25,13 +39,6 @@ _WIDE = 10_000
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _AGES = (("days", 86400.0), ("h", 3600.0), ("min", 60.0))
 _Content = TypeVar("_Content", str, bytes)
-
-
-def printable(text: str) -> str:
-    """Escape what is not printable, as Python does: controls, directions of text, surrogates."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def payload_text(payload: str, binary: bytes, *, full: bool, what: str = "payload") -> Text:
@@ -120,8 +127,3 @@ class _Console(Console):
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
-
-
-def complain(message: str) -> None:
-    """Print one line for the user on stderr, whatever stands in it."""
-    print(f"jobqueue: {printable(message)}", file=sys.stderr)

@@ -74,7 +74,7 @@ gives up what still runs.
 
 exit codes:
   0  nothing was left unfinished, nothing was lost
-  1  something was, or the log failed or is damaged
+  1  something was, or the log failed or is corrupt
   2  wrong usage, or TARGET names no queue
   3  the log is in use by another process
   4  the log has a format version that this release does not know

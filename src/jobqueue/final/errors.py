@@ -144,7 +144,7 @@ class LogCorruptError(JobQueueError):
     @staticmethod
     def _told(path: str, segment: str, offset: int, problem: str) -> str:
         return (
-            f"the log {path} is damaged: {segment}, byte {offset}: {problem}. Nothing was changed; "
+            f"the log {path} is corrupt: {segment}, byte {offset}: {problem}. Nothing was changed; "
             f"'jobqueue log repair {path}' salvages all whole batches into a new log"
         )
 

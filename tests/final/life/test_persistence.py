@@ -1033,7 +1033,7 @@ def test_damage_to_what_was_fsynced_is_refused_and_nothing_is_changed(log_store:
     before = {path.name: path.read_bytes() for path in log_store.path.glob("*.jsonl")}
 
     for _ in range(2):  # it is not locked after the first
-        with pytest.raises(LogCorruptError, match="is damaged") as caught:
+        with pytest.raises(LogCorruptError, match="is corrupt") as caught:
             log_store.open(len)
 
     assert caught.value.path == str(log_store.path)

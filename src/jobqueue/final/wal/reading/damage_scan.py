@@ -14,7 +14,7 @@ from ..format.codec import RecordError
 from ..names import LogFile, list_present
 from .closed import CLOSED_NAME, read_closed
 from .scan import Batches, Damage, blames_the_file
-from .walk import End, Finding, Follows, Run, Walk, decode
+from .walk import End, Finding, Follows, Run, Walk, decode, missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -159,7 +159,7 @@ class DamageScan:
         if expected is None or number <= expected:
             self._tell_damage()
             return
-        problem = f"{_batches(expected, number - 1)} missing"
+        problem = missing(expected, number - 1)
         damage, self._damage = self._damage, None
         if damage is None:
             self._tell(file.name, offset, offset, problem)
@@ -196,8 +196,6 @@ class DamageScan:
 
     def _note_damage(self, damage: Damage) -> None:
         self._tell_damage(unless_spare=True)  # the end of the last file, if this has no header
-        if damage.offset == 0 < damage.end and not damage.nuls:
-            damage = replace(damage, problem="the header is damaged")
         self._damage = damage
 
     def _tell_damage(self, *, unless_spare: bool = False) -> None:
@@ -233,7 +231,3 @@ class DamageScan:
             last = self.findings[-1]
             problem = f"{last.problem}; and {self._more} more damages from here on"
             self.findings[-1] = replace(last, problem=problem)
-
-
-def _batches(first: int, last: int) -> str:
-    return f"batch {first} is" if first == last else f"batches {first} to {last} are"

@@ -15,7 +15,7 @@ from .closed import read_closed
 from .cut import Cut, Torn
 from .scan import Batches, Damage
 from .version import refuse_later_version
-from .walk import End, Finding, Follows, Run, Walk, decode
+from .walk import End, Finding, Follows, Run, Walk, decode, missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,8 +116,7 @@ class Replay:
 
     def _note_disorder(self, run: Run) -> None:
         batches = run.batches
-        missing = f"batch {self.last + 1} is missing before batch {batches.numbers[0]}"
-        problem = run.problem or missing
+        problem = run.problem or missing(self.last + 1, batches.numbers[0] - 1)
         end = batches.offset_of(len(batches))
         self._note_damage(Damage(batches.file, batches.offset, end, problem, nuls=False))
         self._hole_is_tail = self._has_only_nuls = False

@@ -289,6 +289,8 @@ class _Scanner:
     def _told_damage(self) -> Iterator[Damage]:
         damage, self._damage = self._damage, None
         if damage is not None:
+            if damage.offset == 0 < damage.end and not damage.nuls:
+                damage.problem = "the header is damaged"
             yield damage
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ..names import Listing
     from .closed import Closed
 
-__all__ = ["End", "Event", "Finding", "Follows", "Run", "Walk", "decode"]
+__all__ = ["End", "Event", "Finding", "Follows", "Run", "Walk", "decode", "missing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,8 @@ class Follows(NamedTuple):
     @property
     def problem(self) -> str:
         """What is wrong if the two differ."""
+        if self.expected is not None and self.first > self.expected:
+            return missing(self.expected, self.first - 1)
         return f"it starts with batch {self.first}; batch {self.expected} should follow"
 
 
@@ -227,6 +229,13 @@ class Walk:
             numbers.add(number, batches.crcs[start:stop])
             self._lacks_end = batches.counts[stop - 1] > 0
             start = stop
+
+
+def missing(first: int, last: int) -> str:
+    """Tell of batches that are not there, in the words of whoever reads a log."""
+    return (
+        f"batch {first} is missing" if first == last else f"batches {first} to {last} are missing"
+    )
 
 
 def _header_problem(header: Header, file: LogFile) -> str | None:
