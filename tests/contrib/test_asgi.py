@@ -197,6 +197,28 @@ def test_a_start_that_is_cancelled_leaves_the_log_free(
     really_open(config).close()
 
 
+def test_a_start_that_is_cancelled_and_fails_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks, is_opening, is_cancelled = shop(), threading.Event(), threading.Event()
+
+    def fail(config: Config) -> JobQueue:
+        is_opening.set()
+        assert is_cancelled.wait(PATIENCE)
+        raise PermissionError("not today")
+
+    monkeypatch.setattr(tasks, "open", fail)
+
+    async def main() -> None:
+        starting = asyncio.ensure_future(lifespan(tasks)(None).__aenter__())
+        await asyncio.to_thread(is_opening.wait, PATIENCE)
+        starting.cancel()
+        asyncio.get_running_loop().call_soon(is_cancelled.set)
+        with pytest.raises(asyncio.CancelledError) as cancelled:
+            await starting
+        assert "not today" in cancelled.value.__notes__[0]
+
+    run(main())
+
+
 def test_an_application_without_the_lifespan_is_told() -> None:
     app = FastAPI()
 

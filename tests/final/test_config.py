@@ -40,6 +40,7 @@ DEFAULTS = {
     "connect_timeout": 5.0,
     "lock_timeout": 0.0,
     "control": False,
+    "unknown_handlers": "wait",
 }
 SMALLEST = {
     "num_workers": 1,
@@ -123,6 +124,12 @@ def test_jitter_is_a_fraction(value: float) -> None:
 @pytest.mark.parametrize("value", [-0.01, 1.01, math.nan, math.inf, None, *NO_NUMBERS])
 def test_jitter_that_is_no_fraction_is_refused(value: object) -> None:
     assert "jitter" in refused("jitter", value)
+
+
+@pytest.mark.parametrize("value", ["wait", "refuse"])
+def test_unknown_handlers_are_waited_for_or_refused(value: str) -> None:
+    assert accepted("unknown_handlers", value)
+    assert "'wait' or 'refuse'" in refused("unknown_handlers", "raise")
 
 
 @pytest.mark.parametrize("value", ["async", "write", "fsync"])

@@ -85,9 +85,13 @@ async def _open(tasks: Tasks, config: Config) -> JobQueue:
     opening = asyncio.ensure_future(asyncio.to_thread(tasks.open, config))
     try:
         return await asyncio.shield(opening)
-    except asyncio.CancelledError:
-        queue = await opening
-        await queue.aclose(0, drain=False)
+    except asyncio.CancelledError as cancelled:
+        await asyncio.wait((opening,))
+        error = opening.exception()
+        if error is None:
+            await opening.result().aclose(0, drain=False)
+        else:  # nothing is to be closed, and the cancellation goes on
+            cancelled.add_note(f"the queue could not be opened either: {error!r}")
         raise
 
 

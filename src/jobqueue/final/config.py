@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Literal, TypeVar
 
 from .errors import ConfigError
 from .exact import check_seconds, exact_str, real_number, shown, whole_number
+from .spelling import tells_names
 
 Durability = Literal["async", "write", "fsync"]
 Executor = Literal["thread", "process", "asyncio"]
 Share = Literal["off", "auto", "client"]
+UnknownHandlers = Literal["wait", "refuse"]
+
+T = TypeVar("T")
 
 _KIB = 1024
 _MIB = 1024 * _KIB
@@ -37,10 +41,23 @@ _SECONDS = (
     *("base_delay", "max_delay", "fsync_interval", "lock_timeout", "shutdown_timeout"),
     "connect_timeout",
 )
-_CHOICES = {"durability": ("async", "write", "fsync"), "executor": ("thread", "process", "asyncio")}
+_CHOICES = {
+    "durability": ("async", "write", "fsync"),
+    "executor": ("thread", "process", "asyncio"),
+    "unknown_handlers": ("wait", "refuse"),
+}
 _SHARES = ("off", "auto", "client")
 
 
+def _tells_names(kind: type[T]) -> type[T]:
+    """The class of settings, which tells of a misspelt field what was meant."""
+    names = [each.name for each in fields(kind)]  # type: ignore[arg-type]  # it is a dataclass
+    tells = tells_names(f"{kind.__name__} has no setting", lambda: names)
+    kind.__init__ = tells(kind.__init__)  # type: ignore[method-assign]  # it is of the same type
+    return kind
+
+
+@_tells_names
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """Settings of a `JobQueue`; immutable, and checked when made.
@@ -92,8 +109,15 @@ class Config:
         control: whether commands and pages of other processes may look at the queue and steer it,
             but enqueue nothing; with a log. Shared queues have that anyway.
 
+        unknown_handlers: what becomes of a new job whose handler is not registered. "wait" accepts
+            it, and it waits for the name, as with a queue that is opened before the modules are
+            imported which register their handlers. "refuse" raises `UnknownHandlerError` at once,
+            for a queue that has all its handlers when the first job comes: a misspelt name is told
+            then. Jobs of the log wait for their names in any case.
+
     Raises:
         ConfigError: a field has a value that cannot work; the message names it.
+        TypeError: there is no field of a name; the message tells which one may be meant.
     """
 
     num_workers: int = 4
@@ -122,6 +146,7 @@ class Config:
     share: Share | None = None
     connect_timeout: float = 5.0
     control: bool = False
+    unknown_handlers: UnknownHandlers = "wait"
 
     @property
     def is_shared(self) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .exact import check_seconds
+from .spelling import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +84,29 @@ class UnknownJobError(JobQueueError, KeyError):
 
 
 class UnknownHandlerError(JobQueueError, LookupError):
-    """The job names no handler and there is no default one, or too many wait for unknown ones."""
+    """The job names no handler and there is no default one, or one that is not registered.
+
+    The latter are refused if too many of them wait, or by `Config(unknown_handlers="refuse")`. The
+    message says which registered name is most like the job's.
+
+    Args:
+        name: the handler that the job names.
+        known: the names that are registered.
+    """
+
+    _name: str | None = None
+    _known: Sequence[str] = ()
+
+    def __init__(
+        self, *arguments: object, name: str | None = None, known: Sequence[str] = ()
+    ) -> None:
+        super().__init__(*arguments)
+        self._name, self._known = name, known
+
+    def __str__(self) -> str:
+        """The message. Names are compared here, and not by the call that raises."""
+        told = super().__str__()
+        return told if self._name is None else told + did_you_mean(self._name, self._known)
 
 
 class JobCancelledError(JobQueueError):

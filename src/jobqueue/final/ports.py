@@ -15,6 +15,7 @@ from .middleware import Middleware
 from .model.periodic import CatchUp
 from .model.results import ResultCodec
 from .runtime.clock import Clock
+from .spelling import tells_names, unknown_name
 from .timing.schedules import parse as parse_schedule
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ __all__ = [
     "ResultCodec",
     "Schedule",
     "parse_schedule",
+    "tells_names",
+    "unknown_name",
 ]
 
 R_co = TypeVar("R_co", covariant=True)

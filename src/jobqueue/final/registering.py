@@ -43,6 +43,10 @@ class Registering(Repeating):
     ) -> None:
         """Add a handler under a name; jobs that waited for it become runnable.
 
+        The same function again is accepted. If options come with it, they take the place of all
+        that it had: jobs that wait go by them, also by another limit or rate. Attempts that run go
+        on by the old ones, and count for those alone. Without options it keeps what it has.
+
         Args:
             name: 1 to 255 characters, as in `Job(handler=...)`.
             fn: `fn(payload)` or `fn(payload, context)`.

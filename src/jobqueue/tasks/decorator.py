@@ -36,6 +36,7 @@ from typing import (
 )
 
 from ..final import JobContext, Priority
+from ..final.ports import tells_names
 from .settings import TaskOptions, checked_options, checked_repetition
 from .task import AsyncTask, Task
 
@@ -195,6 +196,7 @@ class Declaring(ABC):
         atomic: bool = False,
     ) -> Decorator: ...
 
+    @tells_names("@tasks.task(...) has no option", lambda: TaskOptions.__annotations__)
     def task(
         self,
         fn: Callable[..., Any] | None = None,

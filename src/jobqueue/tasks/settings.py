@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar, get_args
 
 from ..final import Backoff, Job, Limit, Priority, Rate, Unique
-from ..final.ports import CatchUp, parse_schedule
+from ..final.ports import CatchUp, parse_schedule, unknown_name
 from .options import Seconds, seconds
 
 if TYPE_CHECKING:
@@ -85,13 +85,16 @@ def checked_repetition(schedule: Schedule, tz: str, catch_up: CatchUp) -> Repeti
     return Repetition(schedule, tz, catch_up)
 
 
+PERIODIC_NAMES = ("schedule", "tz", "catch_up", *TaskOptions.__annotations__)
+"""What `@tasks.periodic(...)` may be given."""
+
+
 def checked_options(options: TaskOptions) -> dict[str, Any]:
     """The options of a periodic task, with their defaults; an unknown one is a `TypeError`."""
     for name in options:
         if name not in TaskOptions.__annotations__:
             raise TypeError(
-                f"@tasks.periodic(...) has no option {name!r}; it has schedule, tz, catch_up, and "
-                f"those of @tasks.task: {', '.join(TaskOptions.__annotations__)}"
+                unknown_name("@tasks.periodic(...) has no option", name, PERIODIC_NAMES)
             )
     return dict.fromkeys(TaskOptions.__annotations__) | _DEFAULTS | options
 

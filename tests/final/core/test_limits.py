@@ -668,6 +668,26 @@ def test_a_handler_in_the_place_of_another_goes_by_its_own_limits(
     check_rest(jq)
 
 
+def test_the_same_function_again_with_another_limit_strands_no_job(memory: Store) -> None:
+    blocker = memory.blocker()
+    jq = memory.open(num_workers=4)
+    jq.register("work", blocker, limit=Limit(1))
+    handles = limited_jobs(jq, 8)
+    blocker.await_entered()
+    assert eventually(lambda: jq.metrics().limited == 7)
+
+    jq.register("work", blocker)  # says nothing of limits
+    assert jq.metrics().limited == 7
+    jq.register("work", blocker, limit=Limit(2))  # the one that runs counts for the limit before
+
+    assert eventually(lambda: jq.metrics().processing == 3)
+    check_whole(jq)
+    blocker.gate.set()
+    assert jq.join(PATIENCE)
+    assert {each.status for each in handles} == {Status.COMPLETED}
+    check_rest(jq)
+
+
 def test_replace_keeps_the_order_of_those_that_wait(memory: Store) -> None:
     blocker, recorder = memory.blocker(), Recorder()
     jq = memory.open(num_workers=1)

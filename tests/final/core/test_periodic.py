@@ -145,6 +145,28 @@ def test_the_log_remembers_the_last_tick_longer_than_its_job(
     assert recorder.ids().count("report@2026-11-29T10:00:00Z") == 1
 
 
+@pytest.mark.parametrize("is_compacted", [False, True])
+def test_a_pause_and_a_restart_forget_no_tick_that_enqueued_a_job(
+    log_store: Store, clock: ManualClock, is_compacted: bool
+) -> None:
+    jq = log_store.open(len, clock=clock)
+    hourly(jq)
+    clock.advance(0.7 * HOUR)
+    assert only(jq).last == at("2026-11-29T10:00")
+    jq.pause(periodic="report")
+    clock.advance(2 * HOUR)
+    jq.resume(periodic="report")
+    jq.close()
+    if is_compacted:
+        log_store.compact()
+
+    again = log_store.open(len, clock=clock)
+    hourly(again)
+    assert only(again).last == at("2026-11-29T10:00")
+    clock.advance(HOUR)
+    assert only(again).last == at("2026-11-29T13:00")
+
+
 def test_of_two_threads_that_find_the_same_tick_one_takes_it() -> None:
     entry = Entry("report", "@hourly", "UTC", parse("@hourly", "UTC"), Job, "none")
     entry.begins(None, at("2026-11-29T09:20"))

@@ -177,7 +177,9 @@ def test_a_handler_that_comes_while_the_record_is_on_its_way_runs_the_job_once(
 
 
 def messages(records: Records) -> list[str]:
-    return [record.getMessage() for record in records.rest()]
+    """What was told, but for what a queue in memory drops at its close."""
+    found = [record.getMessage() for record in records.rest()]
+    return [each for each in found if " dropped" not in each]
 
 
 def told(names: str) -> str:
@@ -270,7 +272,7 @@ def test_beyond_ten_records_a_minute_names_are_gathered_for_its_end(
     jq.enqueue(Job(handler="new"))
     assert records.next().getMessage() == told("new")
     jq.close()
-    assert records.rest() == []
+    assert messages(records) == []
 
 
 def test_close_tells_of_the_names_that_were_gathered(memory: Store, records: Records) -> None:

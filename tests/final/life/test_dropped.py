@@ -203,6 +203,49 @@ def test_a_second_opening_in_this_process_is_told_that_it_is_its_own(
             JobQueue(Config(persist_path=path), handler=len)
 
 
+# ── what waits when a queue in memory is closed ──────────────────────────────────────────────
+
+
+def test_what_a_queue_in_memory_drops_at_its_close_is_told(memory: Store, records: Records) -> None:
+    jq = memory.open(len)
+    for each in "abcd":
+        jq.enqueue(Job(id=each), delay=3600)
+    assert jq.close().remaining == 4
+    told = records.next()
+    assert told.levelname == "WARNING"
+    assert told.getMessage() == (
+        "4 jobs that waited were dropped (4 of them due later) by a queue in memory, as it was "
+        "closed: 'a', 'b', 'c', …; one with a log, Config(persist_path=...), keeps such jobs"
+    )
+
+
+def test_one_job_that_is_dropped_is_told_as_one(memory: Store, records: Records) -> None:
+    jq = memory.open(len)
+    jq.pause()
+    jq.enqueue(Job(id="a"))
+    jq.close()
+    assert (
+        records.next()
+        .getMessage()
+        .startswith(
+            "1 job that waited was dropped by a queue in memory, as it was closed: 'a'; one"
+        )
+    )
+
+
+def test_of_a_queue_that_keeps_or_finishes_its_jobs_nothing_is_told(
+    memory: Store, log_store: Store, records: Records
+) -> None:
+    for jq in (memory.open(len), log_store.open(len)):
+        jq.enqueue(Job())
+    log_store.queues[0].enqueue(Job(), delay=3600)
+    memory.open(len, start=False).enqueue(Job())
+    memory.queues[1].close()
+    memory.queues[0].close()
+    log_store.queues[0].close()
+    assert records.rest() == []
+
+
 # ── Ctrl-C in a block ────────────────────────────────────────────────────────────────────────
 
 

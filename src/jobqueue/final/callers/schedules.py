@@ -68,7 +68,7 @@ class Schedules:
             if self._takes_over(entry):
                 return
             logged = self._room.logged.get(name)
-        entry.begins(logged, wall)
+        entry.begins(logged, wall, self._room.working.get(name))
         with self._mutex:
             self._mutex.settle()
             self._state.refuse_after(State.OPEN)

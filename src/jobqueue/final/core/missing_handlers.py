@@ -11,10 +11,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from ..spelling import nearest
 from ..timing.timer import tick_after
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from ..runtime.clock import Clock
     from ..runtime.mutex import Mutex
@@ -27,6 +28,7 @@ RECORDS_MAX = 10
 NAMES_CHARACTERS_MAX = 1000
 """About how long the names of one record get; the others are counted."""
 _WINDOW_SECONDS = 60.0
+_MEANT = 10  # so many names of a record are compared with those that are known
 
 
 class MissingHandlers:
@@ -74,11 +76,12 @@ class MissingHandlers:
             #   without: names = list(self._gathered)
             names = [name for name in self._gathered if self._registry.is_missing(name)]
             self._gathered.clear()
+            known = [name for name in self._registry.all() if name is not None] if names else []
         if names:
             self._reporter.report(
                 logging.WARNING,
-                f"jobs wait for handlers that are not registered: {_listed(names)}; register them "
-                f"to run the jobs",
+                f"jobs wait for handlers that are not registered: {_listed(names, known)}; "
+                f"register them to run the jobs",
             )
 
     def _gather(self) -> None:
@@ -94,9 +97,16 @@ class MissingHandlers:
         return self.tell
 
 
-def _listed(names: Iterable[str | None]) -> str:
-    """The names in order, without the characters that would break a line of a log."""
-    listed = sorted("(default)" if name is None else repr(name)[1:-1] for name in names)
+def _listed(names: Iterable[str | None], known: Sequence[str]) -> str:
+    """The names in order, without the characters that would break a line of a log.
+
+    Of the first few it is told which registered name is much like it.
+    """
+    in_order = sorted(names, key=lambda name: _escaped(name) if name else "(default)")
+    listed = [
+        "(default)" if name is None else _escaped(name) + _meant(name, known if n < _MEANT else ())
+        for n, name in enumerate(in_order)
+    ]
     shown, length = 0, 0
     while shown < len(listed) and length + len(listed[shown]) <= NAMES_CHARACTERS_MAX:
         length += len(listed[shown])
@@ -104,3 +114,12 @@ def _listed(names: Iterable[str | None]) -> str:
     shown = max(shown, 1)
     more = len(listed) - shown
     return ", ".join(listed[:shown]) + (f" and {more} more" if more else "")
+
+
+def _escaped(name: str) -> str:
+    return repr(name)[1:-1]
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    found = nearest(name, known) if known else None
+    return "" if found is None else f" (did you mean {found!r}?)"

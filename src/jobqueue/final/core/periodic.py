@@ -73,16 +73,20 @@ class Entry:
         self.held_until = 0.0
         self.is_held_up = False
 
-    def begins(self, logged: Ticked | None, wall: float) -> None:
+    def begins(self, logged: Ticked | None, wall: float, working: Ticked | None = None) -> None:
         """Set where it goes on from.
 
         Args:
             logged: its last tick in the log, if there is one.
             wall: the Unix time.
+            working: if that was left out, the last one that enqueued a job.
         """
         self.settled = wall
         if logged is not None:
-            self.last = logged.at if logged.job else None
+            if logged.job:
+                self.last = logged.at
+            elif working is not None:
+                self.last = working.at
             # guard: ticks that were missed while the process was down are caught up with
             #   without: is_missed = False
             is_missed = self.catch_up != "none" and logged.at < wall
@@ -102,11 +106,17 @@ class PeriodicRoom:
 
     Args:
         logged: the last tick of each schedule that the log knows of.
+        working: of those whose last tick was left out, the last one that enqueued a job.
     """
 
-    def __init__(self, logged: Mapping[str, Ticked]) -> None:
+    def __init__(
+        self,
+        logged: Mapping[str, Ticked] | None = None,
+        working: Mapping[str, Ticked] | None = None,
+    ) -> None:
         self.entries: dict[str, Entry] = {}
-        self.logged = dict(logged)
+        self.logged = dict(logged or {})
+        self.working = dict(working or {})
 
     def find(self, name: str) -> Entry:
         """Raises `ValueError` if there is no such schedule."""

@@ -34,6 +34,7 @@ class HandlerRegistry:
             processes). Raises as `Handler` does, and `ValueError` if a process could not import it
             by name.
         parked_max: how many new jobs of each priority may be parked, or are to be.
+        refuses_unknown: whether a new job of an unknown name is refused at once.
 
     Attributes:
         untold: names that jobs wait for, of which no thread has told yet.
@@ -44,6 +45,8 @@ class HandlerRegistry:
         default: Callable[..., object] | None,
         make: Callable[[Callable[..., object]], Handler] = Handler,
         parked_max: int = sys.maxsize,
+        *,
+        refuses_unknown: bool = False,
     ) -> None:
         self.make = make
         self.default = None if default is None else self.make(default)
@@ -54,6 +57,7 @@ class HandlerRegistry:
         """The handler of this name."""
         self.untold: dict[str | None, None] = {}
         self._parked_max = parked_max
+        self._refuses_unknown = refuses_unknown
         self._by_name: dict[str | None, dict[JobHandle, None]] = {}  # none of them empty
         self._parked: dict[JobHandle, None] = {}  # the same jobs
         # These, and those whose record is on its way.
@@ -111,6 +115,15 @@ class HandlerRegistry:
                 f"job {job._id!r} names no handler and the queue has no default handler; set "
                 f"Job(handler=...) or JobQueue(handler=...)"
             )
+        # guard: a queue that waits for no names refuses them at once
+        #   without: if False:
+        if self._refuses_unknown:
+            raise UnknownHandlerError(
+                f"job {job._id!r} was not accepted: its handler {name!r} is not registered, and "
+                f"the queue waits for none (unknown_handlers='refuse'); register it first",
+                name=name,
+                known=self._names(),
+            )
         parked, delayed = self._by_lane[job._priority], self._delayed_by_lane[job._priority]
         waiting = len(parked) + len(delayed) + others
         # guard: jobs that wait for a handler are bounded
@@ -118,8 +131,13 @@ class HandlerRegistry:
             raise UnknownHandlerError(
                 f"job {job._id!r} was not accepted: its handler {name!r} is not registered, and "
                 f"{waiting} jobs of the {job._priority.name} lane (queue_size) wait for such "
-                f"handlers already; register it, or cancel jobs that wait"
+                f"handlers already; register it, or cancel jobs that wait",
+                name=name,
+                known=self._names(),
             )
+
+    def _names(self) -> tuple[str, ...]:
+        return tuple(each for each in self._handlers if each is not None)
 
     def expect(self, handle: JobHandle) -> None:
         """A job is accepted whose handler is not registered; it is parked if it still is not then.

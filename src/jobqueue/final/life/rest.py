@@ -1,10 +1,12 @@
 """Whether a queue that closes has come to rest: nothing runs, or nothing is left that could.
 
-Relies on: the queue's mutex, held by the caller of every method.
+Relies on: the queue's mutex, held by the caller of every method that does not say otherwise.
 """
 
 from __future__ import annotations
 
+import logging
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from ..model.transitions import Status
@@ -12,6 +14,9 @@ from ..model.transitions import Status
 if TYPE_CHECKING:
     from ..core.placement import Placement
     from ..core.queue_state import QueueState
+
+_NAMED = 3
+"""Of so many jobs that are dropped the ids are told."""
 
 
 class Rest:
@@ -62,6 +67,29 @@ class Rest:
     def finished(self) -> int:
         """How many jobs have ended so far."""
         return self.count("completed") + self.count("failed") + self.count("cancelled")
+
+    def tell_dropped(self, remaining: int, reason: str) -> None:
+        """Tell of the jobs that are left in memory, by a record.
+
+        It takes the mutex by itself: so late nobody waits for it.
+        """
+        with self._placement.mutex:
+            self._placement.mutex.settle()
+            waiting = (
+                handle._job._id
+                for handle in self._placement.status.live.values()
+                if handle._status is not Status.PROCESSING
+            )
+            named = [repr(each) for each in islice(waiting, _NAMED)]
+            scheduled = self.count("scheduled")
+        what = "1 job that waited was" if remaining == 1 else f"{remaining} jobs that waited were"
+        later = f" ({scheduled} of them due later)" if scheduled else ""
+        more = ", …" if remaining > len(named) else ""
+        self._placement.reporter.report(
+            logging.WARNING,
+            f"{what} dropped{later} by a queue in memory, as {reason}: {', '.join(named)}{more}; "
+            f"one with a log, Config(persist_path=...), keeps such jobs",
+        )
 
     def count(self, name: str) -> int:
         """A number of the meters, over all lanes."""

@@ -73,7 +73,7 @@ class Lifecycle:
         self._elsewhere = Elsewhere(placement, state)
         self._rest = Rest(placement, state)
         self._closing = State.CLOSING
-        self._drops_because: str | None = None  # why what waits is dropped, to be told
+        self._drops_because: str | None = None  # why what waits is dropped, if not by a `close`
         self.at_end: list[Callable[[], None]] = []
         self._at_fault: list[Callable[[], None]] = []
         self._closer: int | None = None  # the thread that carries out `close`
@@ -234,9 +234,11 @@ class Lifecycle:
         self.close_aside(SECONDS_MAX if self._log is None else None, drain=True)
 
     def _tell_dropped(self, report: ShutdownReport) -> None:
-        if self._drops_because and self._log is None and report.remaining:
-            message = f"{report.remaining} jobs that waited were dropped: {self._drops_because}"
-            self._placement.reporter.report(logging.WARNING, message)
+        # A queue that was never started is somebody's test.
+        reason = self._drops_because or ("it was closed" if self._rest.started else None)
+        # guard: what a queue in memory drops is told
+        if reason and self._log is None and report.remaining:
+            self._rest.tell_dropped(report.remaining, reason)
 
     def _claim(self, deadline: float) -> bool:
         """Become the thread that closes; `False` if that is done, or did not come in time."""

@@ -148,7 +148,7 @@ def _make_schedules(
     log: LockedLog | None,
 ) -> Schedules:
     """The schedules, and what enqueues their jobs; starts no thread."""
-    room = PeriodicRoom({} if log is None else log.state.ticks)
+    room = PeriodicRoom() if log is None else PeriodicRoom(log.state.ticks, log.state.working_ticks)
     ticks = TickAdmission(tuple(layers.enqueue), owner, placement, admission)
     ticking = Ticking(placement, state, room, ticks)
     life.at_end.append(ticking.stop)
@@ -296,7 +296,12 @@ def make_registry(
         make = partial(_handler_within, layers.attempt)
     else:
         make = Handler
-    registry = HandlerRegistry(default, make, config.queue_size)
+    registry = HandlerRegistry(
+        default,
+        make,
+        config.queue_size,
+        refuses_unknown=config.unknown_handlers == "refuse",
+    )
     for name, function in (handlers or {}).items():
         registry.put(check_text("handler name", name), registry.make(function))
     return registry

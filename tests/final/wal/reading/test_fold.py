@@ -383,6 +383,24 @@ def test_of_a_schedules_ticks_the_last_in_the_log_counts_whatever_the_clock_said
     assert list(state.ticks.values()) == [Ticked("b", 1.0), Ticked("a", 10.0)]
 
 
+def test_the_last_tick_that_enqueued_a_job_is_kept_beside_one_that_was_left_out() -> None:
+    worked, left_out = Ticked("a", 10.0, 1), Ticked("a", 20.0)
+    state = folded([worked, Ticked("a", 15.0), left_out, Ticked("b", 1.0), Ticked("b", 2.0, 2)])
+    again = folded(state.records())
+    for each in (state, again):
+        assert each.ticks == {"a": left_out, "b": Ticked("b", 2.0, 2)}
+        assert each.working_ticks == {"a": worked}
+    state.apply(Ticked("a", 30.0, 3))
+    assert state.working_ticks == {}
+
+
+def test_of_a_schedule_that_is_forgotten_nothing_is_kept() -> None:
+    others = [Ticked(f"schedule-{number}", 1.0) for number in range(SCHEDULES_MAX)]
+    state = folded([Ticked("a", 10.0, 1), Ticked("a", 20.0), *others])
+    assert "a" not in state.ticks
+    assert state.working_ticks == {}
+
+
 def test_the_schedules_that_ticked_last_are_kept_if_there_are_too_many() -> None:
     names = [f"schedule-{number}" for number in range(SCHEDULES_MAX + 2)]
     state = folded([Ticked(name, 1.0) for name in (*names[:-1], names[1], names[-1])])
@@ -406,6 +424,7 @@ def test_a_snapshots_records_rebuild_the_state(story: list[Record], retention: i
         assert again.jobs == state.jobs
         assert unfinished_doomed(again) == unfinished_doomed(state)
     assert list(again.ticks.items()) == list(state.ticks.items())
+    assert again.working_ticks == state.working_ticks
     for number in range(16, 20):  # and it forgets in the same order
         for record in (enqueued(number), completed(number)):
             state.apply(copy.copy(record))

@@ -97,6 +97,7 @@ class LogState:
         revoked: the jobs whose handlers were asked to stop, and when; some may have ended.
         doomed: the jobs that waited for one which was not completed, and the id of that; likewise.
         ticks: the last tick of each schedule, by name; the one that came last is last.
+        working_ticks: of those whose last tick was left out, the last one that enqueued a job.
     """
 
     def __init__(self, status_retention: int) -> None:
@@ -108,6 +109,7 @@ class LogState:
         self.doomed: dict[int, str] = {}
         self._dependents: dict[int, list[int]] = {}  # by the job that they wait for
         self.ticks: dict[str, Ticked] = {}
+        self.working_ticks: dict[str, Ticked] = {}
         self.next_number = 1
         # Numbers below that were not seen, as ranges: where each begins and ends. What is neither
         # there nor in `jobs` is forgotten. Jobs come in order, so there are few.
@@ -277,11 +279,17 @@ class LogState:
     def _ticked(self, state: JobState | None, record: Ticked) -> None:
         del state  # what becomes of the tick's job does not matter
         ticks = self.ticks
-        ticks.pop(record.name, None)
+        before = ticks.pop(record.name, None)
         ticks[record.name] = record
+        if record.job:
+            self.working_ticks.pop(record.name, None)
+        elif before is not None and before.job:
+            self.working_ticks[record.name] = before
         # guard: the schedules that a log remembers are bounded
         if len(ticks) > SCHEDULES_MAX:
-            del ticks[next(iter(ticks))]
+            forgotten = next(iter(ticks))
+            del ticks[forgotten]
+            self.working_ticks.pop(forgotten, None)
 
     def finished(self) -> list[JobState]:
         """The completed and cancelled jobs, oldest first, whatever the clock said at their end."""
@@ -296,6 +304,7 @@ class LogState:
 
         Jobs come in their order, and what ended in the order in which it did.
         """
+        yield from self.working_ticks.values()  # each comes before the last tick of its schedule
         yield from self.ticks.values()  # guard: a snapshot keeps the ticks
         for number, state in self.jobs.items():
             yield from _rebuild(state)
