@@ -118,7 +118,8 @@ def test_what_is_there_already_is_not_replaced(command: Command, log: LogDirecto
     outcome = command("repair")
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err == (
-        f"jobqueue: {log.path}.repaired: there is something at the new log's place\n"
+        f"jobqueue: {log.path}.repaired: there is something at the new log's place; move it away, "
+        f"or name another\n"
     )
 
 

@@ -56,7 +56,8 @@ def ask(arguments: Namespace, function: Callable[[RemoteOperator], _T]) -> _T:
     owner = log_owner(directory, arguments.allow_shared)
     if owner is None:
         raise CommandError(
-            Exit.NOT_OPEN, f"{path}: no queue has this log open, so there is none to do that"
+            Exit.NOT_OPEN,
+            f"{path}: no queue has this log open, and this is for one that runs; start it first",
         )
     if not (HAVE_MSGSPEC and _listens(directory)):
         raise CommandError(

@@ -214,6 +214,16 @@ class WorkerProcessError(JobQueueError):
     """
 
 
+def thread_died(which: str, error: BaseException) -> JobQueueError:
+    """The fault of a queue one of whose own threads ended by an error: nothing runs any more."""
+    fault = JobQueueError(
+        f"{which} died: {type(error).__name__}: {error}; nothing runs any more: close this queue "
+        f"and open another, which goes on with the jobs of its log"
+    )
+    fault.__cause__ = error
+    return fault
+
+
 def reentered() -> RuntimeError:
     """The error for a call from within the queue's own code, which waits until that returns."""
     return RuntimeError(

@@ -50,7 +50,10 @@ def _as_they_end(
         try:
             handle = _next(ended, next(iter(left)), seconds)
         except queue.Empty:
-            raise TimeoutError(f"{len(left)} of {count} jobs have not ended in time") from None
+            raise TimeoutError(
+                f"{len(left)} of {count} jobs have not ended in time, {next(iter(left)).id!r} "
+                f"first; they go on, and their handles tell of them"
+            ) from None
         del left[handle]
         yield handle
 

@@ -87,9 +87,11 @@ class GroupEntrance(Entrance):
         if len(set(ids)) < len(ids):
             twice = next(each for each in ids if ids.count(each) > 1)
             raise DuplicateJobError(f"job {twice!r} stands more than once in this call")
-        if sum(len(job._payload) for job in listed) > GROUP_BYTES_MAX:
+        size = sum(len(job._payload) for job in listed)
+        if size > GROUP_BYTES_MAX:
             raise ValueError(
-                f"jobs that are enqueued together may have {GROUP_BYTES_MAX} bytes of payloads"
+                f"{len(listed)} jobs are to be enqueued together with {size} bytes of payloads; at "
+                f"most {GROUP_BYTES_MAX} can be: store them elsewhere, or enqueue fewer"
             )
         check_reentry(self._mutex)
         return Group(listed, seconds)

@@ -92,4 +92,7 @@ def attempts_with(handle: JobHandle, failure: Failure, wall: float) -> tuple[Att
 
 def unknown_job(job_id: str) -> UnknownJobError:
     """The error for an id that the queue does not know."""
-    return UnknownJobError(f"no job {job_id!r} is known: it never was, or has been forgotten")
+    return UnknownJobError(
+        f"no job {job_id!r} is known: it never was, was discarded, or was forgotten, as the oldest "
+        f"of more finished jobs than status_retention are"
+    )

@@ -394,6 +394,6 @@ class StatusMap:
         if letter is None:
             status = self.status(job_id)
             raise ValueError(
-                f"job {job_id!r} is {status.value}; only a failed job is kept for this"
+                f"job {job_id!r} is {status.value}; only failed jobs are requeued and discarded"
             )
         return letter

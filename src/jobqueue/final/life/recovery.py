@@ -126,7 +126,7 @@ def _read(files: Files, directory: str, lock: int, retention: int, reporter: Rep
     if copies and torn is not None:
         reporter.report(
             logging.WARNING,
-            f"the log {directory} ended in a torn batch ({torn.problem}), as after a power cut; it "
+            f"the log {directory} ended torn ({torn.problem}), as after a power cut; it "
             f"was cut off and kept in {', '.join(copies)}. No acknowledged job is lost",
         )
     if interrupted.damaged:
@@ -244,7 +244,7 @@ def _fail_poisonous(log: LockedLog, each: JobState, journal: Journal, placement:
     wall = placement.clock.time()
     error = (
         f"the process died {each.crashes} times in a row while this job was running "
-        f"(max_crashes); it is not run again by itself"
+        f"(max_crashes); it is not run again by itself: mend its handler, and requeue it"
     )
     log.state.apply(journal.poisoned(each.enqueued.job, error, wall, each.started, each.retries))
     placement.reporter.report(logging.ERROR, f"job {each.enqueued.id!r} failed: {error}")

@@ -120,7 +120,11 @@ class Ticking:
                 self._run_due()
                 seconds = self._seconds_to_sleep()
             except BaseException as error:  # noqa: BLE001  # a clock of the user's, say
-                self._report(logging.ERROR, f"schedules are held up: {error}", error)
+                self._report(
+                    logging.ERROR,
+                    f"schedules are held up, for {LOOK_SECONDS:g} s at least: {error}",
+                    error,
+                )
             self._parker.park(seconds)
 
     def _seconds_to_sleep(self) -> float | None:

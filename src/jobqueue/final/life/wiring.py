@@ -32,7 +32,7 @@ from ..core.scheduler import FairScheduler
 from ..core.seats import Seats
 from ..core.status_map import StatusMap
 from ..core.watchers import Watchers
-from ..errors import ConfigError, JobQueueError, LogWriteError
+from ..errors import ConfigError, JobQueueError, LogWriteError, thread_died
 from ..middleware import wrapped
 from ..model.checks import check_text
 from ..model.handlers import Handler, HandlerWithin
@@ -242,9 +242,7 @@ def _report_failure(reporter: Reporter, error: LogWriteError) -> None:
 
 
 def _timer_died(error: BaseException) -> JobQueueError:
-    fault = JobQueueError(f"the timer thread died: {type(error).__name__}: {error}")
-    fault.__cause__ = error
-    return fault
+    return thread_died("the timer thread", error)
 
 
 def checked_clock(clock: Clock | None) -> Clock:

@@ -265,7 +265,7 @@ class JobHandle(Generic[R_co]):
         finished = self._owner._wait_for(self, timeout)
         status, outcome = finished._status, finished._outcome
         if status is Status.CANCELLED:
-            raise JobCancelledError(f"job {self.id!r} was cancelled")
+            raise JobCancelledError(f"job {self.id!r} was cancelled, and has no result")
         if status is Status.FAILED and type(outcome) is Raised:
             # guard: an error is raised with the traceback that it had
             #   without: raise outcome.error

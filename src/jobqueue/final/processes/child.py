@@ -292,7 +292,10 @@ class _Importer:
         for part in reference.qualname.split("."):
             found = getattr(found, part)
         if not callable(found):
-            raise TypeError(f"{reference.module}.{reference.qualname} is no function there")
+            raise TypeError(
+                f"{reference.module}.{reference.qualname} is no function in the process that is to "
+                f"run it; have the module define it whenever it is imported"
+            )
         return found
 
     def _import(self, reference: Reference) -> ModuleType:

@@ -15,7 +15,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from ..core.turns import Turn, live
-from ..errors import JobQueueError
+from ..errors import JobQueueError, thread_died
 from ..runtime.clock import SystemClock
 from ..runtime.mutex import acquire_in_turn, release_if_owned
 from ..runtime.reporting import begun_in_handler
@@ -75,11 +75,7 @@ class ProcessRunners:
         """A runner's thread ends because of an error that is not an attempt's."""
         with self._mutex:
             self.seats.remove(runner.seat)
-        fault = JobQueueError(
-            f"a thread that waits for processes died: {type(error).__name__}: {error}"
-        )
-        fault.__cause__ = error
-        self._fail(fault)
+        self._fail(thread_died("a thread that waits for processes", error))
 
     def join(self, timeout: float) -> None:
         """Wait for the threads of idle runners to end; at most `timeout` seconds of real time."""

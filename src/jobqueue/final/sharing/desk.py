@@ -133,7 +133,9 @@ class RemoteDesk:
         self._asking.link.ask(WATCH, msgspec.Raw(pack(WatchOf(handle.id))), tell)
 
     def _hold_back(self, handle: JobHandle, stop: StopRequest, jobs: list[Held]) -> None:
-        raise RuntimeError(f"job {handle.id!r} does not run in this process")
+        raise RuntimeError(
+            f"job {handle.id!r} runs in another process, and enqueues its jobs there"
+        )
 
     def _kept_result(self, handle: JobHandle) -> object:
         if handle._owner is not self:
@@ -177,7 +179,7 @@ class RemoteDesk:
             kept = await self._asking.acall(calls.result, handle.id)
             return self._read(handle, kept)
         if handle._status is Status.CANCELLED:
-            raise JobCancelledError(f"job {handle.id!r} was cancelled")
+            raise JobCancelledError(f"job {handle.id!r} was cancelled, and has no result")
         raise self._missing_result(handle)
 
 

@@ -289,7 +289,7 @@ class Server:
 
     def _gave_up(self, visitor: Visitor, number: int) -> None:
         """Answer a call that waits no more: its client asked for that, or is gone."""
-        error: Exception = EnqueueCancelledError("the wait was cancelled")
+        error: Exception = EnqueueCancelledError("the call was cancelled as it waited")
         if self.is_ending:
             error = self._state.closed_error()
         self.fail(visitor, number, error)

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..core.queue_state import State
-from ..errors import JobQueueError
+from ..errors import JobQueueError, thread_died
 from ..runtime.clock import SystemClock
 from ..runtime.mutex import has_gil
 from ..timing.timer import tick_after
@@ -98,9 +98,7 @@ class WorkerPool:
         with self._mutex:
             self.workers.discard(worker)
             self.seats.remove(worker.seat)
-        fault = JobQueueError(f"a worker thread died: {type(error).__name__}: {error}")
-        fault.__cause__ = error
-        self._fail(fault)
+        self._fail(thread_died("a worker thread", error))
 
     def overran(
         self, worker: Worker, handle: JobHandle, stop: StopRequest, timeout: float

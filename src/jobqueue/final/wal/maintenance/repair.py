@@ -69,9 +69,15 @@ def repair(files: Files, directory: str, new: str) -> Salvage:
     refuse_later_version(files, directory)
     segments = list_present(files, directory).files
     if not segments:
-        raise FileNotFoundError(errno.ENOENT, "there is no log to salvage from", directory)
+        raise FileNotFoundError(
+            errno.ENOENT, "no file of the log is left: there is nothing to salvage", directory
+        )
     if _exists(files, new):
-        raise FileExistsError(errno.EEXIST, "there is something at the new log's place", new)
+        raise FileExistsError(
+            errno.EEXIST,
+            "there is something at the new log's place; move it away, or name another",
+            new,
+        )
     partial = f"{new}.partial"
     _make_empty(files, partial)
     scan = DamageScan(files, directory)

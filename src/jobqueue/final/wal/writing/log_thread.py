@@ -18,7 +18,7 @@ from .delivery import FSYNC_LINGER_SECONDS, NEVER, RETRY_SECONDS, Delivery
 
 __all__ = ["NEVER", "LogThread"]
 
-_DIED = LogWriteError(errno.EIO, "the log's thread died")
+_DIED = LogWriteError(errno.EIO, "the log's thread died; close the queue, and open it again")
 
 
 class LogThread(Delivery):
