@@ -1,7 +1,8 @@
 """What a dashboard costs that somebody has open on every page, with a million jobs known.
 
 The pages are asked for by another process, as a browser is one: each every two seconds, the part of
-it that is live. Throughput is that of turns with and without that, side by side.
+it that is live. Throughput is that of turns with and without that, side by side. A turn begins when
+each page has been asked for once, for what takes long to find out is kept for a while.
 """
 
 from __future__ import annotations
