@@ -1,7 +1,8 @@
 """What a dashboard costs that somebody has open on every page, with a million jobs known.
 
 The pages are asked for by another process, as a browser is one: each every two seconds, the part of
-it that is live. Throughput is that of turns with and without that, side by side.
+it that is live. Throughput is that of turns with and without that, side by side. A turn begins when
+each page has been asked for once, for what takes long to find out is kept for a while.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from jobqueue.final import Config, Job, JobQueue, RejectJobError
 
 JOBS = 1_000_000
 DEAD = 10_000
-TURNS = 9
-TURN_SECONDS = 4.0
+TURNS = 7
+TURN_SECONDS = 10.0
 PERIOD = 2.0
 PAGES = (
     "",
@@ -96,15 +97,21 @@ def _wait_until_warm(url: str) -> None:
 
 
 def _at_rest(url: str) -> tuple[str, float]:
+    """The page that takes longest when it is asked for first, and how long."""
     connection = _connect(url)
     times: dict[str, float] = {}
+    computed: dict[str, float] = {}
     for page in PAGES:
-        status, seconds = _get(connection, page)
+        began = time.process_time()
+        status, times[page] = _get(connection, page)
+        computed[page] = time.process_time() - began
         assert status == 200, (page, status)
-        times[page or "overview"] = seconds
     connection.close()
     slowest = max(times, key=times.__getitem__)
-    return slowest, times[slowest]
+    # On a machine that does other things too, most of the time is theirs.
+    return f"{slowest or 'overview'}, of which {1e3 * computed[slowest]:.0f} ms computed", times[
+        slowest
+    ]
 
 
 def _times(when: str, slowest: str, seconds: float) -> Figure:
@@ -119,7 +126,11 @@ def _times(when: str, slowest: str, seconds: float) -> Figure:
 
 
 def _browse(
-    url: str, on: Event, ended: Event, answers: multiprocessing.Queue[tuple[str, float]]
+    url: str,
+    on: Event,
+    swept: Event,
+    ended: Event,
+    answers: multiprocessing.Queue[tuple[str, float]],
 ) -> None:
     """The other process: asks for each page every two seconds while `on` is set."""
     while not ended.is_set():
@@ -132,19 +143,26 @@ def _browse(
             assert status == 200, (page, status)
             answers.put((page or "overview", seconds))
         connection.close()
+        swept.set()
         ended.wait(max(0.0, began + PERIOD - time.monotonic()))
 
 
 def _under_load(jq: JobQueue, url: str, turns: int, turn_seconds: float) -> list[Figure]:
     context = multiprocessing.get_context("spawn")
-    on, ended, answers = context.Event(), context.Event(), context.Queue()
-    browser = context.Process(target=_browse, args=(url, on, ended, answers), daemon=True)
+    on, swept, ended = (context.Event() for _ in range(3))
+    answers = context.Queue()
+    browser = context.Process(target=_browse, args=(url, on, swept, ended, answers), daemon=True)
     browser.start()
     speeds = Samples(polled=[], alone=[])
     _speed(jq, turn_seconds)  # the first turn warms everything
     for turn in range(turns):
         for name in ("polled", "alone") if turn % 2 else ("alone", "polled"):
-            on.set() if name == "polled" else on.clear()
+            if name == "polled":
+                swept.clear()
+                on.set()
+                assert swept.wait(60)
+            else:
+                on.clear()
             speeds[name].append(_speed(jq, turn_seconds))
     on.clear()
     ended.set()
