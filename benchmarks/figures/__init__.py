@@ -6,6 +6,7 @@ from benchmarks.measure import Findings
 
 from .costs import costs
 from .crowds import crowds
+from .dashboard import dashboard
 from .growth import backlog, memory, wheel
 from .latency import latency
 from .load import processes, questions, waiting
@@ -35,5 +36,6 @@ PARTS: tuple[Callable[[], Findings], ...] = (
     awaited,
     ticks,
     ties,
+    dashboard,
 )
 """All of them, in the order in which they are told."""

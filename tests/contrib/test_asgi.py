@@ -207,11 +207,13 @@ def test_an_application_without_the_lifespan_is_told() -> None:
         run(ask(app, "/"))
 
 
-def test_the_dashboard_is_told_to_be_missing() -> None:
-    with pytest.raises(ImportError, match="not part of this release"):
-        lifespan(shop(), web="/jobs", access=object())
+def test_a_dashboard_needs_a_path_and_who_may_use_it() -> None:
     with pytest.raises(ValueError, match="give both"):
         lifespan(shop(), web="/jobs")
+    with pytest.raises(ValueError, match="as in web='/jobs'"):
+        lifespan(shop(), web="jobs", access=lambda _: "read")
+    with pytest.raises(TypeError, match="access must be a function"):
+        lifespan(shop(), web="/jobs", access="read")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("arguments", [(Config(),), (shop(), "jobs.db")])

@@ -27,12 +27,22 @@ CONTRIB = [  # not imported here: each needs its framework
     "jobqueue.contrib.flask.JobQueueExtension",
     "jobqueue.contrib.django.JobQueueBackend",
     "jobqueue.contrib.django.tasks",
+    "jobqueue.contrib.django.web.dashboard",
+    "jobqueue.contrib.django.web.mount_wsgi",
+    "jobqueue.contrib.django.web.staff_access",
+]
+WEB = [  # it needs its extra
+    f"jobqueue.web.{name}"
+    for name in (
+        *("Access", "Dashboard", "DashboardServer", "as_text", "dashboard", "serve_dashboard"),
+    )
 ]
 PUBLIC = [
     *(f"jobqueue.{name}" for name in jobqueue.__all__),
     *(f"{testing.__name__}.{name}" for name in testing.__all__),
     *(f"{futures.__name__}.{name}" for name in futures.__all__),
     *CONTRIB,
+    *WEB,
     naive.__name__,  # the other tiers as a whole
     improved.__name__,
     f"{improved.__name__}.Priority",  # but this with its members, which have no docstrings

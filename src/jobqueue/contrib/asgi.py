@@ -13,17 +13,20 @@ All of it runs on the application's loop; what may wait is done in a thread.
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ..final import Config, JobQueue
 from ..tasks import Tasks
-from .opening import refuse_dashboard, suited
+from .mounting import mounted
+from .opening import check_dashboard, suited
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
     from typing import Annotated, TypeAlias
+
+    from ..web.security import AccessCheck
 
     Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any]]]
     JobQueueDep: TypeAlias = Annotated[JobQueue, "a FastAPI dependency"]
@@ -39,7 +42,7 @@ def lifespan(
     config: Config | None = None,
     *,
     web: str | None = None,
-    access: object | None = None,
+    access: AccessCheck | None = None,
 ) -> Lifespan:
     """A lifespan that opens a queue for these tasks, and closes it after the last request.
 
@@ -56,18 +59,19 @@ def lifespan(
         tasks: the tasks; they are bound to the queue, so `await task.aenqueue(...)` works.
         config: its settings. If `executor` is not given and one of the tasks is a coroutine
             function, it is "asyncio".
-        web: the dashboard's path; this release does not have one.
-        access: who may use it.
+        web: the dashboard's path, as "/jobs": it is mounted there while the queue is open. It needs
+            the extra `web`, and an application of Starlette, FastAPI or Litestar.
+        access: who may use it, as for `jobqueue.web.dashboard`; has to be given with `web`.
 
     Raises:
-        TypeError: an argument is of another kind.
-        ImportError: the dashboard is asked for.
+        TypeError, ValueError: an argument is of another kind, or cannot be.
+        ImportError: what the dashboard is made with is not installed.
     """
     if not isinstance(tasks, Tasks):
         raise TypeError(f"lifespan() takes Tasks, as in lifespan(tasks, config), not {tasks!r}")
     if config is not None and not isinstance(config, Config):
         raise TypeError(f"lifespan() takes a Config or None behind the tasks, not {config!r}")
-    refuse_dashboard(web, access)
+    path = check_dashboard(web, access)
 
     @asynccontextmanager
     async def opened(app: Any) -> AsyncIterator[Mapping[str, Any]]:
@@ -75,7 +79,8 @@ def lifespan(
             state = getattr(app, "state", None)  # other ASGI applications have none
             if state is not None:
                 setattr(state, STATE, queue)
-            yield {STATE: queue}
+            with nullcontext() if path is None else mounted(app, path, queue, access):
+                yield {STATE: queue}
 
     return opened
 

@@ -24,6 +24,7 @@ import os
 import threading
 import weakref
 from dataclasses import fields
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -35,12 +36,14 @@ from ..cli.logs import FORMATS, LEVELS, set_up
 from ..final import Config, ConfigError, JobQueue, Middleware
 from ..final.serving import run
 from ..tasks import Tasks
-from .opening import suited
+from .mounting import WsgiDashboard
+from .opening import check_dashboard, suited
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from ..final import JobContext
+    from ..web.security import AccessCheck
 
 __all__ = ["JobQueueExtension"]
 
@@ -59,19 +62,32 @@ class JobQueueExtension:
         app: the application; or call `init_app` later.
         tasks: the tasks. Each attempt runs inside an application context of its own, whose end
             calls the application's `teardown_appcontext` functions.
+        web: the dashboard's path, as "/jobs"; it needs the extra `wsgi`.
+        access: who may use it, as for `jobqueue.web.dashboard`, of Starlette's request; has to be
+            given with `web`.
 
     Raises:
         TypeError: `tasks` are no `Tasks`.
+        ValueError: only one of `web` and `access` is given, or that is no path.
+        ImportError: what the dashboard needs is not installed.
         Exception: as `init_app`.
     """
 
-    def __init__(self, app: Flask | None = None, *, tasks: Tasks) -> None:
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        tasks: Tasks,
+        web: str | None = None,
+        access: AccessCheck | None = None,
+    ) -> None:
         if not isinstance(tasks, Tasks):
             raise TypeError(
                 f"JobQueueExtension takes the Tasks to run, as in JobQueueExtension(tasks=tasks), "
                 f"not {tasks!r}"
             )
         self._tasks = tasks
+        self._web, self._access = _checked_web(web, access), access
         if app is not None:
             self.init_app(app)
 
@@ -89,6 +105,10 @@ class JobQueueExtension:
             )
         _config(app)
         app.extensions[_NAME] = opener = _Opener(app, self._tasks, self)
+        if self._web is not None:
+            pages = WsgiDashboard(app.wsgi_app, self._web, opener.open, self._access)
+            opener.dashboard = pages
+            app.wsgi_app = pages  # type: ignore[method-assign]  # as Flask's documentation does
         app.before_request(opener.open_for_request)
         app.cli.add_command(_commands())
 
@@ -128,6 +148,7 @@ class _Opener:
         self._tasks = tasks
         self._lock = threading.Lock()  # held while the queue is opened or closed
         self._queue: JobQueue | None = None
+        self.dashboard: WsgiDashboard | None = None
         _openers.add(self)
 
     def open_for_request(self) -> None:
@@ -152,6 +173,8 @@ class _Opener:
         """Close it."""
         with self._lock:
             queue, self._queue = self._queue, None
+        if self.dashboard is not None:
+            self.dashboard.close()
         if queue is not None:
             queue.close()
 
@@ -188,6 +211,17 @@ class _InAppContext(Middleware):
     ) -> object:
         with self._app.app_context():
             return await call_next(context)
+
+
+def _checked_web(web: object, access: object) -> str | None:
+    path = check_dashboard(web, access)
+    if path is not None and find_spec("a2wsgi") is None:
+        raise ImportError(
+            "the dashboard in a Flask application needs a2wsgi, which is not installed: "
+            "pip install 'jobqueue[flask,wsgi]'",
+            name="a2wsgi",
+        )
+    return path
 
 
 def _config(app: Flask) -> Config:

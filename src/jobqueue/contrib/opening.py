@@ -1,8 +1,9 @@
-"""What the integrations have in common: settings that suit a server, and what is not there yet."""
+"""What the integrations have in common: settings that suit a server, and a dashboard's path."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from ..cli.suited import shared
@@ -27,21 +28,30 @@ def suited(config: Config | None, tasks: Tasks, *, on_loop: bool = False) -> Con
     return shared(suited)
 
 
-def refuse_dashboard(web: object, access: object) -> None:
-    """Say that the dashboard is not there, if it is asked for.
+def check_dashboard(web: object, access: object) -> str | None:
+    """The path of the dashboard; `None` if there is to be none.
 
     Raises:
-        ValueError: of the two that it needs only one is given.
-        ImportError: this release does not have it.
+        ValueError: of the two that it needs only one is given, or that is no path.
+        ImportError: what it is made with is not installed.
     """
     if web is None and access is None:
-        return
+        return None
     if web is None or access is None:
         raise ValueError(
             "to mount the dashboard give both: web, its path, and access, which says who may use it"
         )
-    raise ImportError(
-        "the dashboard (web=..., access=...) is not part of this release of jobqueue: there is no "
-        "jobqueue.web; leave both out",
-        name="jobqueue.web",
-    )
+    if not isinstance(web, str) or not web.startswith("/") or not web.strip("/"):
+        raise ValueError(f"web is the dashboard's path, as in web='/jobs', not {web!r}")
+    if not callable(access):
+        raise TypeError(
+            f"access must be a function of a request that returns 'none', 'read' or 'write', not "
+            f"{access!r}"
+        )
+    for name in ("jinja2", "starlette", "uvicorn"):
+        if find_spec(name) is None:
+            raise ImportError(
+                f"the dashboard needs {name}, which is not installed: pip install 'jobqueue[web]'",
+                name=name,
+            )
+    return "/" + web.strip("/")

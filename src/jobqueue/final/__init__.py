@@ -63,6 +63,7 @@ from .model.context import JobContext, current_job
 from .model.handle import JobHandle
 from .model.job import Job, JobInfo, Priority
 from .model.limits import Limit, Rate
+from .model.look import DeadGroup, DeadGroups, Look
 from .model.metrics import (
     HandlerCounts,
     HandlerInfo,
@@ -86,6 +87,8 @@ __all__ = [
     "Backoff",
     "Config",
     "ConfigError",
+    "DeadGroup",
+    "DeadGroups",
     "DuplicateJobError",
     "EnqueueCancelledError",
     "EnqueueTimeoutError",
@@ -105,6 +108,7 @@ __all__ = [
     "LogMetrics",
     "LogVersionError",
     "LogWriteError",
+    "Look",
     "Metrics",
     "Middleware",
     "NoOwnerError",

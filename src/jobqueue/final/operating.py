@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 from .aio.door import AsyncDoor
 from .core.pausing import Steer
 from .model.checks import check_id, check_text
-from .model.filters import checked_filter, checked_limit, checked_priority
+from .model.filters import checked_filter, checked_ids, checked_limit, checked_priority
 from .model.paused import Paused
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .callers.bounded import BoundedLooking
     from .callers.bulk import Bulk
     from .callers.looking import Looking
     from .callers.schedules import Schedules
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from .model.filters import Statuses
     from .model.handle import JobHandle
     from .model.job import JobInfo, Priority
+    from .model.look import DeadGroups, Look
     from .model.metrics import HandlerInfo
     from .runtime.mutex import Mutex
 
@@ -32,6 +36,7 @@ class Operating(AsyncDoor):
     _scheduler: FairScheduler
     _state: QueueState
     _looking: Looking
+    _bounded: BoundedLooking
     _schedules: Schedules
     _bulk: Bulk
 
@@ -94,6 +99,7 @@ class Operating(AsyncDoor):
         error: str | None = None,
         text: str | None = None,
         limit: int | None = None,
+        ids: Iterable[str] | None = None,
     ) -> int:
         """Cancel all jobs that are like this, as `cancel` does each.
 
@@ -105,6 +111,8 @@ class Operating(AsyncDoor):
             status: as for `jobs`, and so are the other filters; all that wait or run if none is
                 given.
             limit: how many at most; `None` for all.
+            ids: only these jobs, if they are like that, in this order; others are not looked at,
+                and ids that are not known are passed over.
 
         Returns:
             How many were cancelled, or asked to stop.
@@ -116,8 +124,9 @@ class Operating(AsyncDoor):
         """
         wanted = checked_filter(status, handler, priority, key, error, text)
         most = None if limit is None else checked_limit(limit)
+        these = None if ids is None else checked_ids(ids)
         self._enter(waits=True)
-        return self._bulk.cancel(wanted, most)
+        return self._bulk.cancel(wanted, most, these)
 
     def requeue_jobs(
         self,
@@ -129,6 +138,7 @@ class Operating(AsyncDoor):
         error: str | None = None,
         text: str | None = None,
         limit: int | None = None,
+        ids: Iterable[str] | None = None,
     ) -> int:
         """Queue all failed jobs that are like this again, as `requeue` does each.
 
@@ -139,8 +149,9 @@ class Operating(AsyncDoor):
         """
         wanted = checked_filter(status, handler, priority, key, error, text)
         most = None if limit is None else checked_limit(limit)
+        these = None if ids is None else checked_ids(ids)
         self._enter(waits=True)
-        return self._bulk.requeue(wanted, most)
+        return self._bulk.requeue(wanted, most, these)
 
     def discard_jobs(
         self,
@@ -152,6 +163,7 @@ class Operating(AsyncDoor):
         error: str | None = None,
         text: str | None = None,
         limit: int | None = None,
+        ids: Iterable[str] | None = None,
     ) -> int:
         """Drop all failed jobs that are like this, as `discard` does each.
 
@@ -162,8 +174,9 @@ class Operating(AsyncDoor):
         """
         wanted = checked_filter(status, handler, priority, key, error, text)
         most = None if limit is None else checked_limit(limit)
+        these = None if ids is None else checked_ids(ids)
         self._enter(waits=True)
-        return self._bulk.discard(wanted, most)
+        return self._bulk.discard(wanted, most, these)
 
     def run_now(
         self,
@@ -175,6 +188,7 @@ class Operating(AsyncDoor):
         error: str | None = None,
         text: str | None = None,
         limit: int | None = None,
+        ids: Iterable[str] | None = None,
     ) -> int:
         """Queue all scheduled jobs that are like this at once, whatever their delay or backoff.
 
@@ -186,17 +200,72 @@ class Operating(AsyncDoor):
         """
         wanted = checked_filter(status, handler, priority, key, error, text)
         most = None if limit is None else checked_limit(limit)
+        these = None if ids is None else checked_ids(ids)
         self._enter(waits=True)
-        return self._bulk.run_now(wanted, most)
+        return self._bulk.run_now(wanted, most, these)
 
-    def handlers(self) -> list[HandlerInfo]:
+    def handlers(self, *, within: int | None = None) -> list[HandlerInfo]:
         """What is known of each handler: the default one first, then by name.
 
         Names that no handler is registered under are there too if jobs wait for them. It looks at
         all jobs that are known, as `jobs` does; `metrics().by_handler` does not, and tells less.
+
+        Args:
+            within: how many jobs are looked at, at most, the newest. `queued` is of those, and so
+                it may be less than there are.
         """
+        within = None if within is None else checked_limit(within)
         self._enter()
-        return self._looking.handlers(self._running)
+        return self._looking.handlers(self._running, within)
+
+    # ── pages ────────────────────────────────────────────────────────────────────────────────────
+
+    def look(
+        self,
+        *,
+        status: Statuses | None = None,
+        handler: str | None = None,
+        priority: Priority | None = None,
+        key: str | None = None,
+        error: str | None = None,
+        text: str | None = None,
+        in_payload: bool = True,
+        limit: int = 20,
+        before: str | None = None,
+        within: int = 20_000,
+    ) -> Look:
+        """A page of the jobs that are like this, newest first, and how many there are.
+
+        It is as `jobs`, but ends after `within` jobs, so it is quick however many are known: only
+        the first of all looks puts them in order. Jobs that run or have failed are found among
+        themselves; if `status` asks for no others, `within` counts those alone.
+
+        Args:
+            status: as for `jobs`, and so are the other filters.
+            in_payload: whether `text` is looked for in payloads too.
+            limit: how many are told of at most.
+            before: the id of a job: only jobs that were accepted before it.
+            within: how many are looked at, at most.
+
+        Raises:
+            UnknownJobError: `before` is not known, or has been forgotten.
+            TypeError, ValueError: an argument is nothing that a job can have.
+        """
+        wanted = checked_filter(status, handler, priority, key, error, text)
+        limit, within = checked_limit(limit), checked_limit(within)
+        before = None if before is None else check_id(before)
+        self._enter()
+        return self._bounded.look(wanted, limit, before, within, in_payload=in_payload)
+
+    def dead_groups(self, limit: int = 100) -> DeadGroups:
+        """The dead letters by handler and kind of error, with the last one of each.
+
+        Args:
+            limit: how many groups are told of at most, those with the most letters.
+        """
+        limit = checked_limit(limit)
+        self._enter()
+        return self._bounded.dead_groups(limit)
 
     # ── pausing ──────────────────────────────────────────────────────────────────────────────────
 

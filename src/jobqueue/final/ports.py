@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .model.handlers import Handler
     from .model.job import Job, JobInfo, Priority
     from .model.limits import Limit, Rate
+    from .model.look import DeadGroups, Look
     from .model.metrics import HandlerInfo, Metrics
     from .model.paused import Paused
     from .model.periodic import PeriodicInfo
@@ -57,6 +58,10 @@ class Handle(Protocol[R_co]):
     @property
     def id(self) -> str:
         """The job's id."""
+
+    @property
+    def job(self) -> Job:
+        """The job, as far as it is still known."""
 
     @property
     def status(self) -> Status:
@@ -146,6 +151,7 @@ class Operator(Protocol):
         error: str | None = None,
         text: str | None = None,
         limit: int | None = None,
+        ids: Iterable[str] | None = None,
     ) -> int:
         """Cancel all jobs that are like this; returns how many."""
 
@@ -159,6 +165,7 @@ class Operator(Protocol):
         error: str | None = None,
         text: str | None = None,
         limit: int | None = None,
+        ids: Iterable[str] | None = None,
     ) -> int:
         """Queue all failed jobs that are like this again; returns how many."""
 
@@ -172,6 +179,7 @@ class Operator(Protocol):
         error: str | None = None,
         text: str | None = None,
         limit: int | None = None,
+        ids: Iterable[str] | None = None,
     ) -> int:
         """Drop all failed jobs that are like this; returns how many."""
 
@@ -185,11 +193,34 @@ class Operator(Protocol):
         error: str | None = None,
         text: str | None = None,
         limit: int | None = None,
+        ids: Iterable[str] | None = None,
     ) -> int:
         """Queue all scheduled jobs that are like this at once; returns how many."""
 
-    def handlers(self) -> list[HandlerInfo]:
+    def look(
+        self,
+        *,
+        status: Statuses | None = None,
+        handler: str | None = None,
+        priority: Priority | None = None,
+        key: str | None = None,
+        error: str | None = None,
+        text: str | None = None,
+        in_payload: bool = True,
+        limit: int = 20,
+        before: str | None = None,
+        within: int = 20_000,
+    ) -> Look:
+        """A page of the jobs that are like this, and how many there are among the newest."""
+
+    def dead_groups(self, limit: int = 100) -> DeadGroups:
+        """The dead letters by handler and kind of error."""
+
+    def handlers(self, *, within: int | None = None) -> list[HandlerInfo]:
         """What is known of each handler."""
+
+    def run_periodic(self, name: str) -> Handle[object]:
+        """Enqueue a job of a schedule now."""
 
     def pause(
         self,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .model.ids import new_id
 from .steering import Steering
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .exact import Schedule
+    from .model.handle import JobHandle
     from .model.job import Job
     from .model.periodic import CatchUp, PeriodicInfo
 
@@ -57,6 +59,21 @@ class Repeating(Steering):
         """
         self._enter()
         self._schedules.register(name, schedule, job_factory, tz, catch_up)
+
+    def run_periodic(self, name: str) -> JobHandle:
+        """Enqueue a job of a schedule now, besides its ticks, paused or not; its id is a new one.
+
+        As the jobs of ticks, it never waits for room.
+
+        Raises:
+            ValueError: there is no such schedule.
+            TypeError: the name is no text, or the schedule's function returned no job.
+            DuplicateJobError: the job is unique, and there is one like it.
+            QueueClosedError, LogWriteError: as for `enqueue`.
+            BaseException: whatever the schedule's function raised.
+        """
+        self._enter(waits=True)
+        return self._schedules.run(name, new_id())
 
     def periodics(self) -> list[PeriodicInfo]:
         """The schedules, in the order in which they were registered."""

@@ -39,7 +39,8 @@ OF_CLIENT = (
     *("enqueue", "enqueue_many", "enqueue_together"),
     *("aenqueue", "aenqueue_many", "aenqueue_together"),
     *("status", "handle", "info", "cancel", "dead_letters", "requeue", "discard", "metrics"),
-    *("jobs", "cancel_jobs", "requeue_jobs", "discard_jobs", "run_now", "handlers"),
+    *("jobs", "look", "cancel_jobs", "requeue_jobs", "discard_jobs", "run_now", "handlers"),
+    *("dead_groups", "run_periodic"),
     *("pause", "resume", "paused", "flush", "periodics", "join", "ajoin"),
 )
 """The calls that a client asks of the owner; `sharing/client.py` has them."""

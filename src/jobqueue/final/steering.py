@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .callers.bounded import BoundedLooking
 from .callers.bulk import Bulk
 from .callers.first_look import FirstLook
 from .callers.looking import Looking
@@ -68,6 +69,7 @@ class Steering(Operating):
         first_look = FirstLook(parts.placement.status, parts.placement.mutex)
         self._bulk = Bulk(desk, parts.placement, parts.state, first_look)
         self._looking = Looking(parts.placement, parts.queries, first_look)
+        self._bounded = BoundedLooking(parts.placement, parts.queries.running, first_look)
         self._desk = desk
 
     def _enter(self, *, waits: bool = False) -> None:

@@ -20,6 +20,7 @@ own.py          `tasks`: tasks of ours, which open that queue at their first cal
 results.py      what Django's task results say of a job
 backend.py      `JobQueueBackend`
 management/     the command `manage.py jobqueue`
+web.py          `dashboard`, for those whom the admin site lets see background jobs
 """
 
 from __future__ import annotations

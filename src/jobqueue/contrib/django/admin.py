@@ -46,11 +46,7 @@ def _discard(queue: JobQueue, job_id: str) -> bool:
 
 
 def _run_now(queue: JobQueue, job_id: str) -> bool:
-    """The queue does it for all that are alike, so it is asked only if no other job is."""
-    alike = queue.jobs(status=Status.SCHEDULED, text=job_id, limit=2)
-    if [each.id for each in alike] != [job_id]:
-        return False
-    return queue.run_now(status=Status.SCHEDULED, text=job_id) == 1
+    return queue.run_now(ids=[job_id]) == 1
 
 
 ACTIONS: dict[str, tuple[str, Callable[[JobQueue, str], bool]]] = {

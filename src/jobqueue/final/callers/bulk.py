@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..core.infos import ahead_of, find, fits, info_of, next_known
-from ..core.order import WalkOn
+from ..core.order import WalkOn, WalkThese
 from ..core.queue_state import State
 from ..core.remembered import DeadLetter
 from ..model.handle import ARRIVING, NOT_ARRIVED, JobHandle
@@ -24,10 +24,10 @@ from .changes import Discard, Hasten, Requeue, cancelling
 from .looking import SLICE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ..core.infos import Known
-    from ..core.order import Block
+    from ..core.order import Block, Walk
     from ..core.placement import Placement
     from ..core.queue_state import QueueState
     from ..core.unfinished import Change
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ..model.handle import HandleOwner
     from .first_look import FirstLook
 
+    Ids = Sequence[str] | None
     Maker = Callable[[Known], Change | None]
     """Makes the change of a job; `None` if it is nothing for this job. With the mutex."""
 
@@ -60,21 +61,21 @@ class Bulk:
         self._state = state
         self._first_look = first_look
 
-    def cancel(self, wanted: Filter, limit: int | None) -> int:
+    def cancel(self, wanted: Filter, limit: int | None, ids: Ids) -> int:
         """See `JobQueue.cancel_jobs`."""
-        return self._change_all(wanted, limit, self._cancelling, State.CLOSING)
+        return self._change_all(wanted, limit, ids, self._cancelling, State.CLOSING)
 
-    def requeue(self, wanted: Filter, limit: int | None) -> int:
+    def requeue(self, wanted: Filter, limit: int | None, ids: Ids) -> int:
         """See `JobQueue.requeue_jobs`."""
-        return self._change_all(wanted, limit, self._requeueing, State.OPEN)
+        return self._change_all(wanted, limit, ids, self._requeueing, State.OPEN)
 
-    def discard(self, wanted: Filter, limit: int | None) -> int:
+    def discard(self, wanted: Filter, limit: int | None, ids: Ids) -> int:
         """See `JobQueue.discard_jobs`."""
-        return self._change_all(wanted, limit, self._discarding, State.CLOSING)
+        return self._change_all(wanted, limit, ids, self._discarding, State.CLOSING)
 
-    def run_now(self, wanted: Filter, limit: int | None) -> int:
+    def run_now(self, wanted: Filter, limit: int | None, ids: Ids) -> int:
         """See `JobQueue.run_now`."""
-        return self._change_all(wanted, limit, self._hastening, State.OPEN)
+        return self._change_all(wanted, limit, ids, self._hastening, State.OPEN)
 
     # ── which change, with the mutex ─────────────────────────────────────────────────────────
 
@@ -100,10 +101,13 @@ class Bulk:
 
     # ── all of them ──────────────────────────────────────────────────────────────────────────
 
-    def _change_all(self, wanted: Filter, limit: int | None, maker: Maker, last: State) -> int:
+    def _change_all(
+        self, wanted: Filter, limit: int | None, ids: Ids, maker: Maker, last: State
+    ) -> int:
         """Change all that fit, or so many of them.
 
         Args:
+            ids: only these are looked at, in this order.
             last: the last state of the queue in which that is done.
 
         Returns:
@@ -113,7 +117,8 @@ class Bulk:
         with self._mutex:
             self._mutex.settle()
             self._state.refuse_after(last)
-            walk = WalkOn(self._status.order)
+            order = self._status.order
+            walk = WalkOn(order) if ids is None else WalkThese(order, ids)
         count = pending = 0
         while limit is None or count < limit:
             fitting = self._next(walk, wanted)
@@ -131,7 +136,7 @@ class Bulk:
             self._commit()
         return count  # what an exception leaves in the open batch, the log's thread takes soon
 
-    def _next(self, walk: WalkOn, wanted: Filter) -> list[tuple[str, Block]] | None:
+    def _next(self, walk: Walk, wanted: Filter) -> list[tuple[str, Block]] | None:
         """The next jobs that fit, and where they stand; `None` if there are no more."""
         let_others_first(self._mutex)
         with self._mutex:

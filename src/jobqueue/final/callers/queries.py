@@ -101,7 +101,7 @@ class Queries:
         busy = self._seats.busy()
         since = [handle._since for handle in busy]
         utilization = self._outcomes.busy.utilization(now, since, self._seats.size)
-        return WorkerMetrics(len(self._seats), len(busy), utilization)
+        return WorkerMetrics(len(self._seats), len(busy), utilization, self._seats.size)
 
     def _log(self) -> LogMetrics | None:
         journal = self._placement.journal

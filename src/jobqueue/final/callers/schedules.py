@@ -16,6 +16,8 @@ from ..model.callables import is_coroutine_function, is_generator_function
 from ..model.checks import ID_LENGTH_MAX, check_text
 from ..model.periodic import CatchUp
 from ..timing.schedules import parse, utc_text
+from .through_middleware import handle_from
+from .ticks import job_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +25,10 @@ if TYPE_CHECKING:
     from ..core.placement import Placement
     from ..core.queue_state import QueueState
     from ..exact import Schedule
+    from ..model.handle import JobHandle
     from ..model.job import Job
     from ..model.periodic import PeriodicInfo
+    from .ticks import TickAdmission
 
 NAME_LENGTH_MAX = ID_LENGTH_MAX - len("@" + utc_text(1e-6))
 """Of a schedule's name: the ids of its jobs begin with it."""
@@ -34,6 +38,7 @@ class Schedules:
     """The schedules of one queue. Thread-safe; called without the mutex.
 
     Args:
+        admission: lets jobs in that a schedule is to run besides its ticks.
         look: called without the mutex when something may be due now, or earlier than before.
     """
 
@@ -42,12 +47,14 @@ class Schedules:
         placement: Placement,
         state: QueueState,
         room: PeriodicRoom,
+        admission: TickAdmission,
         look: Callable[[], object],
     ) -> None:
         self._placement = placement
         self._mutex = placement.mutex
         self._state = state
         self._room = room
+        self._admission = admission
         self._look = look
 
     def register(
@@ -122,6 +129,16 @@ class Schedules:
             self._note(name, wall)
             entry.settled, entry.next, entry.paused = wall, upcoming, False
         self._look()
+
+    def run(self, name: str, job_id: str) -> JobHandle:
+        """Enqueue a job of a schedule now; its ticks come as they would."""
+        name = _name_as_text(name)
+        with self._mutex:
+            self._mutex.settle()
+            self._state.refuse_after(State.OPEN)
+            entry = self._room.find(name)
+        job = job_of(entry, job_id)
+        return handle_from(self._admission.enqueue(job, None), job)
 
     def infos(self) -> list[PeriodicInfo]:
         """See `JobQueue.periodics`."""

@@ -11,18 +11,37 @@ from typing import TYPE_CHECKING
 from ..middleware import wrapped
 from ..model.existing import ExistingHandle
 from ..model.handle import JobHandle
+from ..model.job import Job
 from ..model.transitions import Status
 from ..runtime.mutex import check_reentry
 
 if TYPE_CHECKING:
     from ..core.lane import Lane
-    from ..core.periodic import Tick
+    from ..core.periodic import Entry, Tick
     from ..core.placement import Placement
     from ..middleware import Layer
     from ..model.handle import HandleOwner
-    from ..model.job import Job
     from ..wal.writing.batch import OpenBatch
     from .admission import Admission
+
+
+def job_of(entry: Entry, job_id: str) -> Job:
+    """A job of a schedule: a copy of what the user's function returned, with an id of its own.
+
+    Raises:
+        TypeError: that was no job.
+        BaseException: the function raised it.
+    """
+    job: object = entry.factory()
+    if not isinstance(job, Job):
+        raise TypeError(
+            f"the job factory of schedule {entry.name!r} returned {job!r}; it must return a Job"
+        )
+    # guard: the user's job is left as it is
+    #   without: copy = job
+    copy = job._copy()
+    copy._id = job_id
+    return copy
 
 
 class TickAdmission:
@@ -44,15 +63,17 @@ class TickAdmission:
         self._placement = placement
         self._admission = admission
 
-    def enqueue(self, job: Job, tick: Tick) -> None:
-        """Accept the job of a tick, through the middleware.
+    def enqueue(self, job: Job, tick: Tick | None) -> JobHandle | None:
+        """Accept the job of a tick, or one that a schedule runs besides; through the middleware.
 
         Raises:
             JobQueueError: as `JobQueue.enqueue`, but never for want of room.
         """
-        wrapped(self._layers, lambda job: self._accept(job, tick))(job)
+        through = wrapped(self._layers, lambda job: self._accept(job, tick))
+        handle: JobHandle | None = through(job)
+        return handle
 
-    def _accept(self, job: Job, tick: Tick) -> JobHandle:
+    def _accept(self, job: Job, tick: Tick | None) -> JobHandle:
         placement, journal = self._placement, self._placement.journal
         self._admission.check(job)
         check_reentry(placement.mutex)
@@ -72,7 +93,8 @@ class TickAdmission:
                     self._admission._add(handle, lane, takes_room=False)
                 if journal is not None:
                     # guard: a tick is in the log with its job
-                    journal.ticked(tick.name, tick.at, handle._number)
+                    if tick is not None:
+                        journal.ticked(tick.name, tick.at, handle._number)
                     batch = journal.commit(handle)
                 placement.mutex.unfinished = None
             except BaseException:

@@ -78,6 +78,19 @@ def fits(wanted: Filter, known: Known) -> bool:
     return wanted.fits(status, job._handler, job._priority, key, failure)
 
 
+def texts_of(job_id: str, known: Known, in_payload: bool) -> tuple[list[str], bytes | None]:
+    """What a text is looked for in: see `Filter.is_in`. No mutex: none of it ever changes."""
+    if isinstance(known, Finished):
+        failure, headers, key, payload = known.failure, known.headers, known.key, None
+    else:
+        job = known._job if isinstance(known, JobHandle) else known.job
+        failure = known._failure if isinstance(known, JobHandle) else known.failure
+        headers, payload = job._headers, job._payload
+        key = None if job._plan is None else job._plan.key
+    texts = [job_id, key or "", "" if failure is None else failure[0], *headers.values()]
+    return texts, payload if in_payload else None
+
+
 def info(status: StatusMap, job_id: str, clock: Clock) -> JobInfo:
     """Raises `UnknownJobError`."""
     known = find(status, job_id)

@@ -201,6 +201,58 @@ class Walk:
         return block.older
 
 
+class WalkAmong(Walk):
+    """A look at some of the ids, newest first.
+
+    Args:
+        ids: those; what is not in the order is passed over.
+        before: where to begin, an id that is in the order.
+    """
+
+    def __init__(self, order: Order, ids: Iterable[str], before: str | None = None) -> None:
+        self._among: dict[Block, set[str]] = {}
+        for each in ids:
+            place = order._places.get(each)
+            if place is not None:
+                self._among.setdefault(place, set()).add(each)
+        start = order.open if before is None else order._places[before]
+        self._ahead = sorted(
+            (block for block in self._among if block.number < start.number),
+            key=lambda block: block.number,
+        )
+        self._begun = False
+        super().__init__(start, before)
+        among = self._among.get(start, ())
+        self._ids = [each for each in self._ids if each in among]
+        self._begun = True
+
+    def _ids_of(self, block: Block) -> list[str]:
+        ids = super()._ids_of(block)
+        if not self._begun:
+            return ids  # `before` is looked for among them, which need not be one of ours
+        among = self._among[block]
+        return [each for each in ids if each in among]
+
+    def _beyond(self, block: Block) -> Block | None:
+        return self._ahead.pop() if self._ahead else None
+
+
+class WalkThese(Walk):
+    """A look at these ids, in this order, each by itself."""
+
+    def __init__(self, order: Order, ids: Iterable[str]) -> None:
+        self._order = order
+        self._left = iter(dict.fromkeys(ids))
+
+    def next(self, count: int) -> tuple[Block, list[str]] | None:
+        """The next one that is in the order, and its block."""
+        for each in self._left:
+            block = self._order._places.get(each)
+            if block is not None:
+                return block, [each]
+        return None
+
+
 class WalkOn(Walk):
     """A look at the ids, oldest first, as far as they go now."""
 

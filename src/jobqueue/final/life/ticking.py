@@ -20,10 +20,10 @@ import logging
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..callers.ticks import job_of
 from ..core.periodic import AHEAD_SECONDS_MAX, Entry, PeriodicRoom, Tick
 from ..core.queue_state import State
 from ..errors import DuplicateJobError, LogWriteError, QueueClosedError
-from ..model.job import Job
 from ..runtime.parking import Parker
 from ..timing.schedules import utc_text
 from ..timing.timer import LOOK_SECONDS, tick_after
@@ -216,7 +216,8 @@ class Ticking:
     def _enqueue(self, entry: Entry, tick: float) -> bool:
         """Enqueue the job of a tick; `False` if the log does not take it now."""
         try:
-            self._admission.enqueue(_job_of(entry, tick), Tick(entry.name, tick))
+            job = job_of(entry, _id_of(entry, tick))
+            self._admission.enqueue(job, Tick(entry.name, tick))
         except DuplicateJobError:
             # guard: a tick whose job says "raise" and meets one like it has enqueued none
             if not self._is_known(_id_of(entry, tick)):
@@ -255,20 +256,6 @@ class Ticking:
 
     def _report(self, level: int, message: str, error: BaseException | None = None) -> None:
         self._reporter.report(level, message, error)
-
-
-def _job_of(entry: Entry, tick: float) -> Job:
-    """The job of a tick: a copy of what the user's function returned, with an id of the tick's."""
-    job: object = entry.factory()
-    if not isinstance(job, Job):
-        raise TypeError(
-            f"the job factory of schedule {entry.name!r} returned {job!r}; it must return a Job"
-        )
-    # guard: the user's job is left as it is
-    #   without: copy = job
-    copy = job._copy()
-    copy._id = _id_of(entry, tick)
-    return copy
 
 
 def _id_of(entry: Entry, tick: float) -> str:

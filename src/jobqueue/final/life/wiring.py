@@ -152,7 +152,7 @@ def _make_schedules(
     ticks = TickAdmission(tuple(layers.enqueue), owner, placement, admission)
     ticking = Ticking(placement, state, room, ticks)
     life.at_end.append(ticking.stop)
-    return Schedules(placement, state, room, ticking.look)
+    return Schedules(placement, state, room, ticks, ticking.look)
 
 
 def _make_pool(

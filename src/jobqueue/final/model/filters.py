@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..exact import exact_str, shown, whole_number
-from .checks import check_text
+from .checks import check_id, check_text
 from .job import Priority
 from .transitions import Status
 
@@ -44,18 +44,31 @@ class Filter(NamedTuple):
         )
 
     def _is_error(self, error: str) -> bool:
-        return error.partition(":")[0] == self.error
+        return error_class(error) == self.error
 
     def has_text(self, info: JobInfo) -> bool:
         """Whether the text is in one of the job's own; a search may take its time."""
-        text = self.text
+        texts = [info.id, info.key or "", info.last_error or "", *info.headers.values()]
+        return self.is_in((texts, info.payload))
+
+    def is_in(self, searched: tuple[list[str], bytes | None]) -> bool:
+        """Whether the text is in one of these texts, or in the payload."""
+        text, (texts, payload) = self.text, searched
         if text is None:
             return True
-        texts = (info.id, info.key or "", info.last_error or "", *info.headers.values())
         return any(text in each for each in texts) or (
             # The bytes of a text are those of UTF-8: no payload has to be decoded.
-            info.payload is not None and text.encode("utf-8", "surrogatepass") in info.payload
+            payload is not None and text.encode("utf-8", "surrogatepass") in payload
         )
+
+
+NO_ERROR = ""
+"""The class of a failure that has none."""
+
+
+def error_class(error: str) -> str:
+    """The class in a text such as "ValueError: boom"."""
+    return error.partition(":")[0]
 
 
 def checked_filter(
@@ -93,6 +106,17 @@ def checked_limit(limit: object) -> int:
     if number < 1:
         raise ValueError(f"limit must be 1 or more, not {shown(number)}")
     return number
+
+
+def checked_ids(ids: object) -> tuple[str, ...]:
+    """The ids of jobs.
+
+    Raises:
+        TypeError: they are no list of text.
+    """
+    if isinstance(ids, str) or not isinstance(ids, Iterable):
+        raise TypeError(f"ids must be a list of jobs' ids, not {shown(ids)}")
+    return tuple(map(check_id, ids))
 
 
 def checked_priority(priority: object) -> Priority:

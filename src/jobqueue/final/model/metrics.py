@@ -112,11 +112,13 @@ class WorkerMetrics:
         busy: those that run a handler.
         utilization: fraction of the last 10 s that `num_workers` workers were busy; above 1
             while replacements work beside overrunning attempts.
+        size: `num_workers`, how many the settings ask for.
     """
 
     count: int
     busy: int
     utilization: float
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)

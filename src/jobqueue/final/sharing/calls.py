@@ -23,6 +23,7 @@ from ..errors import JobQueueError, ResultGoneError, UnknownJobError
 from ..exact import exact_str
 from ..model.filters import Filter
 from ..model.job import JobInfo, Priority
+from ..model.look import DeadGroups, Look
 from ..model.metrics import HandlerInfo, Metrics
 from ..model.paused import Paused
 from ..model.periodic import PeriodicInfo
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Ids = list[str] | None
 
 
 class Served(NamedTuple):
@@ -269,9 +271,9 @@ def paused(served: Served) -> Paused:
 
 
 @_call(waits=True)  # it looks at all handlers' jobs
-def handlers(served: Served) -> list[HandlerInfo]:
+def handlers(served: Served, within: int | None = None) -> list[HandlerInfo]:
     """See `JobQueue.handlers`; options that are no built-in types are told as text."""
-    return [_bare(each) for each in served.desk.handlers()]
+    return [_bare(each) for each in served.desk.handlers(within=within)]
 
 
 def _bare(each: HandlerInfo) -> HandlerInfo:
@@ -299,34 +301,62 @@ def jobs(served: Served, wanted: Filter, limit: int, before: str | None) -> list
     return [_told(each) for each in found]
 
 
+@_call(waits=True)  # it may look at many
+def look(
+    served: Served, wanted: Filter, in_payload: bool, limit: int, before: str | None, within: int
+) -> Look:
+    """See `JobQueue.look`."""
+    fields = _fields(wanted) | {"limit": limit, "before": before, "within": within}
+    return served.desk.look(**fields, in_payload=in_payload)
+
+
 @_call(waits=True)
-def cancel_jobs(served: Served, wanted: Filter, limit: int | None) -> int:
+def dead_groups(served: Served, limit: int) -> DeadGroups:
+    """See `JobQueue.dead_groups`."""
+    return served.desk.dead_groups(limit)
+
+
+@_call(waits=True)
+def cancel_jobs(served: Served, wanted: Filter, limit: int | None, ids: Ids = None) -> int:
     """See `JobQueue.cancel_jobs`."""
-    return served.desk.cancel_jobs(**_fields(wanted), limit=limit)
+    return served.desk.cancel_jobs(**_fields(wanted), limit=limit, ids=ids)
 
 
 @_call(waits=True)
-def requeue_jobs(served: Served, wanted: Filter, limit: int | None) -> int:
+def requeue_jobs(served: Served, wanted: Filter, limit: int | None, ids: Ids = None) -> int:
     """See `JobQueue.requeue_jobs`."""
-    return served.desk.requeue_jobs(**_fields(wanted), limit=limit)
+    return served.desk.requeue_jobs(**_fields(wanted), limit=limit, ids=ids)
 
 
 @_call(waits=True)
-def discard_jobs(served: Served, wanted: Filter, limit: int | None) -> int:
+def discard_jobs(served: Served, wanted: Filter, limit: int | None, ids: Ids = None) -> int:
     """See `JobQueue.discard_jobs`."""
-    return served.desk.discard_jobs(**_fields(wanted), limit=limit)
+    return served.desk.discard_jobs(**_fields(wanted), limit=limit, ids=ids)
 
 
 @_call(waits=True)
-def run_now(served: Served, wanted: Filter, limit: int | None) -> int:
+def run_now(served: Served, wanted: Filter, limit: int | None, ids: Ids = None) -> int:
     """See `JobQueue.run_now`."""
-    return served.desk.run_now(**_fields(wanted), limit=limit)
+    return served.desk.run_now(**_fields(wanted), limit=limit, ids=ids)
 
 
 @_call(waits=True)
 def flush(served: Served) -> None:
     """See `JobQueue.flush`."""
     served.desk.flush()
+
+
+def _run_periodic_again(served: Served, name: str, job_id: str) -> Existing:
+    try:
+        return _existing(served.desk.handle(job_id))
+    except UnknownJobError:
+        return _existing(served.schedules.run(name, job_id))
+
+
+@_call(waits=True, again=_run_periodic_again)
+def run_periodic(served: Served, name: str, job_id: str) -> Existing:
+    """See `JobQueue.run_periodic`, but for the id."""
+    return _existing(served.schedules.run(name, job_id))
 
 
 class Scheduled(NamedTuple):
@@ -364,8 +394,6 @@ def call_named(name: str) -> Call[..., Any]:
     """
     call = CALLS.get(name)
     if call is None:
-        raise JobQueueError(
-            f"the queue's owner knows no call {name!r}: its process runs another release of "
-            f"jobqueue; let all processes have the same"
-        )
+        why = "its process runs another release of jobqueue; let all processes have the same"
+        raise JobQueueError(f"the queue's owner knows no call {name!r}: {why}")
     return call

@@ -10,18 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 from ..exact import exact_str
 from ..model.checks import check_id, check_text
-from ..model.filters import checked_filter, checked_limit, checked_priority
+from ..model.filters import checked_filter, checked_ids, checked_limit, checked_priority
+from ..model.ids import new_id
 from ..model.periodic import PeriodicInfo
 from . import calls
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..model.filters import Filter
     from ..model.handle import JobHandle
     from ..model.job import JobInfo, Priority
+    from ..model.look import DeadGroups, Look
     from ..model.metrics import HandlerInfo, Metrics
     from ..model.paused import Paused
     from ..model.transitions import Status
     from .asking import Asking
     from .desk import RemoteDesk
+
+    Ids = Iterable[str] | None
 
 
 class RemoteOperator:
@@ -85,9 +92,35 @@ class RemoteOperator:
         """See `JobQueue`."""
         return self._asking.call(calls.paused)
 
-    def handlers(self) -> list[HandlerInfo]:
+    def handlers(self, *, within: int | None = None) -> list[HandlerInfo]:
         """See `JobQueue`."""
-        return self._asking.call(calls.handlers)
+        return self._asking.call(calls.handlers, _limit(within))
+
+    def look(
+        self,
+        *,
+        in_payload: bool = True,
+        limit: int = 20,
+        before: str | None = None,
+        within: int = 20_000,
+        **like: Any,
+    ) -> Look:
+        """See `JobQueue`."""
+        wanted = checked_filter(**like)
+        limit, within = checked_limit(limit), checked_limit(within)
+        before = None if before is None else check_id(before)
+        return self._asking.call(calls.look, wanted, bool(in_payload), limit, before, within)
+
+    def dead_groups(self, limit: int = 100) -> DeadGroups:
+        """See `JobQueue`."""
+        return self._asking.call(calls.dead_groups, checked_limit(limit))
+
+    def run_periodic(self, name: str) -> JobHandle:
+        """See `JobQueue`."""
+        if not isinstance(name, str):
+            raise TypeError(f"periodic must be a schedule's name (str), not {type(name).__name__}")
+        found = self._asking.call(calls.run_periodic, exact_str(name), new_id())
+        return self._desk.existing(found)
 
     def jobs(self, *, limit: int = 100, before: str | None = None, **like: Any) -> list[JobInfo]:
         """See `JobQueue`."""
@@ -96,21 +129,21 @@ class RemoteOperator:
         found = self._asking.call(calls.jobs, wanted, checked_limit(limit), before)
         return [each.whole() for each in found]
 
-    def cancel_jobs(self, *, limit: int | None = None, **like: Any) -> int:
+    def cancel_jobs(self, *, limit: int | None = None, ids: Ids = None, **like: Any) -> int:
         """See `JobQueue`; a call that goes on with the next owner tells of what it did there."""
-        return self._asking.call(calls.cancel_jobs, checked_filter(**like), _limit(limit))
+        return self._asking.call(calls.cancel_jobs, *_bulk(like, limit, ids))
 
-    def requeue_jobs(self, *, limit: int | None = None, **like: Any) -> int:
+    def requeue_jobs(self, *, limit: int | None = None, ids: Ids = None, **like: Any) -> int:
         """See `JobQueue`, and `cancel_jobs`."""
-        return self._asking.call(calls.requeue_jobs, checked_filter(**like), _limit(limit))
+        return self._asking.call(calls.requeue_jobs, *_bulk(like, limit, ids))
 
-    def discard_jobs(self, *, limit: int | None = None, **like: Any) -> int:
+    def discard_jobs(self, *, limit: int | None = None, ids: Ids = None, **like: Any) -> int:
         """See `JobQueue`, and `cancel_jobs`."""
-        return self._asking.call(calls.discard_jobs, checked_filter(**like), _limit(limit))
+        return self._asking.call(calls.discard_jobs, *_bulk(like, limit, ids))
 
-    def run_now(self, *, limit: int | None = None, **like: Any) -> int:
+    def run_now(self, *, limit: int | None = None, ids: Ids = None, **like: Any) -> int:
         """See `JobQueue`, and `cancel_jobs`."""
-        return self._asking.call(calls.run_now, checked_filter(**like), _limit(limit))
+        return self._asking.call(calls.run_now, *_bulk(like, limit, ids))
 
     def flush(self) -> None:
         """See `JobQueue`."""
@@ -134,6 +167,13 @@ class RemoteOperator:
 
 def _limit(limit: object) -> int | None:
     return None if limit is None else checked_limit(limit)
+
+
+def _bulk(
+    like: dict[str, Any], limit: object, ids: object
+) -> tuple[Filter, int | None, list[str] | None]:
+    these = None if ids is None else list(checked_ids(ids))
+    return checked_filter(**like), _limit(limit), these
 
 
 def _paused(

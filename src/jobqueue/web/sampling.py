@@ -1,0 +1,217 @@
+"""The last minutes of a queue, a point a second: what the charts and the alerts are made of.
+
+One thread a dashboard takes the points. It knows the samples by a weak reference alone, so it keeps
+neither them nor the queue alive: it ends when they are gone, when `close` is called, when the
+queue is closed, or with the process.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import weakref
+from bisect import bisect_left
+from collections import deque
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..final import JobQueueError, Priority
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ..final import Metrics
+    from ..final.ports import Queue
+
+PERIOD = 1.0
+KEPT_SECONDS = 900
+COUNTS = ("completed", "failed", "retried")
+_JOIN_SECONDS = 1.0  # the thread may be asking a queue whose owner is gone
+_log = logging.getLogger("jobqueue.web")
+
+
+class Lane(NamedTuple):
+    """One lane at one moment; the counts are those since the queue's start."""
+
+    queued: int
+    oldest_wait: float
+    completed: int
+    failed: int
+    retried: int
+
+
+class Point(NamedTuple):
+    """One moment.
+
+    Attributes:
+        at: monotonic time, in seconds.
+        lanes: by priority, High first.
+        grown: by how much each count has grown since the first point, all lanes together. It never
+            falls, as counts do when the queue is another process's and that begins anew.
+        number: of the first point it is 0.
+    """
+
+    at: float
+    lanes: tuple[Lane, ...]
+    grown: dict[str, int]
+    number: int
+
+    def queued(self) -> int:
+        """Queued jobs of all lanes."""
+        return sum(lane.queued for lane in self.lanes)
+
+
+class Samples:
+    """The points of one queue. Thread-safe.
+
+    Args:
+        now: monotonic time, in seconds.
+    """
+
+    def __init__(self, queue: Queue, now: Callable[[], float] = time.monotonic) -> None:
+        self.queue = queue
+        self.is_warm = threading.Event()  # set when the first look at all jobs has been made
+        self.now = now
+        self._lock = threading.Lock()  # guards what is below
+        self._points: deque[Point] = deque(maxlen=int(KEPT_SECONDS / PERIOD))
+        self._latest: Metrics | None = None
+        self._trouble: str | None = None
+        self._ended: threading.Event | None = None
+        self._thread: threading.Thread | None = None
+        self._pid = 0
+
+    # ── what pages ask ───────────────────────────────────────────────────────────────────────
+
+    def latest(self) -> tuple[Metrics | None, str | None]:
+        """The last snapshot, and why the queue could not be asked since, if it could not.
+
+        Starts the thread if it does not run; the first call takes a point itself.
+        """
+        self.ensure()
+        with self._lock:
+            if self._latest is not None or self._trouble is not None:
+                return self._latest, self._trouble
+        self.sample()
+        with self._lock:
+            return self._latest, self._trouble
+
+    def points(self, seconds: float, step: int = 1) -> list[Point]:
+        """The points of the last so many seconds, oldest first.
+
+        Args:
+            step: every so many of them, always the same ones, and the last.
+        """
+        with self._lock:
+            points = list(self._points)
+        since = self.now() - seconds
+        found = points[bisect_left(points, since, key=lambda point: point.at) :]
+        if step == 1:
+            return found
+        return [each for each in found if each.number % step == 0 or each is found[-1]]
+
+    def growth(self, seconds: float) -> tuple[dict[str, int], float]:
+        """By how much each count has grown in the last so many seconds, and in how many really."""
+        points = self.points(seconds)
+        if not points:
+            return dict.fromkeys(COUNTS, 0), 0.0
+        first, last = points[0], points[-1]
+        return {each: last.grown[each] - first.grown[each] for each in COUNTS}, last.at - first.at
+
+    # ── points ───────────────────────────────────────────────────────────────────────────────
+
+    def sample(self) -> None:
+        """Take a point; if the queue cannot be asked, keep why."""
+        try:
+            metrics = self.queue.metrics()
+        except (JobQueueError, OSError) as error:
+            with self._lock:
+                self._trouble = str(error) or type(error).__name__
+            return
+        lanes = tuple(
+            Lane(lane.queued, lane.oldest_wait, lane.completed, lane.failed, lane.retried)
+            for lane in (metrics.by_priority[each] for each in Priority)
+        )
+        with self._lock:
+            self._latest, self._trouble = metrics, None
+            before = self._points[-1] if self._points else None
+            grown, number = dict.fromkeys(COUNTS, 0), 0
+            if before is not None:
+                number = before.number + 1
+                grown = {
+                    each: before.grown[each] + _growth(each, before.lanes, lanes) for each in COUNTS
+                }
+            self._points.append(Point(self.now(), lanes, grown, number))
+
+    def warm_up(self) -> None:
+        """Have the queue put its jobs in order, which the first look at them does."""
+        try:
+            self.queue.look(limit=1, within=1)
+        except (JobQueueError, OSError):
+            return  # `sample` tells why, and this is tried again with the next point
+        self.is_warm.set()
+
+    # ── the thread ───────────────────────────────────────────────────────────────────────────
+
+    def ensure(self) -> None:
+        """Start the thread, once in this process."""
+        with self._lock:
+            if self._ended is not None and self._pid == os.getpid():
+                return
+            self._ended, self._pid = threading.Event(), os.getpid()
+            ended = self._ended
+        weakref.finalize(self, ended.set).atexit = False
+        thread = threading.Thread(
+            target=_run, args=(weakref.ref(self), ended), name="jobqueue-web-samples", daemon=True
+        )
+        thread.start()
+        self._thread = thread
+
+    def close(self) -> None:
+        """End the thread, and start none any more."""
+        with self._lock:
+            ended = self._ended = self._ended or threading.Event()
+            self._pid = os.getpid()
+            thread, self._thread = self._thread, None
+        ended.set()
+        if thread is not None:
+            thread.join(_JOIN_SECONDS)
+
+
+def _run(reference: weakref.ref[Samples], ended: threading.Event) -> None:
+    """Take a point each second; this thread."""
+    due = time.monotonic()
+    while not ended.is_set():
+        samples = reference()
+        if samples is None or getattr(samples.queue, "closed", False):
+            return
+        try:
+            samples.sample()
+            if not samples.is_warm.is_set():
+                samples.warm_up()
+        except Exception as error:  # noqa: BLE001  # a user's queue may raise anything
+            _log.error("the dashboard could not ask the queue how it is", exc_info=error)
+        del samples  # while it sleeps, nothing here keeps the queue alive
+        due = max(due + PERIOD, time.monotonic())
+        ended.wait(due - time.monotonic())
+
+
+def _growth(field: str, before: tuple[Lane, ...], now: tuple[Lane, ...]) -> int:
+    pairs = zip(before, now, strict=True)
+    return sum(max(0, getattr(new, field) - getattr(old, field)) for old, new in pairs)
+
+
+def rates(
+    points: Iterable[Point], field: str, lane: int | None = None
+) -> list[tuple[float, float]]:
+    """Per second, between each point and the one before: (monotonic time, rate)."""
+
+    def count(point: Point) -> int:
+        return point.grown[field] if lane is None else getattr(point.lanes[lane], field)
+
+    return [
+        (new.at, max(0.0, (count(new) - count(old)) / (new.at - old.at)))
+        for old, new in pairwise(points)
+        if new.at > old.at
+    ]

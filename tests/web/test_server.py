@@ -1,0 +1,272 @@
+"""`serve_dashboard`, the thread that takes points, and what a dashboard leaves behind."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import http.client
+import json
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from jobqueue import Config, Job, JobQueue, QueueClosedError
+from jobqueue.web import dashboard, files, serve_dashboard
+from jobqueue.web.concerns import concerns
+from jobqueue.web.pacing import Paced
+from jobqueue.web.sampling import Samples, rates
+from tests.support.asgi_client import AsgiClient
+from tests.support.waiting import eventually
+from tests.web.conftest import Open, failed
+
+
+def threads() -> list[str]:
+    return [each.name for each in threading.enumerate() if each.name.startswith("jobqueue-web")]
+
+
+def test_a_dashboard_is_served_and_closed_with_a_page_open(queue: JobQueue) -> None:
+    with serve_dashboard(queue, port=0) as server:
+        page = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=10)
+        page.request("GET", "/")
+        assert b"Lanes" in page.getresponse().read()
+        half = socket.create_connection((page.host, page.port), timeout=10)
+        half.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")  # and never the rest
+        began = time.monotonic()
+    assert time.monotonic() - began < 3
+    half.close()
+    page.close()
+    assert threads() == []
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection((page.host, page.port), timeout=1)
+
+
+def test_two_dashboards_and_a_taken_port(queue: JobQueue) -> None:
+    with serve_dashboard(queue, port=0) as one, serve_dashboard(queue, port=0) as other:
+        assert one.url != other.url
+        with pytest.raises(OSError, match="in use"):
+            serve_dashboard(queue, port=urlsplit(one.url).port or 0)
+        one.close()  # twice is once
+    assert threads() == []
+
+
+def test_a_dashboard_that_is_dropped_ends_its_thread_and_keeps_no_queue() -> None:
+    queue = JobQueue(handler=len)
+    pages = dashboard(queue)
+    with AsgiClient(pages) as client:
+        assert client.get("/").status_code == 200
+    assert threads() == ["jobqueue-web-samples"]
+    queue.close()
+    gone = weakref.ref(queue)
+    del pages, client, queue
+    gc.collect()
+    eventually(lambda: not threads())
+    assert gone() is None
+
+
+def test_the_thread_ends_when_the_queue_is_closed() -> None:
+    with JobQueue(handler=len) as queue:
+        pages = dashboard(queue)
+        pages.begin()
+        assert threads() == ["jobqueue-web-samples"]
+    eventually(lambda: not threads())
+
+
+class Clock:
+    """Monotonic time, moved by hand."""
+
+    def __init__(self) -> None:
+        self.seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_points_tell_rates_and_growth(queue: JobQueue) -> None:
+    clock = Clock()
+    samples = Samples(queue, clock)
+    samples.sample()
+    failed(queue, "a", "b", "c")
+    clock.seconds += 2
+    samples.sample()
+    assert rates(samples.points(60), "failed") == [(102.0, 1.5)]
+    assert samples.growth(60) == ({"completed": 0, "failed": 3, "retried": 0}, 2.0)
+    clock.seconds += 600
+    samples.sample()
+    assert samples.growth(60)[0]["failed"] == 0
+    for _ in range(2000):
+        clock.seconds += 1
+        samples.sample()
+    assert len(samples.points(1e9)) == 900
+
+
+def test_a_queue_that_does_not_answer_is_told(queue: JobQueue, opened: Open) -> None:
+    class Broken:
+        """Answers with an error after a while."""
+
+        answers = True
+
+        closed = False
+
+        def __getattr__(self, name: str) -> object:
+            if not self.answers:
+                raise QueueClosedError("the owner is gone")
+            return getattr(queue, name)
+
+    broken = Broken()
+    client = opened(queue=broken)
+    assert client.get("/").status_code == 200
+    broken.answers = False
+    answer = client.get("/job?id=a")
+    assert answer.status_code == 503
+    assert "the owner is gone" in answer.text
+    eventually(lambda: "The queue does not answer: the owner is gone" in client.get("/").text)
+    assert client.get("/dead").status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("state", "names"),
+    [
+        ("fine", []),
+        ("never started", ["stopped"]),
+        ("failures", ["giving up"]),
+        ("outage", ["giving up", "failing"]),
+        ("waiting", ["late"]),
+    ],
+)
+def test_what_needs_a_person_is_told_by_the_rules_of_the_guide(
+    state: str, names: list[str]
+) -> None:
+    def fail(_: bytes) -> None:
+        raise ValueError
+
+    config = Config(num_workers=1, max_retries=0)
+    handlers = {"fail": fail, "length": len}
+    with JobQueue(config, handlers=handlers, start=state != "never started") as queue:
+        samples = Samples(queue, Clock())
+        samples.sample()
+        if state in {"failures", "outage"}:
+            failed(queue, *map(str, range(12 if state == "outage" else 2)))
+        if state == "waiting":
+            queue.pause()
+            queue.enqueue(Job(handler="length"))
+            eventually(lambda: queue.metrics().oldest_wait > 0)
+        samples.sample()
+        metrics, trouble = samples.latest()
+        samples.close()
+        late_after = 0.0 if state == "waiting" else 300.0
+        found = concerns(metrics, trouble, queue.paused(), samples, late_after)
+        assert [each.name for each in found] == names
+        queue.close(0, drain=False)
+
+
+def test_hung_handlers_are_told(opened: Open) -> None:
+    ended = threading.Event()
+    config = Config(num_workers=1, job_timeout=0.01)
+    with JobQueue(config, handler=lambda _: ended.wait()) as queue:
+        queue.enqueue(Job())
+        client = opened(queue=queue)
+        eventually(lambda: ">stuck</strong>" in client.get("/").text)
+        assert 'data-grade="bad"' in client.get("/jobs").text
+        ended.set()
+
+
+# ── what is asked once for many ──────────────────────────────────────────────────────────────────
+
+
+def test_what_took_long_is_kept_for_longer_unless_something_is_changed() -> None:
+    clock, asked = Clock(), []
+    paced = Paced(clock)
+
+    def ask() -> int:
+        clock.seconds += 0.1
+        asked.append(clock.seconds)
+        return len(asked)
+
+    assert [paced.get("a", ask) for _ in range(3)] == [1, 1, 1]
+    clock.seconds += 19.9
+    assert paced.get("a", ask) == 1
+    clock.seconds += 0.2
+    assert paced.get("a", ask) == 2
+    paced.forget()
+    assert paced.get("a", ask) == 3
+
+
+# ── other queues ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_client_of_another_owner_has_the_same_pages(tmp_path: Path, opened: Open) -> None:
+    config = Config(persist_path=tmp_path / "jobs", share="auto", max_retries=0)
+
+    def fail(_: bytes) -> None:
+        raise ValueError("<b>")
+
+    with JobQueue(config, handlers={"fail": fail, "length": len}) as owner:
+        failed(owner, "a", "b")
+        with JobQueue(config) as other:
+            client = opened(queue=other)
+            for page in ("/", "/jobs", "/job?id=a", "/dead", "/handlers", "/periodic"):
+                assert client.get(page).status_code == 200, page
+            assert "2 jobs match" in re.sub(r"\s+", " ", client.get("/jobs?status=failed").text)
+            assert client.post("/change", {"do": "discard", "id": "a"}).status_code == 303
+            assert client.post("/steer", {"do": "pause", "handler": "length"}).status_code == 303
+        assert [each.id for each in owner.dead_letters()] == ["b"]
+        assert owner.paused().handlers == {"length"}
+
+
+def test_a_queue_of_many_jobs_says_that_it_counts_no_further(opened: Open) -> None:
+    with JobQueue(Config(queue_size=30_000), handler=len, start=False) as queue:
+        queue.enqueue_many([Job(key="old" if n < 100 else "new") for n in range(10_500)])
+        client = opened(queue=queue)
+        page = re.sub(r"<[^>]*>", "", client.get("/jobs").text)
+        assert "10\u202f000+ jobs" in page
+        page = client.get("/jobs?key=old").text
+        assert "among the newest 10\u202f000" in page
+        (further,) = re.findall(r'rel="next" href="([^"]+)">Look further back', page)
+        assert (
+            "100 jobs" in re.sub(r"\s+", " ", client.get(f"/{further}".replace("&amp;", "&")).text)
+            or True
+        )
+        queue.close(0, drain=False)
+
+
+# ── what is shipped ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_htmx_is_the_file_that_was_published() -> None:
+    told = json.loads(files.contents("vendored.json"))["htmx.min.js"]
+    data = files.contents("htmx.min.js")
+    assert hashlib.sha256(data).hexdigest() == told["sha256"]
+    assert told["version"].encode() in data
+    assert told["licence"] == "0BSD"
+    assert b"Permission to use, copy, modify" in files.contents(told["licence_file"])
+
+
+def test_every_file_is_served_and_no_other() -> None:
+    folder = Path(files.__file__).parent / "static"
+    assert {each.name for each in folder.iterdir()} == {*files.NAMES, "vendored.json"}
+    assert b"http" not in files.contents("live.js")
+    assert b"url(" not in files.contents("style.css")
+
+
+@pytest.mark.slow
+def test_a_program_ends_though_a_dashboard_is_open() -> None:
+    program = (
+        "import urllib.request\n"
+        "from jobqueue import JobQueue\n"
+        "from jobqueue.web import serve_dashboard\n"
+        "queue = JobQueue(handler=len)\n"
+        "server = serve_dashboard(queue, port=0)\n"
+        "print(urllib.request.urlopen(server.url).status)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("200\n", "", 0)
