@@ -104,7 +104,7 @@ def test_it_says_how_far_it_goes_in_its_first_sentences() -> None:
 
 def test_what_was_told_here_is_told_on_pages_of_its_own() -> None:
     told = {
-        "learn.md": "| `jobqueue.naive` | `jobqueue.improved` | `jobqueue.final` (also `jobqueue`) |",
+        "learn.md": "| what it is | what everyone writes first | bounded, in memory |",
         "promises.md": '| `"write"` (default) | handed to the kernel | nothing |',
         "guides/other-libraries.md": "| dramatiq 2.2 | machines, by RabbitMQ or Redis |",
     }
