@@ -71,6 +71,7 @@ bench-peers: $(VENV)/ready-bench ## side by side with other job queues, and all 
 bench-report: $(VENV)/ready-bench ## the same, written into docs/performance.md, with plots, and README.md
 	$(BIN)/python -m benchmarks.report
 	$(BIN)/python -m tests.support.readme
+	$(BIN)/python -m tests.support.contents
 
 lab: $(READY) ## all experiments: data, pictures and pages of docs/lab (ARGS='crash --quick')
 	$(BIN)/python -m lab $(or $(ARGS),all)

@@ -1,38 +1,37 @@
-"""The plots of docs/performance.md, one message each.
+"""The plots of docs/performance.md, one message each: it is the title, and comes from the numbers.
 
-Colours are those of Okabe and Ito, which can be told apart whatever colours one sees. Every line is
-named where it ends, so that nothing depends on them.
+They look as those of the lab do. No axis is logarithmic but where it counts jobs or shares, so that
+twice as long is twice as much.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-
-mpl.use("Agg")  # before pyplot: there may be no screen
-
-from matplotlib import pyplot as plt
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-GREY, BLACK = "#8C8C8C", "#222222"
+from lab import drawing
 
 COLOURS = {
-    "memory": BLUE,
-    "async": GREEN,
-    "write": ORANGE,
-    "fsync": VERMILION,
-    "ThreadPoolExecutor": BLACK,
-    "queue.Queue(1000)": GREY,
+    "memory": drawing.BLUE,
+    "async": drawing.GREEN,
+    "write": drawing.ORANGE,
+    "fsync": drawing.VERMILION,
+    "ThreadPoolExecutor": drawing.INK,
 }
 NAMES = {"async": '"async" log', "write": '"write" log', "fsync": '"fsync" log'}
+YARDSTICKS = {  # what runs beside the others for scale, and does not keep the promise of its table
+    "in memory": ("queue.", "queuelib"),
+    "safe from kill -9": ("ThreadPoolExecutor",),
+    "on the disk, 1 producer": ("write + fdatasync",),
+}
+OURS = "jobqueue"
+NO_JOB_QUEUES = (OURS, "ThreadPoolExecutor")
+PEERS_HEIGHT = 8.0  # inches
 
 Series = Mapping[str, Any]
+Rows = list[dict[str, Any]]
 
 
 def draw_all(series: Series, directory: Path) -> list[str]:
@@ -41,122 +40,183 @@ def draw_all(series: Series, directory: Path) -> list[str]:
     drawn = []
     for key, draw in DRAWINGS.items():
         if key in series:
-            name = f"{draw.__name__}.png"
-            draw(series[key], directory / name)
+            name = f"{draw.__name__}.svg"
+            height = {"height": PEERS_HEIGHT} if draw is peers else {}
+            drawing.save(draw, series[key], directory / name, **height)
             drawn.append(name)
     return drawn
+
+
+def equals(level: str, rows: Rows) -> Rows:
+    """Those rows of a level that keep its promise, the fastest first."""
+    kept = [row for row in rows if not _is_yardstick(level, row)]
+    return sorted(kept, key=lambda row: -float(row.get("jobs/s", 0.0)))
+
+
+def yardsticks(levels: Mapping[str, Rows]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The other rows, each with its level."""
+    for level, rows in levels.items():
+        yield from ((level, row) for row in rows if _is_yardstick(level, row))
+
+
+def _is_yardstick(level: str, row: Mapping[str, Any]) -> bool:
+    return str(row["name"]).startswith(YARDSTICKS.get(level, ("no such thing",)))
+
+
+def fastest_other(level: str, rows: Rows) -> dict[str, Any]:
+    """The fastest other job queue that keeps the promise."""
+    return next(
+        row
+        for row in equals(level, rows)
+        if "ratio" in row and not str(row["name"]).startswith(NO_JOB_QUEUES)
+    )
 
 
 # ── one function a plot ──────────────────────────────────────────────────────────────────────
 
 
-def throughput(rates: Series, path: Path) -> None:
+def throughput(rates: Series, figure: Any) -> None:
     """Jobs a second by producers; a line for each level of durability."""
-    with _axes(path, "Jobs per second, end to end, four workers") as axes:
-        producers = list(rates)
-        ends = {}
-        for name, colour in COLOURS.items():
-            values = [rates[each][name] for each in producers]
-            axes.plot(range(len(producers)), values, color=colour, marker="o")
-            ends[name] = values[-1]
-        _logarithmic(axes.yaxis)
-        axes.set_xticks(range(len(producers)), producers)
-        axes.set_xlabel("producer threads, one enqueue a job")
-        axes.set_ylabel("jobs per second")
-        _label_ends(axes, len(producers) - 1, ends)
+    producers = list(rates)
+    one, many = rates[producers[0]], rates[producers[-1]]
+    drawing.title(
+        figure,
+        f'A "write" log keeps {one["write"] / one["memory"]:.0%} of the speed in memory; "fsync" '
+        f"gains {many['fsync'] / one['fsync']:.1f} × from {producers[-1]} producers",
+        "Jobs per second from enqueue to done, four workers, handlers that do nothing.",
+    )
+    axes = figure.subplots()
+    places = range(len(producers))
+    for name, colour in COLOURS.items():
+        axes.plot(places, [rates[each][name] for each in producers], color=colour, marker="o")
+    axes.set_ylim(0, 1.1 * max(row[name] for row in rates.values() for name in COLOURS))
+    axes.set_xlim(-0.1, len(producers) - 1)
+    drawing.plain(axes.yaxis)
+    axes.set_xticks(places, producers)
+    axes.set_xlabel("producer threads, one enqueue a job")
+    axes.set_ylabel("jobs per second")
+    _label(axes, len(producers) - 1, {name: many[name] for name in COLOURS})
 
 
-def latency(distributions: Series, path: Path) -> None:
+def latency(distributions: Series, figure: Any) -> None:
     """How long jobs wait for a worker, up to the slowest in a thousand."""
-    with _axes(path, "From enqueue to the start of the handler, at 5,000 jobs per second") as axes:
-        shares = (0.5, 0.9, 0.99, 0.999)
-        ends = {}
-        for name, distribution in distributions.items():
-            points = [(s, t * 1e3) for s, t in distribution if shares[0] <= s <= shares[-1]]
-            axes.plot(
-                [-math.log10(1 - share) for share, _ in points],
-                [wait for _, wait in points],
-                color=COLOURS[name],
-            )
-            ends[name] = points[-1][1]
-        _logarithmic(axes.yaxis)
-        places = [-math.log10(1 - share) for share in shares]
-        axes.set_xticks(places, ["half", "90 %", "99 %", "99.9 %"])
-        axes.set_xlabel("of the jobs started within")
-        axes.set_ylabel("milliseconds")
-        _label_ends(axes, places[-1], ends)
+    shares = (0.5, 0.9, 0.99, 0.999)
+    waits = {name: dict(map(tuple, points)) for name, points in distributions.items()}
+    drawing.title(
+        figure,
+        f"Half of the jobs start within {1e3 * waits['memory'][0.5]:.2g} ms, 99 % within "
+        f"{1e3 * waits['memory'][0.99]:.2g}; with a log, {1e3 * waits['write'][0.5]:.2g} and "
+        f"{1e3 * waits['write'][0.99]:.2g}",
+        "From enqueue to the start of the handler, at 5,000 jobs per second, four workers.",
+    )
+    axes = figure.subplots()
+    ends = {}
+    for name, points in distributions.items():
+        shown = [(s, t * 1e3) for s, t in points if shares[0] <= s <= shares[-1]]
+        places = [-math.log10(1 - share) for share, _ in shown]
+        axes.plot(places, [wait for _, wait in shown], color=COLOURS[name])
+        ends[name] = shown[-1][1]
+    axes.set_ylim(0, 1.1 * max(ends.values()))
+    marks = [-math.log10(1 - share) for share in shares]
+    axes.set_xlim(marks[0], marks[-1])
+    axes.set_xticks(marks, ["half", "90 %", "99 %", "99.9 %"])
+    axes.set_xlabel("of the jobs started within")
+    axes.set_ylabel("milliseconds")
+    _label(axes, marks[-1], ends)
 
 
-def growth(micros: Series, path: Path) -> None:
+def growth(micros: Series, figure: Any) -> None:
     """What a job costs, by how many wait before it."""
-    with _axes(path, "Enqueueing and running a job, by how many wait") as axes:
-        lengths = [int(each) for each in micros]
-        axes.plot(lengths, list(micros.values()), color=BLUE, marker="o")
-        for length, cost in zip(lengths, micros.values(), strict=True):
-            axes.annotate(
-                f"{cost:.1f}", (length, cost), (0, 8), textcoords="offset points", ha="center"
-            )
-        axes.set_xscale("log")
-        axes.set_xticks(lengths, [f"{each:,}" for each in lengths])
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_ylim(0, 1.3 * max(micros.values()))
-        axes.set_xlabel("jobs queued")
-        axes.set_ylabel("microseconds of processor time")
+    lengths = [int(each) for each in micros]
+    costs = list(micros.values())
+    drawing.title(
+        figure,
+        f"A job costs {costs[0]:.1f} µs with {lengths[0]:,} waiting, {costs[-1]:.1f} µs with "
+        f"{lengths[-1]:,}",
+        "Processor time to enqueue a job at one end and run one from the other, in memory.",
+    )
+    axes = figure.subplots()
+    axes.plot(range(len(lengths)), costs, color=drawing.BLUE, marker="o")
+    for place, cost in enumerate(costs):
+        drawing.label(axes, place, cost, f"{cost:.1f}", drawing.BLUE, dx=0, dy=12, ha="center")
+    axes.set_xticks(range(len(lengths)), [f"{each:,}" for each in lengths])
+    axes.set_ylim(0, 1.3 * max(costs))
+    axes.set_xlabel("jobs queued")
+    axes.set_ylabel("microseconds")
 
 
-def replay(times: Series, path: Path) -> None:
+def replay(times: Series, figure: Any) -> None:
     """How long opening a log takes, by how many jobs it tells of."""
-    with _axes(path, "Opening a log of finished jobs") as axes:
-        sizes = [int(each) for each in times]
-        names = {"open": "open the queue", "decode": "decode the lines,\ndo nothing with them"}
-        for (key, name), colour in zip(names.items(), (BLUE, GREY), strict=True):
-            values = [each[key] for each in times.values()]
-            axes.plot(sizes, values, color=colour, marker="o")
-            axes.annotate(
-                name,
-                (sizes[-1], values[-1]),
-                (8, 0),
-                textcoords="offset points",
-                va="center",
-                color=colour,
-            )
-        axes.set_xscale("log")
-        _logarithmic(axes.yaxis)
-        axes.set_xticks(sizes, [f"{each:,}" for each in sizes])
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xlabel("jobs in the log")
-        axes.set_ylabel("seconds")
+    sizes = [int(each) for each in times]
+    last = times[str(sizes[-1])]
+    drawing.title(
+        figure,
+        f"A log of {sizes[-1]:,} finished jobs opens in {last['open']:.1f} s, "
+        f"{last['open'] / last['decode']:.1f} × one pass that only decodes its lines",
+        "Microseconds for each job that the log tells of.",
+    )
+    axes = figure.subplots()
+    names = {"open": ("open the queue", drawing.BLUE), "decode": ("decode only", drawing.GREY)}
+    ends = []
+    most = 0.0
+    for key, (name, colour) in names.items():
+        each = [1e6 * times[str(size)][key] / size for size in sizes]
+        most = max(most, *each)
+        axes.plot(range(len(sizes)), each, color=colour, marker="o")
+        ends.append((len(sizes) - 1, each[-1], name, colour))
+    axes.set_ylim(0, 1.2 * most)
+    axes.set_xlim(-0.1, len(sizes) - 1)
+    axes.set_xticks(range(len(sizes)), [f"{size:,}" for size in sizes])
+    axes.set_xlabel("jobs in the log")
+    axes.set_ylabel("microseconds a job")
+    drawing.label_ends(axes, ends)
 
 
-def peers(levels: Series, path: Path) -> None:
-    """All job queues at all levels of durability."""
-    rows = [
-        (title if first else "", row)
-        for title, table in levels.items()
-        for first, row in _with_first([row for row in table if "jobs/s" in row])
-    ]
-    with _axes(path, "Jobs per second, end to end, at equal durability", height=7.5) as axes:
-        place = 0.0
-        for title, row in rows:
-            if title:
-                place += 1.5
-                axes.annotate(
-                    title,
-                    (0, place - 0.8),
-                    xycoords=("axes fraction", "data"),
-                    va="center",
-                    fontweight="bold",
-                    annotation_clip=False,
-                )
-            _bar(axes, place, str(row["name"]), float(row["jobs/s"]))
-            place += 1
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(FuncFormatter(_plain))
-        axes.set_xlim(5, 3e7)
-        axes.set_ylim(place, -0.2)
-        axes.set_yticks([])
-        axes.spines["left"].set_visible(False)
-        axes.set_xlabel("jobs per second")
+def peers(levels: Series, figure: Any) -> None:
+    """Job queues that promise the same, a panel for each promise with an axis of its own."""
+    others = {level: fastest_other(level, rows) for level, rows in levels.items()}
+    ratios = [float(other["ratio"]) for other in others.values()]
+    drawing.title(
+        figure,
+        f"At the same durability, {min(ratios):.2g} to {max(ratios):.2g} times as fast as the "
+        "fastest other job queue here",
+        "Jobs per second from enqueue to done, four workers. Each panel has its own axis.",
+    )
+    told = {
+        level: [r for r in equals(level, rows) if "jobs/s" in r] for level, rows in levels.items()
+    }
+    panels = figure.subplots(len(told), 1, height_ratios=[len(rows) + 1 for rows in told.values()])
+    limits = {level: row for level, row in yardsticks(levels) if level.startswith("on the disk")}
+    for axes, (level, rows) in zip(panels, told.items(), strict=True):
+        other = others[level]
+        heading = f"{level}: {float(other['ratio']):.2g} × {other['name']}"
+        axes.set_title(heading, fontweight="bold")
+        _panel(axes, rows, limits.get(level))
+
+
+def _panel(axes: Any, rows: Rows, limit: dict[str, Any] | None) -> None:
+    most = max(float(row["jobs/s"]) for row in rows)
+    for place, row in enumerate(rows):
+        speed, name = float(row["jobs/s"]), str(row["name"])
+        ours = name == OURS
+        axes.barh(place, speed, color=drawing.BLUE if ours else drawing.BAR, height=0.75)
+        colour = drawing.BLUE if ours else drawing.INK
+        weight = "bold" if ours else "normal"
+        drawing.label(axes, speed, place, f"{name}  {speed:,.0f}", colour, fontweight=weight)
+    if limit is not None:
+        speed = float(limit["jobs/s"])
+        most = max(most, speed)
+        ends = (0.5, len(rows) - 0.5)
+        axes.plot([speed, speed], ends, color=drawing.GREY, linestyle="--", linewidth=1.2)
+        text = f"{limit['name']}:\n{speed:,.0f}"
+        drawing.label(axes, speed, len(rows) - 1, text, drawing.GREY, fontsize=9)
+    axes.set_xlim(0, 1.45 * most)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(visible=False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_visible(False)
 
 
 DRAWINGS = {
@@ -169,74 +229,6 @@ DRAWINGS = {
 """By the series that they draw."""
 
 
-# ── what they share ──────────────────────────────────────────────────────────────────────────
-
-
-@contextmanager
-def _axes(path: Path, title: str, height: float = 4.0) -> Iterator[Any]:
-    settings = {
-        "font.size": 10,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.titlelocation": "left",
-        "axes.grid": True,
-        "axes.grid.axis": "y",
-        "axes.axisbelow": True,
-        "axes.ymargin": 0.1,
-        "grid.color": "#E5E5E5",
-        "lines.linewidth": 1.8,
-        "lines.markersize": 4,
-    }
-    with mpl.rc_context(settings):
-        figure, axes = plt.subplots(figsize=(7.5, height), layout="constrained")
-        axes.set_title(title)
-        yield axes
-        figure.savefig(path, dpi=150, metadata={"Software": None})
-        plt.close(figure)
-
-
-def _logarithmic(axis: Any) -> None:
-    """Tick at 1, 2, 5, 10 …, in plain numbers."""
-    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(_plain))
-
-
-def _plain(value: float, _position: int) -> str:
-    return f"{value:,.0f}" if value >= 1 else f"{value:g}"
-
-
-def _bar(axes: Any, place: float, name: str, value: float) -> None:
-    ours = name == "jobqueue"
-    axes.barh(place, value, color=BLUE if ours else "#BDBDBD", height=0.75)
-    axes.annotate(
-        f"{name}  {value:,.0f}",
-        (value, place),
-        (4, 0),
-        textcoords="offset points",
-        va="center",
-        fontweight="bold" if ours else "normal",
-    )
-
-
-def _with_first(rows: Sequence[Series]) -> Iterator[tuple[bool, Series]]:
-    return ((number == 0, row) for number, row in enumerate(rows))
-
-
-def _label_ends(axes: Any, x: float, ends: Mapping[str, float]) -> None:
-    """Name each line at its end, moved apart if two end close to each other."""
-    low, high = (math.log10(limit) for limit in axes.get_ylim())
-    gap = (high - low) / 16
-    above = -math.inf
-    for name, value in sorted(ends.items(), key=lambda end: end[1]):
-        above = max(math.log10(value), above + gap)
-        axes.annotate(
-            NAMES.get(name, name),
-            (x, 10**above),
-            (8, 0),
-            textcoords="offset points",
-            va="center",
-            color=COLOURS[name],
-            annotation_clip=False,
-        )
+def _label(axes: Any, x: float, ends: Mapping[str, float]) -> None:
+    names = [(x, value, NAMES.get(name, name), COLOURS[name]) for name, value in ends.items()]
+    drawing.label_ends(axes, names)

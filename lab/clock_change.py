@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from jobqueue.final import Job, JobContext, JobQueue
 from jobqueue.final.testing import ManualClock
 
-from .drawing import BLACK, BLUE, GREY, ORANGE, VERMILION, title
+from .drawing import BLUE, GREY, INK, ORANGE, VERMILION, title
 from .experiment import Data, Experiment, Settings
 from .findings import bullets, wrapped
 from .pages import table
@@ -238,7 +238,7 @@ def draw(data: Data, figure: Any) -> None:
             axes.plot(hours, [place] * len(hours), "o", color=COLOURS[name], markersize=9)
         axes.set_yticks(range(len(WAYS)), list(reversed(WAYS)))
         axes.set_ylim(-0.6, len(WAYS) - 0.4)
-        axes.set_title(night.name, fontsize=11, color=BLACK)
+        axes.set_title(night.name, fontsize=11, color=INK)
         axes.set_xlim(0, data["hours"])
         axes.set_xticks(ticks, [_local(_midnight(night.day) + hour * 3600)[:5] for hour in ticks])
         if night in CHANGES:

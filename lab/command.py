@@ -123,4 +123,4 @@ def _show(experiment: Experiment, record: Record, out: Path) -> None:
     text = block_text(experiment, record)
     print(f"## {experiment.name}: {experiment.question}\n\n{text}\n")
     update(pages_around(out), experiment.name, text)
-    drawing.save(experiment.draw, record.data, out / f"{experiment.name}.png")
+    drawing.save(experiment.draw, record.data, out / f"{experiment.name}.svg")

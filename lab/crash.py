@@ -253,7 +253,7 @@ def draw(data: Data, figure: Any) -> None:
         f"Each job charges a customer. {data['kills']} kills while jobs come in faster than they "
         "are done; then a restart.",
     )
-    above, below = figure.subplots(2, 1, height_ratios=(5, 4.6))
+    above, below = figure.subplots(2, 1, height_ratios=(5, 5.2))
     _draw_logs(above, data["logs"])
     _draw_orders(below, data["orders"])
 
@@ -273,9 +273,10 @@ def _draw_logs(axes: Any, fates: dict[str, dict[str, int]]) -> None:
             if share > 28 and part not in told:  # there is room to say what it is, once
                 told.add(part)
                 middle = start + share / 2
-                axes.text(middle, place, text, ha="center", va="center", color="white", weight=700)
+                shade = drawing.ON_PALE if colour == drawing.SKY else drawing.ON_COLOUR
+                drawing.inside(axes, middle, place, text, color=shade)
             start += share
-        colour = drawing.VERMILION if fate["lost"] else drawing.BLACK
+        colour = drawing.VERMILION if fate["lost"] else drawing.INK
         drawing.label(axes, 100, place, f"{fate['lost']:,} of {fate['accepted']:,} lost", colour)
     axes.set_xlim(0, 100)
     axes.set_xticks([])
@@ -284,34 +285,32 @@ def _draw_logs(axes: Any, fates: dict[str, dict[str, int]]) -> None:
 
 def _draw_orders(axes: Any, fates: dict[str, dict[str, int]]) -> None:
     most = max(1, *(max(fate["lost"], fate["twice"]) for fate in fates.values()))
-    sides = (("lost", -1, drawing.VERMILION), ("twice", 1, drawing.ORANGE))
-    for place, fate in enumerate(fates.values()):
-        for what, side, colour in sides:
-            axes.barh(place, side * fate[what], color=colour, height=0.66)
-            text, place_of = f"{fate[what]:,}", {"ha": "left" if side > 0 else "right"}
-            if not fate[what]:
-                colour = drawing.GREY
-            if place == len(fates) - 1:
-                lost = f"{fate['restarted']:,} until sent again"
-                text = lost if side < 0 else f"{text} when sent again"
-                colour = drawing.VERMILION if side < 0 else drawing.ORANGE
-            drawing.label(axes, side * fate[what], place, text, colour, dx=6 * side, **place_of)
-    axes.axvline(0, color=drawing.BLACK, linewidth=1)
-    axes.set_xlim(-1.6 * most, 1.6 * most)
+    columns = (
+        ("lost", "never charged", 0.0, drawing.VERMILION),
+        ("twice", "charged twice", 2.7 * most, drawing.ORANGE),
+    )
+    last = len(fates) - 1
+    for what, heading, start, colour in columns:
+        axes.text(start, -0.75, heading, color=colour, weight=700, va="center")
+        axes.plot([start, start], [-0.4, last + 0.4], color=drawing.INK, linewidth=1)
+        for place, fate in enumerate(fates.values()):
+            axes.barh(place, fate[what], left=start, color=colour, height=0.6)
+            text = f"{fate[what]:,}"
+            if place == last and what == "lost":
+                text += f", but {fate['restarted']:,} had to be sent again"
+            shade = colour if fate[what] else drawing.QUIET
+            drawing.label(axes, start + fate[what], place, text, shade, dx=6)
+    axes.set_xlim(0, 4.4 * most)
+    axes.set_ylim(last + 0.5, -1.1)
     axes.set_xticks([])
-    for x, text, colour in (
-        (0.48, "never charged", sides[0][2]),
-        (0.52, "charged twice", sides[1][2]),
-    ):
-        axes.text(x, 1.03, text, transform=axes.transAxes, color=colour, weight=700,
-                  ha="right" if x < 0.5 else "left")  # fmt: skip
     _name_rows(axes, LABELS)
 
 
 def _name_rows(axes: Any, names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(axis="y", length=0)
-    axes.invert_yaxis()
+    if not axes.yaxis_inverted():
+        axes.invert_yaxis()
     axes.grid(visible=False)
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)

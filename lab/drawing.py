@@ -1,22 +1,60 @@
 """How pictures look: one message each, few lines, each named where it ends.
 
-Colours are those of Okabe and Ito, which can be told apart whatever colours one sees. Every line
-has its name beside it, so that nothing depends on them. Only this module imports matplotlib, and
-only when something is drawn.
+Every line has its name beside it, so that nothing depends on colours. Only this module imports
+matplotlib, and only when something is drawn.
 """
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from . import schemes
 from .experiment import Data
+from .schemes import (
+    BAND,
+    BAR,
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ON_COLOUR,
+    ON_PALE,
+    ORANGE,
+    PURPLE,
+    QUIET,
+    SKY,
+    VERMILION,
+)
 
-BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-SKY, PURPLE = "#56B4E9", "#CC79A7"
-GREY, BLACK, PALE = "#8C8C8C", "#222222", "#D9D9D9"
+__all__ = [
+    "BAND",
+    "BAR",
+    "BLUE",
+    "GREEN",
+    "GREY",
+    "INK",
+    "ON_COLOUR",
+    "ON_PALE",
+    "ORANGE",
+    "PURPLE",
+    "QUIET",
+    "SKY",
+    "TIERS",
+    "VERMILION",
+    "MissingMatplotlibError",
+    "inside",
+    "label",
+    "label_ends",
+    "logarithmic",
+    "number",
+    "plain",
+    "save",
+    "title",
+]
 
 TIERS = {"naive": VERMILION, "improved": ORANGE, "final": BLUE}
 """A tier has the same colour in every picture."""
@@ -34,9 +72,17 @@ _SETTINGS = {
     "axes.grid": True,
     "axes.grid.axis": "y",
     "axes.axisbelow": True,
-    "grid.color": "#E5E5E5",
     "lines.linewidth": 2.2,
     "lines.markersize": 5,
+    "figure.facecolor": schemes.PAPER,
+    "axes.facecolor": "none",
+    "grid.color": schemes.GRID,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "svg.hashsalt": "the same ids for the same picture",
 }
 
 
@@ -44,8 +90,13 @@ class MissingMatplotlibError(Exception):
     """Nothing can be drawn; the message says what to install."""
 
 
-def save(draw: Callable[[Data, Any], None], data: Data, path: Path) -> None:
-    """Draw a picture and write it to a PNG file.
+def save(
+    draw: Callable[[Data, Any], None], data: Data, path: Path, *, height: float = _HEIGHT
+) -> None:
+    """Draw a picture and write it to an SVG file, for light pages and dark ones.
+
+    Args:
+        height: of the picture, in inches; it is 9 inches wide.
 
     Raises:
         MissingMatplotlibError: matplotlib is not installed.
@@ -58,9 +109,11 @@ def save(draw: Callable[[Data, Any], None], data: Data, path: Path) -> None:
             "pictures are drawn with matplotlib: pip install matplotlib"
         ) from None
     with rc_context(_SETTINGS):
-        figure = Figure(figsize=(_WIDTH, _HEIGHT), layout="constrained")
+        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         draw(data, figure)
-        figure.savefig(path, dpi=160, metadata={"Software": None})
+        drawn = StringIO()
+        figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
+    path.write_text(schemes.two_schemes(drawn.getvalue()), encoding="utf-8")
 
 
 def title(figure: Any, finding: str, subtitle: str = "") -> None:
@@ -71,8 +124,8 @@ def title(figure: Any, finding: str, subtitle: str = "") -> None:
     height = figure.get_figheight() * 72
     below = height - 8.0
     for text, size, characters, style in (
-        (finding, _TITLE, _TITLE_CHARACTERS, {"fontweight": "bold", "color": BLACK}),
-        (subtitle, _SUBTITLE, _SUBTITLE_CHARACTERS, {"color": "#555555"}),
+        (finding, _TITLE, _TITLE_CHARACTERS, {"fontweight": "bold", "color": INK}),
+        (subtitle, _SUBTITLE, _SUBTITLE_CHARACTERS, {"color": QUIET}),
     ):
         for line in textwrap.wrap(text, characters):
             figure.text(0.012, below / height, line, va="top", fontsize=size, **style)
@@ -90,6 +143,12 @@ def label(axes: Any, x: float, y: float, text: str, colour: str, **options: Any)
     offset = (options.pop("dx", 8), options.pop("dy", 0))
     settings = {"va": "center", "fontweight": "bold", "annotation_clip": False, **options}
     axes.annotate(text, (x, y), offset, textcoords="offset points", color=colour, **settings)
+
+
+def inside(axes: Any, x: float, y: float, text: str, **options: Any) -> None:
+    """Name a bar within it, around a point; `options` are of matplotlib's `text`."""
+    settings = {"ha": "center", "va": "center", "color": ON_COLOUR, "weight": 700, **options}
+    axes.text(x, y, text, **settings)
 
 
 def label_ends(axes: Any, ends: Sequence[tuple[float, float, str, str]]) -> None:

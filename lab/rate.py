@@ -11,7 +11,7 @@ from typing import Any
 from jobqueue.final import Config, Job, JobQueue, Limit, Rate, RetryJobError
 
 from . import drawing
-from .drawing import BLACK, BLUE, VERMILION
+from .drawing import BLUE, INK, VERMILION
 from .experiment import Data, Experiment, Settings
 from .findings import bullets, wrapped
 from .limited_service import (
@@ -227,7 +227,6 @@ def _seconds(run: Data) -> str:
 
 # ── drawing ──────────────────────────────────────────────────────────────────────────────────
 
-_INSIDE: dict[str, Any] = {"ha": "center", "va": "center", "color": "white", "weight": 700}
 DRAWN = [name for name in CLIENTS if name != "bucket"]  # there the service is another
 
 
@@ -267,13 +266,13 @@ def _draw_row(axes: Any, place: int, run: Data, most: int) -> None:
         axes.barh(place, count, left=start, color=colour, height=0.66)
         if count > most / 6:
             middle = start + count / 2
-            axes.text(middle, place, f"{count} {text}", **_INSIDE)
+            drawing.inside(axes, middle, place, f"{count} {text}")
         else:
             told += f", {count} {text}"
         start += count
     if run["dead"]:
         told += f"\n{run['dead']} dead letters"
-    drawing.label(axes, start, place, told, VERMILION if run["dead"] else BLACK)
+    drawing.label(axes, start, place, told, VERMILION if run["dead"] else INK)
 
 
 EXPERIMENT = Experiment(

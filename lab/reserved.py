@@ -11,7 +11,7 @@ from typing import Any
 
 from jobqueue.final import Config, Job, JobQueue, Priority
 
-from .drawing import BLACK, BLUE, SKY, VERMILION, label, title
+from .drawing import BLUE, INK, SKY, VERMILION, label, title
 from .experiment import Data, Experiment, Settings
 from .findings import bullets, milliseconds, wrapped
 from .pages import table
@@ -322,12 +322,12 @@ def draw(data: Data, figure: Any) -> None:
 def _draw_row(waits: Any, workers: Any, place: int, run: Data) -> None:
     high, colour = run["high"], BLUE if run["reserved"] else VERMILION
     reserved = f"{run['reserved']} reserved" if run["reserved"] else "none reserved"
-    label(waits, 0, place - 0.36, f"{run['workers']} workers, {reserved}", BLACK, dx=0)
+    label(waits, 0, place - 0.36, f"{run['workers']} workers, {reserved}", INK, dx=0)
     waits.plot([0, high["max"]], [place] * 2, color=colour, linewidth=12, solid_capstyle="butt")
-    waits.plot([high["median"]], [place], "o", color=BLACK, markersize=8, clip_on=False)
+    waits.plot([high["median"]], [place], "o", color=INK, markersize=8, clip_on=False)
     label(waits, high["max"], place, milliseconds(high["max"]), colour, dx=10)
     workers.barh(place, run["low_workers"], color=SKY, height=0.36)
-    label(workers, run["low_workers"], place, f"{run['low_workers']:.1f}", BLACK)
+    label(workers, run["low_workers"], place, f"{run['low_workers']:.1f}", INK)
 
 
 EXPERIMENT = Experiment(

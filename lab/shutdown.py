@@ -175,7 +175,7 @@ def draw(data: Data, figure: Any) -> None:
 
 PARTS = {
     "finished": ("finished", drawing.BLUE),
-    "cut": ("cut off half-way", drawing.BLACK),
+    "cut": ("cut off half-way", drawing.INK),
     "lost": ("lost", drawing.VERMILION),
     "later": ("run by the next start", drawing.SKY),
 }
@@ -189,13 +189,13 @@ def _draw_row(axes: Any, place: int, fate: dict[str, int], jobs: int) -> None:
         if share > jobs / 3:
             told = f"{share} {text}"
             middle = start + share / 2
-            axes.text(middle, place, told, ha="center", va="center", color="white", weight=700)
+            drawing.inside(axes, middle, place, told)
         start += share
     told = f"ends after {fate['seconds']:.2f} s"
     for part, text in (("cut", "cut off half-way"), ("twice", "begun twice")):
         if fate[part]:
             told += f"\n{fate[part]} {text}"
-    drawing.label(axes, jobs, place, told, drawing.BLACK)
+    drawing.label(axes, jobs, place, told, drawing.INK)
 
 
 EXPERIMENT = Experiment(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .drawing import BLACK, GREY, TIERS, label, label_ends, plain, title
+from .drawing import BAND, GREY, INK, TIERS, label, label_ends, plain, title
 from .experiment import Data
 from .findings import bullets, milliseconds, wrapped
 from .pages import table
@@ -179,7 +179,7 @@ def _draw_waits(data: Data, axes: Any) -> None:
         axes.plot([half, worst], [place, place], color=colour, linewidth=7, solid_capstyle="butt")
         axes.plot([half], [place], color=colour, marker="o", markersize=11)
         label(axes, worst, place, milliseconds(low["max"]), colour, dx=7)
-        label(axes, 1e-3, place, text, BLACK, dx=2, dy=15, fontweight="normal")
+        label(axes, 1e-3, place, text, INK, dx=2, dy=15, fontweight="normal")
     axes.set_xscale("log")
     axes.set_xlim(1e-3, 20)
     axes.set_xticks([1e-3, 1e-2, 1e-1, 1, 10], ["1 ms", "10 ms", "0.1 s", "1 s", "10 s"])
@@ -203,7 +203,7 @@ def _draw_metrics(data: Data, oldest: Any, busy: Any) -> None:
         busy.plot(samples["at"], samples["utilization"], color=colour, linewidth=width)
         ends.append((samples["at"][-1], samples["oldest_wait"][-1], text, colour))
     for axes in (oldest, busy):
-        axes.axvspan(begin, end, color="#F2F2F2", linewidth=0)
+        axes.axvspan(begin, end, color=BAND, linewidth=0)
         axes.set_xlim(0, end)
         axes.set_ylim(0, None)
     label(oldest, begin, oldest.get_ylim()[1], "flood", GREY, dx=4, dy=-8, fontweight="normal")

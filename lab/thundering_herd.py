@@ -16,7 +16,7 @@ from jobqueue.final import Config, Job, JobQueue
 from jobqueue.final.testing import ManualClock
 from jobqueue.final.timing.timer import TICKS_PER_SECOND
 
-from .drawing import BLACK, BLUE, GREEN, GREY, VERMILION, label, title
+from .drawing import BAND, BLUE, GREEN, GREY, INK, QUIET, VERMILION, label, title
 from .experiment import Data, Experiment, Settings
 from .findings import bullets, wrapped
 from .pages import table
@@ -214,6 +214,7 @@ def report(data: Data) -> str:
             run["policy"],
             run["scenario"],
             run["requests_in_vain"],
+            _refused(data, run),
             run["peak_after"],
             _seconds(run["half_after"]),
             _seconds(run["all_after"]),
@@ -224,12 +225,13 @@ def report(data: Data) -> str:
         "retries after",
         "jobs came",
         "requests in vain",
-        "most requests in a second, service up",
+        "of them to the service that is back",
+        "most requests in a second then",
         "half the jobs done after",
         "all done after",
     ]
     found = bullets(_findings(data))
-    return f"{wrapped(_setting(data))}\n\n{table(header, rows, 'llrrrr')}\n\n{found}"
+    return f"{wrapped(_setting(data))}\n\n{table(header, rows, 'llrrrrr')}\n\n{found}"
 
 
 def _setting(data: Data) -> str:
@@ -251,6 +253,12 @@ def _findings(data: Data) -> Iterator[str]:
         f"return, and there were {fixed['requests_in_vain']:,} requests in vain: "
         f"{_before(data, fixed) / rate:.1f} times what the service can take when it is well, all "
         f"the time that it was down."
+    )
+    yield (
+        f"**What it costs the service when it is back:** it has to refuse "
+        f"{_refused(data, fixed):,} requests after a fixed delay, {_refused(data, plain_):,} of a "
+        f"herd that backs off in step, {_refused(data, little):,} with jitter 0.1 and "
+        f"{_refused(data, full):,} with jitter 1."
     )
     yield (
         f"**{plain_['policy']}:** {plain_['requests_in_vain']:,} requests in vain, and yet it "
@@ -276,6 +284,11 @@ def _run(data: Data, policy: Policy, scenario: str) -> Data:
     return next(run for run in data["runs"] if (run["policy"], run["scenario"]) == wanted)
 
 
+def _refused(data: Data, run: Data) -> int:
+    """Requests that came when the service was up, and were too many."""
+    return int(sum(run["per_second"][int(data["down_seconds"]) :]) - run["served"])
+
+
 def _before(data: Data, run: Data) -> float:
     """Requests per second while the service was down."""
     seconds = int(data["down_seconds"])
@@ -294,30 +307,33 @@ def draw(data: Data, figure: Any) -> None:
     plain_, little = runs[1], runs[2]
     title(
         figure,
-        f"Exponential retries recover in {_done(plain_)}; with jitter, in {_done(little)}",
+        f"Just back, the service has to refuse {_refused(data, plain_):,} requests of a herd; "
+        f"with jitter, {_refused(data, little):,}",
         f"Requests per second from {data['jobs']} jobs that failed together; the "
         f"service can take {data['rate']} (dashed)",
     )
     top = max(max(run["per_second"]) for run in runs)
     rows = figure.subplots(len(runs), 1, sharex=True, sharey=True)
     for axes, run, colour in zip(rows, runs, COLOURS, strict=True):
-        axes.axvspan(0, data["down_seconds"], color="#F2F2F2", linewidth=0)
+        axes.axvspan(0, data["down_seconds"], color=BAND, linewidth=0)
         loads = run["per_second"][:SECONDS_SHOWN]
-        axes.bar(range(len(loads)), loads, width=1.0, align="edge", color=colour)
-        axes.axhline(data["rate"], color=BLACK, linestyle="--", linewidth=1)
+        axes.stairs(loads, fill=True, color=colour)
+        axes.axhline(data["rate"], color=INK, linestyle="--", linewidth=1)
         axes.set_ylim(0, top * 1.05)
         axes.set_yticks([0, data["jobs"]])
         axes.set_ylabel("requests/s", fontsize=9)
         axes.grid(visible=False)
-        _name(axes, run, colour)
+        _name(axes, data, run, colour)
     rows[0].set_xlim(0, SECONDS_SHOWN)
-    label(rows[0], 0, top, "service is down", "#555555", dx=4, dy=-4, fontweight="normal")
+    label(rows[0], 0, top, "service is down", QUIET, dx=4, dy=-4, fontweight="normal")
     rows[-1].set_xlabel("seconds")
 
 
-def _name(axes: Any, run: Data, colour: str) -> None:
-    done = "not done" if run["all_after"] is None else f"done {_done(run)} after the return"
-    text = f"{run['policy']}: {done}, {run['requests_in_vain']:,} requests in vain"
+def _name(axes: Any, data: Data, run: Data, colour: str) -> None:
+    text = (
+        f"{run['policy']}: {_refused(data, run):,} refused once it is back, at most "
+        f"{run['peak_after']} in a second; done after {_done(run)}"
+    )
     axes.set_title(text, loc="right", color=colour, fontweight="bold", fontsize=11, pad=2)
     if any(run["per_second"][SECONDS_SHOWN:]):
         middle = sum(axes.get_ylim()) / 2

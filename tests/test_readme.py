@@ -18,6 +18,11 @@ from tests.support.readme import BLOCK, MEASUREMENTS, README, figures
 
 TEXT = README.read_text(encoding="utf-8")
 SCREEN_LINES = 30
+SEARCHED_FOR = [
+    *("FastAPI", "Flask", "Django", "gunicorn", "asyncio", "cron", "rate limit", "retries"),
+    *("idempotency", "testing", "Prometheus", "OpenTelemetry", "dashboard", "priorities"),
+    *("Kubernetes", "Celery", "pip install"),
+]
 QUICK_START_LINES_MAX = 20
 
 
@@ -67,14 +72,41 @@ def test_the_fastest_job_queue_is_named_and_no_mere_queue() -> None:
     assert "| in memory | 1,000 jobs/s | fast: 100 jobs/s | 10 × |" in text
 
 
-def test_the_documentation_is_found_from_here() -> None:
-    """From each section of the site's menu some page is linked."""
-    links = set(links_of(TEXT))
-    for section in ("docs/guides/", "docs/lab/", "docs/architecture.md", "docs/performance.md"):
-        assert any(link.startswith(section) for link in links), section
+@pytest.mark.parametrize(
+    "page",
+    [
+        *("guides/getting-started.md", "guides/web.md", "guides/testing.md", "guides/dashboard.md"),
+        *("learn.md", "lab/index.md", "promises.md", "reference/config.md", "cli.md"),
+        *("architecture.md", "performance.md", "guides/other-libraries.md", "index.md"),
+    ],
+)
+def test_the_documentation_is_found_from_here(page: str) -> None:
+    """From each of its four parts some pages are linked."""
+    assert f"docs/{page}" in set(links_of(TEXT))
 
 
-def test_the_picture_says_what_it_shows() -> None:
-    pictures = re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", TEXT)
-    assert len(pictures) == 1
-    assert all(len(words.split()) >= 5 for words, _ in pictures)
+def test_the_picture_says_what_it_shows_and_is_there_for_both_schemes() -> None:
+    (words, light) = re.findall(r'<img alt="([^"]*)" src="([^"]+)">', TEXT)[0]
+    (dark,) = re.findall(r'prefers-color-scheme: dark\)" srcset="([^"]+)"', TEXT)
+    assert len(words.split()) >= 5
+    assert all((README.parent / picture).is_file() for picture in (light, dark))
+
+
+@pytest.mark.parametrize("word", SEARCHED_FOR)
+def test_what_people_search_for_is_named(word: str) -> None:
+    assert word.lower() in TEXT.lower()
+
+
+def test_it_says_how_far_it_goes_in_its_first_sentences() -> None:
+    first = TEXT.split("\n\n")[1]
+    assert "one machine" in first
+
+
+def test_what_was_told_here_is_told_on_pages_of_its_own() -> None:
+    told = {
+        "learn.md": "| what it is | what everyone writes first | bounded, in memory |",
+        "promises.md": '| `"write"` (default) | handed to the kernel | nothing |',
+        "guides/other-libraries.md": "| dramatiq 2.2 | machines, by RabbitMQ or Redis |",
+    }
+    for page, row in told.items():
+        assert row in (README.parent / "docs" / page).read_text(encoding="utf-8")

@@ -30,8 +30,8 @@ def test_a_block_says_what_the_data_say(name: str, body: str) -> None:
 def test_each_experiment_has_its_page_with_its_block_and_its_picture(name: str) -> None:
     page = (LAB / f"{name}.md").read_text(encoding="utf-8")
     assert [block for block, _ in blocks(page)] == [name]
-    assert f"({name}.png)" in page
-    assert (LAB / f"{name}.png").is_file()
+    assert f"({name}.svg)" in page
+    assert (LAB / f"{name}.svg").is_file()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -67,6 +67,14 @@ def test_the_menu_of_the_site_has_every_page_once() -> None:
     assert sorted(pages) == sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
 
 
+def test_the_menu_and_the_first_page_have_the_same_four_parts() -> None:
+    _, menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").split("\nnav:\n")
+    parts = re.findall(r"^  - ([A-Z][\w ]+):$", menu, re.MULTILINE)
+    assert parts == ["Use it", "Understand it", "Look it up", "How it is built"]
+    first_page = (DOCS / "index.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (.+)$", first_page, re.MULTILINE) == parts
+
+
 def test_a_broken_link_is_told(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(

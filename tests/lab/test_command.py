@@ -47,7 +47,7 @@ def test_a_run_writes_data_and_picture_and_prints_the_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command.main(["crash", "--out", str(tmp_path)]) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["crash.json", "crash.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["crash.json", "crash.svg"]
     assert Record.read(tmp_path / "crash.json").data == {"jobs": [1, 2, 3], "lost": 7}
     assert "7 lost." in capsys.readouterr().out
 
@@ -73,10 +73,10 @@ def test_quick_and_seed_reach_the_measurement(tmp_path: Path) -> None:
 
 def test_drawing_again_measures_nothing(tmp_path: Path) -> None:
     command.main(["crash", "--out", str(tmp_path)])
-    (tmp_path / "crash.png").unlink()
+    (tmp_path / "crash.svg").unlink()
     assert command.main(["crash", "--draw", "--out", str(tmp_path)]) == 0
     assert len(seen) == 1
-    assert (tmp_path / "crash.png").exists()
+    assert (tmp_path / "crash.svg").exists()
 
 
 def test_drawing_without_data_says_what_to_do(

@@ -100,5 +100,5 @@ def test_the_picture_can_be_drawn_whether_sharing_gains_or_not(
     pytest.importorskip("matplotlib")
     data = _data()
     data["jobs"]["fsync"] = fsynced
-    drawing.save(EXPERIMENT.draw, data, tmp_path / "picture.png")
-    assert (tmp_path / "picture.png").exists()
+    drawing.save(EXPERIMENT.draw, data, tmp_path / "picture.svg")
+    assert (tmp_path / "picture.svg").exists()

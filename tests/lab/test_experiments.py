@@ -72,5 +72,5 @@ def test_its_report_is_a_table_and_a_few_sentences(name: str, measured: Measured
 def test_its_picture_can_be_drawn(name: str, measured: Measured, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     experiment, record = measured(name)
-    drawing.save(experiment.draw, record.data, tmp_path / "picture.png")
-    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+    drawing.save(experiment.draw, record.data, tmp_path / "picture.svg")
+    assert "prefers-color-scheme:dark" in (tmp_path / "picture.svg").read_text()

@@ -91,10 +91,11 @@ def anchors_of(text: str) -> set[str]:
     Of headings that read the same all but the first get a number, each site's own; no link may
     rely on these.
     """
-    return {_anchor(heading) for heading in HEADING.findall(prose_of(text))}
+    return {anchor_of(heading) for heading in HEADING.findall(prose_of(text))}
 
 
-def _anchor(heading: str) -> str:
+def anchor_of(heading: str) -> str:
+    """The anchor of one heading."""
     words = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", heading)
     words = re.sub(r"[^\w\- ]", "", words).strip().lower()
     return words.replace(" ", "-")

@@ -89,9 +89,9 @@ class Config:
             `handle(id).result()` finds them.
         max_dead_letters: how many failed jobs are kept, with payload.
         max_payload_bytes: largest payload that is accepted; with a log 128 MiB at most.
-        executor: "thread" runs handlers in the worker threads; "process" runs those that can be
-            imported by name in as many processes, for work that computes; "asyncio" runs so many
-            attempts at once on one event loop, coroutine functions there and others in threads.
+        executor: where handlers run: "thread", in the worker threads; "process", in as many
+            processes, for work that computes, if they can be imported by name; "asyncio", so many
+            at once on one event loop, coroutine functions there and others in threads.
         map_log: how a log's bytes reach the kernel under "write" and "fsync". `True` copies them
             into a shared memory map, faster than a system call, and a store that the file system
             cannot take kills the process. `False` never does. `None` maps where no store can fail.
@@ -131,14 +131,14 @@ class Config:
     persist_path: str | os.PathLike[str] | None = None
     durability: Durability = "write"
     fsync_interval: float = 0.05
-    segment_bytes: int = 64 * _MIB
+    segment_bytes: int = 64 * 1024 * 1024
     lock_timeout: float = 0.0
     shutdown_timeout: float = 30.0
     job_timeout: float | None = None
     status_retention: int = 100_000
     result_retention: int = 1000
     max_dead_letters: int = 10_000
-    max_payload_bytes: int = 16 * _MIB
+    max_payload_bytes: int = 16 * 1024 * 1024
     executor: Executor = "thread"
     max_crashes: int = 3
     allow_shared: bool = False
