@@ -141,6 +141,25 @@ class LogMetrics:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineMetrics:
+    """The engine that a queue runs on, as this process sees it. Counts are since its start.
+
+    Attributes:
+        name: what it is, as "postgres".
+        connected: whether it can be reached. What runs goes on meanwhile.
+        reconnects: how often it could be reached again.
+        late: outcomes that did not count, for another process had got the job meanwhile.
+        processes: how many processes run jobs now.
+    """
+
+    name: str
+    connected: bool
+    reconnects: int
+    late: int
+    processes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Metrics:
     """A consistent snapshot of a queue.
 
@@ -168,6 +187,7 @@ class Metrics:
         log: the log; `None` in memory.
         by_handler: some of the counts for each handler that is registered, by its name; `None` is
             the default handler. `JobQueue.handlers` tells more.
+        engine: what the queue runs on, if that is not this process; else `None`.
     """
 
     enqueued: int
@@ -188,3 +208,4 @@ class Metrics:
     workers: WorkerMetrics
     log: LogMetrics | None
     by_handler: Mapping[str | None, HandlerCounts]
+    engine: EngineMetrics | None = None
