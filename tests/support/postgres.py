@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterator
 
 _numbers = itertools.count(1)
 _OPTIONS = {  # none of it has to outlive the machine; what a test kills is the server alone
@@ -171,6 +171,24 @@ class Databases(Server):
     def drop(self, dsn: str) -> None:
         """Drop a database, with all connections to it."""
         self.execute(f"DROP DATABASE IF EXISTS {dsn.rpartition('/')[2]} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def databases() -> Iterator[Databases]:
+    """The session's server; started when the first test asks for it."""
+    pytest.importorskip("asyncpg", reason="the extra 'postgres' is not installed")
+    pytest.importorskip("pgqueuer", reason="the extra 'postgres' is not installed")
+    server = Databases()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def dsn(databases: Databases) -> Iterator[str]:
+    """A database of the test's own, with the tables of the queue."""
+    made = databases.make()
+    yield made
+    databases.drop(made)
 
 
 def run(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Literal
 
-from ..final import Config, ConfigError
-from ..final.engine import check_seconds
+from ..final import Config, ConfigError, NotSupportedError
+from ..final.engine import SystemClock, check_seconds
 from .errors import masked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from ..final import Middleware
+    from ..final.ports import Clock
     from .queue import PostgresQueue
 
 POOL_MIN = 2
@@ -125,6 +126,7 @@ class PostgresConfig:
         handler: Callable[..., object] | None = None,
         middleware: Iterable[Middleware | Callable[[], Middleware]] = (),
         start: bool = True,
+        clock: Clock | None = None,
     ) -> PostgresQueue:
         """Make a queue with these settings.
 
@@ -133,12 +135,19 @@ class PostgresConfig:
             handler: the default handler, for jobs that name none.
             middleware: as in `JobQueue`.
             start: whether jobs run here at once, or from `start()` on.
+            clock: the system's, or `None`: other processes cannot see one that is moved by hand.
 
         Raises:
             NotConnectedError: the database cannot be reached, or refuses this user.
             SchemaError: its tables are missing, older or newer, or may not be used.
+            NotSupportedError: `clock` is another one.
             TypeError, ValueError: an argument cannot work.
         """
+        if clock is not None and not isinstance(clock, SystemClock):
+            raise NotSupportedError(
+                "a queue on PostgreSQL goes by the time of the database, which no clock of this "
+                "process moves; leave clock out, and test with a queue in memory"
+            )
         from .queue import PostgresQueue
 
         return PostgresQueue(

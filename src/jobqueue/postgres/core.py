@@ -367,15 +367,15 @@ class Core:
 
         self.aside(tell, "what has finished could not be told")
 
-    def stop_threads(self, seconds: float) -> None:
-        """End all threads; what still runs on them is not waited for."""
+    def stop_threads(self, seconds: float, handlers_seconds: float) -> None:
+        """End all threads, and wait so long for them; what still runs goes on."""
         self._aside.stop()
         self.threads.stop()
         if self._own_handlers_loop is not None:
             self._own_handlers_loop.stop(seconds)
         self.loop.stop(seconds)
-        self.threads.join(seconds)
-        self._aside.join(seconds)
+        self.threads.join(handlers_seconds)
+        self._aside.join(handlers_seconds)
         self.reporter.close(seconds)
 
 

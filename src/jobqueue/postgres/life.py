@@ -142,7 +142,7 @@ class Life:
             pass
         finally:
             core.is_ended = core.has_stopped = True
-            core.stop_threads(_END_SECONDS)
+            core.stop_threads(_END_SECONDS, 0.0 if self._report.unfinished else _END_SECONDS)
             self._ended.set()
             self._tell_stopped()
         return self._report
@@ -153,6 +153,8 @@ class Life:
         deadline = begun + seconds
         for attempt in list(core.attempts.values()):
             attempt.stop.close()
+        while core.producing.in_flight and loop.time() < deadline:
+            await asyncio.sleep(0.002)
         if drain and self._run is not None:
             await self._drain(seconds)
         core.has_stopped = True

@@ -61,6 +61,9 @@ class Producing:
 
     def __init__(self, core: Core) -> None:
         self._core = core
+        self.in_flight = 0
+        """How many calls are on their way to the database."""
+        self._one_at_a_time = asyncio.Lock()  # so that this process counts exactly
 
     # ── what may be accepted ─────────────────────────────────────────────────────────────────
 
@@ -248,7 +251,11 @@ class Producing:
             if cancel is not None and cancel.is_set():
                 raise EnqueueCancelledError(f"job {job.id!r} was not accepted: it was given up")
             self._core.refuse_closed()
-            found = list(await ask.rows(arguments))
+            self.in_flight += 1  # no step of the loop's after the look whether it is closed
+            try:
+                found = list(await ask.rows(arguments))
+            finally:
+                self.in_flight -= 1
             if not found or found[0][1] != "full":
                 return found
             if deadline is not None and SystemClock.monotonic() >= deadline:
@@ -307,7 +314,10 @@ class Producing:
                 return [] if same == len(ids) else found
             return found
 
-        return await self._core.link.for_caller(once, again=again)
+        if arguments[10] is None:
+            return await self._core.link.for_caller(once, again=again)
+        async with self._one_at_a_time:
+            return await self._core.link.for_caller(once, again=again)
 
     async def aenqueue_all(
         self,

@@ -69,7 +69,7 @@ class PostgresQueue(JobQueue):
             core.loop.call(core.open())
             core.loop.call(self._postgres_life.opened())
         except BaseException:
-            core.stop_threads(1.0)
+            core.stop_threads(1.0, 1.0)
             raise
         watch(self._postgres_life)
         self._starts_on_entry = start and config.executor == "asyncio"
