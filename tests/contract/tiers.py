@@ -310,7 +310,7 @@ class Postgres(Final):
     def close(self) -> None:
         super().close()
         for dsn in self._made:
-            self.server.drop(dsn)
+            self.server.empty(dsn)
 
 
 class Drained:
