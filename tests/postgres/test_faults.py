@@ -8,12 +8,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jobqueue.final import Job, JobContext, Status
+from jobqueue.final import EngineMetrics, Job, JobContext, Status
 from tests.support.children import Child, read_acks
 from tests.support.cutting import Proxy
 from tests.support.left_out import often
@@ -52,6 +53,13 @@ def workers(dsn: str, tmp_path: Path) -> Iterator[Workers]:
     workers = Workers(dsn, tmp_path)
     yield workers
     workers.close()
+
+
+def engine(queue: Any) -> EngineMetrics:
+    """What a queue tells of its engine."""
+    found: EngineMetrics | None = queue.metrics().engine
+    assert found is not None
+    return found
 
 
 def enqueue(queue: Any, count: int, milliseconds: int = 3) -> list[str]:
@@ -171,12 +179,15 @@ def test_no_job_is_lost_when_the_server_crashes(server: Server, tmp_path: Path) 
         def produce() -> None:
             accepted.extend(producer.enqueue(Job(b"5", id=f"job-{each}")).id for each in range(150))
 
+        def has_ended(count: int) -> bool:
+            return len(workers.told("ends")) >= count
+
         thread = threading.Thread(target=produce)
         thread.start()
         for each in range(1, often(2, 4)):
-            assert eventually(lambda each=each: len(workers.told("ends")) >= 20 * each)
+            assert eventually(partial(has_ended, 20 * each))
             server.stop("immediate")
-            assert eventually(lambda: not producer.metrics().engine.connected)
+            assert eventually(lambda: not engine(producer).connected)
             server.start()
         thread.join(3 * PATIENCE)
         assert producer.join(3 * PATIENCE)
@@ -184,8 +195,8 @@ def test_no_job_is_lost_when_the_server_crashes(server: Server, tmp_path: Path) 
         assert len(accepted) == 150
         assert set(workers.told("ends")) == set(accepted)
         assert {each.status for each in producer.jobs(limit=1000)} == {Status.COMPLETED}
-        assert eventually(lambda: producer.metrics().engine.connected)
-        assert producer.metrics().engine.reconnects >= 1
+        assert eventually(lambda: engine(producer).connected)
+        assert engine(producer).reconnects >= 1
     workers.close()
 
 
@@ -210,7 +221,7 @@ def test_what_runs_goes_on_while_the_connection_is_cut_and_its_end_is_told_later
         assert ran.acquire(timeout=PATIENCE)
         proxy.cut(lets_in=False)
         gate.set()
-        assert eventually(lambda: not queue.metrics().engine.connected)
+        assert eventually(lambda: not engine(queue).connected)
         assert handle_.wait(0.2) is Status.PROCESSING
         proxy.lets_in = True
 

@@ -1,8 +1,7 @@
 """`enqueue` and its like: one call of a function in the database each, in one round trip.
 
 Jobs that are enqueued by a connection of the application's are in its transaction: committed with
-it, or never there. Such a connection is asyncpg's or an awaited one of psycopg's, for `aenqueue`
-and its like; or psycopg's, Django's or SQLAlchemy's, for `enqueue`.
+it, or never there; see `joining`.
 
 Whose thread: callers', and the queue's loop; no lock.
 """
@@ -10,7 +9,6 @@ Whose thread: callers', and the queue's loop; no lock.
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -36,6 +34,7 @@ from ..final.engine import (
     wrapped,
 )
 from . import rows
+from .joining import NUMBERED, by_awaited, by_plain
 
 if TYPE_CHECKING:
     import threading
@@ -44,12 +43,6 @@ if TYPE_CHECKING:
     from ..final.engine import Seconds
     from .core import Core
 
-_ASYNCPG = "SELECT * FROM jobqueue_enqueue({})".format(
-    ", ".join(f"${number}::{kind}" for number, kind in enumerate(rows.TYPES, 1))
-)
-_DB_API = "SELECT * FROM jobqueue_enqueue({})".format(
-    ", ".join(f"%s::{'text[]::jsonb[]' if kind == 'jsonb[]' else kind}" for kind in rows.TYPES)
-)
 CHUNK = 1000
 """How many jobs go in one call."""
 _LOOK_SECONDS_MIN, _LOOK_SECONDS_MAX = 0.005, 0.1
@@ -106,7 +99,7 @@ class Producing:
 
     async def insert(self, connection: Any, arguments: tuple[Any, ...]) -> Any:
         """Have the database take jobs, on a connection of ours."""
-        return await connection.fetch(_ASYNCPG, *arguments)
+        return await connection.fetch(NUMBERED, *arguments)
 
     # ── through the middleware ───────────────────────────────────────────────────────────────
 
@@ -192,7 +185,7 @@ class Producing:
         together: bool = False,
     ) -> list[JobHandle]:
         self._core.refuse_closed()
-        ask = self._own() if connection is None else self._asker(connection)
+        ask = self._own() if connection is None else self._plain(connection)
         work = self.accept(jobs, delays, timeout, ask, self.size(), cancel, together=together)
         return self._core.loop.call(work) if connection is None else _run_here(work)
 
@@ -289,6 +282,17 @@ class Producing:
             handles[place - 1] = desk.existing_in(await ask.look(self._core.look(other)))
         return handles
 
+    def _plain(self, connection: object) -> Asking:
+        rows_of, call = by_plain(connection), self._core.loop.call
+
+        async def ask(arguments: tuple[Any, ...]) -> Any:
+            return rows_of(arguments)
+
+        async def look(work: Coroutine[Any, Any, Any]) -> Any:
+            return call(work)
+
+        return Asking(ask, look, _sleep)
+
     def _own(self) -> Asking:
         async def look(work: Coroutine[Any, Any, Any]) -> Any:
             return await work
@@ -334,7 +338,7 @@ class Producing:
         if connection is None:
             work = self.accept(jobs, delays, timeout, self._own(), size, together=together)
             return await self._core.loop.await_(work)
-        ask = await self._ask_with(connection)
+        ask = Asking(await by_awaited(connection), self._core.loop.await_)
         layers = self._core.layers.enqueue
         if not layers:
             return await self.accept(jobs, delays, timeout, ask, size, together=together)
@@ -342,54 +346,6 @@ class Producing:
             "middleware that overrides enqueue is plain code, and this connection is awaited; "
             "enqueue by a plain connection, or without one"
         )
-
-    async def _ask_with(self, connection: Any) -> Asking:
-        """What asks by an awaited connection of the application's."""
-        raw = await _raw(connection)
-        if hasattr(raw, "fetch") and hasattr(raw, "is_in_transaction"):  # asyncpg
-
-            async def fetch(arguments: tuple[Any, ...]) -> Any:
-                return await raw.fetch(_ASYNCPG, *arguments)
-
-            return Asking(fetch, self._core.loop.await_)
-
-        async def execute(arguments: tuple[Any, ...]) -> Any:
-            cursor = raw.cursor()
-            try:
-                await cursor.execute(_DB_API, arguments)
-                return [tuple(row) for row in await cursor.fetchall()]
-            finally:
-                await cursor.close()
-
-        if not inspect.iscoroutinefunction(getattr(raw, "execute", None)):
-            raise TypeError(
-                f"{connection!r} is no awaited connection; pass it to enqueue(connection=...)"
-            )
-        return Asking(execute, self._core.loop.await_)
-
-    def _asker(self, connection: Any) -> Asking:
-        """What asks by a plain connection: psycopg's, Django's or SQLAlchemy's."""
-        raw = connection
-        if hasattr(raw, "get_bind") and callable(getattr(raw, "connection", None)):
-            raw = raw.connection()  # a Session's
-        if hasattr(raw, "exec_driver_sql"):
-            raw = raw.connection.driver_connection
-        if inspect.iscoroutinefunction(getattr(raw, "execute", None)) or not hasattr(raw, "cursor"):
-            raise TypeError(
-                f"connection must be one of psycopg, Django or SQLAlchemy, not "
-                f"{type(connection).__name__}; one that is awaited goes to "
-                f"await queue.aenqueue(job, connection=...)"
-            )
-
-        async def ask(arguments: tuple[Any, ...]) -> Any:
-            with raw.cursor() as cursor:
-                cursor.execute(_DB_API, arguments)
-                return [tuple(row) for row in cursor.fetchall()]
-
-        async def look(work: Coroutine[Any, Any, Any]) -> Any:
-            return self._core.loop.call(work)
-
-        return Asking(ask, look, _sleep)
 
 
 class Asking(NamedTuple):
@@ -403,15 +359,6 @@ class Asking(NamedTuple):
 
 async def _sleep(seconds: float) -> None:
     Parker().park(seconds)
-
-
-async def _raw(connection: Any) -> Any:
-    """The driver's connection of SQLAlchemy's, and else itself."""
-    if hasattr(connection, "sync_session"):
-        connection = await connection.connection()
-    if hasattr(connection, "get_raw_connection"):
-        return (await connection.get_raw_connection()).driver_connection
-    return connection
 
 
 def _run_here(work: Coroutine[Any, Any, list[JobHandle]]) -> list[JobHandle]:
