@@ -21,11 +21,18 @@ CONTRIB = [  # not imported here: each needs its framework
     "jobqueue.contrib.django.JobQueueBackend",
     "jobqueue.contrib.django.tasks",
 ]
+POSTGRES = [  # likewise: it needs its extra
+    "jobqueue.postgres.NotConnectedError",
+    "jobqueue.postgres.PostgresConfig",
+    "jobqueue.postgres.PostgresQueue",
+    "jobqueue.postgres.SchemaError",
+]
 PUBLIC = [
     *(f"jobqueue.{name}" for name in jobqueue.__all__),
     *(f"{testing.__name__}.{name}" for name in testing.__all__),
     *(f"{futures.__name__}.{name}" for name in futures.__all__),
     *CONTRIB,
+    *POSTGRES,
     naive.__name__,  # the other tiers as a whole
     improved.__name__,
     f"{improved.__name__}.Priority",  # but this with its members, which have no docstrings

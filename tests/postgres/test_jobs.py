@@ -136,7 +136,7 @@ def test_a_handle_is_awaited_on_any_loop(opened: Opened) -> None:
 def test_a_callback_is_called_when_the_job_has_ended(opened: Opened) -> None:
     queue = opened(len)
     called: list[Status] = []
-    queue.enqueue(Job()).add_done_callback(lambda handle: called.append(handle._status))
+    queue.enqueue(Job()).add_done_callback(lambda handle: called.append(handle.status))
 
     assert eventually(lambda: called == [Status.COMPLETED])
 
@@ -349,6 +349,22 @@ def test_jobs_of_one_key_run_one_after_the_other_and_hold_up_no_others(
     assert gate.ran == ["a0", "a1", "a2"]
 
 
+def test_a_retry_keeps_its_place_in_its_lane(opened: Opened) -> None:
+    ran: list[str] = []
+
+    def handle(payload: bytes, context: JobContext) -> None:
+        ran.append(context.job.id)
+        if context.job.id == "first" and not context.attempt:
+            raise RetryJobError(delay=0.0)
+
+    queue = opened(handle, num_workers=1, start=False)
+    queue.enqueue_many([Job(id=each) for each in ("first", "second", "third")])
+    queue.start()
+    assert queue.join(PATIENCE)
+
+    assert ran.index("first", 1) < ran.index("third")
+
+
 # ── cancel, and other steering from another process ──────────────────────────────────────────────
 
 
@@ -440,6 +456,35 @@ def test_dead_letters_are_listed_requeued_and_discarded_from_another_process(
         there.status("1")
     with pytest.raises(ValueError, match="has not failed"):
         there.requeue("0")
+
+
+def test_a_requeued_job_is_unique_again(opened: Opened) -> None:
+    def fail(payload: bytes) -> None:
+        raise OSError
+
+    queue = opened(fail, max_retries=0)
+    unique = Unique()
+    first = queue.enqueue(Job(key="a", unique=unique))
+    assert first.wait(PATIENCE) is Status.FAILED
+    queue.pause()
+    queue.requeue(first.id)
+    assert queue.enqueue(Job(key="a", unique=unique)).id == first.id
+    queue.cancel(first.id)
+    second = queue.enqueue(Job(key="a", unique=unique))
+    assert not second.existing
+
+
+def test_progress_is_told_in_the_process_that_runs_the_job(opened: Opened, gate: Gate) -> None:
+    def handle(payload: bytes, context: JobContext) -> None:
+        context.progress(3, 10, "at it")
+        gate(payload, context)
+
+    here, there = opened(handle), opened(len, start=False)
+    job = here.enqueue(Job())
+    assert gate.began.acquire(timeout=PATIENCE)
+
+    assert job.progress == here.info(job.id).progress == (3, 10, "at it")
+    assert there.handle(job.id).progress is None
 
 
 def test_jobs_are_found_newest_first_by_what_they_are_like(opened: Opened) -> None:

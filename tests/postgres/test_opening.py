@@ -187,6 +187,14 @@ def test_what_it_does_not_have_is_refused_and_nothing_is_done(opened: Opened) ->
     assert len(queue.jobs()) == 1
 
 
+def test_deaths_of_processes_are_not_counted() -> None:
+    pytest.importorskip("asyncpg")
+    from jobqueue.postgres import PostgresConfig
+
+    with pytest.raises(TypeError, match="max_crashes"):
+        PostgresConfig("postgresql:///shop", max_crashes=3)  # type: ignore[call-arg]
+
+
 def test_it_has_a_call_of_its_own_for_each_of_an_embedded_queue(opened: Opened) -> None:
     from jobqueue.postgres import PostgresQueue
 

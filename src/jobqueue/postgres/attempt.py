@@ -277,6 +277,7 @@ class Attempt:
         except Exception:
             if self.job.store_result:
                 raise
+            self.core.keep_here(self.job.id, result)
             return
         self._result = (stored.data, stored.coded)
 

@@ -89,6 +89,7 @@ class Core:
         self.limits = Limits(self)
         self.attempts: dict[int, Attempt] = {}
         self.stopped: dict[int, None] = {}  # the jobs that somebody has asked to stop lately
+        self.results: dict[str, object] = {}  # of jobs that ran here, which cannot be written
         self.paused = _NOBODY
         self._tasks: set[asyncio.Task[Any]] = set()
         self.ended_count = 0
@@ -281,6 +282,12 @@ class Core:
     def is_in_attempt(self) -> bool:
         """Whether a handler of this queue calls this."""
         return self.current() is not None
+
+    def keep_here(self, job_id: str, result: object) -> None:
+        """Keep what a job returned that cannot be written, for callers in this process."""
+        self.results[job_id] = result
+        while len(self.results) > self.config.result_retention:
+            self.results.pop(next(iter(self.results), ""), None)  # another thread may be at it
 
     @contextmanager
     def standing_in(self, job_id: str) -> Iterator[None]:

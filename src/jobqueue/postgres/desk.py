@@ -187,10 +187,13 @@ class Desk:
     def _kept_result(self, handle: JobHandle) -> object:
         stored = handle._stored if isinstance(handle, StoredHandle) else None
         if stored is None:
-            raise ResultGoneError(
-                f"job {handle.id!r} is completed, but its result is not kept: enqueue it with "
-                f"Job(..., store_result=True)"
-            )
+            result = self._core.results.get(handle.id, NO_RESULT)
+            if result is NO_RESULT:
+                raise ResultGoneError(
+                    f"job {handle.id!r} is completed, but its result is not kept: enqueue it with "
+                    f"Job(..., store_result=True)"
+                )
+            return result
         return read_result(handle.id, stored, self._core.codec(handle._job.handler))
 
     def _missing_result(self, handle: JobHandle) -> JobQueueError | TimeoutError:
