@@ -1,6 +1,7 @@
 """A shop on several machines: an order and the job that it brings are in one transaction.
 
-Run it with the DSN of a database that has the tables of the queue; as often at a time as you like.
+Run it with the DSN of a database that has the tables of the queue, and one of the shop's own:
+CREATE TABLE orders (id serial, what text). It may run as often at a time as you like.
 """
 
 from __future__ import annotations
@@ -37,12 +38,11 @@ def main(dsn: str) -> None:
         psycopg.connect(dsn, autocommit=True) as connection,
     ):
         tasks.bind(queue)
-        connection.execute("CREATE TABLE IF NOT EXISTS orders (id serial, what text)")
         print(queue.handle(place_order(queue, connection, "tea")).result(10))
         try:
             place_order(queue, connection, "")
         except ValueError as error:
-            print(f"{error}: {len(queue.jobs())} job")
+            print(error)
 
 
 if __name__ == "__main__":

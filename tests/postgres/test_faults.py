@@ -22,7 +22,7 @@ from tests.support.postgres import Server
 from tests.support.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.slow
-HEARTBEAT = 1.0
+HEARTBEAT = 2.0
 Opened = Any
 
 
@@ -122,7 +122,7 @@ def test_a_completion_by_a_process_that_was_thought_dead_does_not_count(
 ) -> None:
     producer = opened(len, start=False)
     first = workers.start()
-    handle = producer.enqueue(Job(b"1200", id="late"))
+    handle = producer.enqueue(Job(b"2500", id="late"))
     assert eventually(lambda: workers.told("begins")["late"] == 1)
     first.process.send_signal(signal.SIGSTOP)
     workers.start()

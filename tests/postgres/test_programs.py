@@ -244,7 +244,13 @@ def test_jobqueue_run_says_what_is_wrong_with_the_database(app: Path, databases:
 
 
 @pytest.mark.slow
-def test_the_example_of_many_machines_runs_on_two_at_once(dsn: str) -> None:
+def test_the_example_of_many_machines_runs_on_two_at_once(databases: Any) -> None:
+    from jobqueue.postgres import schema
+
+    dsn = databases.make(installed=False)
+    schema.install(dsn)
+    orders = "CREATE TABLE orders (id serial, what text)"
+    databases.execute(orders, database=dsn.rpartition("/")[2])
     command = [sys.executable, "-W", "error", "-m", "examples.many_machines", dsn]
     runs = [
         subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)

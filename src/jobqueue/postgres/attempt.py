@@ -113,9 +113,7 @@ class Attempt:
         finally:
             self._leave_slot()
             if has_run:
-                core.counts.ran(
-                    self.lane, self.name, self.wait, self.began, SystemClock.monotonic()
-                )
+                core.times.ran(self.lane, self.name, self.wait, self.began, SystemClock.monotonic())
             core.keys.leave(self)
         try:
             await (self._settle() if why is None else self._cancelled(why))
@@ -132,7 +130,6 @@ class Attempt:
         if self._is_to_stop:
             return ""
         if self._is_late:
-            self.core.counts.count("expired", self.lane, self.name)
             return "it had not started within its time (expires)"
         if self._until_started:
             await self.core.link.until_done(self._let_identity_go)
@@ -185,6 +182,7 @@ class Attempt:
         self.overruns = False
         if self._lent:
             self.core.slots.give_back()
+        self.core.slots.unsettled += 1
         self.core.slots.leave()
 
     async def _settle(self) -> None:
@@ -201,7 +199,7 @@ class Attempt:
         self.failure = failure = describe(error)
         failure = failure[0].replace("\0", "\\x00"), failure[1].replace("\0", "\\x00")
         self.failure = failure
-        core.counts.failed(self.name, failure[0])
+        core.times.failed(self.name, failure[0])
         delay = None if self.stop.cancelled else core.delay_of(self, error)
         if delay is not None:
             self._report(logging.WARNING, f"it is tried again in {delay:.3g} s", error)
@@ -213,12 +211,12 @@ class Attempt:
 
     async def _cancelled(self, why: str) -> None:
         now = SystemClock.time()
-        await self._write("cancelled", Outcome(self.number, "cancelled", now, now, why or None, ""))
+        what = "expired" if why else "cancelled"
+        await self._write(what, Outcome(self.number, what, now, now, why or None, ""))
 
     async def _write(self, what: str, outcome: Outcome, held: list[Held] | None = None) -> None:
         core = self.core
         if await core.settling.settle(outcome, held):
-            core.counts.count(what, self.lane, self.name)
             core.desk.ended(self.number)
             core.tell_finished(self.job.id)
         elif not core.link.closed.is_set():

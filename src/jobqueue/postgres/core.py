@@ -37,7 +37,7 @@ from .operator import Operator
 from .producer import Producing
 from .repository import Repository
 from .rows import LOOK, entrypoint
-from .settling import Counts, Settling
+from .settling import Settling, Times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
@@ -74,7 +74,7 @@ class Core:
         self.reporter.open(lambda function: function())
         self.registry = make_registry(config.settings, handler, handlers, None, self.layers)
         self.closing = Closing()
-        self.counts = Counts()
+        self.times = Times()
         self.threads = KeptThreads("jobqueue-handler")
         self._aside = KeptThreads("jobqueue-call")
         self._handlers_loop: asyncio.AbstractEventLoop | None = None
@@ -215,6 +215,8 @@ class Core:
 
     def ended(self, attempt: Attempt) -> None:
         """An attempt is over and told."""
+        self.slots.unsettled -= 1
+        self.slots.wake()
         self.attempts.pop(attempt.number, None)
         self.stopped.pop(attempt.number, None)
 

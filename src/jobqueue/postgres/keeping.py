@@ -1,4 +1,4 @@
-"""What a process sees to besides its jobs: its counts, what is late, what is too old.
+"""What a process sees to besides its jobs: its connection, what is late, what is too old.
 
 Of those processes that are there, one at a time looks after what all have: an advisory lock says
 which. None of it is needed for jobs to run.
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 TURN_SECONDS = 1.0
 LINK_TURNS, OLD_TURNS = 10, 60
 _LOCK = 7_041_777
-_COUNT = f"""INSERT INTO jobqueue_count AS c (process, lane, handler, {", ".join(COUNTED)})
-SELECT $1, * FROM unnest($2::int[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[],
-  $7::bigint[], $8::bigint[])
-ON CONFLICT (process, lane, handler) DO UPDATE SET told = now(),
-{", ".join(f"{each} = c.{each} + EXCLUDED.{each}" for each in COUNTED)}"""
 _CUT = "(SELECT number FROM jobqueue_job ORDER BY number DESC OFFSET $1 LIMIT 1)"
 _FORGET = f"""DELETE FROM jobqueue_job WHERE ctid = ANY(ARRAY(
 SELECT ctid FROM jobqueue_job WHERE number <= {_CUT} AND outcome IN ('completed', 'cancelled')
@@ -57,7 +52,6 @@ class Keeping:
             await core.link.pause(TURN_SECONDS)
             turn += 1
             try:
-                await self.tell_counts()
                 if turn % LINK_TURNS == 0:
                     await core.link.check()
                 if core.runs and turn % expire_turns == 0:
@@ -70,21 +64,6 @@ class Keeping:
                 what = "the queue could not look after its tables; it tries again"
                 core.reporter.report(logging.WARNING, what, error)
 
-    async def tell_counts(self) -> None:
-        """Add to the counts in the database what was counted here."""
-        taken = self._core.counts.take()
-        if not taken:
-            return
-        columns = [list(each) for each in zip(*(counts for _, _, counts in taken), strict=True)]
-        lanes, names = [lane for lane, _, _ in taken], [name for _, name, _ in taken]
-        try:
-            await self._core.link.execute(
-                _COUNT, self._core.manager.queue_manager_id, lanes, names, *columns
-            )
-        except BaseException:
-            self._core.counts.give_back(taken)
-            raise
-
     async def in_turn(self, do: Any) -> None:
         """Do it in a transaction, if no other process is at it."""
 
@@ -96,9 +75,7 @@ class Keeping:
         await self._core.link.once(use)
 
     async def _expire(self, connection: Any) -> None:
-        for row in await connection.fetch("SELECT * FROM jobqueue_expire()"):
-            for what in ("cancelled", "expired"):
-                self._core.counts.count(what, row["lane"], row["handler"])
+        await connection.execute("SELECT jobqueue_expire()")
 
     async def _forget(self, connection: Any) -> None:
         config = self._core.config

@@ -55,6 +55,9 @@ class Slots:
     def __init__(self, size: int) -> None:
         self.size = size
         self.busy = 0
+        self.unsettled = 0
+        """Attempts that have ended, and whose outcomes are on their way: as many as slots are free
+        of charge, so that at the death of the process no more than twice as many jobs run again."""
         self.lent = 0
         self._lock = threading.Lock()  # guards `lent`
         self._room = asyncio.Event()
@@ -63,7 +66,7 @@ class Slots:
     @property
     def free(self) -> int:
         """How many attempts may begin."""
-        return self.size + self.lent - self.busy
+        return self.size + self.lent - self.busy - max(0, self.unsettled - self.size)
 
     async def wait(self) -> None:
         """Until one may begin, or `wake`."""

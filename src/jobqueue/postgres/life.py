@@ -35,7 +35,7 @@ class Life:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._keeping = Keeping(core)
-        core.metering = self._metering = Metering(core, self._keeping)
+        core.metering = self._metering = Metering(core)
         self._lock = threading.Lock()  # guards who closes, and the functions below
         self._run: asyncio.Task[None] | None = None
         self._closes = False

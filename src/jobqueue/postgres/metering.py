@@ -24,7 +24,6 @@ from .settling import COUNTED
 
 if TYPE_CHECKING:
     from .core import Core
-    from .keeping import Keeping
 
 _LIVE = """SELECT entrypoint,
   CASE WHEN status = 'picked' THEN 'processing' WHEN execute_after > now() THEN 'scheduled'
@@ -43,9 +42,8 @@ Row = dict[str, float]
 class Metering:
     """Counts."""
 
-    def __init__(self, core: Core, keeping: Keeping) -> None:
+    def __init__(self, core: Core) -> None:
         self._core = core
-        self._keeping = keeping
         self._last: tuple[dict[tuple[int, str], Row], int] = ({}, 0)
 
     async def _look(self) -> tuple[dict[tuple[int, str], Row], int]:
@@ -59,7 +57,6 @@ class Metering:
             )
 
         try:
-            await self._keeping.tell_counts()
             live, ended, processes = await self._core.link.once(use)
         except LOST:
             return self._last
@@ -96,7 +93,7 @@ class Metering:
         whole = self._lane(list(rows.values()), None)
         now = SystemClock.monotonic()
         running = [each for each in list(core.attempts.values()) if not each.has_returned]
-        utilization = core.counts.busy.utilization(
+        utilization = core.times.busy.utilization(
             now, [each.began for each in running], core.config.num_workers
         )
         slots = core.slots
@@ -113,7 +110,7 @@ class Metering:
 
     def _lane(self, rows: list[Row], lane: Priority | None) -> LaneMetrics:
         total = {name: int(sum(row.get(name, 0) for row in rows)) for name in (*_STATES, *COUNTED)}
-        wait, run = self._core.counts.times(lane)
+        wait, run = self._core.times.spread(lane)
         overrunning = sum(
             each.overruns and lane in (None, each.lane)
             for each in list(self._core.attempts.values())
@@ -137,7 +134,7 @@ class Metering:
         of = self._of(name, rows)
         return HandlerCounts(
             of["completed"], of["failed"], of["retried"], of["cancelled"], of["processing"],
-            dict(self._core.counts.failures.get(name or "", {})),
+            dict(self._core.times.failures.get(name or "", {})),
         )  # fmt: skip
 
     def handlers(self) -> list[HandlerInfo]:
@@ -149,9 +146,9 @@ class Metering:
         found = []
         for name in names:
             of, handler = self._of(name, rows), known.get(name)
-            wait, run = self._core.counts.times(None, name or "")
+            wait, run = self._core.times.spread(None, name or "")
             options = {} if handler is None else handler.policy.given()
-            failures = dict(self._core.counts.failures.get(name or "", {}))
+            failures = dict(self._core.times.failures.get(name or "", {}))
             found.append(
                 HandlerInfo(
                     name=name,

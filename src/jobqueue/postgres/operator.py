@@ -76,7 +76,6 @@ class Operator:
         found = self._fetch("SELECT * FROM jobqueue_cancel($1)", ids)
         for row in found:
             if row["what"] == "cancelled":
-                self._core.counts.count("cancelled", row["lane"], row["handler"])
                 self._core.tell_finished(row["id"])
         return found
 

@@ -133,11 +133,8 @@ class Repository(Queries):
         if done == "lost":
             core.settling.late += 1
         elif done == "cancelled":
-            core.counts.count("cancelled", attempt.lane, attempt.name)
             core.desk.ended(job.id)
             core.tell_finished(attempt.job.id)
-        elif done == "retried":
-            core.counts.count("retried", attempt.lane, attempt.name)
 
     async def update_heartbeat(self, job_ids: list[Any]) -> None:
         """Tell that this process is there, for those jobs that are still its own."""

@@ -1,9 +1,9 @@
-"""The outcomes of attempts on their way to the database, and the counts of what came of them.
+"""The outcomes of attempts on their way to the database, and how long the attempts took.
 
 Outcomes that come while a call is on its way go together with the next one, as log records do in a
 group commit. So one alone waits for nothing, and many cost little.
 
-Whose thread: the queue's loop, but for `Counts`, which has a lock.
+Whose thread: the queue's loop, but for `Times`, which has a lock.
 """
 
 from __future__ import annotations
@@ -132,22 +132,15 @@ class Settling:
         return self._core.manager.queue_manager_id
 
 
-class Counts:
-    """What came of this process's attempts, until it is told to the database. Thread-safe."""
+class Times:
+    """What this process knows of its attempts besides what the database counts. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # guards all
-        self._all: dict[tuple[int, str], list[int]] = {}
         self.failures: dict[str, dict[str, int]] = {}
         self.waits: dict[tuple[int, str], deque[float]] = {}
         self.runs: dict[tuple[int, str], deque[float]] = {}
         self.busy = BusyMeter(SystemClock.monotonic())
-
-    def count(self, what: str, lane: int, handler: str | None, number: int = 1) -> None:
-        """So many more of it."""
-        with self._lock:
-            counts = self._all.setdefault((int(lane), handler or ""), [0] * len(COUNTED))
-            counts[COUNTED.index(what)] += number
 
     def failed(self, handler: str | None, error: str) -> None:
         """An attempt failed by this error."""
@@ -164,7 +157,7 @@ class Counts:
             self.runs.setdefault(key, deque(maxlen=_SAMPLES)).append(ended - began)
             self.busy.add(began, ended)
 
-    def times(self, lane: int | None = None, handler: str | None = None) -> tuple[Any, Any]:
+    def spread(self, lane: int | None = None, handler: str | None = None) -> tuple[Any, Any]:
         """How waits and runs were spread, of a lane or of a handler ("" is the default one)."""
         with self._lock:
             waits, runs = (
@@ -177,15 +170,3 @@ class Counts:
                 for times in (self.waits, self.runs)
             )
         return quantiles(sorted(waits)), quantiles(sorted(runs))
-
-    def take(self) -> list[tuple[int, str, list[int]]]:
-        """What was counted since this was called last."""
-        with self._lock:
-            taken, self._all = self._all, {}
-        return [(lane, name, counts) for (lane, name), counts in taken.items()]
-
-    def give_back(self, taken: list[tuple[int, str, list[int]]]) -> None:
-        """That could not be told."""
-        for lane, name, counts in taken:
-            for what, number in zip(COUNTED, counts, strict=True):
-                self.count(what, lane, name, number)

@@ -39,11 +39,11 @@ CREATE INDEX IF NOT EXISTS jobqueue_job_expires ON jobqueue_job (expires)
   WHERE expires IS NOT NULL;
 CREATE TABLE IF NOT EXISTS jobqueue_count (
   process uuid NOT NULL, lane smallint NOT NULL, handler text NOT NULL,
-  completed bigint NOT NULL, failed bigint NOT NULL, retried bigint NOT NULL,
-  cancelled bigint NOT NULL, expired bigint NOT NULL,
-  told timestamptz NOT NULL DEFAULT now(),
+  completed bigint NOT NULL DEFAULT 0, failed bigint NOT NULL DEFAULT 0,
+  retried bigint NOT NULL DEFAULT 0, cancelled bigint NOT NULL DEFAULT 0,
+  expired bigint NOT NULL DEFAULT 0, told timestamptz NOT NULL DEFAULT now(),
   PRIMARY KEY (process, lane, handler)
-);
+) WITH (fillfactor = 50);
 CREATE TABLE IF NOT EXISTS jobqueue_paused (
   kind text NOT NULL, name text NOT NULL, PRIMARY KEY (kind, name)
 );
@@ -134,7 +134,8 @@ BEGIN
               SELECT q.status INTO state FROM pgqueuer q WHERE q.id = first.number;
             END IF;
             IF conflicts[n] = 'replace' AND state = 'queued' THEN
-              PERFORM jobqueue_drop(ARRAY[first.number], 'job ' || ids[n] || ' took its place');
+              PERFORM jobqueue_drop(ARRAY[first.number], 'cancelled',
+                'job ' || ids[n] || ' took its place');
             ELSIF conflicts[n] = 'raise' THEN
               taken := ARRAY[n]; others := ARRAY[first.id];
               RAISE EXCEPTION 'taken' USING ERRCODE = 'JQ001';
@@ -164,8 +165,25 @@ END $jobqueue$;
 """
 
 _ENDS = """
+-- Each process adds to rows of its own, so that none waits for another.
+CREATE OR REPLACE FUNCTION jobqueue_tell(who uuid, numbers bigint[], outcomes text[])
+  RETURNS void LANGUAGE sql AS $jobqueue$
+  INSERT INTO jobqueue_count AS c
+    (process, lane, handler, completed, failed, retried, cancelled, expired)
+  SELECT who, j.lane, coalesce(j.handler, ''), count(*) FILTER (WHERE u.o = 'completed'),
+    count(*) FILTER (WHERE u.o = 'failed'), count(*) FILTER (WHERE u.o = 'retried'),
+    count(*) FILTER (WHERE u.o IN ('cancelled', 'expired')),
+    count(*) FILTER (WHERE u.o = 'expired')
+  FROM unnest(numbers, outcomes) u(n, o) JOIN jobqueue_job j ON j.number = u.n
+  GROUP BY 2, 3
+  ON CONFLICT (process, lane, handler) DO UPDATE SET told = now(),
+    completed = c.completed + EXCLUDED.completed, failed = c.failed + EXCLUDED.failed,
+    retried = c.retried + EXCLUDED.retried, cancelled = c.cancelled + EXCLUDED.cancelled,
+    expired = c.expired + EXCLUDED.expired
+$jobqueue$;
+
 -- The outcome of jobs that wait: nobody runs them. With their rows locked.
-CREATE OR REPLACE FUNCTION jobqueue_drop(numbers bigint[], why text)
+CREATE OR REPLACE FUNCTION jobqueue_drop(numbers bigint[], what text, why text)
   RETURNS void LANGUAGE plpgsql AS $jobqueue$
 BEGIN
   PERFORM jobqueue_engine_log(numbers, array_fill('canceled'::pgqueuer_status,
@@ -173,6 +191,8 @@ BEGIN
   UPDATE jobqueue_job SET outcome = 'cancelled', finished = extract(epoch FROM now()),
     identity = NULL, error = coalesce(why, error), trace = CASE WHEN why IS NULL THEN trace END
   WHERE number = ANY(numbers);
+  PERFORM jobqueue_tell('00000000-0000-0000-0000-000000000000', numbers,
+    array_fill(what, ARRAY[cardinality(numbers)]));
   PERFORM pg_notify('jobqueue_done', array_to_string(numbers, ','));
 END $jobqueue$;
 
@@ -181,7 +201,7 @@ CREATE OR REPLACE FUNCTION jobqueue_settle(manager uuid, numbers bigint[], outco
   errors text[], traces text[], results bytea[], codeds bool[], starts float8[], ends float8[])
   RETURNS bigint[] LANGUAGE plpgsql AS $jobqueue$
 DECLARE
-  owned bigint[]; statuses pgqueuer_status[];
+  owned bigint[]; statuses pgqueuer_status[]; kept text[];
 BEGIN
   owned := ARRAY(SELECT id FROM pgqueuer WHERE id = ANY(numbers) AND queue_manager_id = manager
                  ORDER BY id FOR UPDATE);
@@ -189,16 +209,19 @@ BEGIN
     RETURN owned;
   END IF;
   SELECT array_agg(n ORDER BY n), array_agg((CASE o WHEN 'completed' THEN 'successful'
-      WHEN 'failed' THEN 'failed' ELSE 'canceled' END)::pgqueuer_status ORDER BY n)
-    INTO owned, statuses FROM unnest(numbers, outcomes) t(n, o) WHERE n = ANY(owned);
+      WHEN 'failed' THEN 'failed' ELSE 'canceled' END)::pgqueuer_status ORDER BY n),
+      array_agg(o ORDER BY n)
+    INTO owned, statuses, kept FROM unnest(numbers, outcomes) t(n, o) WHERE n = ANY(owned);
   PERFORM jobqueue_engine_log(owned, statuses,
     array_fill(NULL::jsonb, ARRAY[cardinality(owned)]));
-  UPDATE jobqueue_job j SET outcome = u.outcome, error = coalesce(u.error, j.error),
+  UPDATE jobqueue_job j SET error = coalesce(u.error, j.error),
     trace = coalesce(u.trace, j.trace), result = u.result, coded = u.coded, started = u.started,
-    finished = u.finished, identity = NULL
+    finished = u.finished, identity = NULL,
+    outcome = CASE u.outcome WHEN 'expired' THEN 'cancelled' ELSE u.outcome END
   FROM unnest(numbers, outcomes, errors, traces, results, codeds, starts, ends)
     AS u(number, outcome, error, trace, result, coded, started, finished)
   WHERE j.number = u.number AND u.number = ANY(owned);
+  PERFORM jobqueue_tell(manager, owned, kept);
   PERFORM pg_notify('jobqueue_done', array_to_string(owned, ','));
   RETURN owned;
 END $jobqueue$;
@@ -225,14 +248,13 @@ BEGIN
     attempts = CASE WHEN jsonb_array_length(attempts) < 10 THEN attempts ELSE attempts - 0 END
       || jsonb_build_array(jsonb_build_array(retries, start, finish, problem))
   WHERE number = job;
+  PERFORM jobqueue_tell(manager, ARRAY[job], ARRAY['retried']);
   PERFORM jobqueue_wake();
   RETURN 'retried';
 END $jobqueue$;
 
 -- Jobs that had not started in time.
-CREATE OR REPLACE FUNCTION jobqueue_expire() RETURNS TABLE (lane smallint, handler text)
-  LANGUAGE plpgsql AS $jobqueue$
-#variable_conflict use_column
+CREATE OR REPLACE FUNCTION jobqueue_expire() RETURNS void LANGUAGE plpgsql AS $jobqueue$
 DECLARE
   late bigint[];
 BEGIN
@@ -240,31 +262,30 @@ BEGIN
     WHERE j.expires < now() AND j.outcome IS NULL AND q.status = 'queued' AND q.attempts = 0
     ORDER BY q.id LIMIT 400 FOR UPDATE OF q SKIP LOCKED);
   IF cardinality(late) > 0 THEN
-    PERFORM jobqueue_drop(late, 'it had not started within its time (expires)');
-    RETURN QUERY SELECT j.lane, j.handler FROM jobqueue_job j WHERE j.number = ANY(late);
+    PERFORM jobqueue_drop(late, 'expired', 'it had not started within its time (expires)');
   END IF;
 END $jobqueue$;
 """
 
 _STEERING = """
 CREATE OR REPLACE FUNCTION jobqueue_cancel(ids text[])
-  RETURNS TABLE (id text, what text, lane smallint, handler text) LANGUAGE plpgsql AS $jobqueue$
+  RETURNS TABLE (id text, what text) LANGUAGE plpgsql AS $jobqueue$
 #variable_conflict use_column
 DECLARE
   job record; state text; asked bigint[] := '{}';
 BEGIN
-  FOR job IN SELECT j.id, j.number, j.lane, j.handler FROM jobqueue_job j WHERE j.id = ANY(ids)
+  FOR job IN SELECT j.id, j.number FROM jobqueue_job j WHERE j.id = ANY(ids)
              ORDER BY j.number LOOP
     SELECT q.status INTO state FROM pgqueuer q WHERE q.id = job.number FOR UPDATE;
     IF NOT FOUND OR state = 'failed' THEN
-      RETURN QUERY SELECT job.id, 'ended', job.lane, job.handler;
+      RETURN QUERY SELECT job.id, 'ended';
     ELSIF state = 'queued' THEN
-      PERFORM jobqueue_drop(ARRAY[job.number], NULL);
-      RETURN QUERY SELECT job.id, 'cancelled', job.lane, job.handler;
+      PERFORM jobqueue_drop(ARRAY[job.number], 'cancelled', NULL);
+      RETURN QUERY SELECT job.id, 'cancelled';
     ELSE
       UPDATE pgqueuer SET headers = headers || '{"stop": true}' WHERE id = job.number;
       asked := asked || job.number;
-      RETURN QUERY SELECT job.id, 'asked', job.lane, job.handler;
+      RETURN QUERY SELECT job.id, 'asked';
     END IF;
   END LOOP;
   IF cardinality(asked) > 0 THEN
