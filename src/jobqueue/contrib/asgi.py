@@ -16,7 +16,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..final import Config, JobQueue
+from ..final import JobQueue
 from ..tasks import Tasks
 from .opening import refuse_dashboard, suited
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
     from typing import Annotated, TypeAlias
+
+    from ..final.ports import Opener
 
     Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any]]]
     JobQueueDep: TypeAlias = Annotated[JobQueue, "a FastAPI dependency"]
@@ -36,7 +38,7 @@ STATE = "jobqueue"
 
 def lifespan(
     tasks: Tasks,
-    config: Config | None = None,
+    config: Opener | None = None,
     *,
     web: str | None = None,
     access: object | None = None,
@@ -65,7 +67,7 @@ def lifespan(
     """
     if not isinstance(tasks, Tasks):
         raise TypeError(f"lifespan() takes Tasks, as in lifespan(tasks, config), not {tasks!r}")
-    if config is not None and not isinstance(config, Config):
+    if config is not None and not callable(getattr(config, "open", None)):
         raise TypeError(f"lifespan() takes a Config or None behind the tasks, not {config!r}")
     refuse_dashboard(web, access)
 
@@ -80,7 +82,7 @@ def lifespan(
     return opened
 
 
-async def _open(tasks: Tasks, config: Config) -> JobQueue:
+async def _open(tasks: Tasks, config: Opener) -> JobQueue:
     """Open it in a thread, for a log is read; if this is cancelled meanwhile, close it again."""
     opening = asyncio.ensure_future(asyncio.to_thread(tasks.open, config))
     try:
