@@ -367,6 +367,35 @@ def test_a_retry_keeps_its_place_in_its_lane(opened: Opened) -> None:
     assert ran.index("first", 1) < ran.index("third")
 
 
+def test_close_leaves_to_others_what_waits_for_its_key_and_cancel_ends_it(
+    opened: Opened, gate: Gate
+) -> None:
+    queue = opened(num_workers=2, heartbeat_timeout=600.0)
+    queue.register("keyed", gate, limit=Limit(1, per_key=True))
+    handles = queue.enqueue_many([Job(handler="keyed", key="a") for _ in range(3)])
+    assert gate.began.acquire(timeout=PATIENCE)
+    assert eventually(lambda: queue.metrics().processing == 3)
+    assert handles[1].cancel()
+    assert handles[1].wait(PATIENCE) is Status.CANCELLED
+    closing = threading.Thread(target=queue.close, args=(PATIENCE,))
+    closing.start()
+    other = opened()
+    other.register("keyed", lambda payload: "other")
+    assert other.handle(handles[2].id).wait(PATIENCE) is Status.COMPLETED
+    gate.open.set()
+    closing.join(PATIENCE)
+
+
+def test_text_that_postgres_cannot_hold_finds_nothing(opened: Opened) -> None:
+    queue = opened(len, start=False)
+    for look in (queue.status, queue.info, queue.handle, queue.cancel):
+        with pytest.raises(UnknownJobError):
+            look("a\0b")
+    with pytest.raises(ValueError, match="cannot hold"):
+        queue.jobs(text="a\0b")
+    assert queue.metrics().engine.reconnects == 0
+
+
 # ── cancel, and other steering from another process ──────────────────────────────────────────────
 
 

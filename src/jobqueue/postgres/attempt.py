@@ -31,6 +31,7 @@ from ..final.engine import (
     refuse_undone,
     stored_result,
 )
+from .errors import LOST
 from .rows import job_of, parts
 from .settling import Outcome
 
@@ -62,6 +63,10 @@ class Run(AbstractEntrypointExecutor):
         await self._core.attempts[job.id].run()
 
 
+class _LeftError(Exception):
+    """The process closes while the job waits for its key's turn: it is left to others."""
+
+
 class Attempt:
     """One job that this process has picked. The engine's loop, but for what says otherwise."""
 
@@ -89,6 +94,7 @@ class Attempt:
         self.has_returned = False
         self.began, self.started = SystemClock.monotonic(), SystemClock.time()
         self.overruns = False
+        self.rules = core.needed_handler(handler).policy.rules
         self.keyed = False  # whether it has passed a limit that counts its key
         self._lent = False
         self._error: BaseException | None = None
@@ -110,6 +116,13 @@ class Attempt:
                 has_run = True
                 self.began, self.started = SystemClock.monotonic(), SystemClock.time()
                 await self._call(core.needed_handler(self.name))
+        except _LeftError:
+            try:
+                await core.repository.leave([self.number])
+            except LOST:  # it is taken for dead after a while
+                pass
+            core.ended(self)
+            return
         finally:
             self._leave_slot()
             if has_run:
@@ -133,8 +146,9 @@ class Attempt:
             return "it had not started within its time (expires)"
         if self._until_started:
             await self.core.link.until_done(self._let_identity_go)
-        await self.core.keys.enter(self)
-        return None
+        if not await self.core.keys.enter(self):
+            raise _LeftError
+        return "" if self.stop.cancelled else None
 
     async def _let_identity_go(self, connection: Any) -> None:
         await connection.execute(

@@ -383,8 +383,11 @@ class Core:
         if self._own_handlers_loop is not None:
             self._own_handlers_loop.stop(seconds)
         self.loop.stop(seconds)
-        self.threads.join(handlers_seconds)
-        self._aside.join(handlers_seconds)
+        for threads in (self.threads, self._aside):
+            try:
+                threads.join(handlers_seconds)
+            except RuntimeError:  # this is one of them: a callback closes the queue
+                pass
         self.reporter.close(seconds)
 
 

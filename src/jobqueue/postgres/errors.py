@@ -30,6 +30,10 @@ LOST = (
 """What the driver raises if the connection is gone, or cannot be had: it is worth another try."""
 
 
+AGAIN = (*LOST, asyncpg.TransactionRollbackError)
+"""The same, and what two transactions do to each other, as a deadlock: it is worth another try."""
+
+
 class NotConnectedError(JobQueueError, ConnectionError):
     """The database could not be reached. A call that was on its way may have been carried out."""
 

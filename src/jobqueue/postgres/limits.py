@@ -12,6 +12,7 @@ Whose thread: the queue's loop; no lock.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -155,46 +156,52 @@ class Keys:
         self._core = core
         self._running: dict[tuple[Limit, str], int] = {}
         self._buckets: dict[tuple[Rate, str], Bucket] = {}
-        self._waiting: dict[str, int] = {}
-        self._changed = asyncio.Condition()
+        self._lines: dict[tuple[str, str], deque[Attempt]] = {}  # who waits, by handler and key
+        self._changed = asyncio.Event()
 
     def is_full(self, entrypoint: str) -> bool:
         """Whether as many jobs of its handler wait in here as may."""
-        return bool(self._waiting) and (
-            self._waiting.get(entrypoint[2:], 0) >= self._core.slots.size
+        if not self._lines:
+            return False
+        waiting = sum(
+            len(line) for (name, _), line in self._lines.items() if name == entrypoint[2:]
         )
+        return waiting >= self._core.slots.size
 
-    async def enter(self, attempt: Attempt) -> None:
-        """Wait, without a slot, until this attempt may begin."""
-        key = attempt.job.key
-        rules = [
-            rule for rule in self._core.needed_handler(attempt.name).policy.rules if rule.per_key
-        ]
+    async def enter(self, attempt: Attempt) -> bool:
+        """Wait, without a slot, until this attempt may begin; `False` if it is not to, here."""
+        key, name = attempt.job.key, attempt.name or ""
+        rules = [each for each in attempt.rules if each.per_key]
         if key is None or not rules:
-            return
-        if self._take(rules, key):
-            attempt.keyed = True
-            return
-        name = attempt.name or ""
-        self._waiting[name] = self._waiting.get(name, 0) + 1
+            return True
+        line = self._lines.get((name, key))
+        attempt.keyed = line is None and self._take(rules, key)
+        if attempt.keyed:
+            return True
+        line = self._lines.setdefault((name, key), deque())
+        line.append(attempt)
         self._core.slots.leave()
-        try:
-            while not (self._core.slots.free > 0 and self._take(rules, key)):
-                async with self._changed:
-                    try:
-                        await asyncio.wait_for(self._changed.wait(), self._pause(rules, key))
-                    except TimeoutError:
-                        pass
-            attempt.keyed = True
-        finally:
-            self._core.slots.busy += 1
-            self._waiting[name] -= 1
-            if not self._waiting[name]:
-                del self._waiting[name]
+        while not (attempt.stop.cancelled or self._core.has_stopped):
+            is_next = line[0] is attempt and self._core.slots.free > 0
+            attempt.keyed = is_next and self._take(rules, key)
+            if attempt.keyed:
+                break
+            await self._wait(rules, key)
+        line.remove(attempt)
+        if not line:
+            del self._lines[name, key]
+        self._core.slots.busy += 1
+        self._changed.set()
+        return not self._core.has_stopped
 
-    def _pause(self, rules: list[Limit | Rate], key: str) -> float:
+    async def _wait(self, rules: list[Limit | Rate], key: str) -> None:
+        """Until something has changed, or some time has passed."""
         waits = [self._bucket(rule, key).wait for rule in rules if isinstance(rule, Rate)]
-        return max(0.01, min([*waits, 0.25]))
+        self._changed.clear()
+        try:
+            await asyncio.wait_for(self._changed.wait(), max(0.01, min([*waits, 0.25])))
+        except TimeoutError:
+            pass
 
     def _bucket(self, rate: Rate, key: str) -> Bucket:
         return self._buckets.setdefault((rate, key), Bucket(rate))
@@ -218,13 +225,12 @@ class Keys:
         key = attempt.job.key
         if not attempt.keyed or key is None:
             return
-        for rule in self._core.needed_handler(attempt.name).policy.rules:
+        for rule in attempt.rules:
             if rule.per_key and isinstance(rule, Limit):
                 self._running[rule, key] -= 1
                 if not self._running[rule, key]:
                     del self._running[rule, key]
-        self._core.spawn_here(self._tell())
-
-    async def _tell(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
+        full = [each for each, bucket in self._buckets.items() if bucket.tokens >= each[0].count]
+        for each in full:  # as new
+            del self._buckets[each]
+        self._changed.set()

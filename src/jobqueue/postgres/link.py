@@ -16,7 +16,7 @@ import asyncpg
 from pgqueuer.core.tm import TaskManager
 
 from . import schema
-from .errors import LOST, NotConnectedError, opened
+from .errors import AGAIN, LOST, NotConnectedError, opened
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -99,7 +99,10 @@ class Link:
     async def once(self, use: Use) -> Any:
         """Do something with a connection; raises `errors.LOST` if that is gone."""
         async with self._pool.acquire() as connection:
-            return await use(connection)
+            try:
+                return await use(connection)
+            except (asyncpg.DataError, asyncpg.CharacterNotInRepertoireError) as error:
+                raise ValueError(f"PostgreSQL cannot hold a value: {error}") from None
 
     async def for_caller(self, use: Use, *, again: Use | None = None) -> Any:
         """Do something, and try it again for `connect_timeout` while the connection is gone.
@@ -115,7 +118,7 @@ class Link:
         while True:
             try:
                 return await self.once(use)
-            except LOST as error:
+            except AGAIN as error:
                 use = use if again is None else again
                 if loop.time() + delay > deadline or self.closed.is_set():
                     raise NotConnectedError(
@@ -132,7 +135,7 @@ class Link:
         while not self.closed.is_set():
             try:
                 return await self.once(use)
-            except LOST:
+            except AGAIN:
                 use = use if again is None else again
             await self.pause(delay)
             delay = min(2 * delay, AGAIN_SECONDS_MAX)

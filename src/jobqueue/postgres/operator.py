@@ -43,20 +43,27 @@ class Operator:
 
     # ── one job ──────────────────────────────────────────────────────────────────────────────
 
+    def _known(self, job_id: str) -> str:
+        """The id, which may be that of a job."""
+        job_id = check_id(job_id)
+        if "\0" in job_id:  # PostgreSQL's text cannot hold it
+            raise self._unknown(job_id)
+        return job_id
+
     def status(self, job_id: str) -> Status:
         """See `JobQueue`."""
-        found = self._fetch(f"SELECT {STATUS} FROM {TABLES} WHERE j.id = $1", check_id(job_id))
+        found = self._fetch(f"SELECT {STATUS} FROM {TABLES} WHERE j.id = $1", self._known(job_id))
         if not found:
             raise self._unknown(job_id)
         return Status(found[0][0])
 
     def handle(self, job_id: str) -> JobHandle:
         """See `JobQueue`."""
-        return self._core.desk.handle_in(self._row(check_id(job_id)))
+        return self._core.desk.handle_in(self._row(self._known(job_id)))
 
     def info(self, job_id: str) -> JobInfo:
         """See `JobQueue`."""
-        row = self._row(check_id(job_id))
+        row = self._row(self._known(job_id))
         stored, result = stored_in(row), None
         if stored is not None:
             try:
@@ -67,7 +74,7 @@ class Operator:
 
     def cancel(self, job_id: str) -> bool:
         """See `JobQueue`."""
-        found = self._cancel([check_id(job_id)])
+        found = self._cancel([self._known(job_id)])
         if not found:
             raise self._unknown(job_id)
         return str(found[0]["what"]) != "ended"
@@ -82,12 +89,12 @@ class Operator:
     def requeue(self, job_id: str) -> JobHandle:
         """See `JobQueue`."""
         self._core.refuse_closed()
-        self._of_failed("jobqueue_requeue", check_id(job_id))
+        self._of_failed("jobqueue_requeue", self._known(job_id))
         return self.handle(job_id)
 
     def discard(self, job_id: str) -> None:
         """See `JobQueue`."""
-        self._of_failed("jobqueue_discard", check_id(job_id))
+        self._of_failed("jobqueue_discard", self._known(job_id))
 
     def _of_failed(self, function: str, job_id: str) -> None:
         if not self._fetch(f"SELECT {function}($1)", [job_id]):
@@ -109,7 +116,7 @@ class Operator:
         """See `JobQueue`."""
         where, arguments = _where(checked_filter(**like))
         if before is not None:
-            arguments.append(self._row(check_id(before))["number"])
+            arguments.append(self._row(self._known(before))["number"])
             where += f" AND j.number < ${len(arguments)}"
         arguments.append(checked_limit(limit))
         found = self._fetch(

@@ -19,7 +19,7 @@ from pgqueuer.queries import Queries
 
 from ..final import Priority
 from ..final.engine import SystemClock
-from .errors import LOST
+from .errors import AGAIN, LOST
 from .rows import parts
 from .schema import settings
 
@@ -38,7 +38,8 @@ SELECT
     (SELECT min(heartbeat) FROM pgqueuer WHERE entrypoint = ANY($1) AND status = 'picked')
       + $2::interval
   ) - now())::float8 AS eta"""
-_BEAT = "UPDATE pgqueuer SET heartbeat = now() WHERE id = ANY($1) AND queue_manager_id = $2"
+_BEAT = """UPDATE pgqueuer SET heartbeat = now() WHERE id IN (SELECT id FROM pgqueuer
+WHERE id = ANY($1) AND queue_manager_id = $2 FOR UPDATE SKIP LOCKED)"""
 _LEAVE = """UPDATE pgqueuer SET status = 'queued', queue_manager_id = NULL
 WHERE id = ANY($1) AND queue_manager_id = $2"""
 _RETRY = "SELECT jobqueue_retry($1, $2, $3, $4, $5, $6, $7, $8)"
@@ -78,12 +79,16 @@ class Repository(Queries):
                 if core.may_start():
                     core.begin(picked)
                     return picked
-                await core.link.execute(_LEAVE, [row.id for row in picked], queue_manager_id)
-            except LOST:
+                await self.leave([row.id for row in picked])
+            except AGAIN:
                 await core.link.pause(_BUSY_SECONDS * 5)
             finally:
                 core.is_looking = False
         return []
+
+    async def leave(self, numbers: list[int]) -> None:
+        """Leave jobs that were picked to others, as if they had not been."""
+        await self._core.link.execute(_LEAVE, numbers, self._core.manager.queue_manager_id)
 
     async def _next(
         self, entrypoints: dict[Any, Any], manager: Any, heartbeat_timeout: timedelta
@@ -142,7 +147,7 @@ class Repository(Queries):
             await self._core.link.execute(
                 _BEAT, list(set(job_ids)), self._core.manager.queue_manager_id
             )
-        except LOST:  # the next one may get through
+        except AGAIN:  # the next one may get through
             pass
 
     # ── when to look next ────────────────────────────────────────────────────────────────────
