@@ -24,11 +24,11 @@ from ..final.engine import (
     Layers,
     Reporter,
     Retrying,
-    check_text,
     make_registry,
 )
 from .attempt import Attempt, Run
 from .desk import Desk
+from .errors import unknown
 from .lanes import Slots, Tokens
 from .limits import Keys, Limits
 from .link import Link
@@ -389,19 +389,3 @@ class Core:
             except RuntimeError:  # this is one of them: a callback closes the queue
                 pass
         self.reporter.close(seconds)
-
-
-def unknown(job_id: str) -> UnknownJobError:
-    """The error for a job that is not there."""
-    return UnknownJobError(
-        f"no job {job_id!r} is known: it never was, was discarded, or has been forgotten "
-        f"(status_retention)"
-    )
-
-
-def checked_name(name: str) -> str:
-    """The name of a handler, which PostgreSQL's text has to hold."""
-    name = check_text("handler name", name)
-    if "\0" in name:
-        raise ValueError("a handler's name has a NUL, which text in PostgreSQL cannot hold")
-    return name

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from ..final import ConfigError, JobQueueError
+from ..final import ConfigError, JobQueueError, UnknownJobError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,3 +78,11 @@ def opened(dsn: str) -> Iterator[None]:
 def _refused(where: str, error: BaseException, what: str) -> NotConnectedError:
     told = str(error) or type(error).__name__
     return NotConnectedError(f"no connection to {where}: {told}; {what}")
+
+
+def unknown(job_id: str) -> UnknownJobError:
+    """The error for a job that is not there."""
+    return UnknownJobError(
+        f"no job {job_id!r} is known: it never was, was discarded, or has been forgotten "
+        f"(status_retention)"
+    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..final import JobHandle, JobInfo, Paused, Priority, Status, UnknownJobError
+from ..final import JobHandle, JobInfo, Paused, Priority, Status
 from ..final.engine import (
     check_id,
     check_text,
@@ -17,6 +17,7 @@ from ..final.engine import (
     progress_of,
     read_result,
 )
+from .errors import unknown
 from .rows import LOOK, STATUS, TABLES, info_of, stored_in
 
 if TYPE_CHECKING:
@@ -47,14 +48,14 @@ class Operator:
         """The id, which may be that of a job."""
         job_id = check_id(job_id)
         if "\0" in job_id:  # PostgreSQL's text cannot hold it
-            raise self._unknown(job_id)
+            raise unknown(job_id)
         return job_id
 
     def status(self, job_id: str) -> Status:
         """See `JobQueue`."""
         found = self._fetch(f"SELECT {STATUS} FROM {TABLES} WHERE j.id = $1", self._known(job_id))
         if not found:
-            raise self._unknown(job_id)
+            raise unknown(job_id)
         return Status(found[0][0])
 
     def handle(self, job_id: str) -> JobHandle:
@@ -76,7 +77,7 @@ class Operator:
         """See `JobQueue`."""
         found = self._cancel([self._known(job_id)])
         if not found:
-            raise self._unknown(job_id)
+            raise unknown(job_id)
         return str(found[0]["what"]) != "ended"
 
     def _cancel(self, ids: list[str]) -> list[Any]:
@@ -99,11 +100,6 @@ class Operator:
     def _of_failed(self, function: str, job_id: str) -> None:
         if not self._fetch(f"SELECT {function}($1)", [job_id]):
             raise ValueError(f"job {job_id!r} has not failed: it is {self.status(job_id).value}")
-
-    def _unknown(self, job_id: str) -> UnknownJobError:
-        from .core import unknown
-
-        return unknown(job_id)
 
     # ── many jobs ────────────────────────────────────────────────────────────────────────────
 

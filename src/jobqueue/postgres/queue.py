@@ -15,8 +15,9 @@ from ..final.engine import (
     in_thread,
     watch,
 )
-from .core import Core, checked_name
+from .core import Core
 from .life import Life
+from .rows import checked_name
 from .ticking import Ticking
 
 if TYPE_CHECKING:

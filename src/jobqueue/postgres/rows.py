@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..final import Attempt, Job, JobInfo, NotSupportedError, Priority, Progress, Status
-from ..final.engine import ATTEMPTS_MAX, StoredResult, and_one_more
+from ..final.engine import ATTEMPTS_MAX, StoredResult, and_one_more, check_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -180,3 +180,11 @@ def info_of(row: Any, progress: Progress | None = None, result: object = None) -
         row["due"] if status is Status.SCHEDULED else None,
         attempts,
     )
+
+
+def checked_name(name: str) -> str:
+    """The name of a handler, which PostgreSQL's text has to hold."""
+    name = check_text("handler name", name)
+    if "\0" in name:
+        raise ValueError("a handler's name has a NUL, which text in PostgreSQL cannot hold")
+    return name

@@ -200,11 +200,13 @@ class Tasks(Declaring):
             raise TypeError(
                 f"middleware must be a list, as in open(middleware=[...]), not {middleware!r}"
             )
+        config = Config() if config is None else config
+        if not callable(getattr(config, "open", None)):
+            raise TypeError(f"config must be a Config or None, not {config!r}")
         with self._lock:
             self._refuse_second()
             # An event loop's attempts start when the queue is entered, and not before.
             starts_on_entry = start and getattr(config, "executor", None) == "asyncio"
-            config = Config() if config is None else config
             opened = config.open(middleware=list(middleware), start=starts_on_entry, clock=clock)
             queue = cast("JobQueue", opened)  # `bind` checks it
             try:
