@@ -76,6 +76,38 @@ def test_a_result_is_read_by_its_id_in_another_process(opened: Opened) -> None:
     assert producer.info(job.id).status is Status.COMPLETED
 
 
+def test_a_result_is_there_also_after_a_look_at_the_status(opened: Opened) -> None:
+    queue = opened(len)
+    handle = queue.enqueue(Job(b"abc"))
+    until_status(handle, Status.COMPLETED)
+
+    assert handle.result(PATIENCE) == 3
+
+
+def test_a_row_of_the_engines_that_is_no_job_is_put_aside(
+    opened: Opened, databases: Any, dsn: str
+) -> None:
+    queue = opened(len)
+    databases.execute(
+        "INSERT INTO pgqueuer (priority, status, entrypoint, payload) "
+        "VALUES (1, 'queued', '1:', 'x')",
+        database=dsn.rpartition("/")[2],
+    )
+
+    assert queue.enqueue(Job(b"abc")).result(PATIENCE) == 3
+    assert eventually(
+        lambda: (
+            [
+                row["status"]
+                for row in databases.execute(
+                    "SELECT status::text FROM pgqueuer", database=dsn.rpartition("/")[2]
+                )
+            ]
+            == ["failed"]
+        )
+    )
+
+
 def test_an_error_is_told_elsewhere_with_its_traceback(opened: Opened) -> None:
     def fail(payload: bytes) -> None:
         raise ValueError(f"no {payload!r}\0")

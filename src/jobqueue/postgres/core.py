@@ -24,6 +24,7 @@ from ..final.engine import (
     Layers,
     Reporter,
     Retrying,
+    SystemClock,
     make_registry,
 )
 from .attempt import Attempt, Run
@@ -37,7 +38,7 @@ from .operator import Operator
 from .producer import Producing
 from .repository import Repository
 from .rows import LOOK, entrypoint
-from .settling import Settling, Times
+from .settling import Outcome, Settling, Times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     Held = tuple[Job, float]
 
 _STOPPED_MAX = 10_000
-_NOBODY = Paused(False, frozenset(), frozenset(), frozenset())
+_NOTHING = Paused(False, frozenset(), frozenset(), frozenset())
 
 
 class Core:
@@ -90,7 +91,7 @@ class Core:
         self.attempts: dict[int, Attempt] = {}
         self.stopped: dict[int, None] = {}  # the jobs that somebody has asked to stop lately
         self.results: dict[str, object] = {}  # of jobs that ran here, which cannot be written
-        self.paused = _NOBODY
+        self.paused = _NOTHING
         self._tasks: set[asyncio.Task[Any]] = set()
         self.ended_count = 0
         self.runs = False
@@ -117,8 +118,10 @@ class Core:
             self.added(name, handler)
         self.link.on_return(self._returned)
         await self.link.add_listener("jobqueue_stop", self._stop_jobs)
-        await self.link.add_listener("jobqueue_steer", lambda _: self.spawn_here(self.steer()))
-        await self.steer()
+        await self.link.add_listener(
+            "jobqueue_steer", lambda _: self.spawn_here(self.operator.steer())
+        )
+        await self.operator.steer()
 
     def added(self, name: str | None, handler: Handler) -> None:
         """A handler is registered: the engine is to look for its jobs."""
@@ -127,22 +130,6 @@ class Core:
             known = entrypoint(lane, name)
             if known not in self.manager.entrypoint_registry:
                 self.manager.register_executor(known, Run(self))
-
-    async def steer(self) -> None:
-        """See what is paused."""
-        rows = await self.link.for_caller(
-            lambda connection: connection.fetch("SELECT kind, name FROM jobqueue_paused")
-        )
-        names: dict[str, set[str]] = {"all": set(), "handler": set(), "lane": set(), "tick": set()}
-        for kind, name in rows:
-            names[kind].add(name)
-        self.paused = Paused(
-            bool(names["all"]),
-            frozenset(names["handler"]),
-            frozenset(Priority(int(each)) for each in names["lane"]),
-            frozenset(names["tick"]),
-        )
-        self.wake()
 
     # ── notices; the loop ────────────────────────────────────────────────────────────────────
 
@@ -171,9 +158,13 @@ class Core:
         """Have the engine hear this."""
         self.link.tell(self.manager.channel, payload)
 
+    def _steer(self, _payload: str) -> None:
+        """Something was paused or resumed."""
+        self.spawn_here(self.operator.steer())
+
     def _returned(self) -> None:
         """The connection is back: notices were missed."""
-        self.spawn_here(self.steer())
+        self.spawn_here(self.operator.steer())
         self.desk.look_again()
 
     def _stop_jobs(self, numbers: str) -> None:
@@ -206,12 +197,30 @@ class Core:
         """Whether an attempt may begin now."""
         return not self.has_stopped and self.slots.free > 0
 
-    def begin(self, picked: list[models.Job]) -> None:
-        """The engine has picked these, and runs them next."""
+    def begin(self, picked: list[models.Job]) -> list[models.Job]:
+        """The engine has picked these, and runs next what is given back."""
+        begun = []
         for row in picked:
             if row.id not in self.attempts:
-                self.attempts[row.id] = Attempt(self, row)
+                try:
+                    self.attempts[row.id] = Attempt(self, row)
+                except Exception as error:  # noqa: BLE001  # whatever else may stand in the table
+                    self._refuse_row(row, error)
+                    continue
                 self.slots.busy += 1
+            begun.append(row)
+        return begun
+
+    def _refuse_row(self, row: models.Job, error: Exception) -> None:
+        """A row that is none of this queue's jobs: it is put aside, as failed."""
+        what = f"row {row.id} of the table pgqueuer is no job of jobqueue, and is held as failed"
+        self.reporter.report(logging.ERROR, what, error)
+        now = SystemClock.time()
+
+        async def hold() -> None:
+            await self.settling.settle(Outcome(row.id, "failed", now, now, str(error)))
+
+        self.spawn_here(hold())
 
     def ended(self, attempt: Attempt) -> None:
         """An attempt is over and told."""

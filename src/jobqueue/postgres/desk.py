@@ -24,7 +24,6 @@ from ..final import (
     UnknownJobError,
 )
 from ..final.engine import (
-    FINAL,
     NO_RESULT,
     ExistingHandle,
     StoredResult,
@@ -49,12 +48,13 @@ LOOK_AGAIN_SECONDS = 5.0
 class StoredHandle(JobHandle[Any]):
     """A handle of a job in the database."""
 
-    __slots__ = ("_stored",)
+    __slots__ = ("_is_noted", "_stored")
 
     def __init__(self, owner: Desk, job: Job, status: Status) -> None:
         super().__init__(owner, job, status)
         self._outcome = NO_RESULT
         self._stored: StoredResult | None = None
+        self._is_noted = False  # whether its end is, with what it returned
 
 
 class Desk:
@@ -159,7 +159,7 @@ class Desk:
 
     def _wait_for(self, handle: JobHandle, timeout: Seconds | None) -> JobHandle:
         seconds = None if timeout is None else check_seconds("timeout", timeout)
-        if handle._status in FINAL and handle._status is not Status.FAILED:
+        if isinstance(handle, StoredHandle) and handle._is_noted:
             return handle
         with self._core.standing_in(handle.id):
             try:
@@ -220,10 +220,12 @@ class Desk:
 
 
 def _note(handle: JobHandle, row: Any) -> None:
-    handle._job = rows.job_in(row) if not handle._job._handler else handle._job
     handle._status = Status(row["status"])
     handle._failure = None if row["error"] is None else (row["error"], row["trace"] or "")
     if isinstance(handle, StoredHandle):
         handle._stored = rows.stored_in(row)
+        # One that has failed may be requeued.
+        handle._is_noted = row["outcome"] in ("completed", "cancelled")
+    handle._job._retries = row["retries"]
     if row["result"] is None and row["coded"] is False:
         handle._outcome = None  # it returned nothing, which takes no room

@@ -184,13 +184,29 @@ class Operator:
 
         async def steer() -> None:
             await self._core.link.for_caller(use)
-            await self._core.steer()
+            await self.steer()
 
         self._core.loop.call(steer())
 
+    async def steer(self) -> None:
+        """See what is paused. The loop."""
+        rows = await self._core.link.for_caller(
+            lambda connection: connection.fetch("SELECT kind, name FROM jobqueue_paused")
+        )
+        names: dict[str, set[str]] = {"all": set(), "handler": set(), "lane": set(), "tick": set()}
+        for kind, name in rows:
+            names[kind].add(name)
+        self._core.paused = Paused(
+            bool(names["all"]),
+            frozenset(names["handler"]),
+            frozenset(Priority(int(each)) for each in names["lane"]),
+            frozenset(names["tick"]),
+        )
+        self._core.wake()
+
     def paused(self) -> Paused:
         """See `JobQueue`."""
-        self._core.loop.call(self._core.steer())
+        self._core.loop.call(self.steer())
         return self._core.paused
 
 

@@ -77,8 +77,10 @@ class Repository(Queries):
             try:
                 picked = await self._next(entrypoints, queue_manager_id, heartbeat_timeout)
                 if core.may_start():
-                    core.begin(picked)
-                    return picked
+                    begun = core.begin(picked)
+                    if begun or not picked:
+                        return begun
+                    continue
                 await self.leave([row.id for row in picked])
             except AGAIN:
                 await core.link.pause(_BUSY_SECONDS * 5)

@@ -75,7 +75,7 @@ class Ticking:
 
     async def infos(self) -> list[PeriodicInfo]:
         """See `JobQueue.periodics`."""
-        await self._core.steer()
+        await self._core.operator.steer()
         paused, found = self._core.paused.periodics, []
         for entry in list(self._entries.values()):
             now = SystemClock.time()
