@@ -38,6 +38,8 @@ SELECT
     (SELECT min(heartbeat) FROM pgqueuer WHERE entrypoint = ANY($1) AND status = 'picked')
       + $2::interval
   ) - now())::float8 AS eta"""
+_WORK = """SELECT 1 FROM pgqueuer WHERE entrypoint = ANY($1) AND status = 'queued'
+AND execute_after <= now() LIMIT 1"""
 _BEAT = """UPDATE pgqueuer SET heartbeat = now() WHERE id IN (SELECT id FROM pgqueuer
 WHERE id = ANY($1) AND queue_manager_id = $2 FOR UPDATE SKIP LOCKED)"""
 _LEAVE = """UPDATE pgqueuer SET status = 'queued', queue_manager_id = NULL
@@ -100,6 +102,8 @@ class Repository(Queries):
             names = core.startable(name for name in entrypoints if _is_in(name, lane))
             some = {name: entrypoints[name] for name in names}
             found: list[models.Job] = []
+            if lane is not None and not await self._has_work(list(some)):
+                some = {}  # a look that is cheap: mostly nobody waits in a lower lane
             if some:
                 free = min(most, core.slots.free)
                 async with core.limits.share(some, free) as (allowed, queries):
@@ -114,6 +118,9 @@ class Repository(Queries):
             if found:
                 return found
         return []
+
+    async def _has_work(self, entrypoints: list[str]) -> bool:
+        return bool(await self._core.link.fetch(_WORK, entrypoints))
 
     async def log_jobs(self, job_status: list[Any]) -> None:
         """Their outcomes are written already."""
