@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support import gil, left_out
+from tests.support.postgres import databases, dsn  # noqa: F401  # fixtures
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

@@ -60,10 +60,11 @@ class JobQueueExecutor(Executor):
     def __init__(self, queue: JobQueue, *, priority: Priority = Priority.MEDIUM) -> None:
         if not isinstance(queue, JobQueue):
             raise TypeError(f"queue must be a JobQueue, not {queue!r}")
-        if queue.config.persist_path is not None:
+        where = queue.config.persist_path or getattr(queue.config, "where", None)
+        if where is not None:
             raise ValueError(
-                f"an executor needs a queue in memory, and this one has a log "
-                f"({queue.config.persist_path}): a function with its arguments, and its future, "
+                f"an executor needs a queue in memory, and this one keeps its jobs "
+                f"({where}): a function with its arguments, and its future, "
                 f"cannot come back after a restart; use tasks (jobqueue.Tasks) with this queue, or "
                 f"give the executor a queue without persist_path"
             )

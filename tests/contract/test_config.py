@@ -22,6 +22,9 @@ BAD = [
 
 @pytest.mark.parametrize(("field", "value"), BAD)
 def test_a_bad_value_is_refused_with_field_and_value(tier: Tier, field: str, value: Any) -> None:
+    if (field, value) in tier.differs:
+        assert getattr(tier.config(**{field: value}), field) == value
+        return
     with pytest.raises(ValueError) as raised:
         tier.config(**{field: value})
 
@@ -40,7 +43,8 @@ def test_a_bad_value_is_refused_with_field_and_value(tier: Tier, field: str, val
     ],
 )
 def test_the_default_is_the_documented_one(tier: Tier, field: str, default: float) -> None:
-    assert getattr(tier.config(), field) == default
+    others = {field: own for (field, _), own in tier.differs.items()}
+    assert getattr(tier.config(), field) == others.get(field, default)
 
 
 def test_a_config_cannot_be_changed(tier: Tier) -> None:

@@ -9,11 +9,11 @@ import queue
 import tempfile
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import pytest
 
@@ -21,6 +21,9 @@ from jobqueue import final, improved
 from jobqueue.final.testing import ManualClock
 from tests.support import insides
 from tests.support.waiting import PATIENCE, eventually
+
+if TYPE_CHECKING:
+    from tests.support.postgres import Databases
 
 HIGH, MEDIUM, LOW = 0, 1, 2
 
@@ -55,6 +58,8 @@ class Tier(ABC):
     Config: type[Any]
     EnqueueTimeoutError: type[Exception]
     QueueClosedError: type[Exception]
+    differs: ClassVar[Mapping[tuple[str, Any], Any]] = {}
+    """Values of settings that this one takes and others refuse, with the default of that one."""
 
     def __init__(self) -> None:
         self.ran: queue.Queue[str] = queue.Queue()
@@ -263,6 +268,68 @@ class Shared(Final):
     def close(self) -> None:
         super().close()
         self._directories.cleanup()
+
+
+class Postgres(Final):
+    """The final tier's jobs in PostgreSQL. `close` finishes all that was accepted, as in memory."""
+
+    server: Databases
+    differs: ClassVar = {("queue_size", None): None}  # lanes may have no bound, as by default
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._handlers: dict[str, Callable[[], object]] = {}
+        self._made: list[str] = []
+
+    def config(self, **fields: Any) -> Any:
+        from jobqueue.postgres import PostgresConfig
+
+        return PostgresConfig("postgresql://127.0.0.1:1/not_there", jitter=0.0, **fields)
+
+    def make(self, config: Any, *, manual: bool) -> Queue:
+        if manual:
+            pytest.skip("the time of a database is not moved by hand")
+        self._made.append(self.server.make())
+        config = replace(config, dsn=self._made[-1])
+        return Drained(config.open(handler=lambda _, context: self._handlers[context.job.id]()))
+
+    def enqueue(
+        self,
+        jq: Any,
+        name: str,
+        handler: Callable[[], object],
+        priority: int = MEDIUM,
+        timeout: float | None = None,
+    ) -> None:
+        self._handlers[name] = handler
+        jq.queue.enqueue(final.Job(id=name, priority=final.Priority(priority)), timeout=timeout)
+
+    def enqueue_thing(self, jq: Any, thing: object) -> None:
+        jq.queue.enqueue(thing)
+
+    def close(self) -> None:
+        super().close()
+        for dsn in self._made:
+            self.server.empty(dsn)
+
+
+class Drained:
+    """A queue whose `close` drains, as that of one in memory does."""
+
+    def __init__(self, queue: final.JobQueue) -> None:
+        self.queue = queue
+
+    def metrics(self) -> final.Metrics:
+        return self.queue.metrics()
+
+    def close(self) -> object:
+        return self.queue.close(drain=True)
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        self.close()
 
 
 class Pair:

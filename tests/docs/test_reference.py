@@ -41,6 +41,12 @@ TELEMETRY = [  # likewise: each needs its extra
     "jobqueue.telemetry.prometheus.JobQueueCollector",
     "jobqueue.telemetry.opentelemetry.Tracing",
 ]
+POSTGRES = [  # likewise: it needs its extra
+    "jobqueue.postgres.NotConnectedError",
+    "jobqueue.postgres.PostgresConfig",
+    "jobqueue.postgres.PostgresQueue",
+    "jobqueue.postgres.SchemaError",
+]
 PUBLIC = [
     *(f"jobqueue.{name}" for name in jobqueue.__all__),
     *(f"{testing.__name__}.{name}" for name in testing.__all__),
@@ -48,6 +54,7 @@ PUBLIC = [
     *CONTRIB,
     *TELEMETRY,
     *WEB,
+    *POSTGRES,
     naive.__name__,  # the other tiers as a whole
     improved.__name__,
     f"{improved.__name__}.Priority",  # but this with its members, which have no docstrings

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import traceback
-from typing import TYPE_CHECKING, NoReturn
+from dataclasses import is_dataclass
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from ..final.config import Config
 from ..final.job_queue import JobQueue
@@ -14,6 +15,8 @@ from .exits import CommandError, Exit
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from ..final.ports import Opener
 
 _NAME = "tasks"
 """What is looked for if no name is given."""
@@ -49,19 +52,20 @@ def find(target: str) -> Tasks | JobQueue:
     )
 
 
-def find_config(target: str) -> Config:
-    """The `Config` that is meant.
+def find_config(target: str) -> Opener:
+    """The `Config` that is meant, or the settings of another engine.
 
     Raises:
         CommandError: there is none.
     """
     module, name = _parts(target, "config")
     found = _look_up(module, name, target)
-    if not isinstance(found, Config):
-        raise CommandError(
-            Exit.USAGE, f"--config {target} is {_shown(found)}; name a jobqueue.Config"
-        )
-    return found
+    if isinstance(found, Config) or (is_dataclass(found) and hasattr(found, "settings")):
+        return cast("Opener", found)
+    raise CommandError(
+        Exit.USAGE,
+        f"--config {target} is {_shown(found)}; name a jobqueue.Config, or a PostgresConfig",
+    )
 
 
 def _parts(target: str, name: str = _NAME) -> tuple[ModuleType, str]:

@@ -16,11 +16,12 @@ import traceback
 from contextlib import contextmanager
 from dataclasses import replace
 from textwrap import fill
-from typing import TYPE_CHECKING, Any, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, NoReturn, cast, get_args
 
 from ..final.config import Config, Durability, Executor
 from ..final.errors import (
     ConfigError,
+    JobQueueError,
     LogCorruptError,
     LogLockedError,
     LogVersionError,
@@ -28,6 +29,7 @@ from ..final.errors import (
 from ..final.job_queue import JobQueue
 from ..final.serving import Signals, exit_code, serve
 from ..tasks import QueueNotOpenError, Tasks
+from .database import dsn_given, on_postgres
 from .exits import CommandError, Exit
 from .logs import FORMATS, LEVELS, logger, set_up
 from .serving import PORT, add_access, port_number
@@ -38,6 +40,8 @@ from .target import find, find_config
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import FrameType
+
+    from ..final.ports import Opener
 
 _OPTIONS = {  # of the command: field of `Config`, type, and what it is for
     "--persist-path": (
@@ -64,6 +68,10 @@ _OPTIONS = {  # of the command: field of `Config`, type, and what it is for
         "seconds that it waits, with --share off, for a log that another process has open",
     ),
 }
+_ON_POSTGRES = (
+    *("num_workers", "executor", "queue_size", "max_retries", "job_timeout", "shutdown_timeout"),
+)
+"""The fields that a queue on PostgreSQL has, too."""
 _SHORT = {"--persist-path": "-p", "--workers": "-w"}
 _CHOICES = {
     "executor": get_args(Executor),
@@ -71,6 +79,9 @@ _CHOICES = {
     "share": ("auto", "off"),  # a "client" never runs jobs
 }
 _EPILOG = """\
+JOBQUEUE_DSN in the environment names a PostgreSQL database as the place of the queue, if neither
+--config nor --persist-path is given.
+
 SIGTERM and Ctrl-C close the queue: what runs is finished, what waits stays in the log. A second one
 gives up what still runs.
 
@@ -254,8 +265,7 @@ def _open(parsed: argparse.Namespace) -> JobQueue:
                 _refuse_settings(parsed, given)
             return queue
         assert isinstance(found, Tasks)
-        config = shared(replace(base or Config(), **given))
-        _refuse_client(config)
+        config = _settings(base, given)
         return found.open(config, start=False)  # nothing runs before signals are seen to
     except ConfigError as error:
         raise CommandError(Exit.USAGE, str(error)) from None
@@ -269,8 +279,32 @@ def _open(parsed: argparse.Namespace) -> JobQueue:
         raise CommandError(Exit.VERSION, str(error)) from None
     except LogCorruptError as error:
         raise CommandError(Exit.DAMAGED, str(error)) from None
+    except ImportError as error:
+        raise CommandError(Exit.USAGE, str(error)) from None
     except OSError as error:
         raise CommandError(Exit.SYSTEM, f"the queue could not be opened: {error}") from None
+    except JobQueueError as error:  # as a database without the tables
+        raise CommandError(Exit.USAGE, str(error)) from None
+
+
+def _settings(base: Opener | None, given: dict[str, Any]) -> Opener:
+    """The settings that the command line and the environment give.
+
+    Raises:
+        CommandError, ConfigError, ImportError: they cannot be.
+    """
+    dsn = dsn_given() if base is None and "persist_path" not in given else None
+    if dsn is None and (base is None or isinstance(base, Config)):
+        config = shared(replace(base or Config(), **given))
+        _refuse_client(config)
+        return config
+    strange = given.keys() - set(_ON_POSTGRES)
+    wrong = [option for option, (field, _, _) in _OPTIONS.items() if field in strange]
+    if wrong:
+        raise CommandError(
+            Exit.USAGE, f"{', '.join(wrong)}: there is no such setting of a queue on PostgreSQL"
+        )
+    return on_postgres(dsn, **given) if dsn is not None else replace(cast("Any", base), **given)
 
 
 def _refuse_client(config: Config) -> None:
@@ -314,12 +348,13 @@ def _refuse_settings(parsed: argparse.Namespace, given: dict[str, object]) -> No
 
 def _tell_start(parsed: argparse.Namespace, queue: JobQueue) -> None:
     config = queue.config
+    database: str | None = getattr(config, "where", None)  # of a queue on PostgreSQL
     where = "in memory" if config.persist_path is None else os.fspath(config.persist_path)
     logger.info(
-        "%s: serving %s (%s), %d at a time", parsed.target, where, config.executor,
+        "%s: serving %s (%s), %d at a time", parsed.target, database or where, config.executor,
         config.num_workers,
     )  # fmt: skip
-    if config.persist_path is None:
+    if config.persist_path is None and database is None:
         logger.warning(
             "the queue is in memory: no other process can enqueue into it, and nothing outlives "
             "this one; name a directory by --persist-path"

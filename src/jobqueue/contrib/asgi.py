@@ -16,7 +16,7 @@ import asyncio
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from ..final import Config, JobQueue
+from ..final import JobQueue
 from ..tasks import Tasks
 from .mounting import mounted
 from .opening import check_dashboard, suited
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Annotated, TypeAlias
 
     from ..web.security import AccessCheck
+    from ..final.ports import Opener
 
     Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any]]]
     JobQueueDep: TypeAlias = Annotated[JobQueue, "a FastAPI dependency"]
@@ -39,7 +40,7 @@ STATE = "jobqueue"
 
 def lifespan(
     tasks: Tasks,
-    config: Config | None = None,
+    config: Opener | None = None,
     *,
     web: str | None = None,
     access: AccessCheck | None = None,
@@ -69,7 +70,7 @@ def lifespan(
     """
     if not isinstance(tasks, Tasks):
         raise TypeError(f"lifespan() takes Tasks, as in lifespan(tasks, config), not {tasks!r}")
-    if config is not None and not isinstance(config, Config):
+    if config is not None and not callable(getattr(config, "open", None)):
         raise TypeError(f"lifespan() takes a Config or None behind the tasks, not {config!r}")
     path = check_dashboard(web, access)
 
@@ -85,7 +86,7 @@ def lifespan(
     return opened
 
 
-async def _open(tasks: Tasks, config: Config) -> JobQueue:
+async def _open(tasks: Tasks, config: Opener) -> JobQueue:
     """Open it in a thread, for a log is read; if this is cancelled meanwhile, close it again."""
     opening = asyncio.ensure_future(asyncio.to_thread(tasks.open, config))
     try:

@@ -32,6 +32,7 @@ from flask import Flask, current_app
 from flask.cli import AppGroup
 
 from ..cli import main as command
+from ..cli.database import dsn_given, on_postgres
 from ..cli.logs import FORMATS, LEVELS, set_up
 from ..final import Config, ConfigError, JobQueue, Middleware
 from ..final.serving import run
@@ -224,13 +225,19 @@ def _checked_web(web: object, access: object) -> str | None:
     return path
 
 
-def _config(app: Flask) -> Config:
-    """The settings that the application's configuration has.
+def _config(app: Flask) -> Any:
+    """The settings that the application's configuration has; with `JOBQUEUE_DSN` on PostgreSQL.
 
     Raises:
         ConfigError: a key is no setting, or has a value that cannot work.
     """
     given: dict[str, Any] = app.config.get_namespace(_PREFIX)
+    dsn = given.pop("dsn", None) or (None if given else dsn_given())
+    if dsn is not None:
+        try:
+            return on_postgres(dsn, **given)
+        except TypeError as error:
+            raise ConfigError(f"{_PREFIX}…: {error}") from None
     for name in given:
         if name not in _FIELDS:
             near = difflib.get_close_matches(name, _FIELDS, 1)
@@ -282,6 +289,8 @@ def _commands() -> AppGroup:
 def _look(what: str, arguments: tuple[str, ...]) -> int:
     """Run a command on the application's log; returns its exit code."""
     config = _config(current_app)
+    if not isinstance(config, Config):
+        raise click.UsageError("the queue is on PostgreSQL, so there is no log to look into")
     if config.persist_path is None:
         raise click.UsageError(
             "the queue is in memory, so there is no log to look into; set JOBQUEUE_PERSIST_PATH"

@@ -4,28 +4,34 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ..cli.database import dsn_given, on_postgres
 from ..cli.suited import shared
 from ..final import Config
 
 if TYPE_CHECKING:
+    from ..final.ports import Opener
     from ..tasks import Tasks
 
 
-def suited(config: Config | None, tasks: Tasks, *, on_loop: bool = False) -> Config:
+def suited(config: Opener | None, tasks: Tasks, *, on_loop: bool = False) -> Opener:
     """The settings with which a process of a server opens its queue.
 
-    If nothing is said on `share`, the processes of the server have one queue together.
+    If nothing is said on `share`, the processes of the server have one queue together. Without
+    settings the environment may name a database (`JOBQUEUE_DSN`).
 
     Args:
         on_loop: whether an event loop runs that coroutine tasks are for. They go there if nothing
             else is said: with threads, the default, they would be refused.
     """
-    suited = Config() if config is None else config
+    dsn = dsn_given() if config is None else None
+    default: Opener = Config() if dsn is None else on_postgres(dsn)
+    suited: Any = default if config is None else config
     if on_loop and suited.executor == "thread" and tasks.has_coroutines:
         suited = replace(suited, executor="asyncio")
-    return shared(suited)
+    opener: Opener = shared(suited) if isinstance(suited, Config) else suited
+    return opener
 
 
 def check_dashboard(web: object, access: object) -> str | None:

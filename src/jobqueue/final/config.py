@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from .errors import ConfigError
 from .exact import check_seconds, exact_str, real_number, shown, whole_number
 from .spelling import tells_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
 
 Durability = Literal["async", "write", "fsync"]
 Executor = Literal["thread", "process", "asyncio"]
@@ -147,6 +150,31 @@ class Config:
     connect_timeout: float = 5.0
     control: bool = False
     unknown_handlers: UnknownHandlers = "wait"
+
+    _opened: ClassVar[Callable[..., Any]]
+    """`JobQueue`, which stands above and sets it."""
+
+    def open(
+        self,
+        handlers: Mapping[str, Callable[..., object]] | None = None,
+        *,
+        handler: Callable[..., object] | None = None,
+        middleware: Iterable[Any] = (),
+        start: bool = True,
+        clock: Any = None,
+    ) -> Any:
+        """Make a queue with these settings: `JobQueue(config, ...)`, whose arguments these are.
+
+        Other settings make other queues: code that is given settings and calls this runs on each.
+        """
+        return Config._opened(
+            self,
+            handler=handler,
+            handlers=handlers,
+            middleware=middleware,
+            start=start,
+            clock=clock,
+        )
 
     @property
     def is_shared(self) -> bool:

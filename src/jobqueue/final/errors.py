@@ -120,6 +120,17 @@ class NoOwnerError(JobQueueError):
     """
 
 
+class NotSupportedError(JobQueueError, NotImplementedError):
+    """The engine that this queue runs on does not have what was asked for; nothing was done.
+
+    Which engine has what is told in one table: docs/postgres.md.
+    """
+
+
+class JobFailedError(JobQueueError):
+    """The job failed in another process; the text is what its handler raised last."""
+
+
 class ResultGoneError(JobQueueError):
     """The job is completed, but what it returned is not kept any more."""
 

@@ -6,6 +6,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from .choosing import Choosing
+from .config import Config
 from .core.queue_state import State
 from .errors import LogWriteError
 from .exact import check_seconds
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
-    from .config import Config
     from .exact import Seconds
     from .life.served import Served
     from .life.shutdown import Lifecycle
@@ -322,3 +322,6 @@ class JobQueue(Registering, Choosing):
         name = importable_name(fn)
         self.register(name, fn)
         return self._admission.enqueue(job.with_handler(name), timeout, 0.0, None)
+
+
+Config._opened = JobQueue

@@ -19,7 +19,7 @@ from .spelling import tells_names, unknown_name
 from .timing.schedules import parse as parse_schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from .core.seats import Seat
@@ -42,6 +42,7 @@ __all__ = [
     "Executor",
     "Handle",
     "Middleware",
+    "Opener",
     "Operator",
     "Producer",
     "Queue",
@@ -294,6 +295,21 @@ class Queue(Producer, Operator, Protocol):
         /,
     ) -> None:
         """Close it."""
+
+
+class Opener(Protocol):
+    """Settings that make a queue: a `Config`, or those of another engine. Immutable."""
+
+    def open(
+        self,
+        handlers: Mapping[str, Callable[..., object]] | None = None,
+        *,
+        handler: Callable[..., object] | None = None,
+        middleware: Iterable[Middleware | Callable[[], Middleware]] = (),
+        start: bool = True,
+        clock: Clock | None = None,
+    ) -> Queue:
+        """Make a queue with these settings; the arguments are those of `JobQueue`."""
 
 
 class Executor(Protocol):

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ..final import Config, JobQueue, Middleware, QueueClosedError
 from .declaration import Declaration, checked_function, taken, twice
@@ -18,7 +18,7 @@ from .task import AsyncTask, BaseTask, Target, Task
 
 if TYPE_CHECKING:
     from ..final import JobContext, JobHandle
-    from ..final.ports import Clock
+    from ..final.ports import Clock, Opener
     from .atomic import Holder
     from .codec import Codec
     from .settings import Repetition
@@ -175,7 +175,7 @@ class Tasks(Declaring):
 
     def open(
         self,
-        config: Config | None = None,
+        config: Opener | None = None,
         *,
         middleware: Iterable[Middleware | Callable[[], Middleware]] = (),
         start: bool = True,
@@ -184,7 +184,7 @@ class Tasks(Declaring):
         """Make a queue that runs these tasks; calls go to it until it is closed.
 
         Args:
-            config: the queue's settings.
+            config: the queue's settings: a `Config`, or those of another engine.
             middleware: see `JobQueue`.
             start: whether it starts at once, or with `start()`.
             clock: time; the system's by default.
@@ -200,13 +200,15 @@ class Tasks(Declaring):
             raise TypeError(
                 f"middleware must be a list, as in open(middleware=[...]), not {middleware!r}"
             )
+        config = Config() if config is None else config
+        if not callable(getattr(config, "open", None)):
+            raise TypeError(f"config must be a Config or None, not {config!r}")
         with self._lock:
             self._refuse_second()
             # An event loop's attempts start when the queue is entered, and not before.
             starts_on_entry = start and getattr(config, "executor", None) == "asyncio"
-            queue = JobQueue(
-                config, middleware=list(middleware), start=starts_on_entry, clock=clock
-            )
+            opened = config.open(middleware=list(middleware), start=starts_on_entry, clock=clock)
+            queue = cast("JobQueue", opened)  # `bind` checks it
             try:
                 self.bind(queue)
                 if start and not starts_on_entry:
@@ -326,6 +328,10 @@ class Tasks(Declaring):
         return found
 
 
+_IN_FLIGHT = 1000
+"""How many calls of `map` are on their way at most, if lanes have no bound."""
+
+
 class OpenQueue:
     """A queue as tasks see it. Thread-safe."""
 
@@ -338,7 +344,8 @@ class OpenQueue:
         )
         self.now = queue.clock.time
         self._queue = queue
-        self.in_flight_max = queue.config.queue_size
+        size: int | None = queue.config.queue_size  # without a bound on other engines
+        self.in_flight_max = _IN_FLIGHT if size is None else size
 
     def is_open(self) -> bool:
         """Whether it takes calls."""

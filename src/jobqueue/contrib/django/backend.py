@@ -113,7 +113,7 @@ class JobQueueBackend(BaseTaskBackend):
             options = Options.of(self.options)
         except ImproperlyConfigured as error:
             return [*found, checks.Error(str(error), obj=self, id="jobqueue.E001")]
-        if options.config.persist_path is None:
+        if options.config.persist_path is None and "dsn" not in self.options:
             found.append(
                 checks.Warning(
                     f"The jobs of task backend {self.alias!r} are lost when the process ends.",

@@ -11,12 +11,13 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import autodiscover_modules, import_string
 
+from ...cli.database import on_postgres
 from ...final import Config, ConfigError, JobQueue
 from ..opening import suited
 from .connections import Connections
@@ -38,11 +39,11 @@ class Options:
     """What the settings say of one queue.
 
     Attributes:
-        config: the queue's own settings.
+        config: the queue's own settings: a `Config`, or with `dsn` a `PostgresConfig`.
         on_commit: whether to enqueue when the transaction commits that goes on.
     """
 
-    config: Config
+    config: Any
     on_commit: bool
 
     @classmethod
@@ -56,15 +57,16 @@ class Options:
         on_commit = values.pop("on_commit", False)
         if not isinstance(on_commit, bool):
             raise ImproperlyConfigured(f"jobqueue: on_commit must be True or False: {on_commit!r}")
+        is_on_postgres = "dsn" in values
         unknown = sorted(set(values) - set(_FIELDS))
-        if unknown:
+        if unknown and not is_on_postgres:
             raise ImproperlyConfigured(
                 f"jobqueue: {', '.join(map(repr, unknown))} is no option; there are 'on_commit' "
                 f"and the fields of jobqueue.Config: {', '.join(_FIELDS)}"
             )
         try:
-            config = Config(**values)
-        except ConfigError as error:
+            config: Any = on_postgres(**values) if is_on_postgres else Config(**values)
+        except (ConfigError, ImportError, TypeError) as error:
             raise ImproperlyConfigured(f"jobqueue: {error}") from None
         if config.executor != "thread":
             raise ImproperlyConfigured(
@@ -139,9 +141,8 @@ class Queues:
 
             handlers[HANDLER] = run_task
             middleware.append(Finished(alias))
-        queue = JobQueue(
-            suited(options.config, tasks), handlers=handlers, middleware=middleware, start=False
-        )
+        opener = suited(options.config, tasks)
+        queue = cast("JobQueue", opener.open(handlers, middleware=middleware, start=False))
         try:
             if alias == DEFAULT:
                 tasks.bind(queue)

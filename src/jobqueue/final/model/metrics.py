@@ -190,6 +190,25 @@ class LogMetrics:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineMetrics:
+    """The engine that a queue runs on, as this process sees it. Counts are since its start.
+
+    Attributes:
+        name: what it is, as "postgres".
+        connected: whether it can be reached. What runs goes on meanwhile.
+        reconnects: how often it could be reached again.
+        late: outcomes that did not count, for another process had got the job meanwhile.
+        processes: how many processes run jobs now.
+    """
+
+    name: str
+    connected: bool
+    reconnects: int
+    late: int
+    processes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Metrics:
     """A consistent snapshot of a queue.
 
@@ -222,6 +241,7 @@ class Metrics:
             counted, or that carry their function themselves.
         since: the Unix time at which these counts began, all at zero: that of the queue's start, or
             of its owner's if that is another process.
+        engine: what the queue runs on, if that is not this process; else `None`.
     """
 
     enqueued: int
@@ -245,3 +265,4 @@ class Metrics:
     by_handler: Mapping[str | None, HandlerCounts]
     unregistered: HandlerCounts
     since: float
+    engine: EngineMetrics | None = None

@@ -33,7 +33,7 @@ IDLE_SECONDS = 0.1
 """How long the thread that makes records is kept for the next one."""
 _NO_RECORD = -1  # a level that no logger has
 _NEVER = float("inf")
-_OWN = "jobqueue.final."
+_OWN = ("jobqueue.final.", "jobqueue.postgres.")
 # What C defines, for classes of users may override the attributes.
 _trace: Any = vars(BaseException)["__traceback__"]
 _name: Any = vars(type)["__name__"]

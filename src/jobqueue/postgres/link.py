@@ -1,0 +1,253 @@
+"""The connections of one queue: a pool, and one that listens. It is the engine's `Driver`.
+
+What is lost comes back by itself: the pool makes new connections, and the listener is tried again
+until the queue is closed. Then whoever waits for notices is told to look, for some were missed.
+
+Whose thread: the queue's loop alone; no lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+from pgqueuer.core.tm import TaskManager
+
+from . import schema
+from .errors import AGAIN, LOST, NotConnectedError, opened
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from ..final.engine import Reporter
+    from .config import PostgresConfig
+
+    Use = Callable[[asyncpg.Connection[Any]], Awaitable[Any]]
+
+_ENGINE = schema.settings().channel
+AGAIN_SECONDS_MAX = 1.0
+ANSWER_SECONDS = 10.0
+"""After which a connection that does not answer is given up."""
+
+
+class Link:
+    """What a queue reaches its database by.
+
+    Attributes:
+        connected: whether the listener has its connection.
+        reconnects: how often it got it back.
+        closed: set when nothing is to be tried any more.
+    """
+
+    def __init__(self, config: PostgresConfig, reporter: Reporter) -> None:
+        self._config = config
+        self._reporter = reporter
+        self._callbacks: dict[str, list[Callable[[str], object]]] = {}
+        self._on_return: list[Callable[[], object]] = []
+        self._again: asyncio.Task[None] | None = None
+        self._listener: asyncpg.Connection[Any] | None = None
+        self.wants: Callable[[str], bool] = bool
+        """Whether a notice of the engine's channel is passed on to it."""
+        self.connected = False
+        self.reconnects = 0
+        self.closed = asyncio.Event()
+        self.shutdown = asyncio.Event()  # the engine's; nobody sets it
+        self.tm = TaskManager()
+
+    async def open(self) -> None:
+        """Connect.
+
+        Raises:
+            NotConnectedError, SchemaError, ConfigError: what is wrong, and what to do.
+        """
+        config = self._config
+        with opened(config.dsn):
+            self._pool = await asyncpg.create_pool(
+                config.dsn,
+                min_size=1,
+                max_size=config.pool_size,
+                reset=_keep,
+                command_timeout=60.0,
+                timeout=ANSWER_SECONDS,
+                server_settings={"application_name": "jobqueue"},
+            )
+            try:
+                async with self._pool.acquire() as connection:
+                    await schema.check(connection)
+                await self._listen()
+            except BaseException:
+                self._pool.terminate()
+                raise
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        self.closed.set()
+        if self._again is not None:
+            self._again.cancel()
+        for each in (self._listener, self._pool):
+            if each is not None:
+                each.terminate()
+
+    # ── calls ────────────────────────────────────────────────────────────────────────────────
+
+    def connection(self) -> Any:
+        """Within this there is a connection; entering it may raise one of `errors.LOST`."""
+        return self._pool.acquire()
+
+    async def once(self, use: Use) -> Any:
+        """Do something with a connection; raises `errors.LOST` if that is gone."""
+        async with self._pool.acquire() as connection:
+            try:
+                return await use(connection)
+            except (asyncpg.DataError, asyncpg.CharacterNotInRepertoireError) as error:
+                raise ValueError(f"PostgreSQL cannot hold a value: {error}") from None
+
+    async def for_caller(self, use: Use, *, again: Use | None = None) -> Any:
+        """Do something, and try it again for `connect_timeout` while the connection is gone.
+
+        Args:
+            again: what to do in its place once it may have been done.
+
+        Raises:
+            NotConnectedError: it did not come back in time.
+        """
+        loop, patience = asyncio.get_running_loop(), self._config.connect_timeout
+        deadline, delay = loop.time() + patience, 0.02
+        while True:
+            try:
+                return await self.once(use)
+            except AGAIN as error:
+                use = use if again is None else again
+                if loop.time() + delay > deadline or self.closed.is_set():
+                    raise NotConnectedError(
+                        f"the database {self._config.where} could not be reached for "
+                        f"{patience:g} s ({type(error).__name__}); the call may have been carried "
+                        f"out: look by the job's id"
+                    ) from None
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, AGAIN_SECONDS_MAX)
+
+    async def until_done(self, use: Use, *, again: Use | None = None) -> Any:
+        """Do something, and try it again until the queue is closed; `None` if that comes first."""
+        delay = 0.02
+        while not self.closed.is_set():
+            try:
+                return await self.once(use)
+            except AGAIN:
+                use = use if again is None else again
+            await self.pause(delay)
+            delay = min(2 * delay, AGAIN_SECONDS_MAX)
+        return None
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep, but not beyond the end."""
+        try:
+            await asyncio.wait_for(self.closed.wait(), seconds)
+        except TimeoutError:
+            pass
+
+    # ── what the engine asks of its driver ───────────────────────────────────────────────────
+
+    async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
+        """Rows."""
+        return [dict(row) for row in await self._pool.fetch(query, *args)]
+
+    async def execute(self, query: str, *args: object) -> str:
+        """A statement without rows."""
+        done: str = await self._pool.execute(query, *args)
+        return done
+
+    async def notify(self, channel: str, payload: str) -> None:
+        """A notice to all who listen."""
+        await self._pool.execute("SELECT pg_notify($1, $2)", channel, payload)
+
+    async def add_listener(self, channel: str, callback: Callable[[Any], object]) -> None:
+        """Have `callback(payload)` called for each notice from now on."""
+        known = self._callbacks.setdefault(channel, [])
+        known.append(callback)
+        if len(known) == 1 and self._listener is not None:
+            try:
+                await self._listener.add_listener(channel, self._told)
+            except LOST:  # it is added when the connection is back
+                self._lost()
+
+    async def __aenter__(self) -> Link:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    # ── the connection that listens ──────────────────────────────────────────────────────────
+
+    def on_return(self, function: Callable[[], object]) -> None:
+        """Have it called when the connection is back: notices were missed."""
+        self._on_return.append(function)
+
+    def _told(self, _connection: object, _pid: object, channel: str, payload: str) -> None:
+        if channel != _ENGINE or self.wants(payload):
+            self.tell(channel, payload)
+
+    def tell(self, channel: str, payload: str) -> None:
+        """Call what listens there."""
+        for callback in self._callbacks.get(channel, ()):
+            callback(payload)
+
+    async def _listen(self) -> None:
+        listener = await asyncpg.connect(
+            self._config.dsn,
+            timeout=ANSWER_SECONDS,
+            server_settings={"application_name": "jobqueue listens"},
+        )
+        try:
+            listener.add_termination_listener(lambda _: self._lost())
+            for channel in self._callbacks:
+                await listener.add_listener(channel, self._told)
+        except BaseException:
+            listener.terminate()
+            raise
+        self._listener, self.connected = listener, True
+
+    def _lost(self) -> None:
+        """The listener's connection is gone."""
+        if self.closed.is_set() or (self._again is not None and not self._again.done()):
+            return
+        self._listener, self.connected = None, False
+        self._reporter.report(
+            logging.WARNING, f"the connection to {self._config.where} is lost; it is tried again"
+        )
+        self._again = asyncio.get_running_loop().create_task(self._listen_again())
+
+    async def _listen_again(self) -> None:
+        delay = 0.02
+        while not self.closed.is_set():
+            await self.pause(delay)
+            try:
+                await self._listen()
+            except (*LOST, asyncpg.PostgresError):  # also one that just starts
+                delay = min(2 * delay, AGAIN_SECONDS_MAX)
+                continue
+            self.reconnects += 1
+            self._reporter.report(
+                logging.INFO, f"the connection to {self._config.where} is there again"
+            )
+            for function in self._on_return:
+                function()
+            return
+
+    async def check(self) -> None:
+        """Find out whether the listener still has its connection: a dead one may say nothing."""
+        listener = self._listener
+        if listener is None:
+            return
+        try:
+            await asyncio.wait_for(listener.execute("SELECT 1"), ANSWER_SECONDS)
+        except LOST:
+            listener.terminate()
+            self._lost()
+
+
+async def _keep(connection: object) -> None:
+    """In place of the pool's reset, which is a round trip each time; nothing is set here."""
+    del connection
