@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from typing import Annotated, TypeAlias
 
-    from ..web.security import AccessCheck
     from ..final.ports import Opener
+    from ..web.security import AccessCheck
 
     Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any]]]
     JobQueueDep: TypeAlias = Annotated[JobQueue, "a FastAPI dependency"]
