@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import math
 import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +15,8 @@ from ..final.config import Config
 from ..final.errors import LogCorruptError
 from .catalogue import cat
 from .compaction import compact
+from .completion import SHELLS, script
+from .dashboard import web
 from .dead import ALL, dead
 from .examination import verify
 from .exits import EXIT_CODES, CommandError, Exit
@@ -21,8 +24,10 @@ from .inspection import inspect
 from .jobs import PRIORITIES, Status
 from .salvage import repair
 from .screen import complain
+from .serving import PORT, add_access, port_number
 from .steering import cancel, discard, pause, resume
-from .worker import SUMMARY
+from .watching import INTERVAL_SECONDS_MIN, watch
+from .worker import SUMMARY, about, add_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,7 +78,8 @@ def _run(run: Run, parsed: argparse.Namespace) -> Exit:
     except BrokenPipeError:
         raise
     except OSError as error:
-        complain(f"{error.filename or parsed.path}: {error.strerror or error}")
+        about = error.filename or getattr(parsed, "path", None)
+        complain(f"{about or 'the system'}: {error.strerror or error}")
         return Exit.SYSTEM
 
 
@@ -83,7 +89,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"jobqueue {_version()}")
     groups = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    groups.add_parser("run", help=SUMMARY)  # `entry` has gone another way with it
+    # `entry` has gone another way with it; it is here for the help, and for completion.
+    add_options(groups.add_parser("run", help=SUMMARY, **about()))
+    _add_web(groups)
     log = groups.add_parser(
         "log",
         help="look into a log and mend it",
@@ -105,6 +113,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_compact(commands)
     _add_dead(commands)
     _add_changes(commands)
+    _add_watch(commands)
+    _add_completion(groups, parser)
     return parser
 
 
@@ -126,6 +136,12 @@ def _add(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("path", metavar="PATH", help="the log's directory (persist_path)")
+    _add_common(parser)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="for scripts: one JSON object a line, in ASCII"
     )
@@ -135,8 +151,6 @@ def _add(
         help="also a log that belongs to another user, or that others may write to: whoever can "
         "write to it can make this command read anything",
     )
-    parser.set_defaults(run=run)
-    return parser
 
 
 def _add_retention(parser: argparse.ArgumentParser) -> None:
@@ -263,3 +277,88 @@ def _add_changes(commands: Commands) -> None:
         parser.add_argument("--handler", metavar="NAME", help="only those of this handler")
         parser.add_argument("--priority", choices=PRIORITIES, help="only those of this priority")
         parser.add_argument("--periodic", metavar="NAME", help="only this schedule")
+
+
+def _add_watch(commands: Commands) -> None:
+    parser = _add(
+        commands,
+        "watch",
+        watch,
+        "follow a queue that runs: its rates, its lanes, what fails in it; until Ctrl-C",
+    )
+    parser.add_argument(
+        "--interval",
+        type=_interval,
+        default=1.0,
+        metavar="SECONDS",
+        help="between two looks (default: %(default)s)",
+    )
+    parser.add_argument("--count", type=_count, metavar="N", help="end after so many looks")
+
+
+def _interval(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not INTERVAL_SECONDS_MIN <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no number of seconds from {INTERVAL_SECONDS_MIN} on"
+        )
+    return seconds
+
+
+def _add_web(groups: Commands) -> None:
+    parser = groups.add_parser(
+        "web",
+        help="serve the dashboard of a queue, of a log that no queue has open, or of a "
+        "demonstration",
+        description=fill(
+            "Serve the dashboard until Ctrl-C. With PATH it is that of the queue that has this log "
+            "open, if it takes commands; if no queue has it open, it shows what is in the log, "
+            "which is only read. With --demo it is that of a queue that is busy and in some "
+            "trouble, to try things out."
+        ),
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "path", metavar="PATH", nargs="?", help="the log's directory (persist_path)"
+    )
+    parser.add_argument(
+        "--demo",
+        action="store_true",
+        help="show a demonstration: nothing leaves the machine, and nothing is kept",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=1, metavar="N", help="another demonstration (default: 1)"
+    )
+    parser.add_argument(
+        "--port",
+        type=port_number,
+        default=PORT,
+        help="where the dashboard listens (default: %(default)s); 0: any that is free",
+    )
+    add_access(parser)
+    _add_common(parser)
+    _add_retention(parser)
+    parser.set_defaults(run=web)
+
+
+def _add_completion(groups: Commands, whole: argparse.ArgumentParser) -> None:
+    summary = "print what a shell needs to complete this command"
+    parser = groups.add_parser(
+        "completion",
+        help=summary,
+        description=fill(
+            "Print what a shell needs to complete this command. In bash: "
+            'eval "$(jobqueue completion bash)"; docs/cli.md tells where to put it.'
+        ),
+    )
+    parser.add_argument("shell", choices=SHELLS)
+
+    def complete(arguments: argparse.Namespace) -> Exit:
+        print(script(whole, arguments.shell))
+        return Exit.OK
+
+    parser.set_defaults(run=complete)

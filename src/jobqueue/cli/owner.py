@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from ..final.errors import JobQueueError, NoOwnerError
@@ -11,7 +12,7 @@ from .exits import CommandError, Exit
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ..final.sharing.operator import RemoteOperator
     from .access import Log
@@ -51,6 +52,22 @@ def ask(arguments: Namespace, function: Callable[[RemoteOperator], _T]) -> _T:
         CommandError: no queue has it open, or it cannot be asked.
         OSError: the owner is another user's process.
     """
+    try:
+        with asking(arguments) as operator:
+            return function(operator)
+    except NoOwnerError as error:
+        raise CommandError(Exit.LOCKED, f"{error}; or try again") from None
+    except (JobQueueError, LookupError, ValueError) as error:  # a job is not as it was a moment ago
+        raise CommandError(Exit.NO_SUCH_JOB, str(error)) from None
+
+
+@contextmanager
+def asking(arguments: Namespace) -> Iterator[RemoteOperator]:
+    """What asks the queue that has a log open, to the end of the block.
+
+    Raises:
+        CommandError: no queue has it open, or it takes no commands.
+    """
     path = arguments.path
     directory = find_log(path)
     owner = log_owner(directory, arguments.allow_shared)
@@ -66,13 +83,8 @@ def ask(arguments: Namespace, function: Callable[[RemoteOperator], _T]) -> _T:
         )
     from ..final.sharing.errand import operating  # it needs msgspec
 
-    try:
-        with operating(directory, ANSWER_SECONDS) as operator:
-            return function(operator)
-    except NoOwnerError as error:
-        raise CommandError(Exit.LOCKED, f"{error}; or try again") from None
-    except (JobQueueError, LookupError, ValueError) as error:  # a job is not as it was a moment ago
-        raise CommandError(Exit.NO_SUCH_JOB, str(error)) from None
+    with operating(directory, ANSWER_SECONDS) as operator:
+        yield operator
 
 
 def _listens(directory: str) -> bool:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
@@ -113,6 +114,16 @@ class Screen:
                 self._console.print(thing, soft_wrap=True)
             else:
                 sys.stdout.write(f"{thing.plain}\n")  # a hundred times as fast
+
+    def live(self) -> Live | None:
+        """What shows one thing in place of the last, on a terminal; `None` if there is none."""
+        if self.as_json or not self._console.is_terminal:
+            return None
+        return Live(console=self._console, auto_refresh=False)
+
+    def flush(self) -> None:
+        """Let whoever reads it have it now."""
+        sys.stdout.flush()
 
 
 class _Console(Console):

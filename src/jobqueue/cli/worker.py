@@ -30,6 +30,8 @@ from ..final.serving import Signals, exit_code, serve
 from ..tasks import QueueNotOpenError, Tasks
 from .exits import CommandError, Exit
 from .logs import FORMATS, LEVELS, logger, set_up
+from .serving import PORT, add_access, port_number
+from .serving import serve as serve_dashboard
 from .suited import shared
 from .target import find, find_config
 
@@ -140,6 +142,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         )
     logs = parser.add_argument_group("logs, on stderr")
     logs.add_argument("--log-format", choices=FORMATS, default=FORMATS[0], help="default: text")
+    logs.add_argument(
+        "--json", dest="log_format", action="store_const", const="json", help="--log-format json"
+    )
     logs.add_argument("--log-level", choices=LEVELS, default="info", help="default: info")
     code = parser.add_argument_group("code")
     code.add_argument(
@@ -158,6 +163,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="what to watch in place of the --app-dir; may be given several times",
     )
+    web = parser.add_argument_group("dashboard (needs the extra 'web')")
+    web.add_argument(
+        "--web",
+        type=_web_port,
+        nargs="?",
+        const=PORT,
+        metavar="PORT",
+        help=f"serve the dashboard, on port {PORT} if none is given; TARGET does not follow it",
+    )
+    add_access(web, "web-")
     parser.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)
 
 
@@ -171,7 +186,7 @@ def _work(parsed: argparse.Namespace) -> int:
     code: int | None = None
     try:
         queue = _open(parsed)
-        with Signals() as signals:
+        with _closed_on_error(queue), Signals() as signals, _dashboard(parsed, queue):
             _tell_start(parsed, queue)
             code = serve(queue, signals)
     except KeyboardInterrupt:  # a `_Stopped` is one, too
@@ -179,6 +194,25 @@ def _work(parsed: argparse.Namespace) -> int:
             logger.info("stopped before the queue was served")
             code = Exit.OK if queue is None else exit_code(queue.close())
     return code
+
+
+def _web_port(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; write TARGET before --web")
+    return port_number(text)
+
+
+@contextmanager
+def _dashboard(parsed: argparse.Namespace, queue: JobQueue) -> Iterator[None]:
+    """Serve the dashboard if it is asked for, until the queue is closed."""
+    if parsed.web is None:
+        yield
+        return
+    with serve_dashboard(
+        queue, parsed.web_host, parsed.web, parsed.web_access, payloads=parsed.web_payloads
+    ) as server:
+        logger.info("the dashboard is at %s", server.url)
+        yield
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
