@@ -78,9 +78,11 @@ def test_paths_and_options_of_run_are_known_to_it(
 ) -> None:
     text = script(shell, capsys)
     assert "durability" in text
-    assert {"bash": "_shtab_compgen_dirs", "zsh": "_files -/", "fish": "__fish_complete_directories"}[
-        shell
-    ] in text
+    assert {
+        "bash": "_shtab_compgen_dirs",
+        "zsh": "_files -/",
+        "fish": "__fish_complete_directories",
+    }[shell] in text
 
 
 def test_without_shtab_it_says_what_to_install(

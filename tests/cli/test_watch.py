@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from jobqueue.cli import looks, main, watching
+from jobqueue.cli import looks, main
 from jobqueue.final import Config, Job, JobQueue, Priority, Status
-from tests.cli.test_run import app as app
-from tests.cli.test_run import work
+from tests.cli.test_run import MODULE, work
 from tests.support.commands import Command
 from tests.support.served import Served
 from tests.support.waiting import PATIENCE
@@ -50,7 +49,7 @@ def between(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]],
     """Has something done between two looks, in place of the sleep."""
 
     def do(what: Callable[[], object]) -> None:
-        monkeypatch.setattr(watching.time, "sleep", lambda _seconds: what())
+        monkeypatch.setattr("jobqueue.cli.watching.time.sleep", lambda _seconds: what())
 
     return do
 
@@ -135,19 +134,19 @@ def test_when_the_queue_ends_it_ends(
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "soon"])
-def test_a_wrong_interval_is_wrong_usage(
-    text: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_wrong_interval_is_wrong_usage(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["log", "watch", "somewhere", f"--interval={text}"])
     assert "is no number of seconds" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_it_without_a_word(app: Path) -> None:
-    with work(app) as worker:
+def test_ctrl_c_ends_it_without_a_word(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "jobs.py").write_text(MODULE)
+    with work(tmp_path) as worker:
         worker.until("serving")
-        with Served("jobqueue.cli", "log", "watch", "jobs.db", directory=app) as watching:
+        with Served("jobqueue.cli", "log", "watch", "jobs.db", directory=tmp_path) as watching:
             watching.until("queued", times=2)
             assert watching.end(signal.SIGINT) == 0
             assert "Traceback" not in watching.output

@@ -23,6 +23,7 @@ RATES = ("enqueued", "completed", "failed", "retried", "cancelled")
 """The counts that are also shown as so many a second."""
 _STATES = ("queued", "scheduled", "processing", "overrunning", "limited")
 _COUNTS = (*_STATES, *RATES, "expired")
+_GROUPS_MAX = 100
 _SHOWN_MAX = 8
 """How many kinds of failures are shown to people: those that came last, then the most frequent."""
 
@@ -89,28 +90,26 @@ def _is_another(now: Metrics, then: Metrics) -> bool:
 
 
 def failures_of(queue: RemoteOperator, metrics: Metrics, before: Look | None) -> list[Failures]:
-    """What has failed; the last message is asked for only if something has changed."""
+    """What has failed, what has more failed of late first; the queue is asked if that is new."""
     known: Mapping[tuple[str | None, str], Failures] = {}
     if before is not None and not _is_another(metrics, before.metrics):
         known = {(each.handler, each.error): each for each in before.failures}
+    counts = {
+        (handler, error): count
+        for handler, counts in metrics.by_handler.items()
+        for error, count in counts.failures.items()
+    }
+    if counts == {kind: each.count for kind, each in known.items()}:
+        last = {kind: each.last for kind, each in known.items()}
+    else:
+        groups = queue.dead_groups(_GROUPS_MAX).groups
+        last = {(each.handler, each.error): each.last.last_error for each in groups}
     found = []
-    for handler, counts in metrics.by_handler.items():
-        for error, count in counts.failures.items():
-            then = known.get((handler, error))
-            new = 0 if before is None else count - (0 if then is None else then.count)
-            if then is None or new:
-                last = _last_message(queue, handler, error)
-            else:
-                last = then.last
-            found.append(Failures(handler, error, count, new, last))
+    for kind, count in counts.items():
+        then = known.get(kind)
+        new = 0 if before is None else count - (0 if then is None else then.count)
+        found.append(Failures(*kind, count, new, last.get(kind)))
     return sorted(found, key=lambda each: (-each.new, -each.count))
-
-
-def _last_message(queue: RemoteOperator, handler: str | None, error: str) -> str | None:
-    if handler is None:
-        return None
-    jobs = queue.jobs(status="failed", handler=handler, error=error, limit=1)
-    return jobs[0].last_error if jobs else None
 
 
 # For scripts

@@ -12,43 +12,26 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import Counter, defaultdict
-from functools import cached_property
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..final.core.counters import quantiles
 from ..final.core.remembered import unknown_job
 from ..final.errors import JobQueueError
-from ..final.model.attempt import Attempt, and_one_more
 from ..final.model.filters import checked_filter, checked_limit
-from ..final.model.job import JobInfo, Priority
-from ..final.model.metrics import (
-    HandlerCounts,
-    HandlerInfo,
-    LaneMetrics,
-    LogMetrics,
-    Metrics,
-    Quantiles,
-    WorkerMetrics,
-)
+from ..final.model.look import DeadGroups, Look
 from ..final.model.paused import Paused
 from ..final.model.periodic import PeriodicInfo
-from ..final.model.results import StoredResult, read_result
-from ..final.model.transitions import Status
-from ..final.wal.format.record import payload_bytes
-from ..final.wal.names import list_present
 from .access import read_log
-from .jobs import Entry, Jobs
+from .reading import Reading, fitting, info_of
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Iterable, Iterator
 
-    from .access import Log
+    from ..final.model.job import JobInfo, Priority
+    from ..final.model.metrics import HandlerInfo, Metrics
+    from ..final.model.transitions import Status
 
 _SHARE_OF_TIME_MAX = 0.1
-_SAMPLES = 512
-"""How many of a handler's last run times count, as in a queue."""
 _IN_THE_CODE = "in the program's code"
 """In place of a schedule, of which a log knows only when it ticked last."""
 
@@ -71,17 +54,17 @@ class StoppedQueue:
         self._next_look = 0.0
         self._reading = self._read()
 
-    def _read(self) -> _Reading:
+    def _read(self) -> Reading:
         began = time.monotonic()
         self._state = _state_of(self._arguments.path)
         reading = read_log(
-            self._arguments, lambda log: _Reading(log, self._arguments.status_retention)
+            self._arguments, lambda log: Reading(log, self._arguments.status_retention)
         )
         ended = time.monotonic()
         self._next_look = ended + (ended - began) / _SHARE_OF_TIME_MAX
         return reading
 
-    def _now(self) -> _Reading:
+    def _now(self) -> Reading:
         with self._lock:
             if (
                 time.monotonic() >= self._next_look
@@ -102,37 +85,63 @@ class StoppedQueue:
         entry = reading.by_id.get(job_id)
         if entry is None:
             raise unknown_job(job_id)
-        return _info(entry, has_result=True)
+        return info_of(entry)
 
     def jobs(self, *, limit: int = 100, before: str | None = None, **like: Any) -> list[JobInfo]:
         """See `JobQueue`."""
         wanted, limit = checked_filter(**like), checked_limit(limit)
         found: list[JobInfo] = []
         for entry in self._now().newest_first(before, wanted.statuses):
-            state = entry.state
-            failure = None if state.error is None else (state.error, "")
-            was = state.enqueued
-            status = Status(entry.status.value)
-            if wanted.fits(status, was.handler, Priority(was.priority), was.key, failure):
-                info = _info(entry, has_result=False)
-                if wanted.has_text(info):
-                    found.append(info)
-                    if len(found) == limit:
-                        break
+            info = fitting(entry, wanted, in_payload=True)
+            if info is not None:
+                found.append(info)
+                if len(found) == limit:
+                    break
         return found
+
+    def look(
+        self,
+        *,
+        in_payload: bool = True,
+        limit: int = 20,
+        before: str | None = None,
+        within: int = 20_000,
+        **like: Any,
+    ) -> Look:
+        """See `JobQueue`."""
+        wanted = checked_filter(**like)
+        limit, within = checked_limit(limit), checked_limit(within)
+        jobs: list[JobInfo] = []
+        matching = looked_at = 0
+        last: str | None = None
+        for entry in self._now().newest_first(before, wanted.statuses):
+            if looked_at == within:
+                return Look(tuple(jobs), matching, looked_at, last)
+            looked_at, last = looked_at + 1, entry.id
+            info = fitting(entry, wanted, in_payload=in_payload)
+            if info is not None:
+                matching += 1
+                if len(jobs) < limit:
+                    jobs.append(_briefly(info))
+        return Look(tuple(jobs), matching, looked_at, None)
+
+    def dead_groups(self, limit: int = 100) -> DeadGroups:
+        """See `JobQueue`."""
+        groups = self._now().dead_groups
+        letters = sum(each.count for each in groups)
+        return DeadGroups(tuple(groups[: checked_limit(limit)]), letters, len(groups))
 
     def dead_letters(self) -> list[JobInfo]:
         """See `JobQueue`."""
-        failed = self._now().by_status[Status.FAILED]
-        by_end = sorted(failed, key=lambda entry: entry.state.finished or 0.0)
-        return [_info(entry, has_result=False) for entry in by_end]
+        return [info_of(entry) for entry in self._now().dead]
 
     def metrics(self) -> Metrics:
         """See `JobQueue`; counts and run times are of the jobs that the log knows."""
         return self._now().metrics
 
-    def handlers(self) -> list[HandlerInfo]:
-        """See `JobQueue`; options are not known to a log."""
+    def handlers(self, *, within: int | None = None) -> list[HandlerInfo]:
+        """See `JobQueue`; options are not known to a log, and all jobs count."""
+        del within
         return self._now().handlers
 
     def periodics(self) -> list[PeriodicInfo]:
@@ -161,6 +170,10 @@ class StoppedQueue:
         """Refused."""
         self._refuse()
 
+    def run_periodic(self, name: str) -> NoReturn:
+        """Refused."""
+        self._refuse()
+
     def cancel_jobs(self, **_like: object) -> NoReturn:
         """Refused."""
         self._refuse()
@@ -185,6 +198,10 @@ class StoppedQueue:
         )
 
 
+def _briefly(info: JobInfo) -> JobInfo:
+    return replace(info, payload=None, last_traceback=None, result=None, attempts=())
+
+
 def _state_of(path: str) -> tuple[object, ...]:
     """What changes when the log does."""
     found = []
@@ -193,188 +210,3 @@ def _state_of(path: str) -> tuple[object, ...]:
             about = entry.stat(follow_symlinks=False)
             found.append((entry.name, about.st_size, about.st_mtime_ns, about.st_ino))
     return tuple(sorted(found))
-
-
-class _Reading:
-    """A log that was read once; not changed afterwards."""
-
-    def __init__(self, log: Log, status_retention: int) -> None:
-        jobs = Jobs(log, status_retention)
-        self.entries = list(jobs)
-        self.by_id = {entry.id: entry for entry in self.entries}
-        self.by_status: dict[Status, list[Entry]] = {each: [] for each in Status}
-        for entry in self.entries:
-            self.by_status[Status(entry.status.value)].append(entry)
-        self.ticks = {name: tick.at for name, tick in jobs.state.ticks.items()}
-        self._at = jobs.now
-        self._batches = jobs.reading.last
-        listing = list_present(log.files, log.directory)
-        self._bytes = sum(
-            log.files.size_of(os.path.join(log.directory, file.name)) for file in listing.files
-        )
-
-    def newest_first(
-        self, before: str | None, statuses: frozenset[Status] | None
-    ) -> Iterator[Entry]:
-        """The jobs of these statuses that are older than that one."""
-        below = None
-        if before is not None:
-            if before not in self.by_id:
-                raise unknown_job(before)
-            below = self.by_id[before].number
-        if statuses is None:
-            entries: Iterable[Entry] = reversed(self.entries)
-        elif len(statuses) == 1:
-            entries = reversed(self.by_status[next(iter(statuses))])
-        else:
-            among = [entry for each in statuses for entry in self.by_status[each]]
-            entries = sorted(among, key=lambda entry: -entry.number)
-        return (entry for entry in entries if below is None or entry.number < below)
-
-    @cached_property
-    def metrics(self) -> Metrics:
-        """The numbers of it."""
-        lanes = {each: self._lane(each) for each in Priority}
-        sums = {
-            name: sum(getattr(lane, name) for lane in lanes.values())
-            for name in LaneMetrics.__dataclass_fields__
-            if name not in ("oldest_wait", "queue_wait", "run_time")
-        }
-        return Metrics(
-            **sums,
-            oldest_wait=max(lane.oldest_wait for lane in lanes.values()),
-            by_priority=lanes,
-            queue_wait=Quantiles(),
-            run_time=_run_time(self.entries),
-            workers=WorkerMetrics(0, 0, 0.0),
-            log=LogMetrics(self._bytes, self._batches, 0, 0.0, 0),
-            by_handler={
-                each.name: HandlerCounts(
-                    each.completed,
-                    each.failed,
-                    each.retried,
-                    each.cancelled,
-                    each.processing,
-                    each.failures,
-                )
-                for each in self.handlers
-            },
-        )
-
-    def _lane(self, priority: Priority) -> LaneMetrics:
-        entries = [each for each in self.entries if each.state.enqueued.priority == priority]
-        count = Counter(each.status.value for each in entries)
-        waiting = [each for each in entries if each.status.value == Status.QUEUED]
-        oldest = min((each.state.enqueued.created for each in waiting), default=self._at)
-        return LaneMetrics(
-            enqueued=len(entries),
-            queued=count[Status.QUEUED],
-            scheduled=count[Status.SCHEDULED],
-            processing=count[Status.PROCESSING],
-            overrunning=0,
-            completed=count[Status.COMPLETED],
-            failed=count[Status.FAILED],
-            retried=sum(_retried(each) for each in entries),
-            cancelled=count[Status.CANCELLED],
-            expired=sum(_is_expired(each) for each in entries),
-            limited=0,
-            oldest_wait=max(0.0, self._at - oldest),
-            queue_wait=Quantiles(),
-            run_time=_run_time(entries),
-        )
-
-    @cached_property
-    def handlers(self) -> list[HandlerInfo]:
-        """Each handler that a job names."""
-        by_name: defaultdict[str | None, list[Entry]] = defaultdict(list)
-        for entry in self.entries:
-            by_name[entry.state.enqueued.handler].append(entry)
-        return [
-            _handler(name, by_name[name]) for name in sorted(by_name, key=lambda each: each or "")
-        ]
-
-
-def _handler(name: str | None, entries: list[Entry]) -> HandlerInfo:
-    count = Counter(each.status.value for each in entries)
-    errors = Counter(error.partition(":")[0] for each in entries for error in _errors(each))
-    return HandlerInfo(
-        name,
-        completed=count[Status.COMPLETED],
-        failed=count[Status.FAILED],
-        retried=sum(_retried(each) for each in entries),
-        cancelled=count[Status.CANCELLED],
-        queued=count[Status.QUEUED],
-        processing=count[Status.PROCESSING],
-        options={},
-        queue_wait=Quantiles(),
-        run_time=_run_time(entries),
-        failures=dict(errors),
-    )
-
-
-def _errors(entry: Entry) -> Iterator[str]:
-    """The errors of its attempts, as far as they are known: the last ten."""
-    for attempt in entry.state.attempts:
-        yield attempt[3]
-    if entry.status.value == Status.FAILED and entry.state.error is not None:
-        yield entry.state.error
-
-
-def _retried(entry: Entry) -> int:
-    """How many of its attempts were followed by another one."""
-    return entry.state.retries
-
-
-def _is_expired(entry: Entry) -> bool:
-    return (entry.state.error or "").startswith("expired after ")
-
-
-def _run_time(entries: list[Entry]) -> Quantiles:
-    """Of the last attempts of the jobs that ended last."""
-    ended = [
-        (state.finished, state.finished - state.started)
-        for state in (entry.state for entry in entries)
-        if state.finished is not None and state.started is not None
-    ]
-    last = sorted(ended)[-_SAMPLES:]
-    return quantiles(sorted(max(0.0, seconds) for _, seconds in last))
-
-
-def _info(entry: Entry, *, has_result: bool) -> JobInfo:
-    state, was, status = entry.state, entry.state.enqueued, Status(entry.status.value)
-    attempts = tuple(Attempt(*each) for each in state.attempts[-10:])
-    if status in (Status.COMPLETED, Status.FAILED):
-        error = state.error if status is Status.FAILED else None
-        last = Attempt(state.retries, state.started, state.finished, error)
-        attempts = and_one_more(attempts, last)
-    is_due = status is Status.SCHEDULED and not entry.after
-    return JobInfo(
-        was.id,
-        status,
-        Priority(was.priority),
-        was.handler,
-        was.headers,
-        state.retries,
-        state.error,
-        state.traceback or None,
-        was.created,
-        state.started,
-        state.finished,
-        None,
-        _result(entry) if has_result else None,
-        payload_bytes(was) if entry.has_payload else None,
-        was.key,
-        state.due if is_due else None,
-        attempts,
-    )
-
-
-def _result(entry: Entry) -> object:
-    """What is kept of its result; `None` if its handler's own codec is needed to read it."""
-    stored = entry.state.result
-    if stored is None:
-        return None
-    try:
-        return read_result(entry.id, StoredResult(*stored), None)
-    except JobQueueError:
-        return None

@@ -1,0 +1,261 @@
+"""A log that was read once, counted and told of as a queue counts and tells."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from ..final.core.counters import quantiles
+from ..final.core.remembered import unknown_job
+from ..final.errors import JobQueueError
+from ..final.model.attempt import Attempt, and_one_more
+from ..final.model.filters import NO_ERROR, error_class
+from ..final.model.job import JobInfo, Priority
+from ..final.model.look import DeadGroup
+from ..final.model.metrics import (
+    HandlerCounts,
+    HandlerInfo,
+    LaneMetrics,
+    LogMetrics,
+    Metrics,
+    Quantiles,
+    WorkerMetrics,
+)
+from ..final.model.results import StoredResult, read_result
+from ..final.model.transitions import Status
+from ..final.wal.format.record import payload_bytes
+from ..final.wal.names import list_present
+from .jobs import Entry, Jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ..final.model.filters import Filter
+    from .access import Log
+
+_SAMPLES = 512
+"""How many of a handler's last run times count, as in a queue."""
+
+
+class Reading:
+    """The jobs of a log, and what there is to tell of them.
+
+    Not changed once it is made, but for what is counted at the first need.
+
+    Args:
+        status_retention: how many finished jobs are remembered.
+    """
+
+    def __init__(self, log: Log, status_retention: int) -> None:
+        jobs = Jobs(log, status_retention)
+        self.entries = list(jobs)
+        self.by_id = {entry.id: entry for entry in self.entries}
+        self.by_status: dict[Status, list[Entry]] = {each: [] for each in Status}
+        for entry in self.entries:
+            self.by_status[Status(entry.status.value)].append(entry)
+        self.ticks = {name: tick.at for name, tick in jobs.state.ticks.items()}
+        self._at = jobs.now
+        self._batches = jobs.reading.last
+        listing = list_present(log.files, log.directory)
+        self._bytes = sum(
+            log.files.size_of(os.path.join(log.directory, file.name)) for file in listing.files
+        )
+
+    @cached_property
+    def dead(self) -> list[Entry]:
+        """The failed jobs; the one that failed first comes first."""
+        return sorted(self.by_status[Status.FAILED], key=lambda entry: entry.state.finished or 0.0)
+
+    @cached_property
+    def dead_groups(self) -> list[DeadGroup]:
+        """Those by handler and kind of error, the largest group first."""
+        found: dict[tuple[str | None, str], list[Entry]] = {}
+        for entry in self.dead:
+            group = entry.state.enqueued.handler, error_class(entry.state.error or NO_ERROR)
+            found.setdefault(group, []).append(entry)
+        order = sorted(found, key=lambda group: (-len(found[group]), group[0] or "", group[1]))
+        return [
+            DeadGroup(*group, len(found[group]), replace(info_of(found[group][-1]), payload=None))
+            for group in order
+        ]
+
+    def newest_first(
+        self, before: str | None, statuses: frozenset[Status] | None
+    ) -> Iterator[Entry]:
+        """The jobs of these statuses that are older than that one."""
+        below = None
+        if before is not None:
+            if before not in self.by_id:
+                raise unknown_job(before)
+            below = self.by_id[before].number
+        if statuses is None:
+            entries: Iterable[Entry] = reversed(self.entries)
+        elif len(statuses) == 1:
+            entries = reversed(self.by_status[next(iter(statuses))])
+        else:
+            among = [entry for each in statuses for entry in self.by_status[each]]
+            entries = sorted(among, key=lambda entry: -entry.number)
+        return (entry for entry in entries if below is None or entry.number < below)
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """The numbers of it."""
+        lanes = {each: self._lane(each) for each in Priority}
+        sums = {
+            name: sum(getattr(lane, name) for lane in lanes.values())
+            for name in LaneMetrics.__dataclass_fields__
+            if name not in ("oldest_wait", "queue_wait", "run_time")
+        }
+        return Metrics(
+            **sums,
+            oldest_wait=max(lane.oldest_wait for lane in lanes.values()),
+            by_priority=lanes,
+            queue_wait=Quantiles(),
+            run_time=_run_time(self.entries),
+            workers=WorkerMetrics(0, 0, 0.0),
+            log=LogMetrics(self._bytes, self._batches, 0, 0.0, 0),
+            by_handler={
+                each.name: HandlerCounts(
+                    each.completed,
+                    each.failed,
+                    each.retried,
+                    each.cancelled,
+                    each.processing,
+                    each.failures,
+                )
+                for each in self.handlers
+            },
+        )
+
+    def _lane(self, priority: Priority) -> LaneMetrics:
+        entries = [each for each in self.entries if each.state.enqueued.priority == priority]
+        count = Counter(each.status.value for each in entries)
+        waiting = [each for each in entries if each.status.value == Status.QUEUED]
+        oldest = min((each.state.enqueued.created for each in waiting), default=self._at)
+        return LaneMetrics(
+            enqueued=len(entries),
+            queued=count[Status.QUEUED],
+            scheduled=count[Status.SCHEDULED],
+            processing=count[Status.PROCESSING],
+            overrunning=0,
+            completed=count[Status.COMPLETED],
+            failed=count[Status.FAILED],
+            retried=sum(_retried(each) for each in entries),
+            cancelled=count[Status.CANCELLED],
+            expired=sum(_is_expired(each) for each in entries),
+            limited=0,
+            oldest_wait=max(0.0, self._at - oldest),
+            queue_wait=Quantiles(),
+            run_time=_run_time(entries),
+        )
+
+    @cached_property
+    def handlers(self) -> list[HandlerInfo]:
+        """Each handler that a job names."""
+        by_name: defaultdict[str | None, list[Entry]] = defaultdict(list)
+        for entry in self.entries:
+            by_name[entry.state.enqueued.handler].append(entry)
+        return [
+            _handler(name, by_name[name]) for name in sorted(by_name, key=lambda each: each or "")
+        ]
+
+
+def _handler(name: str | None, entries: list[Entry]) -> HandlerInfo:
+    count = Counter(each.status.value for each in entries)
+    errors = Counter(error_class(error) for each in entries for error in _errors(each))
+    return HandlerInfo(
+        name,
+        completed=count[Status.COMPLETED],
+        failed=count[Status.FAILED],
+        retried=sum(_retried(each) for each in entries),
+        cancelled=count[Status.CANCELLED],
+        queued=count[Status.QUEUED],
+        processing=count[Status.PROCESSING],
+        options={},
+        queue_wait=Quantiles(),
+        run_time=_run_time(entries),
+        failures=dict(errors),
+    )
+
+
+def _errors(entry: Entry) -> Iterator[str]:
+    """The errors of its attempts, as far as they are known: the last ten."""
+    for attempt in entry.state.attempts:
+        yield attempt[3]
+    if entry.status.value == Status.FAILED and entry.state.error is not None:
+        yield entry.state.error
+
+
+def _retried(entry: Entry) -> int:
+    """How many of its attempts were followed by another one."""
+    return entry.state.retries
+
+
+def _is_expired(entry: Entry) -> bool:
+    return (entry.state.error or "").startswith("expired after ")
+
+
+def _run_time(entries: list[Entry]) -> Quantiles:
+    """Of the last attempts of the jobs that ended last."""
+    ended = [
+        (state.finished, state.finished - state.started)
+        for state in (entry.state for entry in entries)
+        if state.finished is not None and state.started is not None
+    ]
+    last = sorted(ended)[-_SAMPLES:]
+    return quantiles(sorted(max(0.0, seconds) for _, seconds in last))
+
+
+def fitting(entry: Entry, wanted: Filter, *, in_payload: bool) -> JobInfo | None:
+    """What is told of a job; `None` if it is not like that."""
+    state, was = entry.state, entry.state.enqueued
+    failure = None if state.error is None else (state.error, "")
+    status, priority = Status(entry.status.value), Priority(was.priority)
+    if not wanted.fits(status, was.handler, priority, was.key, failure):
+        return None
+    info = info_of(entry)
+    return info if wanted.has_text(info if in_payload else replace(info, payload=None)) else None
+
+
+def info_of(entry: Entry) -> JobInfo:
+    """What a queue tells of a job."""
+    state, was, status = entry.state, entry.state.enqueued, Status(entry.status.value)
+    attempts = tuple(Attempt(*each) for each in state.attempts[-10:])
+    if status in (Status.COMPLETED, Status.FAILED):
+        error = state.error if status is Status.FAILED else None
+        last = Attempt(state.retries, state.started, state.finished, error)
+        attempts = and_one_more(attempts, last)
+    is_due = status is Status.SCHEDULED and not entry.after
+    return JobInfo(
+        was.id,
+        status,
+        Priority(was.priority),
+        was.handler,
+        was.headers,
+        state.retries,
+        state.error,
+        state.traceback or None,
+        was.created,
+        state.started,
+        state.finished,
+        None,
+        _result(entry),
+        payload_bytes(was) if entry.has_payload else None,
+        was.key,
+        state.due if is_due else None,
+        attempts,
+    )
+
+
+def _result(entry: Entry) -> object:
+    """What is kept of its result; `None` if its handler's own codec is needed to read it."""
+    stored = entry.state.result
+    if stored is None:
+        return None
+    try:
+        return read_result(entry.id, StoredResult(*stored), None)
+    except JobQueueError:
+        return None
