@@ -56,7 +56,7 @@ def serve(queue: Any, host: str, port: int, access: str | None, *, payloads: boo
         CommandError: what it is made of is not installed, or it cannot be served there.
     """
     try:
-        from ..web import serve_dashboard
+        from ..web import as_text, serve_dashboard
     except ModuleNotFoundError as error:
         raise CommandError(
             Exit.USAGE,
@@ -69,7 +69,7 @@ def serve(queue: Any, host: str, port: int, access: str | None, *, payloads: boo
             host=host,
             port=port,
             access=None if access is None else lambda _request: access,
-            payload=(lambda _request: True) if payloads else None,
+            payload=as_text if payloads else None,
         )
         server.__enter__()
     except ValueError as error:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 HIGH, MEDIUM, LOW = Priority
 REFUSED = 300
-"""Jobs of one handler that have failed for good when the demonstration begins."""
+"""Jobs of one handler that fail for good, soon after the beginning."""
 FLOOD = 160
 """Jobs of high priority that come at once."""
 FLOOD_SECONDS = 25.0
@@ -30,6 +30,7 @@ REMINDERS = 24
 _NAMES = ("ada", "barbara", "chen", "dara", "emeka", "fatima", "grace", "hedy", "ines", "jun")
 _SUBJECTS = ("Your order is on its way", "Your receipt", "Confirm your address", "Welcome")
 _STEP_SECONDS = 0.25
+_REFUSED_STEPS = range(4, 14)
 _MINUTE = 60.0
 
 
@@ -60,7 +61,6 @@ class Orders:
 
     def at_start(self) -> Iterator[Order]:
         """What is there when somebody first looks."""
-        yield Order(0.0, tuple(self._sync() for _ in range(REFUSED)))
         yield Order(0.0, tuple(self._report(number) for number in range(REPORTS)))
         yield Order(0.0, (self._job("fetch_prices", {"supplier": "north"}, LOW),))
         yield Order(0.0, tuple(self._thumbnail() for _ in range(30)))
@@ -76,6 +76,8 @@ class Orders:
         while True:
             jobs = [self._mail() for _ in range(self._random.choice((1, 1, 2, 3)))]
             jobs += [self._webhook() for _ in range(self._random.choice((0, 1, 2)))]
+            if step in _REFUSED_STEPS:
+                jobs += [self._sync() for _ in range(REFUSED // len(_REFUSED_STEPS))]
             if step % 3 == 0:
                 jobs.append(self._thumbnail())
             if step % 4 == 1:

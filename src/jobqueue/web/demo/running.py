@@ -23,9 +23,9 @@ _ROOM_SECONDS_MAX = 0.5
 def demonstration(seed: int = SEED) -> Iterator[JobQueue]:
     """A busy queue, with a log in a temporary directory; closed and removed at the end.
 
-    Some 15 jobs a second come, and 160 of high priority at once now and then. When it begins, 300
-    jobs of `sync_crm` have just failed for one reason; queued again, they succeed. `export_report`
-    is paused, and `fetch_prices` is stuck.
+    Some 15 jobs a second come, and 160 of high priority at once now and then. In its first seconds
+    300 jobs of `sync_crm` fail for one reason; queued again, they succeed. `export_report` is
+    paused, and `fetch_prices` is stuck.
 
     Args:
         seed: the same one enqueues the same jobs in the same order, and the same of them fail.
