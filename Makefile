@@ -23,7 +23,7 @@ MADE_BY := $(VENV)/python-$(or $(VERSION),missing)
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test test-free-threaded check check-all mutants torture bench bench-peers bench-report lab docs docs-serve lint types format clean
+.PHONY: help run test test-free-threaded check check-all mutants torture bench bench-peers bench-report lab docs docs-serve pictures lint types format clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ docs: $(VENV)/ready-docs ## the documentation as a site, site/index.html; a dead
 
 docs-serve: $(VENV)/ready-docs ## the same, on this machine's port 8000, made anew on each change
 	$(BIN)/python -m mkdocs serve
+
+pictures: $(READY) ## the pictures of the dashboard in docs, with Chromium; takes two minutes
+	$(BIN)/python -m tests.support.pictures
 
 lint: $(READY) ## ruff (rules and format) and the rules on who may import whom
 	$(BIN)/ruff check $(CODE)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 HIGH, MEDIUM, LOW = Priority
 REFUSED = 300
 """Jobs of one handler that fail for good, soon after the beginning."""
-FLOOD = 160
+FLOOD = 400
 """Jobs of high priority that come at once."""
 FLOOD_SECONDS = 25.0
 """How often that happens."""

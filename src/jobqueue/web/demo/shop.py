@@ -52,7 +52,7 @@ class Shop:
         queue.register("deliver_webhook", self._deliver_webhook)
         queue.register("charge_card", self._charge_card, limit=Limit(1, per_key=True))
         queue.register("sync_crm", self._sync_crm)
-        queue.register("resize_image", self._resize_image, limit=Limit(3))
+        queue.register("resize_image", self._resize_image, limit=Limit(2))
         queue.register("render_invoice", self._briefly(0.3))
         queue.register("archive_invoice", self._briefly(0.1))
         queue.register("import_catalogue", self._import_catalogue, limit=Limit(1))
