@@ -29,6 +29,9 @@ SLEEPS: dict[str, str] = {
     "tests/support/recording_files.py::RecordingFiles._sync": (
         "a modelled disk takes its time for an fsync, as a real one does; nothing waits for it"
     ),
+    "tests/support/pictures.py::main": (
+        "no test: the charts of which it makes pictures are of real time, and fill meanwhile"
+    ),
 }
 
 # The one module of the tests that reaches into the package, and who may do so besides: the reason.
