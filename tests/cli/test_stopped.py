@@ -127,6 +127,9 @@ def test_one_job_is_told_of_whole(stopped: StoppedQueue, opened: JobQueue) -> No
     for each in opened.jobs():
         assert told([stopped.info(each.id)]) == told([opened.info(each.id)])
         assert stopped.status(each.id) is each.status
+        handle, other = stopped.handle(each.id), opened.handle(each.id)
+        assert handle.status is other.status
+        assert (handle.job.after, handle.job.handler) == (other.job.after, other.job.handler)
     assert stopped.info("kept").result == "done"
     assert "RejectJobError" in (stopped.info("no-1").last_traceback or "")
     with pytest.raises(UnknownJobError):

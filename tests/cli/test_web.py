@@ -17,6 +17,7 @@ pytest.importorskip("starlette", reason="the dashboard is made of it")
 
 from jobqueue.cli import main
 from jobqueue.final import Config, Job, JobQueue, RejectJobError, Status
+from jobqueue.final.serving import Signals
 from tests.cli.test_run import MODULE
 from tests.support.served import Served
 from tests.support.waiting import PATIENCE, eventually
@@ -54,6 +55,11 @@ def post(url: str, path: str, **fields: str) -> int:
             return error.code
 
 
+@pytest.fixture(autouse=True)
+def _is_not_served_by_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Signals, "wait", lambda _: pytest.fail("it is served"))
+
+
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Web:
     """Runs `jobqueue web` in this process; in place of a wait for a signal, it is visited."""
@@ -61,18 +67,12 @@ def web(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     def run(*arguments: str, visit: Visit) -> dict[str, Any]:
         found: list[dict[str, Any]] = []
 
-        class Signals:
-            def __enter__(self) -> Signals:
-                return self
+        def wait(_signals: object) -> int:
+            found.append(json.loads(capsys.readouterr().out))
+            visit(found[0]["url"])
+            return signal.SIGINT
 
-            def __exit__(self, *_error: object) -> None: ...
-
-            def wait(self) -> int:
-                found.append(json.loads(capsys.readouterr().out))
-                visit(found[0]["url"])
-                return signal.SIGINT
-
-        monkeypatch.setattr("jobqueue.cli.dashboard.Signals", Signals)
+        monkeypatch.setattr(Signals, "wait", wait)
         assert main(["web", "--json", "--port", "0", *arguments]) == 0
         return found[0]
 
@@ -99,8 +99,9 @@ def test_a_log_that_is_closed_is_shown_and_not_changed(web: Web, left: LogDirect
         assert "queued" in page
         assert "secret" not in page
         for path in ("", "jobs", "dead", "handlers", "periodic", "job?id=bad-1"):
-            assert 'method="post"' not in get(url, path)
-        assert post(url, "jobs/requeue", ids="bad-1") == 403
+            page = get(url, path)
+            assert not [each for each in ("change", "steer", "tick") if f'action="{each}"' in page]
+        assert post(url, "change", do="requeue", id="bad-1") == 403
 
     told = web(str(left.path), visit=visit)
     assert (told["shows"], told["access"]) == ("stopped", "read")
@@ -128,10 +129,19 @@ def test_of_a_queue_that_runs_it_is_a_client(web: Web, log: LogDirectory) -> Non
 
         def look(url: str) -> None:
             assert "bad" in get(url, "dead")
-            assert post(url, "job/discard", id="bad") == 403
+            assert post(url, "change", do="discard", id="bad") == 403
 
         assert web(str(log.path), visit=look)["shows"] == "live"
         assert jq.status("bad") is Status.FAILED
+
+        def discard(url: str) -> None:
+            assert 'action="change"' in get(url, "dead")
+            assert post(url, "change", do="discard", id="bad") == 200
+            assert post(url, "steer", do="pause", handler="mail") == 200
+
+        assert web(str(log.path), "--access", "write", visit=discard)["access"] == "write"
+        assert not jq.dead_letters()
+        assert jq.paused().handlers == {"mail"}
 
 
 def test_a_queue_that_takes_no_commands_is_told_how_to(
@@ -174,13 +184,17 @@ def test_without_what_it_is_made_of_it_says_what_to_install(
 ) -> None:
     for name in [each for each in sys.modules if each.startswith("jobqueue.web")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "starlette", None)
+    monkeypatch.setitem(sys.modules, "starlette.requests", None)
     assert main(["web", str(left.path)]) == 2
     assert "pip install 'jobqueue[cli,web]'" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda each: each.name)
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.daily)],
+    ids=lambda each: each.name,
+)
 def test_the_demonstration_is_served_until_a_signal(tmp_path: Path, number: signal.Signals) -> None:
     with Served(
         "jobqueue.cli", "web", "--demo", "--port", 0, "--json", directory=tmp_path,

@@ -16,7 +16,7 @@ from .access import find_log, log_owner
 from .exits import CommandError, Exit
 from .owner import asking
 from .screen import Screen, printable
-from .serving import serve
+from .serving import is_this_machine, serve
 from .stopped import StoppedQueue
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ def web(arguments: Namespace) -> Exit:
     with ExitStack() as stack:
         kind, queue = _queue(arguments, stack)
         signals = stack.enter_context(Signals())
-        access = arguments.access or ("write" if kind == _DEMO else None)
+        access = arguments.access
+        if kind == _DEMO and access is None and is_this_machine(arguments.host):
+            access = "write"
         server = stack.enter_context(
             serve(
                 queue,

@@ -13,7 +13,7 @@ from ..final.core.remembered import unknown_job
 from ..final.errors import JobQueueError
 from ..final.model.attempt import Attempt, and_one_more
 from ..final.model.filters import NO_ERROR, error_class
-from ..final.model.job import JobInfo, Priority
+from ..final.model.job import Job, JobInfo, Priority
 from ..final.model.look import DeadGroup
 from ..final.model.metrics import (
     HandlerCounts,
@@ -218,6 +218,24 @@ def fitting(entry: Entry, wanted: Filter, *, in_payload: bool) -> JobInfo | None
         return None
     info = info_of(entry)
     return info if wanted.has_text(info if in_payload else replace(info, payload=None)) else None
+
+
+def job_of(entry: Entry) -> Job:
+    """A job as it was enqueued, as far as the log still knows it."""
+    was = entry.state.enqueued
+    return Job(
+        payload_bytes(was),
+        id=was.id,
+        priority=Priority(was.priority),
+        handler=was.handler,
+        max_retries=was.max_retries,
+        headers=was.headers,
+        store_result=was.store_result,
+        key=was.key,
+        after=entry.after or None,
+        expires=was.within,
+        _created=was.created,
+    )
 
 
 def info_of(entry: Entry) -> JobInfo:

@@ -45,12 +45,28 @@ def add_access(parser: argparse._ActionsContainer, prefix: str = "") -> None:
     )
 
 
+def is_this_machine(host: str) -> bool:
+    """Whether nobody beyond this machine reaches what listens there."""
+    from ..web.security import is_loopback
+
+    return is_loopback(host)
+
+
 @contextmanager
-def serve(queue: Any, host: str, port: int, access: str | None, *, payloads: bool) -> Iterator[Any]:
+def serve(
+    queue: Any,
+    host: str,
+    port: int,
+    access: str | None,
+    *,
+    payloads: bool,
+    option: str = "--access",
+) -> Iterator[Any]:
     """Serve a queue's dashboard, to the end of the block.
 
     Args:
         access: what everybody may do; `None` is "read", and on this machine only.
+        option: the one by which that is said.
 
     Raises:
         CommandError: what it is made of is not installed, or it cannot be served there.
@@ -71,14 +87,15 @@ def serve(queue: Any, host: str, port: int, access: str | None, *, payloads: boo
             access=None if access is None else lambda _request: access,
             payload=as_text if payloads else None,
         )
-        server.__enter__()
-    except ValueError as error:
-        raise CommandError(Exit.USAGE, str(error)) from None
+    except ValueError:
+        raise CommandError(
+            Exit.USAGE,
+            f"{host} is reached from beyond this machine: say what everybody may do there, by "
+            f"{option} read or {option} write; or leave the host out",
+        ) from None
     except OSError as error:
         raise CommandError(
             Exit.SYSTEM, f"the dashboard cannot be served at {host}, port {port}: {error}"
         ) from None
-    try:
+    with server:
         yield server
-    finally:
-        server.__exit__(None, None, None)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..final.core.remembered import unknown_job
@@ -21,19 +21,32 @@ from ..final.model.filters import checked_filter, checked_limit
 from ..final.model.look import DeadGroups, Look
 from ..final.model.paused import Paused
 from ..final.model.periodic import PeriodicInfo
+from ..final.model.transitions import Status
 from .access import read_log
-from .reading import Reading, fitting, info_of
+from .reading import Reading, fitting, info_of, job_of
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from ..final.model.job import JobInfo, Priority
+    from ..final.model.job import Job, JobInfo, Priority
     from ..final.model.metrics import HandlerInfo, Metrics
-    from ..final.model.transitions import Status
 
 _SHARE_OF_TIME_MAX = 0.1
 _IN_THE_CODE = "in the program's code"
 """In place of a schedule, of which a log knows only when it ticked last."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoppedHandle:
+    """A job that nothing happens to.
+
+    Attributes:
+        job: as it was enqueued; without its payload if it is completed or cancelled.
+    """
+
+    id: str
+    status: Status
+    job: Job
 
 
 class StoppedQueue:
@@ -86,6 +99,13 @@ class StoppedQueue:
         if entry is None:
             raise unknown_job(job_id)
         return info_of(entry)
+
+    def handle(self, job_id: str) -> StoppedHandle:
+        """See `JobQueue`."""
+        entry = self._now().by_id.get(job_id)
+        if entry is None:
+            raise unknown_job(job_id)
+        return StoppedHandle(job_id, Status(entry.status.value), job_of(entry))
 
     def jobs(self, *, limit: int = 100, before: str | None = None, **like: Any) -> list[JobInfo]:
         """See `JobQueue`."""

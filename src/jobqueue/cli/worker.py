@@ -209,7 +209,12 @@ def _dashboard(parsed: argparse.Namespace, queue: JobQueue) -> Iterator[None]:
         yield
         return
     with serve_dashboard(
-        queue, parsed.web_host, parsed.web, parsed.web_access, payloads=parsed.web_payloads
+        queue,
+        parsed.web_host,
+        parsed.web,
+        parsed.web_access,
+        payloads=parsed.web_payloads,
+        option="--web-access",
     ) as server:
         logger.info("the dashboard is at %s", server.url)
         yield

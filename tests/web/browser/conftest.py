@@ -18,6 +18,7 @@ pytest.importorskip("playwright", reason="it drives the browser")
 from jobqueue.web import as_text, serve_dashboard
 from jobqueue.web.demo import demonstration
 from tests.support.browser import launched, visitor
+from tests.support.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,6 +81,8 @@ def demo() -> Iterator[tuple[JobQueue, str]]:
             demonstration() as queue,
             serve_dashboard(queue, port=0, access=lambda _: "write", payload=as_text) as server,
         ):
+            # One attempt is past its time; the worker that stands in for it lives as long.
+            eventually(lambda: queue.metrics().overrunning == 1)
             yield queue, server.url
     finally:
         logger.setLevel(level)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import threading
 import time
 from contextlib import contextmanager
@@ -169,17 +168,18 @@ def test_a_hostile_job_is_shown_and_does_nothing(serve: Serve, visit: Visit) -> 
         url = serve(jq).url
         seen = visit(url)
         page = seen.page
-        paths = ["", "jobs", "dead", "handlers", "periodic", "jobs?status=failed"]
-        shown = ""
-        for path in paths:
+        shown, jobs = "", dict[str, None]()
+        for path in ("", "jobs", "dead", "handlers", "periodic", "jobs?status=failed"):
             page.goto(url + path)
             shown += _looked_at(page, url)
-            for link in page.locator("a.id").all():
-                paths.append(link.get_attribute("href") or "")
-        for path in dict.fromkeys(each for each in paths if each.startswith("job?")):
+            links = page.locator("a.id").all()
+            jobs.update((link.get_attribute("href") or "", None) for link in links)
+        assert len(jobs) == len(handlers) + 1
+        for path in jobs:
             page.goto(url + path)
             shown += _looked_at(page, url)
-        assert html.escape(text[:12], quote=False) in shown
+        # It was seen, with codes for what cannot be: in ids, errors and the rest.
+        assert shown.count("{{7*7}}\\u202e\\x1b[2J") > 20
         for handle in jq.jobs(status="processing"):
             jq.cancel(handle.id)
         jq.close(0.0, drain=False)
@@ -194,7 +194,6 @@ def _looked_at(page: Page, url: str) -> str:
     content: str = page.locator("main").inner_html()
     assert "\u202e" not in content
     assert "\x1b" not in content
-    assert "49" not in page.locator("main").inner_text().replace("window", "")
     return content
 
 
@@ -203,7 +202,7 @@ def elsewhere(page: str) -> Iterator[int]:
     """Another site on this machine, of one page; its port."""
 
     class Site(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802  # the name is the library's
+        def do_GET(self) -> None:
             body = page.encode()
             self.send_response(200)
             self.send_header("Content-Type", "text/html")
@@ -260,7 +259,7 @@ def test_without_javascript_pages_are_read_and_buttons_work(
     mailer.is_mended = True
     page = visit(serve(queue).url, java_script_enabled=False).page
     page.get_by_role("link", name="Dead letters").first.click()
-    expect(page.get_by_text("no such mailbox")).to_be_visible()
+    expect(page.locator("p.error")).to_have_text("RejectJobError: no such mailbox: x@example.org")
     page.get_by_role("button", name="Queue all 3 again").click()
     eventually(lambda: queue.metrics().by_handler["mail"].completed == 3)
     page.get_by_role("link", name="Jobs").click()

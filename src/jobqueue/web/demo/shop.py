@@ -58,7 +58,7 @@ class Shop:
         queue.register("import_catalogue", self._import_catalogue, limit=Limit(1))
         queue.register(PAUSED, self._briefly(0.5))
         queue.register("print_label", self._print_label)
-        queue.register(STUCK, self._fetch_prices, timeout=5.0)
+        queue.register(STUCK, self._fetch_prices, timeout=2.0)
         queue.register("clean_sessions", self._briefly(0.2))
         for name, cron, interval in (
             ("clean_sessions", "*/5 * * * *", timedelta(minutes=5)),
