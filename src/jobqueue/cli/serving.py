@@ -11,6 +11,8 @@ from .exits import CommandError, Exit
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ..web.security import Access, AccessCheck
+
 ACCESS = ("read", "write")
 PORT = 8099
 PORT_MAX = 65535
@@ -52,12 +54,16 @@ def is_this_machine(host: str) -> bool:
     return is_loopback(host)
 
 
+def _everybody(access: Access) -> AccessCheck:
+    return lambda _request: access
+
+
 @contextmanager
 def serve(
     queue: Any,
     host: str,
     port: int,
-    access: str | None,
+    access: Access | None,
     *,
     payloads: bool,
     option: str = "--access",
@@ -84,7 +90,7 @@ def serve(
             queue,
             host=host,
             port=port,
-            access=None if access is None else lambda _request: access,
+            access=None if access is None else _everybody(access),
             payload=as_text if payloads else None,
         )
     except ValueError:

@@ -15,11 +15,13 @@ from jobqueue.final import Config, Job, JobContext, JobQueue, RejectJobError, St
 from tests.support.waiting import PATIENCE, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from playwright.sync_api import Locator, Page
 
     from tests.web.browser.conftest import Serve, Visit
+
+    Handler = Callable[..., object]
 
 pytestmark = pytest.mark.slow
 expect = pytest.importorskip("playwright.sync_api", reason="it drives the browser").expect
@@ -46,7 +48,7 @@ def mailer() -> Mailer:
 
 @pytest.fixture
 def queue(mailer: Mailer) -> Iterator[JobQueue]:
-    handlers = {"mail": mailer, "other": Mailer(), "len": len}
+    handlers: dict[str, Handler] = {"mail": mailer, "other": Mailer(), "len": len}
     with JobQueue(Config(max_retries=0), handlers=handlers) as jq:
         yield jq
         jq.resume()
@@ -144,9 +146,8 @@ def test_a_hostile_job_is_shown_and_does_nothing(serve: Serve, visit: Visit) -> 
     def raises(payload: bytes) -> None:
         raise kind(text)
 
-    handlers = {f"{name}{text}": fn for name, fn in {
-        "a": rejects, "b": hangs, "c": returns, "d": raises
-    }.items()}  # fmt: skip
+    kinds: list[Handler] = [rejects, hangs, returns, raises]
+    handlers = {f"{name}{text}": fn for name, fn in zip("abcd", kinds, strict=True)}
     config = Config(max_retries=0, shutdown_timeout=0.0)
     with JobQueue(config, handlers=handlers) as jq:
         jq.periodic(text, timedelta(hours=1), lambda: Job(handler=f"c{text}"))
