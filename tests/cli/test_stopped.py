@@ -129,7 +129,9 @@ def test_one_job_is_told_of_whole(stopped: StoppedQueue, opened: JobQueue) -> No
         assert stopped.status(each.id) is each.status
         handle, other = stopped.handle(each.id), opened.handle(each.id)
         assert handle.status is other.status
-        assert (handle.job.after, handle.job.handler) == (other.job.after, other.job.handler)
+        if each.finished is None:  # of others a queue keeps less
+            assert repr(handle.job) == repr(other.job)
+            assert handle.job.after == other.job.after
     assert stopped.info("kept").result == "done"
     assert "RejectJobError" in (stopped.info("no-1").last_traceback or "")
     with pytest.raises(UnknownJobError):

@@ -75,9 +75,11 @@ def test_a_broken_link_is_told(tmp_path: Path) -> None:
         "[f](https://example.org/x) [g](mailto:a@example.org) `[h](no.md)` [i][there]\n\n"
         "<!-- [j](no.md) -->\n"
         "```text\n[k](no.md)\n```\n"
-        "[there]: nowhere.md\n"
+        "[there]: nowhere.md\n\n"
+        '<source media="(min-width: 9em)" srcset="wide.png"><img alt="x" src="narrow.png">\n'
     )
     broken = ["#elsewhere", "no.png", "no.md", "page.md#no", "nowhere.md"]
+    broken += ["wide.png", "narrow.png"]
     assert broken_links(page, page.read_text()) == broken
 
 

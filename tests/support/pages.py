@@ -22,6 +22,7 @@ INFO = re.compile(r"(?P<info>[^\n]*)$\n", re.MULTILINE)
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 SPAN = re.compile(r"(`+)(?!`)(.+?)(?<!`)\1(?!`)", re.DOTALL)
 HEADING = re.compile(r"^#{1,6} +(.+?) *#*$", re.MULTILINE)
+PICTURE = re.compile(r"<(?:img|source)\b[^>]*\bsrc(?:set)?=\"([^\"]+)\"")
 INLINE_LINK = re.compile(r"\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
 LINK_DEFINITION = re.compile(r"^ {0,3}\[[^\]]+\]:\s+<?(\S+?)>?(?:\s|$)", re.MULTILINE)
 
@@ -81,6 +82,7 @@ def links_of(text: str) -> Iterator[str]:
     prose = SPAN.sub("code", prose_of(text))
     yield from INLINE_LINK.findall(prose)
     yield from LINK_DEFINITION.findall(prose)
+    yield from PICTURE.findall(prose)
 
 
 def anchors_of(text: str) -> set[str]:
