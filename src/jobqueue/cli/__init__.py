@@ -12,9 +12,16 @@ live.py         a steady view of files that a queue is writing to
 changes.py      appending to a log and compacting it, as a queue does
 jobs.py         what a log knows of each job, as a person asks for it
 screen.py       what is printed, and that nothing in a log can harm a terminal
+owner.py        asking the queue that has a log open
+dashboard.py    `web`: of such a queue, of a log that is closed, or of a demonstration
+serving.py      the dashboard beside a command
+stopped.py      a log that is closed, as a queue tells of itself; reading.py counts for it
+watching.py     `log watch`; looks.py has what it shows
+completion.py   `completion`: what shells need
 
 inspection.py   `inspect`        catalogue.py    `cat`        examination.py  `verify`
 salvage.py      `repair`         compaction.py   `compact`    dead.py         `dead`
+steering.py     `cancel`, `discard`, `pause`, `resume`
 """
 
 from .entry import main

@@ -29,6 +29,7 @@ from ..final.model.transitions import Status
 from ..final.wal.format.record import payload_bytes
 from ..final.wal.names import list_present
 from .jobs import Entry, Jobs
+from .jobs import Status as LoggedStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from ..final.model.filters import Filter
     from .access import Log
 
+_STATUSES = {each: Status(each.value) for each in LoggedStatus}
+_PRIORITIES = tuple(Priority)
 _SAMPLES = 512
 """How many of a handler's last run times count, as in a queue."""
 
@@ -55,7 +58,7 @@ class Reading:
         self.by_id = {entry.id: entry for entry in self.entries}
         self.by_status: dict[Status, list[Entry]] = {each: [] for each in Status}
         for entry in self.entries:
-            self.by_status[Status(entry.status.value)].append(entry)
+            self.by_status[status_of(entry)].append(entry)
         self.ticks = {name: tick.at for name, tick in jobs.state.ticks.items()}
         self._at = jobs.now
         self._batches = jobs.reading.last
@@ -209,15 +212,16 @@ def _run_time(entries: list[Entry]) -> Quantiles:
     return quantiles(sorted(max(0.0, seconds) for _, seconds in last))
 
 
-def fitting(entry: Entry, wanted: Filter, *, in_payload: bool) -> JobInfo | None:
-    """What is told of a job; `None` if it is not like that."""
+def fits(entry: Entry, wanted: Filter) -> bool:
+    """Whether a job is like that, but for its text."""
     state, was = entry.state, entry.state.enqueued
     failure = None if state.error is None else (state.error, "")
-    status, priority = Status(entry.status.value), Priority(was.priority)
-    if not wanted.fits(status, was.handler, priority, was.key, failure):
-        return None
-    info = info_of(entry)
-    return info if wanted.has_text(info if in_payload else replace(info, payload=None)) else None
+    return wanted.fits(status_of(entry), was.handler, _PRIORITIES[was.priority], was.key, failure)
+
+
+def status_of(entry: Entry) -> Status:
+    """A job's status, as a queue has it."""
+    return _STATUSES[entry.status]
 
 
 def job_of(entry: Entry) -> Job:
@@ -240,7 +244,7 @@ def job_of(entry: Entry) -> Job:
 
 def info_of(entry: Entry) -> JobInfo:
     """What a queue tells of a job."""
-    state, was, status = entry.state, entry.state.enqueued, Status(entry.status.value)
+    state, was, status = entry.state, entry.state.enqueued, status_of(entry)
     attempts = tuple(Attempt(*each) for each in state.attempts[-10:])
     if status in (Status.COMPLETED, Status.FAILED):
         error = state.error if status is Status.FAILED else None

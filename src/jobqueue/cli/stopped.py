@@ -21,15 +21,15 @@ from ..final.model.filters import checked_filter, checked_limit
 from ..final.model.look import DeadGroups, Look
 from ..final.model.paused import Paused
 from ..final.model.periodic import PeriodicInfo
-from ..final.model.transitions import Status
 from .access import read_log
-from .reading import Reading, fitting, info_of, job_of
+from .reading import Reading, fits, info_of, job_of, status_of
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
     from ..final.model.job import Job, JobInfo, Priority
     from ..final.model.metrics import HandlerInfo, Metrics
+    from ..final.model.transitions import Status
 
 _SHARE_OF_TIME_MAX = 0.1
 _IN_THE_CODE = "in the program's code"
@@ -105,15 +105,14 @@ class StoppedQueue:
         entry = self._now().by_id.get(job_id)
         if entry is None:
             raise unknown_job(job_id)
-        return StoppedHandle(job_id, Status(entry.status.value), job_of(entry))
+        return StoppedHandle(job_id, status_of(entry), job_of(entry))
 
     def jobs(self, *, limit: int = 100, before: str | None = None, **like: Any) -> list[JobInfo]:
         """See `JobQueue`."""
         wanted, limit = checked_filter(**like), checked_limit(limit)
         found: list[JobInfo] = []
         for entry in self._now().newest_first(before, wanted.statuses):
-            info = fitting(entry, wanted, in_payload=True)
-            if info is not None:
+            if fits(entry, wanted) and wanted.has_text(info := info_of(entry)):
                 found.append(info)
                 if len(found) == limit:
                     break
@@ -138,11 +137,15 @@ class StoppedQueue:
             if looked_at == within:
                 return Look(tuple(jobs), matching, looked_at, last)
             looked_at, last = looked_at + 1, entry.id
-            info = fitting(entry, wanted, in_payload=in_payload)
-            if info is not None:
-                matching += 1
-                if len(jobs) < limit:
-                    jobs.append(_briefly(info))
+            if not fits(entry, wanted):
+                continue
+            if wanted.text is not None:
+                info = info_of(entry)
+                if not wanted.has_text(info if in_payload else replace(info, payload=None)):
+                    continue
+            matching += 1
+            if len(jobs) < limit:
+                jobs.append(_briefly(info_of(entry)))
         return Look(tuple(jobs), matching, looked_at, None)
 
     def dead_groups(self, limit: int = 100) -> DeadGroups:
