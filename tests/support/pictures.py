@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PICTURES = ROOT / "docs" / "guides" / "dashboard"
 SCHEMES = ("light", "dark")
 SEED = 1
-SECONDS = 100.0
+SECONDS = 280.0
 WIDTH, HEIGHT = 1200, 840
 _PLACE = "/srv/shop"
 """What is shown in place of the directory in which this is made."""

@@ -135,6 +135,8 @@ def share(part: float, whole_: float) -> str:
     percent = 100 * part / whole_
     if 0 < percent < 0.1:
         return "< 0.1 %"
+    if not percent:
+        return "0 %"
     return f"{percent:.1f} %" if percent < 10 else f"{percent:.0f} %"
 
 

@@ -48,13 +48,15 @@ def show(desk: Desk, query: dict[str, str]) -> dict[str, Any]:
     ]
     completed, failed, retried = (rates(points, each) for each in COUNTS)
     queued = [(point.at, float(point.queued())) for point in points]
+    dead = desk.groups() if answers else None
     bad = [(at, value + more) for (at, value), (_, more) in zip(failed, retried, strict=True)]
     return {
         "metrics": metrics,
         "paused": paused,
         "lanes": lanes,
         "running": desk.running(RUNNING_MAX) if answers else [],
-        "dead": desk.groups().letters if answers else 0,
+        "dead": 0 if dead is None else dead.letters,
+        "worst": dead.groups[0] if dead is not None and dead.groups else None,
         "completed_rate": _latest(completed),
         "failed_rate": _latest(bad),
         "flow_chart": chart(
