@@ -161,6 +161,15 @@ def test_the_numbers_are_those_of_the_log(stopped: StoppedQueue) -> None:
     assert metrics.by_handler["no"].failed == 3
 
 
+def test_jobs_wait_on(stopped: StoppedQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits_since = stopped.info("waits").created
+    monkeypatch.setattr("jobqueue.cli.stopped.time.time", lambda: waits_since + 1000.0)
+    metrics = stopped.metrics()
+    assert metrics.oldest_wait == pytest.approx(1000.0)
+    assert metrics.by_priority[Priority.LOW].oldest_wait == pytest.approx(1000.0)
+    assert metrics.by_priority[Priority.HIGH].oldest_wait == 0.0
+
+
 def test_schedules_are_known_by_their_last_tick(stopped: StoppedQueue, opened: JobQueue) -> None:
     assert not opened.periodics()
     (tick,) = stopped.periodics()

@@ -95,6 +95,7 @@ def test_a_log_that_is_closed_is_shown_and_not_changed(web: Web, left: LogDirect
     def visit(url: str) -> None:
         assert "bad-1" in get(url, "jobs?status=failed")
         assert "RejectJobError" in get(url, "dead")
+        assert "No process runs this queue" in get(url)
         page = get(url, "job?id=waits-1")
         assert "queued" in page
         assert "secret" not in page

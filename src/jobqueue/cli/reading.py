@@ -103,9 +103,19 @@ class Reading:
             entries = sorted(among, key=lambda entry: -entry.number)
         return (entry for entry in entries if below is None or entry.number < below)
 
+    def metrics(self, now: float) -> Metrics:
+        """The numbers of it; `now` is the Unix time, up to which jobs have waited."""
+        found = self._metrics
+        since = max(0.0, now - self._at)
+        lanes = {
+            each: replace(lane, oldest_wait=lane.oldest_wait + since) if lane.queued else lane
+            for each, lane in found.by_priority.items()
+        }
+        oldest = max(lane.oldest_wait for lane in lanes.values())
+        return replace(found, by_priority=lanes, oldest_wait=oldest)
+
     @cached_property
-    def metrics(self) -> Metrics:
-        """The numbers of it."""
+    def _metrics(self) -> Metrics:
         lanes = {each: self._lane(each) for each in Priority}
         sums = {
             name: sum(getattr(lane, name) for lane in lanes.values())

@@ -160,7 +160,7 @@ class StoppedQueue:
 
     def metrics(self) -> Metrics:
         """See `JobQueue`; counts and run times are of the jobs that the log knows."""
-        return self._now().metrics
+        return self._now().metrics(time.time())
 
     def handlers(self, *, within: int | None = None) -> list[HandlerInfo]:
         """See `JobQueue`; options are not known to a log, and all jobs count."""

@@ -71,7 +71,10 @@ def _stopped(metrics: Metrics | None, trouble: str | None) -> Concern | None:
         text = f"The log cannot be written: {metrics.log.error}"
         return Concern("stopped", "bad", text, "")
     if metrics.workers.count == 0:
-        return Concern("stopped", "bad", "No worker runs, so nothing is done.", "")
+        text = "No worker runs, so nothing is done."
+        if not metrics.workers.size:
+            text = "No process runs this queue. This is what is in its log."
+        return Concern("stopped", "bad", text, "")
     return None
 
 
