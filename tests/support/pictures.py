@@ -6,10 +6,13 @@ of real time, so it takes that long. Each page is shown in light and in dark.
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 import time
 from typing import TYPE_CHECKING
+
+from PIL import Image
 
 from jobqueue.web import as_text, serve_dashboard
 from jobqueue.web.demo import demonstration
@@ -23,7 +26,8 @@ PICTURES = ROOT / "docs" / "guides" / "dashboard"
 SCHEMES = ("light", "dark")
 SEED = 1
 SECONDS = 280.0
-WIDTH, HEIGHT = 1200, 840
+WIDTH = 1200
+COLORS = 64
 _PLACE = "/srv/shop"
 """What is shown in place of the directory in which this is made."""
 _SHORTEN = """([root, place]) => {
@@ -45,15 +49,16 @@ def main() -> None:
         print(f"the demonstration runs for {SECONDS:g} s at {server.url}", file=sys.stderr)
         time.sleep(SECONDS)
         letter = queue.dead_groups().groups[0].last.id
-        pages = {"overview": "", "dead": "dead", "job": f"job?id={letter}"}
+        pages = {"overview": ("", 720), "dead": ("dead", 490), "job": (f"job?id={letter}", 900)}
         for scheme in SCHEMES:
             with visitor(
                 browser,
                 color_scheme=scheme,
-                viewport={"width": WIDTH, "height": HEIGHT},
+                viewport={"width": WIDTH, "height": WIDTH},
                 device_scale_factor=1.5,
             ) as seen:
-                for name, path in pages.items():
+                for name, (path, height) in pages.items():
+                    seen.page.set_viewport_size({"width": WIDTH, "height": height})
                     seen.page.goto(server.url + path)
                     _take(seen.page, name, scheme)
 
@@ -61,7 +66,8 @@ def main() -> None:
 def _take(page: Page, name: str, scheme: str) -> None:
     page.evaluate(_SHORTEN, [str(ROOT), _PLACE])
     path = PICTURES / f"{name}-{scheme}.png"
-    page.screenshot(path=path, animations="disabled")
+    whole = Image.open(io.BytesIO(page.screenshot(animations="disabled")))
+    whole.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE).save(path, optimize=True)
     print(path.relative_to(ROOT), file=sys.stderr)
 
 
