@@ -19,7 +19,9 @@ from tests.web.test_security import seen
 
 SCRIPT = "<script>alert(1)</script>"
 ATTRIBUTE = "\" onmouseover='alert(2)' x=\""
-HOSTILE = f"{SCRIPT}{ATTRIBUTE}<img src=//evil.example>{{{{7*7}}}}{{% x %}}&lt;\u202e\x00\x1b[31m"
+HOSTILE = (
+    f"{SCRIPT}{ATTRIBUTE}<img src=//evil.example>{{{{7777*7777}}}}{{% x %}}&lt;\u202e\x00\x1b[31m"
+)
 LINK = "javascript:alert(3)//https://evil.example/"
 PAGE_MAX = 2**20
 
@@ -94,7 +96,9 @@ def test_everything_is_escaped_wherever_it_stands(opened: Open) -> None:
             assert len(tags.found) == 2, page
             outside = re.sub(r'value="[^"]*"', "", answer.text)  # what was typed stays as it is
             assert not re.search("[\x00\x1b\u202e]", outside), page
-            assert "49" not in re.findall(r"{{.*?}}|49", html.unescape(answer.text)), page
+            assert "60481729" not in re.findall(r"{{.*?}}|60481729", html.unescape(answer.text)), (
+                page
+            )
         told = html.unescape(client.get(f"/job?id={quote(job_id, safe='')}").text)
         assert told.count(SCRIPT) >= 4
         queue.close(0, drain=False)
