@@ -115,5 +115,7 @@ def visitor(browser: Browser, **options: Any) -> Iterator[Visitor]:
         visitor = Visitor(context, context.new_page())
         visitor.listen()
         yield visitor
+        # While a page is being left for another one, its end can be waited for in vain.
+        visitor.page.goto("about:blank")
     finally:
         context.close()
