@@ -27,7 +27,8 @@ SCHEMES = ("light", "dark")
 SEED = 1
 SECONDS = 280.0
 WIDTH = 1200
-COLORS = 64
+COLORS = 128
+_METHOD = Image.Quantize.MAXCOVERAGE  # a colour that is seldom is kept
 _PLACE = "/srv/shop"
 """What is shown in place of the directory in which this is made."""
 _SHORTEN = """([root, place]) => {
@@ -67,7 +68,9 @@ def _take(page: Page, name: str, scheme: str) -> None:
     page.evaluate(_SHORTEN, [str(ROOT), _PLACE])
     path = PICTURES / f"{name}-{scheme}.png"
     whole = Image.open(io.BytesIO(page.screenshot(animations="disabled")))
-    whole.convert("RGB").quantize(COLORS, dither=Image.Dither.NONE).save(path, optimize=True)
+    whole.convert("RGB").quantize(COLORS, method=_METHOD, dither=Image.Dither.NONE).save(
+        path, optimize=True
+    )
     print(path.relative_to(ROOT), file=sys.stderr)
 
 

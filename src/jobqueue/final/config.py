@@ -111,7 +111,6 @@ class Config:
             they raise `NoOwnerError`.
         control: whether commands and pages of other processes may look at the queue and steer it,
             but enqueue nothing; with a log. Shared queues have that anyway.
-
         unknown_handlers: what becomes of a new job whose handler is not registered. "wait" accepts
             it, and it waits for the name, as with a queue that is opened before the modules are
             imported which register their handlers. "refuse" raises `UnknownHandlerError` at once,
