@@ -23,13 +23,16 @@ MADE_BY := $(VENV)/python-$(or $(VERSION),missing)
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help run test test-free-threaded check check-all mutants torture bench bench-peers bench-report lab docs docs-serve pictures lint types format clean
+.PHONY: help run run-cluster test test-free-threaded check check-all mutants torture bench bench-peers bench-engine bench-report lab docs docs-serve pictures lint types format clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' $(MAKEFILE_LIST)
 
 run: $(READY) ## deliver webhooks, kill the sender half-way, lose nothing (ARGS=...)
 	$(BIN)/python -m examples.webhooks $(ARGS)
+
+run-cluster: $(READY) ## a PostgreSQL, two workers, one of them killed; lose nothing (ARGS=...)
+	$(BIN)/python -m examples.cluster $(ARGS)
 
 # Programs that tests start are twice as quick to import what was compiled before.
 test: export PYTHONDONTWRITEBYTECODE =
@@ -67,6 +70,9 @@ bench: $(READY) ## what each part of each tier costs (ARGS=...)
 
 bench-peers: $(VENV)/ready-bench ## side by side with other job queues, and all figures (ARGS=...)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-engine: $(VENV)/ready-bench-engine ## queues on one PostgreSQL side by side (ARGS='enqueue no-ops')
+	$(BIN)/python -m benchmarks.engine $(ARGS)
 
 bench-report: $(VENV)/ready-bench ## the same, written into docs/performance.md, with plots, and README.md
 	$(BIN)/python -m benchmarks.report
@@ -124,6 +130,10 @@ $(VENV)/ready-free-threaded: pyproject.toml $(MADE_BY)
 # What is measured against, and what plots are drawn with; neither is needed for anything else.
 $(VENV)/ready-bench: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	touch $@
+
+$(VENV)/ready-bench-engine: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench-engine]'
 	touch $@
 
 $(VENV)/ready-docs: $(READY)

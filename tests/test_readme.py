@@ -100,6 +100,7 @@ def test_what_people_search_for_is_named(word: str) -> None:
 def test_it_says_how_far_it_goes_in_its_first_sentences() -> None:
     first = TEXT.split("\n\n")[1]
     assert "one machine" in first
+    assert "PostgreSQL" in first
 
 
 def test_what_was_told_here_is_told_on_pages_of_its_own() -> None:

@@ -84,7 +84,7 @@ def _free_port() -> int:
 _END_OTHERS = """SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid()"""
 _EMPTY = """TRUNCATE pgqueuer, pgqueuer_log, jobqueue_job, jobqueue_count, jobqueue_paused,
-jobqueue_periodic RESTART IDENTITY"""
+jobqueue_periodic, jobqueue_moved RESTART IDENTITY"""
 
 
 class Server:

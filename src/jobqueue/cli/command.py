@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..final.config import Config
 from ..final.errors import LogCorruptError
 from .completion import SHELLS, script
+from .database import DSN
 from .exits import EXIT_CODES, CommandError, Exit
 from .moments import since
 from .serving import PORT, add_access, port_number
@@ -143,6 +144,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_compact(commands)
     _add_dead(commands)
     _add_changes(commands)
+    _add_postgres(groups)
+    _add_migrate(groups)
     _add_watch(commands)
     _add_completion(groups, parser)
     return parser
@@ -158,6 +161,14 @@ def _version() -> str:
 def _add(
     commands: Commands, name: str, run: Run, summary: str, description: str = ""
 ) -> argparse.ArgumentParser:
+    parser = _add_plain(commands, name, run, summary, description)
+    _add_path(parser)
+    return parser
+
+
+def _add_plain(
+    commands: Commands, name: str, run: Run, summary: str, description: str = ""
+) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         name,
         help=summary,
@@ -165,22 +176,74 @@ def _add(
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("path", metavar="PATH", help="the log's directory (persist_path)")
-    _add_common(parser)
+    _add_json(parser)
     parser.set_defaults(run=run)
     return parser
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="for scripts: one JSON object a line, in ASCII"
     )
+
+
+def _add_path(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", metavar="PATH", help="the log's directory (persist_path)")
+    _add_allow_shared(parser)
+
+
+def _add_allow_shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-shared",
         action="store_true",
         help="also a log that belongs to another user, or that others may write to: whoever can "
         "write to it can make this command read anything",
     )
+
+
+def _add_dsn(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "dsn",
+        metavar="DSN",
+        nargs="?",
+        help=f"where the database is, as in postgresql://user@host/shop; without it {DSN} in the "
+        f"environment says so. A password is better in there, or in a passfile: others see what "
+        f"stands on a command line",
+    )
+
+
+def _add_postgres(groups: Commands) -> None:
+    parser = groups.add_parser(
+        "postgres",
+        help="make the tables of a queue on PostgreSQL",
+        description=fill("Make the tables of a queue on PostgreSQL, upgrade and verify them."),
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=_help(parser))
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for name, summary in (
+        ("install", "make the tables and functions; what is there is brought up to date"),
+        ("upgrade", "bring the tables and functions up to date with this release"),
+        ("verify", "look whether a queue of this release can be opened; change nothing"),
+    ):
+        action = _add_plain(commands, name, _later("postgres", "run"), summary)
+        action.set_defaults(action=name, path="the database")
+        _add_dsn(action)
+
+
+def _add_migrate(groups: Commands) -> None:
+    parser = _add_plain(
+        groups,
+        "migrate",
+        _later("migrate", "migrate"),
+        "move the jobs of a log to PostgreSQL",
+        "Move what is unfinished in the log of a queue that has ended, scheduled jobs and dead "
+        "letters to a database with the tables of a queue: each once, also if this is killed and "
+        "run again. In the log they count as cancelled then.",
+    )
+    _add_path(parser)
+    _add_dsn(parser)
 
 
 def _add_retention(parser: argparse.ArgumentParser) -> None:
@@ -399,7 +462,8 @@ def _add_web(groups: Commands) -> None:
         help="where the dashboard listens (default: %(default)s); 0: any that is free",
     )
     add_access(parser)
-    _add_common(parser)
+    _add_json(parser)
+    _add_allow_shared(parser)
     _add_retention(parser)
     parser.set_defaults(run=_later("dashboard", "web"))
 

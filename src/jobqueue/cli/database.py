@@ -6,9 +6,15 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ..final.errors import ConfigError
+from .exits import CommandError, Exit
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ..postgres import PostgresConfig
 
 DSN = "JOBQUEUE_DSN"
@@ -37,3 +43,36 @@ def on_postgres(dsn: str, **settings: Any) -> PostgresConfig:
             name=error.name,
         ) from None
     return PostgresConfig(dsn, **settings)
+
+
+@contextmanager
+def reached(dsn: str | None) -> Iterator[str]:
+    """Within this a command uses a database: what goes wrong is told, with what to do.
+
+    Args:
+        dsn: as it was given; `None`: as the environment has it.
+
+    Raises:
+        CommandError: no database is named, it cannot be reached, its tables are not as they should
+            be, or the extra is not installed.
+    """
+    place = dsn or dsn_given()
+    if place is None:
+        raise CommandError(
+            Exit.USAGE,
+            f"no database is named: give its DSN, as in postgresql://user@host/shop, or set {DSN}",
+        )
+    try:
+        on_postgres(place)
+    except (ImportError, ConfigError) as error:
+        raise CommandError(Exit.USAGE, str(error)) from None
+    from ..postgres import NotConnectedError, SchemaError
+
+    try:
+        yield place
+    except NotConnectedError as error:
+        raise CommandError(Exit.SYSTEM, str(error)) from None
+    except SchemaError as error:
+        raise CommandError(Exit.VERSION, str(error)) from None
+    except ConfigError as error:
+        raise CommandError(Exit.USAGE, str(error)) from None

@@ -28,9 +28,12 @@ exit codes:
   1  the log is corrupt (verify: also if it is torn; repair: something was lost)
   2  wrong usage, or PATH holds no log; or what the command prints with is not installed
   3  the log is in use, by a queue that takes no commands or for a command that needs it closed
-  4  the log has a format version that this release does not know
-  5  the operating system refused: permissions, a full disk, an I/O error
-  6  no job, or no dead letter, has the id that was given
+  4  the log has a format version that this release does not know; or the tables in the database
+     are missing, older or newer
+  5  the operating system refused: permissions, a full disk, an I/O error; or no connection to the
+     database
+  6  no job, or no dead letter, has the id that was given; migrate: some jobs were left behind,
+     since the database has others of their ids
   7  no queue has the log open, and the command is for one that runs
 """
 

@@ -39,6 +39,7 @@ from .producer import Producing
 from .repository import Repository
 from .rows import LOOK, entrypoint
 from .settling import Outcome, Settling, Times
+from .waking import Waking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
@@ -107,9 +108,9 @@ class Core:
     async def open(self) -> None:
         """Connect, and make what belongs to the loop."""
         self.link = Link(self.config, self.reporter)
-        self.link.wants = self._wants
         await self.link.open()
         self.slots = Slots(self.config.num_workers)
+        self.waking = Waking(self)
         self.keys = Keys(self)
         self.repository = Repository(self)
         self.manager = QueueManager(self.repository)
@@ -117,6 +118,7 @@ class Core:
         for name, handler in self.registry.all().items():
             self.added(name, handler)
         self.link.on_return(self._returned)
+        await self.waking.listen()
         await self.link.add_listener("jobqueue_stop", self._stop_jobs)
         await self.link.add_listener(
             "jobqueue_steer", lambda _: self.spawn_here(self.operator.steer())
@@ -126,6 +128,8 @@ class Core:
     def added(self, name: str | None, handler: Handler) -> None:
         """A handler is registered: the engine is to look for its jobs."""
         self.limits.add(name, handler.policy.rules)
+        if self.limits.are_there:
+            self.spawn_here(self.waking.listen_to_ends())
         for lane in Priority:
             known = entrypoint(lane, name)
             if known not in self.manager.entrypoint_registry:
@@ -133,17 +137,9 @@ class Core:
 
     # ── notices; the loop ────────────────────────────────────────────────────────────────────
 
-    def _wants(self, payload: str) -> bool:
-        """Whether a notice is for the engine: one is enough until it has looked for jobs."""
-        if '"operation" : "delete"' in payload and not self.limits.waits_for_ends:
-            return False
-        if self.is_told:
-            return False
-        self.is_told = True
-        return True
-
     def wake(self) -> None:
         """Have the engine look for jobs."""
+        self.is_told = True
         event = models.TableChangedEvent(
             channel=self.manager.channel,
             operation="update",

@@ -47,7 +47,10 @@ def masked(dsn: str) -> str:
     text = re.sub(r"(?i)(password|passfile|sslpassword)=[^&\s]*", r"\1=***", dsn)
     if "://" not in text:
         return text
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return "(one that cannot be read)"
     user, at, host = parts.netloc.rpartition("@")
     return text.replace(parts.netloc, f"{user.partition(':')[0]}{at}{host}", 1) if at else text
 

@@ -83,6 +83,11 @@ class Limits:
                 self._buckets.setdefault(rule, (Bucket(rule), []))[1].append(name or "")
 
     @property
+    def are_there(self) -> bool:
+        """Whether a handler has a limit that holds for all processes."""
+        return bool(self._limits)
+
+    @property
     def waits_for_ends(self) -> bool:
         """Whether the end of a job anywhere may let one start here."""
         return bool(self._full)

@@ -48,8 +48,6 @@ class Link:
         self._on_return: list[Callable[[], object]] = []
         self._again: asyncio.Task[None] | None = None
         self._listener: asyncpg.Connection[Any] | None = None
-        self.wants: Callable[[str], bool] = bool
-        """Whether a notice of the engine's channel is passed on to it."""
         self.connected = False
         self.reconnects = 0
         self.closed = asyncio.Event()
@@ -164,10 +162,14 @@ class Link:
         await self._pool.execute("SELECT pg_notify($1, $2)", channel, payload)
 
     async def add_listener(self, channel: str, callback: Callable[[Any], object]) -> None:
-        """Have `callback(payload)` called for each notice from now on."""
+        """Have `callback(payload)` called for each notice from now on.
+
+        Those of the engine's own channel are not asked for: it tells each process of each change.
+        What it needs to know it is told by `tell`.
+        """
         known = self._callbacks.setdefault(channel, [])
         known.append(callback)
-        if len(known) == 1 and self._listener is not None:
+        if channel != _ENGINE and len(known) == 1 and self._listener is not None:
             try:
                 await self._listener.add_listener(channel, self._told)
             except LOST:  # it is added when the connection is back
@@ -186,8 +188,7 @@ class Link:
         self._on_return.append(function)
 
     def _told(self, _connection: object, _pid: object, channel: str, payload: str) -> None:
-        if channel != _ENGINE or self.wants(payload):
-            self.tell(channel, payload)
+        self.tell(channel, payload)
 
     def tell(self, channel: str, payload: str) -> None:
         """Call what listens there."""
@@ -202,7 +203,7 @@ class Link:
         )
         try:
             listener.add_termination_listener(lambda _: self._lost())
-            for channel in self._callbacks:
+            for channel in self._callbacks.keys() - {_ENGINE}:
                 await listener.add_listener(channel, self._told)
         except BaseException:
             listener.terminate()

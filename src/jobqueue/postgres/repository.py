@@ -56,6 +56,7 @@ class Repository(Queries):
         self.qbe.settings = self.qbq.settings = self.qbs.settings = settings()
         self._core = core
         self._eta: float | None = None
+        self._is_empty = False  # the last look found fewer jobs than it asked for
         self._tell: Callable[[str], object] = lambda payload: None
 
     # ── jobs ─────────────────────────────────────────────────────────────────────────────────
@@ -75,11 +76,15 @@ class Repository(Queries):
             await core.slots.wait()
             if not core.may_start():
                 continue
+            if self._is_empty and not core.is_told:  # as the last look has seen
+                self._is_empty = False
+                return []
             core.is_told, core.is_looking = False, True
             try:
                 picked = await self._next(entrypoints, queue_manager_id, heartbeat_timeout)
                 if core.may_start():
                     begun = core.begin(picked)
+                    core.waking.looked([row.entrypoint for row in begun])
                     if begun or not picked:
                         return begun
                     continue
@@ -102,11 +107,14 @@ class Repository(Queries):
             names = core.startable(name for name in entrypoints if _is_in(name, lane))
             some = {name: entrypoints[name] for name in names}
             found: list[models.Job] = []
+            asked = 0
             if lane is not None and not await self._has_work(list(some)):
                 some = {}  # a look that is cheap: mostly nobody waits in a lower lane
             if some:
                 free = min(most, core.slots.free)
+                self._is_empty = False
                 async with core.limits.share(some, free) as (allowed, queries):
+                    asked = allowed[1] if allowed else 0
                     if allowed:
                         found = await Queries.dequeue(
                             queries or self, allowed[1], allowed[0], manager, None,
@@ -116,6 +124,7 @@ class Repository(Queries):
             new = [row for row in found if row.id not in core.attempts]
             core.tokens.looked(lane, [parts(row.entrypoint)[0] for row in new])
             if found:
+                self._is_empty = lane is None and len(new) == len(found) < asked
                 return found
         return []
 

@@ -23,6 +23,8 @@ TYPES = (
     *("text[]", "float8[]", "text[]", "text[]", "int", "interval[]"),
 )
 """Of the parameters of `jobqueue_enqueue`."""
+IDENTITIES = 8
+"""The place of that parameter which tells by what the jobs are unique."""
 
 STATUS = """CASE WHEN j.outcome IS NOT NULL THEN j.outcome
 WHEN q.status = 'picked' THEN 'processing'
@@ -98,6 +100,14 @@ def _about(job: Job, identity: str | None) -> str:
             f"PostgreSQL cannot hold; put it into the payload"
         )
     return _write(about).decode()
+
+
+def attempts_json(attempts: Sequence[Attempt]) -> str:
+    """The attempts that a job has behind it, as the table has them."""
+    kept = attempts[-ATTEMPTS_MAX:]
+    return _write(
+        [[each.number, each.started, each.finished, each.error] for each in kept]
+    ).decode()
 
 
 def _identity(job: Job) -> str | None:

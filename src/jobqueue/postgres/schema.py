@@ -41,7 +41,7 @@ _RIGHTS = """
 SELECT version, engine,
   (SELECT bool_and(has_table_privilege(t, p))
      FROM unnest(ARRAY['pgqueuer','pgqueuer_log','jobqueue_job','jobqueue_count','jobqueue_paused',
-                       'jobqueue_periodic']) t,
+                       'jobqueue_periodic','jobqueue_moved']) t,
           unnest(ARRAY['SELECT','INSERT','UPDATE','DELETE']) p) AS may
 FROM jobqueue_schema"""
 

@@ -3,10 +3,14 @@
 `<engine …>` stands for a statement of the engine's, as it writes it: its parameters are those of
 the function around it. Rows of both tables are locked in one order: the engine's first.
 
+`enable_seqscan = off`: each connection keeps the plans of a function, also one that was made when
+the tables were all but empty, and then reads all of a table that has grown since.
+
     jobqueue_job      a job, from its acceptance until it is forgotten; `number` is the engine's id
     jobqueue_count    what came of the attempts of one process, by lane and handler
     jobqueue_paused   what is paused
     jobqueue_periodic how far each schedule has come
+    jobqueue_moved    jobs that came from a log which may not know it yet
 """
 
 from __future__ import annotations
@@ -50,40 +54,63 @@ CREATE TABLE IF NOT EXISTS jobqueue_paused (
 CREATE TABLE IF NOT EXISTS jobqueue_periodic (
   name text PRIMARY KEY, last float8, settled float8 NOT NULL
 );
+CREATE TABLE IF NOT EXISTS jobqueue_moved (
+  id text COLLATE "C", created float8, PRIMARY KEY (id, created)
+);
 """
 
 _ENGINE = """
 CREATE OR REPLACE FUNCTION jobqueue_engine_enqueue(int[], text[], bytea[], interval[], text[],
-  jsonb[]) RETURNS TABLE (ord bigint, id bigint) LANGUAGE plpgsql AS $jobqueue$
+  jsonb[]) RETURNS TABLE (ord bigint, id bigint)
+  LANGUAGE plpgsql SET enable_seqscan = off AS $jobqueue$
 #variable_conflict use_column
 BEGIN
   RETURN QUERY <engine enqueue>;
 END $jobqueue$;
 
 CREATE OR REPLACE FUNCTION jobqueue_engine_log(bigint[], pgqueuer_status[], jsonb[])
-  RETURNS void LANGUAGE plpgsql AS $jobqueue$
+  RETURNS void
+  LANGUAGE plpgsql SET enable_seqscan = off AS $jobqueue$
 BEGIN
   <engine log>;
 END $jobqueue$;
 
 CREATE OR REPLACE FUNCTION jobqueue_engine_retry(bigint, interval, jsonb)
-  RETURNS void LANGUAGE plpgsql AS $jobqueue$
+  RETURNS void
+  LANGUAGE plpgsql SET enable_seqscan = off AS $jobqueue$
 BEGIN
   <engine retry>;
 END $jobqueue$;
 
 CREATE OR REPLACE FUNCTION jobqueue_engine_requeue(bigint[])
-  RETURNS void LANGUAGE plpgsql AS $jobqueue$
+  RETURNS void
+  LANGUAGE plpgsql SET enable_seqscan = off AS $jobqueue$
 BEGIN
   <engine requeue>;
 END $jobqueue$;
 
 -- The engine's trigger tells of no UPDATE: whoever makes a job runnable by one tells.
 CREATE OR REPLACE FUNCTION jobqueue_wake() RETURNS void LANGUAGE sql AS $jobqueue$
-  SELECT pg_notify('<engine channel>', json_build_object('channel', '<engine channel>',
-    'operation', 'update', 'sent_at', now(), 'table', 'pgqueuer', 'type', 'table_changed_event'
-  )::text)
+  SELECT pg_notify('jobqueue_help', '')
 $jobqueue$;
+"""
+
+_ANNOUNCE = """
+-- Whoever has these handlers is told that there are jobs, or that there will be some.
+CREATE OR REPLACE FUNCTION jobqueue_announce(entrypoints text[], delays interval[])
+  RETURNS void
+  LANGUAGE plpgsql SET enable_seqscan = off AS $jobqueue$
+DECLARE
+  names text;
+BEGIN
+  IF interval '0' < ANY(delays) THEN
+    PERFORM jobqueue_wake();
+  END IF;
+  IF interval '0' = ANY(delays) THEN
+    SELECT json_agg(DISTINCT each) INTO names FROM unnest(entrypoints) each;
+    PERFORM pg_notify('jobqueue_new', CASE WHEN octet_length(names) < 7000 THEN names ELSE '' END);
+  END IF;
+END $jobqueue$;
 """
 
 _ENQUEUE = """
@@ -91,7 +118,8 @@ _ENQUEUE = """
 CREATE OR REPLACE FUNCTION jobqueue_enqueue(priorities int[], entrypoints text[], payloads bytea[],
   delays interval[], keys text[], abouts jsonb[], ids text[], createds float8[],
   identities text[], conflicts text[], size int, expire interval[])
-  RETURNS TABLE (place int, what text, other text) LANGUAGE plpgsql AS $jobqueue$
+  RETURNS TABLE (place int, what text, other text)
+  LANGUAGE plpgsql SET enable_seqscan = off AS $jobqueue$
 #variable_conflict use_column
 DECLARE
   taken int[]; others text[]; lane int; fresh bigint; waiting bigint; first record; state text;
@@ -122,6 +150,7 @@ BEGIN
         FROM jobqueue_engine_enqueue(priorities, entrypoints, payloads, delays, keys, abouts) e
         JOIN unnest(ids, priorities, entrypoints, abouts, createds, expire) WITH ORDINALITY
           AS u(id, priority, entrypoint, about, created, expire, ord) ON u.ord = e.ord;
+        PERFORM jobqueue_announce(entrypoints, delays);
         RETURN;
       END IF;
       FOR n IN 1..cardinality(ids) LOOP
@@ -151,6 +180,7 @@ BEGIN
         FROM jobqueue_engine_enqueue(ARRAY[priorities[n]], ARRAY[entrypoints[n]],
           ARRAY[payloads[n]], ARRAY[delays[n]], ARRAY[keys[n]], ARRAY[abouts[n]]) e;
       END LOOP;
+      PERFORM jobqueue_announce(entrypoints, delays);
       RETURN QUERY SELECT t.n, 'like', t.o FROM unnest(taken, others) t(n, o);
       RETURN;
     EXCEPTION WHEN SQLSTATE 'JQ001' THEN  -- none of them is accepted
@@ -167,7 +197,8 @@ END $jobqueue$;
 _ENDS = """
 -- Each process adds to rows of its own, so that none waits for another.
 CREATE OR REPLACE FUNCTION jobqueue_tell(who uuid, numbers bigint[], outcomes text[])
-  RETURNS void LANGUAGE sql AS $jobqueue$
+  RETURNS void
+  LANGUAGE sql SET enable_seqscan = off AS $jobqueue$
   INSERT INTO jobqueue_count AS c
     (process, lane, handler, completed, failed, retried, cancelled, expired)
   SELECT who, j.lane, coalesce(j.handler, ''), count(*) FILTER (WHERE u.o = 'completed'),
@@ -184,7 +215,8 @@ $jobqueue$;
 
 -- The outcome of jobs that wait: nobody runs them. With their rows locked.
 CREATE OR REPLACE FUNCTION jobqueue_drop(numbers bigint[], what text, why text)
-  RETURNS void LANGUAGE plpgsql AS $jobqueue$
+  RETURNS void
+  LANGUAGE plpgsql SET enable_seqscan = off AS $jobqueue$
 BEGIN
   PERFORM jobqueue_engine_log(numbers, array_fill('canceled'::pgqueuer_status,
     ARRAY[cardinality(numbers)]), array_fill(NULL::jsonb, ARRAY[cardinality(numbers)]));
@@ -199,7 +231,8 @@ END $jobqueue$;
 -- The outcomes of attempts, of those jobs that `manager` still owns: the fence.
 CREATE OR REPLACE FUNCTION jobqueue_settle(manager uuid, numbers bigint[], outcomes text[],
   errors text[], traces text[], results bytea[], codeds bool[], starts float8[], ends float8[])
-  RETURNS bigint[] LANGUAGE plpgsql AS $jobqueue$
+  RETURNS bigint[]
+  LANGUAGE plpgsql SET enable_seqscan = off AS $jobqueue$
 DECLARE
   owned bigint[]; statuses pgqueuer_status[]; kept text[];
 BEGIN
@@ -229,7 +262,8 @@ END $jobqueue$;
 -- An attempt failed and another is to follow. Gives 'retried', 'cancelled' or 'lost'.
 CREATE OR REPLACE FUNCTION jobqueue_retry(manager uuid, job bigint, picked timestamptz,
   delay interval, problem text, told text, start float8, finish float8)
-  RETURNS text LANGUAGE plpgsql AS $jobqueue$
+  RETURNS text
+  LANGUAGE plpgsql SET enable_seqscan = off AS $jobqueue$
 DECLARE
   stop bool;
 BEGIN
@@ -254,7 +288,8 @@ BEGIN
 END $jobqueue$;
 
 -- Jobs that had not started in time.
-CREATE OR REPLACE FUNCTION jobqueue_expire() RETURNS void LANGUAGE plpgsql AS $jobqueue$
+CREATE OR REPLACE FUNCTION jobqueue_expire() RETURNS void
+  LANGUAGE plpgsql SET enable_seqscan = off AS $jobqueue$
 DECLARE
   late bigint[];
 BEGIN
@@ -269,7 +304,8 @@ END $jobqueue$;
 
 _STEERING = """
 CREATE OR REPLACE FUNCTION jobqueue_cancel(ids text[])
-  RETURNS TABLE (id text, what text) LANGUAGE plpgsql AS $jobqueue$
+  RETURNS TABLE (id text, what text)
+  LANGUAGE plpgsql SET enable_seqscan = off AS $jobqueue$
 #variable_conflict use_column
 DECLARE
   job record; state text; asked bigint[] := '{}';
@@ -293,8 +329,8 @@ BEGIN
   END IF;
 END $jobqueue$;
 
-CREATE OR REPLACE FUNCTION jobqueue_requeue(ids text[]) RETURNS SETOF text LANGUAGE plpgsql
-  AS $jobqueue$
+CREATE OR REPLACE FUNCTION jobqueue_requeue(ids text[]) RETURNS SETOF text
+  LANGUAGE plpgsql SET enable_seqscan = off AS $jobqueue$
 DECLARE
   failed bigint[];
 BEGIN
@@ -311,8 +347,8 @@ BEGIN
   RETURN QUERY SELECT j.id::text FROM jobqueue_job j WHERE j.number = ANY(failed);
 END $jobqueue$;
 
-CREATE OR REPLACE FUNCTION jobqueue_discard(ids text[]) RETURNS SETOF text LANGUAGE plpgsql
-  AS $jobqueue$
+CREATE OR REPLACE FUNCTION jobqueue_discard(ids text[]) RETURNS SETOF text
+  LANGUAGE plpgsql SET enable_seqscan = off AS $jobqueue$
 DECLARE
   failed bigint[];
 BEGIN
@@ -325,8 +361,8 @@ BEGIN
   END IF;
 END $jobqueue$;
 
-CREATE OR REPLACE FUNCTION jobqueue_run_now(ids text[]) RETURNS SETOF text LANGUAGE plpgsql
-  AS $jobqueue$
+CREATE OR REPLACE FUNCTION jobqueue_run_now(ids text[]) RETURNS SETOF text
+  LANGUAGE plpgsql SET enable_seqscan = off AS $jobqueue$
 BEGIN
   RETURN QUERY UPDATE pgqueuer q SET execute_after = now() FROM jobqueue_job j
     WHERE j.id = ANY(ids) AND q.id = j.number AND q.status = 'queued' AND q.execute_after > now()
@@ -335,4 +371,4 @@ BEGIN
 END $jobqueue$;
 """
 
-FUNCTIONS = (_ENGINE, _ENQUEUE, _ENDS, _STEERING)
+FUNCTIONS = (_ENGINE, _ANNOUNCE, _ENQUEUE, _ENDS, _STEERING)

@@ -1,0 +1,1 @@
+"""Queues on PostgreSQL, side by side: `python -m benchmarks.engine`."""
