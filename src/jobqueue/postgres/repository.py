@@ -42,8 +42,9 @@ _WORK = """SELECT 1 FROM pgqueuer WHERE entrypoint = ANY($1) AND status = 'queue
 AND execute_after <= now() LIMIT 1"""
 _BEAT = """UPDATE pgqueuer SET heartbeat = now() WHERE id IN (SELECT id FROM pgqueuer
 WHERE id = ANY($1) AND queue_manager_id = $2 FOR UPDATE SKIP LOCKED)"""
-_LEAVE = """UPDATE pgqueuer SET status = 'queued', queue_manager_id = NULL
-WHERE id = ANY($1) AND queue_manager_id = $2"""
+_LEAVE = """WITH gone AS (UPDATE pgqueuer SET status = 'queued', queue_manager_id = NULL
+WHERE id = ANY($1) AND queue_manager_id = $2 RETURNING id)
+SELECT jobqueue_wake() WHERE EXISTS (SELECT FROM gone)"""
 _RETRY = "SELECT jobqueue_retry($1, $2, $3, $4, $5, $6, $7, $8)"
 _BUSY_SECONDS = 0.02
 
