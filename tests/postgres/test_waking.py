@@ -49,6 +49,7 @@ class Process:
 
     def look(self, *found: str) -> None:
         """The look that was asked for finds jobs of these."""
+        self.waking.looks()
         self.waking.looked(found)
 
 
@@ -130,5 +131,15 @@ def test_who_is_full_calls_and_who_is_called_looks_at_once(clock: SimpleNamespac
         process.core.slots.free = 1
         process.listeners[HELP]("")
         assert process.looks == 1
+
+    on_loop(story)
+
+
+def test_a_notice_that_comes_during_a_look_is_for_the_next_one(clock: SimpleNamespace) -> None:
+    async def story(process: Process) -> None:
+        process.waking.looks()
+        await process.tell("1:mail")
+        process.waking.looked(())
+        assert process.waking.delay("1:mail") == 0
 
     on_loop(story)

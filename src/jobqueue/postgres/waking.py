@@ -43,6 +43,7 @@ class Waking:
         self._delays: dict[str, float] = {}
         self._found: dict[str, float] = {}  # when jobs of it were found last
         self._told: set[str] = set()  # what the next look is for
+        self._looks_for: set[str] = set()  # and the one that goes on
         self._timer: asyncio.TimerHandle | None = None
         self._helped = -_HELP_SECONDS
         self._hears_ends = False
@@ -98,13 +99,17 @@ class Waking:
         if not self._core.is_told:  # else it is about to look
             self._core.wake()
 
+    def looks(self) -> None:
+        """A look begins: what is told from now on is for the next one."""
+        self._looks_for, self._told = self._told, set()
+
     def looked(self, found: Iterable[str]) -> None:
         """A look has found jobs of these entrypoints."""
         now = SystemClock.monotonic()
         for each in found:
             self._delays.pop(each, None)
             self._found[each] = now
-        told, self._told = self._told, set()
+        told, self._looks_for = self._looks_for, set()
         for each in told.difference(found):
             if now - self._found.get(each, now - 1.0) >= _OURS_SECONDS:
                 later = max(LATE_SECONDS_MIN, 2 * self.delay(each))
