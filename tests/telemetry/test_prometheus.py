@@ -16,7 +16,7 @@ pytest.importorskip("prometheus_client", reason="needs the extra 'prometheus'")
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from jobqueue.final import Config, Job, JobQueue, Metrics, Priority, RejectJobError
+from jobqueue.final import Config, EngineMetrics, Job, JobQueue, Metrics, Priority, RejectJobError
 from jobqueue.final.testing import ManualClock, run_all
 from jobqueue.telemetry.prometheus import JobQueueCollector
 from tests.support.queues import Attempts, Store
@@ -363,8 +363,33 @@ def test_registering_a_collector_does_not_ask_the_queue() -> None:
     assert "jobqueue_jobs_enqueued" in names
 
 
+class OnEngine:
+    """A queue that runs on an engine which is not reached now."""
+
+    def __init__(self, queue: JobQueue) -> None:
+        self._queue = queue
+
+    def metrics(self) -> Metrics:
+        return replace(self._queue.metrics(), engine=EngineMetrics("postgres", False, 2, 3, 4))
+
+
+def test_an_engine_is_told_of_if_there_is_one(log_store: Store) -> None:
+    queue = log_store.open(len)
+    collector = JobQueueCollector(cast("Any", OnEngine(queue)))
+    scrapes = Scrapes(collector)
+    assert scrapes.value("jobqueue_engine_connected") == 0
+    assert scrapes.value("jobqueue_engine_reconnects_total") == 2
+    assert scrapes.value("jobqueue_engine_late_total") == 3
+    assert scrapes.value("jobqueue_engine_processes") == 4
+    if promtool := shutil.which("promtool"):
+        assert promtool_finds(promtool, scrapes.text()) == ""
+    assert "jobqueue_engine" not in "".join(
+        name for name, _ in Scrapes(JobQueueCollector(queue)).samples()
+    )
+
+
 def test_what_is_shown_is_what_is_described(log_store: Store) -> None:
-    collector = JobQueueCollector(log_store.open(len))
+    collector = JobQueueCollector(cast("Any", OnEngine(log_store.open(len))))
 
     def told(families: Iterable[Any]) -> set[tuple[str, str, str]]:
         return {(each.name, each.documentation, each.type) for each in families}

@@ -11,6 +11,7 @@ from .aio.from_thread import in_thread
 from .aio.threads import KeptThreads
 from .callers.schedules import checked_entry
 from .callers.through_middleware import NESTED_MAX, Nested, handle_from
+from .callers.ticks import job_of
 from .core.counters import BusyMeter, quantiles
 from .core.periodic import Entry
 from .core.registry import HandlerRegistry
@@ -24,9 +25,12 @@ from .model.attempt import ATTEMPTS_MAX, and_one_more
 from .model.checks import check_id, check_text
 from .model.context import RUNNING, Closing, StopRequest
 from .model.existing import ExistingHandle
-from .model.filters import Filter, checked_filter, checked_limit, checked_priority
+from .model.filters import Filter, checked_filter, checked_ids, checked_limit, checked_priority
+from .model.frozen_dict import FrozenDict
 from .model.handle import NO_RESULT, JobHandle
+from .model.handler_meter import Spread
 from .model.handlers import Handler, importable_name, name_of
+from .model.ids import new_id
 from .model.policy import checked_policy
 from .model.progress import Told, progress_of
 from .model.results import ResultCodec, StoredResult, read_result, stored_result
@@ -48,6 +52,7 @@ __all__ = [
     "Entry",
     "ExistingHandle",
     "Filter",
+    "FrozenDict",
     "Handler",
     "HandlerRegistry",
     "JobHandle",
@@ -61,6 +66,7 @@ __all__ = [
     "Schedule",
     "Seconds",
     "Served",
+    "Spread",
     "StopRequest",
     "StoredResult",
     "SystemClock",
@@ -72,6 +78,7 @@ __all__ = [
     "check_text",
     "checked_entry",
     "checked_filter",
+    "checked_ids",
     "checked_limit",
     "checked_policy",
     "checked_priority",
@@ -79,8 +86,10 @@ __all__ = [
     "handle_from",
     "importable_name",
     "in_thread",
+    "job_of",
     "make_registry",
     "name_of",
+    "new_id",
     "progress_of",
     "quantiles",
     "read_result",

@@ -12,19 +12,23 @@ from ..final.engine import (
     check_id,
     check_text,
     checked_filter,
+    checked_ids,
     checked_limit,
     checked_priority,
     progress_of,
     read_result,
 )
 from .errors import unknown
+from .looking import condition
 from .rows import LOOK, STATUS, TABLES, info_of, stored_in
 
 if TYPE_CHECKING:
-    from ..final.engine import Filter
+    from collections.abc import Iterable
+
     from .core import Core
 
 _AT_ONCE = 500
+_BY_ID = "jobqueue_job j ON j.id = u.id LEFT JOIN pgqueuer q ON q.id = j.number"
 
 
 class Operator:
@@ -33,7 +37,9 @@ class Operator:
     def __init__(self, core: Core) -> None:
         self._core = core
 
-    def _fetch(self, statement: str, *arguments: object) -> list[Any]:
+    def fetch(self, statement: str, *arguments: object) -> list[Any]:
+        """The rows that a statement gives; a caller's thread waits for them."""
+
         async def use(connection: Any) -> Any:
             return await connection.fetch(statement, *arguments)
 
@@ -53,7 +59,7 @@ class Operator:
 
     def status(self, job_id: str) -> Status:
         """See `JobQueue`."""
-        found = self._fetch(f"SELECT {STATUS} FROM {TABLES} WHERE j.id = $1", self._known(job_id))
+        found = self.fetch(f"SELECT {STATUS} FROM {TABLES} WHERE j.id = $1", self._known(job_id))
         if not found:
             raise unknown(job_id)
         return Status(found[0][0])
@@ -81,7 +87,7 @@ class Operator:
         return str(found[0]["what"]) != "ended"
 
     def _cancel(self, ids: list[str]) -> list[Any]:
-        found = self._fetch("SELECT * FROM jobqueue_cancel($1)", ids)
+        found = self.fetch("SELECT * FROM jobqueue_cancel($1)", ids)
         for row in found:
             if row["what"] == "cancelled":
                 self._core.tell_finished(row["id"])
@@ -98,64 +104,90 @@ class Operator:
         self._of_failed("jobqueue_discard", self._known(job_id))
 
     def _of_failed(self, function: str, job_id: str) -> None:
-        if not self._fetch(f"SELECT {function}($1)", [job_id]):
+        if not self.fetch(f"SELECT {function}($1)", [job_id]):
             raise ValueError(f"job {job_id!r} has not failed: it is {self.status(job_id).value}")
 
     # ── many jobs ────────────────────────────────────────────────────────────────────────────
 
     def dead_letters(self) -> list[JobInfo]:
         """See `JobQueue`."""
-        found = self._fetch(f"{LOOK} WHERE q.status = 'failed' ORDER BY j.finished")
+        found = self.fetch(f"{LOOK} WHERE q.status = 'failed' ORDER BY j.finished")
         return [info_of(row) for row in found]
 
     def jobs(self, *, limit: int = 100, before: str | None = None, **like: Any) -> list[JobInfo]:
         """See `JobQueue`."""
-        where, arguments = _where(checked_filter(**like))
+        arguments: list[Any] = []
+        where = condition(checked_filter(**like), arguments)
         if before is not None:
-            arguments.append(self._row(self._known(before))["number"])
+            arguments.append(self.number(before))
             where += f" AND j.number < ${len(arguments)}"
         arguments.append(checked_limit(limit))
-        found = self._fetch(
+        found = self.fetch(
             f"{LOOK} WHERE {where} ORDER BY j.number DESC LIMIT ${len(arguments)}", *arguments
         )
         return [info_of(row, progress_of(self._core.progress_of(row["id"]))) for row in found]
 
-    def _ids(self, limit: object, like: dict[str, Any], where: str) -> list[str]:
-        most = None if limit is None else checked_limit(limit)
-        more, arguments = _where(checked_filter(**like))
-        arguments.append(most)
-        found = self._fetch(
-            f"SELECT j.id FROM {TABLES} WHERE {more} AND {where} ORDER BY j.number "
-            f"LIMIT ${len(arguments)}",
+    def number(self, job_id: str) -> int:
+        """The engine's number of a job: those accepted before it have smaller ones."""
+        return int(self._row(self._known(job_id))["number"])
+
+    def _ids(
+        self, limit: object, ids: Iterable[str] | None, like: dict[str, Any], where: str
+    ) -> list[str]:
+        """The jobs that fit, oldest first; of `ids`, if these are given, in their order."""
+        arguments: list[Any] = [None if limit is None else checked_limit(limit)]
+        tables, order = TABLES, "j.number"
+        if ids is not None:
+            arguments.append([each for each in dict.fromkeys(checked_ids(ids)) if "\0" not in each])
+            tables = f"unnest($2::text[]) WITH ORDINALITY u(id, place) JOIN {_BY_ID}"
+            order = "u.place"
+        more = condition(checked_filter(**like), arguments)
+        found = self.fetch(
+            f"SELECT j.id FROM {tables} WHERE {more} AND {where} ORDER BY {order} LIMIT $1",
             *arguments,
         )
         return [row["id"] for row in found]
 
-    def cancel_jobs(self, *, limit: int | None = None, **like: Any) -> int:
+    def cancel_jobs(
+        self, *, limit: int | None = None, ids: Iterable[str] | None = None, **like: Any
+    ) -> int:
         """See `JobQueue`."""
         self._core.refuse_closed()
         done = 0
-        for some in _chunks(self._ids(limit, like, "j.outcome IS NULL")):
+        for some in _chunks(self._ids(limit, ids, like, "j.outcome IS NULL")):
             done += sum(row["what"] != "ended" for row in self._cancel(some))
         return done
 
-    def requeue_jobs(self, *, limit: int | None = None, **like: Any) -> int:
+    def requeue_jobs(
+        self, *, limit: int | None = None, ids: Iterable[str] | None = None, **like: Any
+    ) -> int:
         """See `JobQueue`."""
-        return self._do("jobqueue_requeue", limit, like, "q.status = 'failed'")
+        return self._do("jobqueue_requeue", limit, ids, like, "q.status = 'failed'")
 
-    def discard_jobs(self, *, limit: int | None = None, **like: Any) -> int:
+    def discard_jobs(
+        self, *, limit: int | None = None, ids: Iterable[str] | None = None, **like: Any
+    ) -> int:
         """See `JobQueue`."""
-        return self._do("jobqueue_discard", limit, like, "q.status = 'failed'")
+        return self._do("jobqueue_discard", limit, ids, like, "q.status = 'failed'")
 
-    def run_now(self, *, limit: int | None = None, **like: Any) -> int:
+    def run_now(
+        self, *, limit: int | None = None, ids: Iterable[str] | None = None, **like: Any
+    ) -> int:
         """See `JobQueue`."""
         where = "q.status = 'queued' AND q.execute_after > now()"
-        return self._do("jobqueue_run_now", limit, like, where)
+        return self._do("jobqueue_run_now", limit, ids, like, where)
 
-    def _do(self, function: str, limit: object, like: dict[str, Any], where: str) -> int:
+    def _do(
+        self,
+        function: str,
+        limit: object,
+        ids: Iterable[str] | None,
+        like: dict[str, Any],
+        where: str,
+    ) -> int:
         self._core.refuse_closed()
-        ids = self._ids(limit, like, where)
-        return sum(len(self._fetch(f"SELECT {function}($1)", some)) for some in _chunks(ids))
+        found = self._ids(limit, ids, like, where)
+        return sum(len(self.fetch(f"SELECT {function}($1)", some)) for some in _chunks(found))
 
     # ── pausing ──────────────────────────────────────────────────────────────────────────────
 
@@ -225,32 +257,3 @@ def _what(
 
 def _chunks(ids: list[str]) -> list[list[str]]:
     return [ids[begin : begin + _AT_ONCE] for begin in range(0, len(ids), _AT_ONCE)]
-
-
-def _where(wanted: Filter) -> tuple[str, list[Any]]:
-    """A filter in SQL, and its arguments."""
-    parts, arguments = ["true"], list[Any]()
-
-    def add(text: str, argument: object) -> None:
-        arguments.append(argument)
-        parts.append(text.replace("?", f"${len(arguments)}"))
-
-    if wanted.statuses is not None:
-        add(f"({STATUS}) = ANY(?::text[])", [each.value for each in wanted.statuses])
-    if wanted.handler is not None:
-        add("j.handler = ?", wanted.handler)
-    if wanted.priority is not None:
-        add("j.lane = ?", int(wanted.priority))
-    if wanted.key is not None:
-        add("j.about->>'key' = ?", wanted.key)
-    if wanted.error is not None:
-        add("split_part(j.error, ':', 1) = ?", wanted.error)
-    if wanted.text is not None:
-        add(
-            "(strpos(j.id, ?) > 0 OR strpos(coalesce(j.about->>'key', ''), ?) > 0 "
-            "OR strpos(coalesce(j.error, ''), ?) > 0 OR position(convert_to(?, 'UTF8') IN "
-            "q.payload) > 0 OR EXISTS (SELECT FROM jsonb_each_text(j.about->'headers') h "
-            "WHERE strpos(h.value, ?) > 0))",
-            wanted.text,
-        )
-    return " AND ".join(parts), arguments

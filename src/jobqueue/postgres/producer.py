@@ -189,6 +189,12 @@ class Producing:
         work = self.accept(jobs, delays, timeout, ask, self.size(), cancel, together=together)
         return self._core.loop.call(work) if connection is None else _run_here(work)
 
+    def accept_tick(self, job: Job) -> JobHandle:
+        """Accept a job of a schedule, which needs no room; on a caller's thread, which waits."""
+        self.check(job)
+        self._core.refuse_closed()
+        return self._core.loop.call(self.accept([job], [0.0], None, self._own(), None))[0]
+
     def size(self) -> int | None:
         """The bound of the lanes for calls from here: a handler's never wait for room."""
         return None if self._core.is_in_attempt() else self._core.config.queue_size

@@ -17,6 +17,7 @@ from ..final.engine import (
 )
 from .core import Core
 from .life import Life
+from .looking import Looking
 from .rows import checked_name
 from .ticking import Ticking
 
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from ..final import (
+        DeadGroups,
         HandlerInfo,
         Job,
         JobHandle,
         JobInfo,
         Limit,
+        Look,
         Metrics,
         Middleware,
         Paused,
@@ -66,6 +69,7 @@ class PostgresQueue(JobQueue):
         self._core = core = Core(config, handler, handlers, middleware)
         self._postgres_life = Life(core)
         self._ticking = Ticking(core)
+        self._pages = Looking(core)
         try:
             core.loop.call(core.open())
             core.loop.call(self._postgres_life.opened())
@@ -239,6 +243,10 @@ class PostgresQueue(JobQueue):
         """See `JobQueue`; those of this process."""
         return self._core.loop.call(self._ticking.infos())
 
+    def run_periodic(self, name: str) -> JobHandle:
+        """See `JobQueue`."""
+        return self._ticking.run_now(name)
+
     # ── looking and steering ─────────────────────────────────────────────────────────────────
 
     def status(self, job_id: str) -> Status:
@@ -289,9 +297,17 @@ class PostgresQueue(JobQueue):
         """See `JobQueue`."""
         return self._core.operator.run_now(limit=limit, **like)
 
-    def handlers(self) -> list[HandlerInfo]:
+    def look(self, **like: Any) -> Look:
         """See `JobQueue`."""
-        return self._core.metering.handlers()
+        return self._pages.look(**like)
+
+    def dead_groups(self, limit: int = 100) -> DeadGroups:
+        """See `JobQueue`."""
+        return self._pages.dead_groups(limit)
+
+    def handlers(self, *, within: int | None = None) -> list[HandlerInfo]:
+        """See `JobQueue`."""
+        return self._core.metering.handlers(within)
 
     def metrics(self) -> Metrics:
         """See `JobQueue`: jobs are counted for all processes, times and workers for this one."""

@@ -14,12 +14,12 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..final.engine import BusyMeter, SystemClock, quantiles
+from ..final.engine import BusyMeter, Spread, SystemClock, quantiles
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from ..final import Job
+    from ..final import Histogram, Job
     from .core import Core
 
 _MOST = 200
@@ -140,6 +140,7 @@ class Times:
         self.failures: dict[str, dict[str, int]] = {}
         self.waits: dict[tuple[int, str], deque[float]] = {}
         self.runs: dict[tuple[int, str], deque[float]] = {}
+        self._spreads: dict[tuple[int, str], tuple[Spread, Spread]] = {}
         self.busy = BusyMeter(SystemClock.monotonic())
 
     def failed(self, handler: str | None, error: str) -> None:
@@ -155,7 +156,16 @@ class Times:
         with self._lock:
             self.waits.setdefault(key, deque(maxlen=_SAMPLES)).append(wait)
             self.runs.setdefault(key, deque(maxlen=_SAMPLES)).append(ended - began)
+            waits, runs = self._spreads.setdefault(key, (Spread(), Spread()))
+            waits.add([wait])
+            runs.add([ended - began])
             self.busy.add(began, ended)
+
+    def histograms(self, lane: int, handler: str) -> tuple[Histogram, Histogram]:
+        """How waits and runs were spread since the start, of a handler in a lane."""
+        with self._lock:
+            waits, runs = self._spreads.get((lane, handler), (Spread(), Spread()))
+            return waits.told(), runs.told()
 
     def spread(self, lane: int | None = None, handler: str | None = None) -> tuple[Any, Any]:
         """How waits and runs were spread, of a lane or of a handler ("" is the default one)."""

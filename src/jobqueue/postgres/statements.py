@@ -41,6 +41,9 @@ CREATE UNIQUE INDEX IF NOT EXISTS jobqueue_job_identity ON jobqueue_job (identit
   WHERE identity IS NOT NULL;
 CREATE INDEX IF NOT EXISTS jobqueue_job_expires ON jobqueue_job (expires)
   WHERE expires IS NOT NULL;
+-- The dead letters among all that wait. On the engine's table: an index with `outcome` in it would
+-- have each outcome of each job write to all indexes of ours.
+CREATE INDEX IF NOT EXISTS jobqueue_dead ON pgqueuer (id) WHERE status = 'failed';
 CREATE TABLE IF NOT EXISTS jobqueue_count (
   process uuid NOT NULL, lane smallint NOT NULL, handler text NOT NULL,
   completed bigint NOT NULL DEFAULT 0, failed bigint NOT NULL DEFAULT 0,

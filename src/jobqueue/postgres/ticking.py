@@ -13,7 +13,17 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from ..final import Job, PeriodicInfo, Status
-from ..final.engine import SystemClock, checked_entry, in_thread, utc_text, wrapped
+from ..final.engine import (
+    SystemClock,
+    check_text,
+    checked_entry,
+    handle_from,
+    in_thread,
+    job_of,
+    new_id,
+    utc_text,
+    wrapped,
+)
 from .rows import arguments
 
 if TYPE_CHECKING:
@@ -140,15 +150,20 @@ class Ticking:
                 error,
             )
 
+    def run_now(self, name: str) -> JobHandle:
+        """See `JobQueue.run_periodic`. On a caller's thread."""
+        core, name = self._core, check_text("periodic", name)
+        core.refuse_closed()
+        entry = self._entries.get(name)
+        if entry is None:
+            known = ", ".join(map(repr, self._entries)) or "none"
+            raise ValueError(f"there is no schedule {name!r} in this process; there are: {known}")
+        job = job_of(entry, new_id())
+        return handle_from(wrapped(core.layers.enqueue, core.producing.accept_tick)(job), job)
+
     def _made(self, entry: Entry, tick: float) -> list[Job]:
         """The job of a tick, as the middleware lets it through. On a thread of its own."""
-        job = entry.factory()
-        if not isinstance(job, Job):
-            raise TypeError(
-                f"the job factory of schedule {entry.name!r} returned {job!r}; it must return a Job"
-            )
-        job = job._copy()
-        job._id = f"{entry.name}@{utc_text(tick)}"
+        job = job_of(entry, f"{entry.name}@{utc_text(tick)}")
         passed: list[Job] = []
 
         def accept(job: Job) -> JobHandle:

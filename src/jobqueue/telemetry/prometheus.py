@@ -21,7 +21,14 @@ from prometheus_client.utils import floatToGoString
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ..final import HandlerCounts, HandlerLane, LogMetrics, Metrics, Priority
+    from ..final import (
+        EngineMetrics,
+        HandlerCounts,
+        HandlerLane,
+        LogMetrics,
+        Metrics,
+        Priority,
+    )
     from ..final.ports import Queue
 
     Key = tuple[str, Priority]
@@ -57,6 +64,12 @@ _GAUGES = {
     "jobqueue_log_bytes": "Size of the files of the log.",
     "jobqueue_log_lag_records": "Records that are not known to be fsynced yet.",
     "jobqueue_log_up": "1 while the log can be written, 0 if not.",
+    "jobqueue_engine_connected": "1 while the database can be reached, 0 if not.",
+    "jobqueue_engine_processes": "Processes that have the queue open on the database.",
+}
+_ENGINE_COUNTERS = {
+    "reconnects": "How often the database could be reached again.",
+    "late": "Outcomes that did not count, for another process had got the job meanwhile.",
 }
 _FSYNC = "jobqueue_log_fsync_seconds"
 _FSYNC_SAYS = "How long an fsync of the log took."
@@ -95,6 +108,8 @@ class JobQueueCollector(Collector):
         """The names of all metrics, without values; does not ask the queues."""
         for name, says in _COUNTERS.items():
             yield Metric(f"jobqueue_jobs_{name}", says, "counter")
+        for name, says in _ENGINE_COUNTERS.items():
+            yield Metric(f"jobqueue_engine_{name}", says, "counter")
         for name, says in (*_TIMES.items(), (_FSYNC, _FSYNC_SAYS)):
             yield Metric(name, says, "histogram")
         for name, says in _GAUGES.items():
@@ -138,6 +153,8 @@ class _Shown:
         yield from self._of_lanes(metrics)
         if log is not None:
             yield from self._of_log(log, fsyncs[None])
+        if metrics.engine is not None:
+            yield from self._of_engine(metrics.engine)
 
     def _labels_of(self, key: Key) -> _Labels:
         """The labels of a handler's lane, which are the same at each scrape."""
@@ -169,6 +186,14 @@ class _Shown:
         times = Metric(_FSYNC, _FSYNC_SAYS, "histogram")
         times.samples = _histogram(_FSYNC, labels, log.fsync_time.bounds, fsyncs)
         yield times
+
+    def _of_engine(self, engine: EngineMetrics) -> Iterator[Metric]:
+        yield self._single("jobqueue_engine_connected", engine.connected)
+        yield self._single("jobqueue_engine_processes", engine.processes)
+        for name, says in _ENGINE_COUNTERS.items():
+            family = Metric(f"jobqueue_engine_{name}", says, "counter")
+            family.add_sample(f"{family.name}_total", {"queue": self.name}, getattr(engine, name))
+            yield family
 
     def _single(self, name: str, value: float) -> Metric:
         gauge = _gauge(name)
@@ -216,10 +241,9 @@ class _Growing(Generic[K]):
         for key, values in counts.items():
             last = self._last.get(key)
             # A job that the log could not take is not counted any more: of jobs, the next one is
-            # not counted twice. All other counts only grow.
-            if last is not None and values[0] < last[0]:
-                values[0] = last[0]
-            self._last[key] = values
+            # not counted twice. And on PostgreSQL a name that is registered later takes what is
+            # counted of it in all processes away from those that are not registered.
+            self._last[key] = values if last is None else list(map(max, values, last))
         return self._told()
 
     def _told(self) -> dict[K, Values]:
