@@ -60,7 +60,7 @@ class Recorder:
         return only
 
     def durations(self, name: str) -> dict[tuple[object, ...], int]:
-        """How many were measured, by destination and error."""
+        """How many were measured, by type of operation, destination and error."""
         told = self._reader.get_metrics_data()
         points = [
             point
@@ -72,6 +72,7 @@ class Recorder:
         ]
         return {
             (
+                (point.attributes or {})["messaging.operation.type"],
                 (point.attributes or {})["messaging.destination.name"],
                 (point.attributes or {}).get("error.type"),
             ): point.count
@@ -323,12 +324,12 @@ def test_durations_are_measured(recorder: Recorder) -> None:
     jq.join()
 
     assert recorder.durations("messaging.client.operation.duration") == {
-        ("mail", None): 2,
-        ("bad", None): 1,
+        ("send", "mail", None): 2,
+        ("send", "bad", None): 1,
     }
     assert recorder.durations("messaging.process.duration") == {
-        ("mail", None): 2,
-        ("bad", "ValueError"): 2,
+        ("process", "mail", None): 2,
+        ("process", "bad", "ValueError"): 2,
     }
 
 

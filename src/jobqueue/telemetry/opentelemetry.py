@@ -182,6 +182,7 @@ class _Lasting:
         told = {
             "messaging.system": "jobqueue",
             "messaging.operation.name": self._operation,
+            "messaging.operation.type": self._operation,
             "messaging.destination.name": self._job.handler or _DEFAULT,
         }
         if error is not None:
