@@ -16,6 +16,7 @@ import weakref
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from jobqueue import Config, Job, JobQueue, QueueClosedError
@@ -46,6 +47,12 @@ def test_a_dashboard_is_served_and_closed_with_a_page_open(queue: JobQueue) -> N
     assert threads() == []
     with pytest.raises(OSError, match="refused"):
         socket.create_connection((page.host, page.port), timeout=1)
+
+
+def test_an_address_with_a_slash_too_many_leads_there(queue: JobQueue) -> None:
+    with serve_dashboard(queue, port=0) as server, httpx.Client() as client:
+        for page in ("", "/", "/jobs", "/static/style.css"):
+            assert client.get(f"{server.url}{page}").status_code == 200
 
 
 def test_two_dashboards_and_a_taken_port(queue: JobQueue) -> None:

@@ -186,11 +186,14 @@ class Dashboard:
 
 
 def page_name(scope: Scope) -> str | None:
-    """The page that a path is of; "" is the overview, `None` that without a slash at its end."""
+    """The page that a path is of; "" is the overview, `None` that without a slash at its end.
+
+    A slash too many, as `f"{server.url}/jobs"` has it, does no harm.
+    """
     path, root = scope["path"], scope.get("root_path", "").rstrip("/")
     if root and (path == root or path.startswith(f"{root}/")):
         path = path[len(root) :]
-    return path.removeprefix("/") if path else None
+    return path.lstrip("/") if path else None
 
 
 def fields(data: bytes, most: int) -> list[tuple[str, str]]:
