@@ -65,6 +65,17 @@ def test_a_filter_is_a_form_that_leads_to_an_address(opened: Open) -> None:
     assert answer.headers["location"] == "jobs?status=failed&text=a%20%26%20b%2F%3F"
 
 
+def test_a_status_or_a_lane_may_be_written_as_in_python(
+    queue: JobQueue, client: AsgiClient
+) -> None:
+    failed(queue, "a")
+    page = client.get("/jobs?status=FAILED&priority=MEDIUM").text
+    assert 'href="job?id=a"' in page
+    assert "<option selected>medium</option>" in page
+    client.post("/change", {"do": "discard", "seen": "1", "status": "FAILED"})
+    assert queue.jobs() == []
+
+
 @pytest.mark.parametrize(
     ("query", "word"),
     [

@@ -12,7 +12,7 @@ from ..final import DuplicateJobError, Priority, UnknownJobError
 from .desk import COUNTED_MAX
 from .errors import MissingError, WrongError
 from .formatting import link, visible
-from .searching import LIKE, PRIORITIES, filters_of
+from .searching import LIKE, PRIORITIES, filters_of, words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,7 @@ _CHANGES = ("cancel", "requeue", "discard", "run")
 
 def find(_desk: Desk, form: Form) -> str:
     """Filter jobs: nothing is changed, a link is made of a form."""
-    like = _once(form, LIKE)
+    like = words(_once(form, LIKE))
     filters_of(like)
     return link("jobs", **like)
 
@@ -44,7 +44,7 @@ def change(desk: Desk, form: Form) -> str:
         raise WrongError(f"There is no such change: {visible(do, 40)!r}.")
     if to not in _AFTERWARDS:
         raise WrongError("There is no such page to go on with.")
-    given |= {name: unquote(given[name]) for name in LIKE if name in given}
+    given |= words({name: unquote(given[name]) for name in LIKE if name in given})
     ids = [unquote(value) for name, value in form if name == "id"]
     if len(ids) > IDS_MAX:
         raise WrongError(f"At most {IDS_MAX} jobs can be named at once.")

@@ -30,7 +30,18 @@ def only(query: Mapping[str, str], allowed: Collection[str]) -> dict[str, str]:
         if name not in allowed:
             known = ", ".join(each for each in allowed if each not in NOTICE) or "none"
             raise WrongError(f"This page has no parameter {visible(name, 40)!r}; it has: {known}.")
-    return {name: value for name, value in query.items() if value}
+    return words({name: value for name, value in query.items() if value})
+
+
+def words(like: Mapping[str, str]) -> dict[str, str]:
+    """The same, with statuses and lanes in small letters, as addresses have them.
+
+    Python calls them `Status.FAILED` and `Priority.HIGH`, so that is what people write, too.
+    """
+    return {
+        name: value.lower() if name in {"status", "priority"} else value
+        for name, value in like.items()
+    }
 
 
 def filters_of(like: Mapping[str, str]) -> dict[str, Any]:
