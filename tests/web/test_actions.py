@@ -107,6 +107,9 @@ def test_a_job_that_is_gone_is_404_and_one_that_has_changed_is_told(
     queue: JobQueue, client: AsgiClient
 ) -> None:
     assert client.post("/change", {"do": "cancel", "id": "nobody"}).status_code == 404
+    none = client.post("/change", {"do": "cancel", "id": ["nobody", "none"]})
+    assert none.status_code == 404
+    assert "None of these 2 jobs" in none.text
     queue.enqueue(Job(id="a", handler="length")).wait()
     answer = client.post("/change", {"do": "cancel", "id": "a", "to": "job"})
     assert "No job was cancelled" in client.get("/" + answer.headers["location"]).text
@@ -158,6 +161,14 @@ def test_lanes_handlers_and_schedules_are_paused_and_resumed(
     ]
     assert "Resumed." in press(client, page, "Resume").text
     assert queue.paused() == type(paused)(False, frozenset(), frozenset(), frozenset())
+
+
+def test_what_nobody_knows_is_not_paused(queue: JobQueue, client: AsgiClient) -> None:
+    for name in ("handler", "periodic"):
+        assert client.post("/steer", {"do": "pause", name: "nobody"}).status_code == 404
+    queue.pause("once")  # a program that is another by now did it
+    assert client.post("/steer", {"do": "resume", "handler": "once"}).status_code == 303
+    assert not queue.paused().handlers
 
 
 def test_everything_is_paused_and_resumed(queue: JobQueue, client: AsgiClient) -> None:

@@ -62,12 +62,20 @@ def change(desk: Desk, form: Form) -> str:
 
 
 def _change_these(queue: Queue, do: str, ids: list[str]) -> int:
-    if len(ids) == 1:
-        try:
-            queue.status(ids[0])
-        except (UnknownJobError, ValueError):
-            raise MissingError(f"There is no job {visible(ids[0])} any more.") from None
+    # Some may be gone since the page was made; mostly the first one is there, and one look enough.
+    if not any(_is_known(queue, each) for each in ids):
+        if len(ids) > 1:
+            raise MissingError(f"None of these {len(ids)} jobs is there any more.")
+        raise MissingError(f"There is no job {visible(ids[0])} any more.")
     return _call_of(queue, do)(ids=ids)
+
+
+def _is_known(queue: Queue, job_id: str) -> bool:
+    try:
+        queue.status(job_id)
+    except (UnknownJobError, ValueError):
+        return False
+    return True
 
 
 def _change_all(desk: Desk, do: str, given: dict[str, str]) -> int:
@@ -133,6 +141,8 @@ def steer(desk: Desk, form: Form) -> str:
         raise WrongError("There is no such lane.")
     if periodic is not None:
         _check_schedule(desk, periodic)
+    if handler is not None and do == "pause":  # one that is paused can always be resumed
+        _check_handler(desk, handler)
     lane = None if priority is None else Priority[priority.upper()]
     call = desk.queue.pause if do == "pause" else desk.queue.resume
     try:
@@ -159,6 +169,11 @@ def tick(desk: Desk, form: Form) -> str:
 def _check_schedule(desk: Desk, name: str) -> None:
     if not any(each.name == name for each in desk.queue.periodics()):
         raise MissingError(f"There is no schedule {visible(name)!r}.")
+
+
+def _check_handler(desk: Desk, name: str) -> None:
+    if not any(each.name == name for each in desk.handlers()):
+        raise MissingError(f"There is no handler {visible(name)!r}, and no job waits for it.")
 
 
 def _once(form: Form, allowed: tuple[str, ...]) -> dict[str, str]:
