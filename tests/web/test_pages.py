@@ -142,6 +142,17 @@ def test_payloads_are_neither_shown_nor_searched_unless_it_is_allowed(
     assert queue.status("a").value == "queued"
 
 
+@pytest.mark.parametrize("allows", [True, False])
+def test_payloads_are_shown_with_true_and_hidden_with_false(
+    queue: JobQueue, opened: Open, *, allows: bool
+) -> None:
+    queue.pause()
+    queue.enqueue(Job(b'{"to":"ann"}', id="a", handler="length"))
+    page, found = (opened(payload=allows).get(each) for each in ("/job?id=a", "/jobs?text=ann"))
+    assert ("&#34;to&#34;: &#34;ann&#34;" in page.text) is allows
+    assert ('href="job?id=a"' in found.text) is allows
+
+
 def test_what_shows_payloads_may_fail(queue: JobQueue, opened: Open) -> None:
     queue.pause()
     queue.enqueue(Job(b"x", id="a", handler="length"))

@@ -26,6 +26,7 @@ from .errors import (
     WrongMethodError,
 )
 from .files import file_response
+from .formatting import as_text
 from .rendering import render, render_error
 from .sampling import Samples
 from .security import HEADERS, access_of, check_host, check_origin
@@ -51,7 +52,7 @@ def dashboard(
     queue: Queue,
     *,
     access: AccessCheck | None = None,
-    payload: Callable[[object], str] | None = None,
+    payload: Callable[[object], str] | bool | None = None,
     late_after: float = 300.0,
 ) -> Dashboard:
     """The dashboard of a queue, an ASGI application to be mounted under any path.
@@ -64,7 +65,8 @@ def dashboard(
             plain function is called in a thread, a coroutine function is awaited. Without it
             everybody who reaches it may look, and nobody may change anything.
         payload: what shows payloads and results: gets bytes, or a result, and returns text, as
-            `as_text` does. Without it they are not shown, and not searched.
+            `as_text` does, which `True` stands for. Without it they are not shown, and not
+            searched.
         late_after: seconds after which a job that waits is late: half of what you promise.
     """
     return Dashboard(queue, access=access, payload=payload, late_after=late_after)
@@ -82,7 +84,7 @@ class Dashboard:
         queue: Queue,
         *,
         access: AccessCheck | None = None,
-        payload: Callable[[object], str] | None = None,
+        payload: Callable[[object], str] | bool | None = None,
         late_after: float = 300.0,
         local_only: bool = False,
     ) -> None:
@@ -91,8 +93,13 @@ class Dashboard:
                 f"access must be a function of a request that returns 'none', 'read' or 'write', "
                 f"not {access!r}"
             )
+        if isinstance(payload, bool):
+            payload = as_text if payload else None
         if payload is not None and not callable(payload):
-            raise TypeError(f"payload must be a function that returns text, not {payload!r}")
+            raise TypeError(
+                f"payload must be a function that returns text, or True for as_text, not "
+                f"{payload!r}"
+            )
         self._access = access
         self._local_only = local_only
         self._desk = Desk(queue, Samples(queue), payload, late_after)

@@ -82,7 +82,7 @@ def serve_dashboard(
     host: str = "127.0.0.1",
     port: int = 8099,
     access: AccessCheck | None = None,
-    payload: Callable[[object], str] | None = None,
+    payload: Callable[[object], str] | bool | None = None,
     late_after: float = 300.0,
 ) -> DashboardServer:
     """Serve the dashboard of a queue on a thread of its own, until it is closed.
