@@ -76,6 +76,8 @@ def test_access_that_fails_lets_nobody_in_and_is_told_in_the_log(
     assert "LookupError" in answer.text
     assert "secret" not in answer.text
     assert "secret of the database" in caplog.text
+    names = logging.Formatter("%(job_id)s %(handler)s %(attempt)s %(priority)s %(queue)s")
+    assert names.format(caplog.records[-1]).startswith("None None None None None")
     assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 

@@ -8,7 +8,6 @@ Whose thread: the event loop's; what asks the queue is done in threads.
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote
 
@@ -28,6 +27,7 @@ from .errors import (
 from .files import file_response
 from .formatting import as_text
 from .rendering import render, render_error
+from .reporting import ABOUT_NO_JOB, logger
 from .sampling import Samples
 from .security import HEADERS, access_of, check_host, check_origin
 from .site import PAGES
@@ -45,7 +45,6 @@ FORM_BYTES_MAX = 262_144
 FIELDS_MAX = 1000
 QUERY_BYTES_MAX = 16_384
 _FORM = "application/x-www-form-urlencoded"
-_log = logging.getLogger("jobqueue.web")
 
 
 def dashboard(
@@ -180,7 +179,7 @@ class Dashboard:
         try:
             told = page_error(error)
         except Exception as unknown:  # noqa: BLE001  # it is told to those who run the program
-            _log.error("the dashboard failed at %s", page, exc_info=unknown)
+            logger.error("the dashboard failed at %s", page, exc_info=unknown, extra=ABOUT_NO_JOB)
             told = PageError(
                 f"The dashboard failed ({type(error).__name__}); the program's log tells where."
             )

@@ -7,7 +7,6 @@ queue is closed, or with the process.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -18,6 +17,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..final import JobQueueError, Priority
+from .reporting import ABOUT_NO_JOB, logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,7 +29,6 @@ PERIOD = 1.0
 KEPT_SECONDS = 900
 COUNTS = ("completed", "failed", "retried")
 _JOIN_SECONDS = 1.0  # the thread may be asking a queue whose owner is gone
-_log = logging.getLogger("jobqueue.web")
 
 
 class Lane(NamedTuple):
@@ -191,7 +190,11 @@ def _run(reference: weakref.ref[Samples], ended: threading.Event) -> None:
             if not samples.is_warm.is_set():
                 samples.warm_up()
         except Exception as error:  # noqa: BLE001  # a user's queue may raise anything
-            _log.error("the dashboard could not ask the queue how it is", exc_info=error)
+            logger.error(
+                "the dashboard could not ask the queue how it is",
+                exc_info=error,
+                extra=ABOUT_NO_JOB,
+            )
         del samples  # while it sleeps, nothing here keeps the queue alive
         due = max(due + PERIOD, time.monotonic())
         ended.wait(due - time.monotonic())
