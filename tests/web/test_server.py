@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import weakref
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -112,6 +113,28 @@ def test_points_tell_rates_and_growth(queue: JobQueue) -> None:
         clock.seconds += 1
         samples.sample()
     assert len(samples.points(1e9)) == 900
+
+
+def test_failures_before_the_first_point_are_told_if_the_queue_is_young(queue: JobQueue) -> None:
+    failed(queue, "a", "b")
+    since = queue.metrics().since
+    for age, grown in ((60.0, 2), (3600.0, 0)):
+        clock = Clock()
+        samples = Samples(queue, clock, partial(float, since + age))
+        samples.sample()
+        assert samples.growth(900)[0]["failed"] == grown
+        assert samples.growth(900)[1] == pytest.approx(age if grown else 0.0, abs=0.001)
+        assert samples.growth(30)[0]["failed"] == 0
+        clock.seconds += 1000
+        samples.sample()
+        assert samples.growth(900)[0]["failed"] == 0
+
+
+def test_failures_before_the_first_request_need_somebody(
+    queue: JobQueue, client: AsgiClient
+) -> None:
+    failed(queue, "a")
+    assert ">giving up</strong>" in client.get("/").text
 
 
 def test_a_queue_that_does_not_answer_is_told(queue: JobQueue, opened: Open) -> None:

@@ -67,13 +67,21 @@ class Samples:
 
     Args:
         now: monotonic time, in seconds.
+        wall: the Unix time.
     """
 
-    def __init__(self, queue: Queue, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        now: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self.queue = queue
         self.is_warm = threading.Event()  # set when the first look at all jobs has been made
         self.now = now
+        self._wall = wall
         self._lock = threading.Lock()  # guards what is below
+        self._earlier: tuple[float, dict[str, int]] | None = None
         self._points: deque[Point] = deque(maxlen=int(KEPT_SECONDS / PERIOD))
         self._latest: Metrics | None = None
         self._trouble: str | None = None
@@ -111,12 +119,21 @@ class Samples:
         return [each for each in found if each.number % step == 0 or each is found[-1]]
 
     def growth(self, seconds: float) -> tuple[dict[str, int], float]:
-        """By how much each count has grown in the last so many seconds, and in how many really."""
+        """By how much each count has grown in the last so many seconds, and in how many really.
+
+        If the queue is younger than that, what it counted before the first point is among it.
+        """
         points = self.points(seconds)
         if not points:
             return dict.fromkeys(COUNTS, 0), 0.0
-        first, last = points[0], points[-1]
-        return {each: last.grown[each] - first.grown[each] for each in COUNTS}, last.at - first.at
+        first, last, began = points[0], points[-1], points[0].at
+        grown = {each: last.grown[each] - first.grown[each] for each in COUNTS}
+        with self._lock:
+            earlier = self._earlier
+        if earlier is not None and first.number == 0 and earlier[0] >= self.now() - seconds:
+            began, counts = earlier
+            grown = {each: grown[each] + counts[each] for each in COUNTS}
+        return grown, last.at - began
 
     # ── points ───────────────────────────────────────────────────────────────────────────────
 
@@ -136,12 +153,25 @@ class Samples:
             self._latest, self._trouble = metrics, None
             before = self._points[-1] if self._points else None
             grown, number = dict.fromkeys(COUNTS, 0), 0
-            if before is not None:
+            if before is None:
+                self._earlier = self._before_first(metrics)
+            else:
                 number = before.number + 1
                 grown = {
                     each: before.grown[each] + _growth(each, before.lanes, lanes) for each in COUNTS
                 }
             self._points.append(Point(self.now(), lanes, grown, number))
+
+    def _before_first(self, metrics: Metrics) -> tuple[float, dict[str, int]] | None:
+        """When the counts began, in monotonic time, and how far they are; `None` if at zero.
+
+        An engine counts for all processes together, and a log that no queue has open for all its
+        jobs: there it is not known since when.
+        """
+        counts = {each: getattr(metrics, each) for each in COUNTS}
+        if metrics.engine is not None or not metrics.workers.size or not any(counts.values()):
+            return None
+        return self.now() - max(0.0, self._wall() - metrics.since), counts
 
     def warm_up(self) -> None:
         """Have the queue put its jobs in order, which the first look at them does."""
