@@ -98,6 +98,13 @@ def fastapi_below_a_root_path() -> Iterator[Get]:
         yield get
 
 
+def fastapi_behind_a_proxy_that_strips() -> Iterator[Get]:
+    """The program is under /api, and never gets to see that in a path."""
+    app = FastAPI(lifespan=lifespan(tasks(), web=PREFIX, access=who))  # type: ignore[arg-type]
+    with AsgiClient(app, root_path="/api") as client:
+        yield by(client)
+
+
 def litestar() -> Iterator[Get]:
     app = Litestar([], lifespan=[lifespan(tasks(), web=PREFIX, access=who)])  # type: ignore[arg-type]
     for turn in range(2):  # an application may be started anew
@@ -140,7 +147,11 @@ def a2wsgi() -> Iterator[Get]:
 
 
 @pytest.mark.parametrize(
-    "framework", [starlette, fastapi_below_a_root_path, litestar, flask, a2wsgi]
+    "framework",
+    [
+        *(starlette, fastapi_below_a_root_path, fastapi_behind_a_proxy_that_strips),
+        *(litestar, flask, a2wsgi),
+    ],
 )
 def test_all_pages_are_found_by_their_links(framework: Callable[[], Iterator[Get]]) -> None:
     served = framework()

@@ -197,8 +197,13 @@ def page_name(scope: Scope) -> str | None:
     A slash too many, as `f"{server.url}/jobs"` has it, does no harm.
     """
     path, root = scope["path"], scope.get("root_path", "").rstrip("/")
-    if root and (path == root or path.startswith(f"{root}/")):
-        path = path[len(root) :]
+    # A proxy may have taken off what it serves the program under: then the path has only what the
+    # program has mounted this under. Starlette tells of both.
+    mounted = root.removeprefix(scope.get("app_root_path", "").rstrip("/"))
+    for each in (root, mounted):
+        if each and (path == each or path.startswith(f"{each}/")):
+            path = path[len(each) :]
+            break
     return path.lstrip("/") if path else None
 
 
