@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import dataclasses
 import inspect
 import re
 import typing
@@ -116,4 +117,4 @@ def test_the_table_of_settings_is_that_of_the_code() -> None:
     """If this fails: `python -m tests.support.settings`."""
     (block,) = settings.BLOCK.findall(settings.PAGE.read_text(encoding="utf-8"))
     assert block.strip() == settings.table().strip()
-    assert block.count("\n| `") == len(jobqueue.Config.__dataclass_fields__)
+    assert block.count("\n| `") == len(dataclasses.fields(jobqueue.Config))
