@@ -6,6 +6,7 @@ Guarantees: no handler runs on it, so heartbeats go out whatever handlers do.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -54,15 +55,25 @@ class Loop:
         future = self._begin(work)
         try:
             return future.result()
-        except asyncio.CancelledError:
+        except concurrent.futures.CancelledError:
             raise closed() from None
         except BaseException:
             future.cancel()
             raise
 
     async def await_(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run it there, and wait for its end on the loop that runs here; that may be any."""
-        return await asyncio.wrap_future(self._begin(work))
+        """Run it there, and wait for its end on the loop that runs here; that may be any.
+
+        Raises:
+            QueueClosedError: the loop has ended.
+        """
+        try:
+            return await asyncio.wrap_future(self._begin(work))
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # the caller's
+                raise
+            raise closed() from None
 
     def _begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         try:
