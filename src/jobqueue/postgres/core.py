@@ -219,11 +219,12 @@ class Core:
         self.spawn_here(hold())
 
     def ended(self, attempt: Attempt) -> None:
-        """An attempt is over and told."""
+        """An attempt is over and told; the next one of the same job may have begun."""
         self.slots.unsettled -= 1
         self.slots.wake()
-        self.attempts.pop(attempt.number, None)
-        self.stopped.pop(attempt.number, None)
+        if self.attempts.get(attempt.number) is attempt:
+            del self.attempts[attempt.number]
+            self.stopped.pop(attempt.number, None)
 
     def delay_of(self, attempt: Attempt, error: BaseException) -> float | None:
         """Seconds until the next attempt; `None` if there is none."""

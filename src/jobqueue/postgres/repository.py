@@ -149,12 +149,13 @@ class Repository(Queries):
         async def use(connection: Any) -> Any:
             return await connection.fetchval(_RETRY, *arguments)
 
-        core.ended(attempt)
         try:
             done = await core.link.until_done(use)
         except Exception as problem:  # noqa: BLE001  # told; the job runs again once it is stale
             core.reporter.report(logging.ERROR, f"job {attempt.job.id!r} was not retried", problem)
             return
+        finally:
+            core.ended(attempt)  # not before: else the next job may be picked in its place
         if done == "lost":
             core.settling.late += 1
         elif done == "cancelled":
