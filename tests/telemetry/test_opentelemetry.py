@@ -353,7 +353,8 @@ def test_without_a_provider_nothing_is_recorded_and_jobs_run() -> None:
 
 def test_jobs_of_one_call_each_have_their_spans(recorder: Recorder) -> None:
     jq = recorder.open(handler=len)
-    jq.enqueue_many([Job(id=str(number)) for number in range(3)])
+    with recorder.provider.get_tracer("test").start_as_current_span("request") as request:
+        jq.enqueue_many([Job(id=str(number)) for number in range(3)])
     jq.join()
 
     def by_id(spans: list[ReadableSpan], of: Callable[[ReadableSpan], object]) -> dict[Any, object]:
@@ -361,3 +362,5 @@ def test_jobs_of_one_call_each_have_their_spans(recorder: Recorder) -> None:
 
     sends = by_id(recorder.spans("send (default)", 3), ids)
     assert by_id(recorder.spans("process (default)", 3), lambda each: linked(each)[0]) == sends
+    parents = [each.parent.span_id for each in recorder.spans("send (default)", 3) if each.parent]
+    assert parents == [request.get_span_context().span_id] * 3  # and not one the other's

@@ -86,6 +86,7 @@ def test_a_status_or_a_lane_may_be_written_as_in_python(
         ("handler=" + "x" * 300, "255 characters"),
         ("text=%ff", "UTF-8"),
         ("x=1&" * 2000, "too many"),
+        ("text=" + "x" * 20_000, "more than 16384 bytes"),
     ],
 )
 def test_a_wrong_filter_is_400_with_a_sentence(client: AsgiClient, query: str, word: str) -> None:

@@ -95,6 +95,7 @@ HOST = "127.0.0.1"
         {"sec-fetch-site": "cross-site", "origin": f"http://{HOST}"},
         {},
         {"origin": "null"},
+        {"origin": "http://[::1"},
         {"origin": "http://evil.example"},
         {"origin": f"http://{HOST}.evil.example"},
         {"origin": f"http://{HOST}:8080"},
@@ -239,7 +240,9 @@ def test_beyond_this_machine_it_has_to_be_said_who_may_see_it(queue: JobQueue, h
         serve_dashboard(queue, host=host, port=0)
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil", ""])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil", "[::1", ""]
+)
 def test_a_name_that_was_made_to_lead_here_is_refused(queue: JobQueue, host: str) -> None:
     import httpx
 

@@ -256,9 +256,9 @@ def test_a_queue_of_many_jobs_says_that_it_counts_no_further(opened: Open) -> No
         queue.enqueue_many([Job(key="old" if n < 100 else "new") for n in range(10_500)])
         client = opened(queue=queue)
         page = re.sub(r"<[^>]*>", "", client.get("/jobs").text)
-        assert "10\u202f000+ jobs" in page
+        assert "10,000+ jobs" in page
         page = client.get("/jobs?key=old").text
-        assert "among the newest 10\u202f000" in page
+        assert "among the newest 10,000" in page
         (further,) = re.findall(r'rel="next" href="([^"]+)">Look further back', page)
         assert (
             "100 jobs" in re.sub(r"\s+", " ", client.get(f"/{further}".replace("&amp;", "&")).text)

@@ -39,6 +39,7 @@ __all__ = ["Tracing"]
 _SCOPE = "jobqueue"
 _DEFAULT = "(default)"  # the destination of jobs that name no handler
 _PARENT = "traceparent"
+_SENDING = contexts.create_key("jobqueue-sending")
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 
 
@@ -86,12 +87,15 @@ class Tracing(Middleware):
 
     def enqueue(self, job: Job, call_next: Callable[[Job], JobHandle]) -> JobHandle:
         """See `Middleware`."""
+        around = _callers_context()
         span = self._tracer.start_span(
             f"send {job.handler or _DEFAULT}",
-            kind=SpanKind.PRODUCER,
-            attributes=_attributes("send", job),
+            around,
+            SpanKind.PRODUCER,
+            _attributes("send", job),
         )
-        with _Lasting(span, contexts.get_current(), self._sent, "send", job):
+        within = contexts.set_value(_SENDING, (span, around), around)
+        with _Lasting(span, within, self._sent, "send", job):
             return call_next(self._with_context(job))
 
     def _with_context(self, job: Job) -> Job:
@@ -142,6 +146,18 @@ class Tracing(Middleware):
             f"process {job.handler or _DEFAULT}", around, SpanKind.CONSUMER, attributes, links
         )
         return _Lasting(span, around, self._processed, "process", job)
+
+
+def _callers_context() -> Context:
+    """The context that a job is sent from.
+
+    The jobs of `enqueue_many` come one within the other, and yet are all the caller's.
+    """
+    match contexts.get_value(_SENDING):
+        case (span, Context() as around) if span is trace.get_current_span():
+            return around
+        case _:
+            return contexts.get_current()
 
 
 def _attributes(operation: str, job: Job) -> Attributes:

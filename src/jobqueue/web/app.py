@@ -155,7 +155,9 @@ class Dashboard:
                 raise WrongMethodError("That is done by a button, and not by a link.")
             raise MissingError("The dashboard has no such page.")
         is_fragment = "hx-request" in request.headers
-        query = fields(request.scope["query_string"], QUERY_BYTES_MAX)
+        if len(request.scope["query_string"]) > QUERY_BYTES_MAX:
+            raise WrongError(f"The parameters have more than {QUERY_BYTES_MAX} bytes.")
+        query = fields(request.scope["query_string"])
         body = await self._threads.run(render, self._desk, page, single(query), level, is_fragment)
         return HTMLResponse(body)
 
@@ -169,7 +171,7 @@ class Dashboard:
             raise MissingError("There is no such button.")
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
             raise WrongError("That is no form of the dashboard.")
-        form = fields(await _body(request), FORM_BYTES_MAX)
+        form = fields(await _body(request))
         place = await self._threads.run(ACTIONS[page], self._desk, form)
         return RedirectResponse(place, 303)
 
@@ -207,14 +209,12 @@ def page_name(scope: Scope) -> str | None:
     return path.lstrip("/") if path else None
 
 
-def fields(data: bytes, most: int) -> list[tuple[str, str]]:
+def fields(data: bytes) -> list[tuple[str, str]]:
     """The fields of a query or a form.
 
     Raises:
-        TooLargeError, Wrong: they are none.
+        Wrong: they are none.
     """
-    if len(data) > most:
-        raise TooLargeError(f"That has {len(data)} bytes; at most {most} are read.")
     try:
         return parse_qsl(
             data.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=FIELDS_MAX

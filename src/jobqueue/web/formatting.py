@@ -115,8 +115,8 @@ def iso(wall: float) -> str:
 
 
 def number(count: float) -> str:
-    """A count with a thin space between thousands."""
-    return f"{count:,.0f}".replace(",", "\u202f")
+    """A count with a comma between thousands."""
+    return f"{count:,.0f}"
 
 
 def rate(per_second: float) -> str:

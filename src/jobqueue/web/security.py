@@ -91,7 +91,10 @@ def check_origin(request: Request) -> None:
 
 
 def _host_of(origin: str) -> str | None:
-    parts = urlsplit(origin)
+    try:
+        parts = urlsplit(origin)
+    except ValueError:  # it is none
+        return None
     return parts.netloc.lower() if parts.scheme in {"http", "https"} else None
 
 
@@ -109,7 +112,10 @@ def check_host(request: Request) -> None:
     A page of another site whose name is then changed to 127.0.0.1 has the same origin as we have,
     for its browser. But it cannot have the name of this machine.
     """
-    name = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    try:
+        name = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    except ValueError:  # it is none
+        name = ""
     if not is_loopback(name):
         raise RefusedError(
             "This dashboard serves this machine alone, so it has to be asked for as localhost or "
