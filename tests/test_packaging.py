@@ -20,7 +20,7 @@ from tests.support.pages import blocks_of
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
-NOT_FOR_USERS = {"all", "bench", "dev", "docs", "examples", "peers"}
+NOT_FOR_USERS = {"all", "bench", "bench-engine", "dev", "docs", "examples", "peers"}
 SLOW_TO_IMPORT = {
     *("asyncio", "ctypes", "difflib", "email", "http", "json", "multiprocessing", "pickle"),
     *("socket", "ssl", "subprocess", "tempfile", "unittest", "urllib", "zoneinfo"),

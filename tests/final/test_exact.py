@@ -231,7 +231,7 @@ def test_ids_of_a_subclass_are_found(memory: Store) -> None:
     assert jq.status(odd) is jq.info(odd).status is jq.handle(odd).status is Status.COMPLETED
     assert jq.cancel(odd) is False
     for call in (jq.requeue, jq.discard):
-        with pytest.raises(ValueError, match="only a failed job"):
+        with pytest.raises(ValueError, match="only failed jobs"):
             call(odd)
 
 
