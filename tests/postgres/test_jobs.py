@@ -226,7 +226,7 @@ def test_a_job_without_any_handler_is_refused(opened: Opened) -> None:
         opened().enqueue(Job())
 
 
-def test_a_job_waits_for_a_process_that_has_its_handler(opened: Opened) -> None:
+def test_a_job_runs_once_its_handler_is_registered_somewhere(opened: Opened) -> None:
     producer = opened()
     handle = producer.enqueue(Job(b"abc", handler="count"))
     worker = opened()
@@ -692,6 +692,17 @@ def test_close_leaves_what_waits_to_other_processes(opened: Opened, gate: Gate) 
     other = opened(lambda payload: None)
     assert other.status(running.id) is Status.COMPLETED
     assert other.handle(waiting.id).wait(PATIENCE) is Status.COMPLETED
+
+
+def test_a_process_without_handlers_joins_what_others_run(opened: Opened, gate: Gate) -> None:
+    producer = opened(start=False)
+    producer.enqueue(Job(handler="work"))
+    opened(handlers={"work": gate})
+    assert gate.began.acquire(timeout=PATIENCE)
+
+    assert not producer.join(0.02)
+    gate.open.set()
+    assert producer.join(PATIENCE)
 
 
 def test_close_tells_what_still_runs(opened: Opened) -> None:
