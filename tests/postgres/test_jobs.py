@@ -317,6 +317,12 @@ def test_a_job_that_has_not_started_in_time_is_cancelled(opened: Opened, gate: G
     assert eventually(lambda: queue.metrics().expired == 2)
 
 
+def test_a_job_expires_also_if_no_process_runs_any(opened: Opened) -> None:
+    queue = opened(len, start=False, heartbeat_timeout=2.0)
+    until_status(queue.enqueue(Job(expires=0.01)), Status.CANCELLED)
+    assert queue.metrics().expired == 1
+
+
 def test_a_delayed_job_waits_and_can_be_run_at_once(opened: Opened) -> None:
     queue = opened(len)
     handle = queue.enqueue(Job(id="later"), delay=3600.0)
