@@ -179,6 +179,9 @@ def test_unique_jobs_and_full_lanes_are_seen_in_the_transaction(opened: Opened, 
         first = queue.enqueue(Job(key="a", unique=Unique()))
         again = queue.enqueue(Job(key="a", unique=Unique()), connection=connection)
         assert (again.id, again.existing) == (first.id, True)
+        mine = queue.enqueue(Job(key="b", unique=Unique()), connection=connection, delay=60)
+        again = queue.enqueue(Job(key="b", unique=Unique()), connection=connection, delay=60)
+        assert (again.id, again.existing) == (mine.id, True)
         queue.enqueue(Job(), connection=connection)
         with pytest.raises(EnqueueTimeoutError):
             queue.enqueue(Job(), connection=connection, timeout=0.01)
