@@ -201,7 +201,7 @@ def test_no_job_is_lost_when_the_server_crashes(server: Server, tmp_path: Path) 
 
 
 def test_what_runs_goes_on_while_the_connection_is_cut_and_its_end_is_told_later(
-    databases: Any, dsn: str
+    databases: Any, dsn: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     from jobqueue.postgres import PostgresConfig
 
@@ -233,6 +233,7 @@ def test_what_runs_goes_on_while_the_connection_is_cut_and_its_end_is_told_later
             assert queue.enqueue(Job(b"xy")).result(PATIENCE) == 2
         assert other.metrics().failed == 0
     proxy.close()
+    assert {each.name for each in caplog.records} <= {"jobqueue"}  # the driver floods no log
 
 
 def test_a_call_without_a_connection_gives_up_after_a_while(databases: Any, dsn: str) -> None:

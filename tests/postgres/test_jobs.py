@@ -214,7 +214,7 @@ def test_a_job_without_any_handler_is_refused(opened: Opened) -> None:
         opened().enqueue(Job())
 
 
-def test_a_job_waits_for_a_process_that_has_its_handler(opened: Opened) -> None:
+def test_a_job_runs_once_its_handler_is_registered_somewhere(opened: Opened) -> None:
     with pytest.raises(TypeError, match="unknown_handlers"):
         opened(unknown_handlers="refuse")
     producer = opened()
@@ -305,6 +305,12 @@ def test_a_job_that_has_not_started_in_time_is_cancelled(opened: Opened, gate: G
     assert late.wait(PATIENCE) is Status.CANCELLED
     assert "expires" in (queue.info(swept.id).last_error or "")
     assert eventually(lambda: queue.metrics().expired == 2)
+
+
+def test_a_job_expires_also_if_no_process_runs_any(opened: Opened) -> None:
+    queue = opened(len, start=False, heartbeat_timeout=2.0)
+    until_status(queue.enqueue(Job(expires=0.01)), Status.CANCELLED)
+    assert queue.metrics().expired == 1
 
 
 def test_a_delayed_job_waits_and_can_be_run_at_once(opened: Opened) -> None:
@@ -682,6 +688,17 @@ def test_close_leaves_what_waits_to_other_processes(opened: Opened, gate: Gate) 
     other = opened(lambda payload: None)
     assert other.status(running.id) is Status.COMPLETED
     assert other.handle(waiting.id).wait(PATIENCE) is Status.COMPLETED
+
+
+def test_a_process_without_handlers_joins_what_others_run(opened: Opened, gate: Gate) -> None:
+    producer = opened(start=False)
+    producer.enqueue(Job(handler="work"))
+    opened(handlers={"work": gate})
+    assert gate.began.acquire(timeout=PATIENCE)
+
+    assert not producer.join(0.02)
+    gate.open.set()
+    assert producer.join(PATIENCE)
 
 
 def test_close_tells_what_still_runs(opened: Opened) -> None:

@@ -57,6 +57,31 @@ def test_by_psycopg(queue: Any, dsn: str) -> None:
         are_committed_or_never_there(queue, connection, connection.commit, connection.rollback)
 
 
+def test_what_the_application_has_its_rows_and_json_be_is_no_matter(queue: Any, dsn: str) -> None:
+    import json
+
+    import asyncpg
+    from psycopg.rows import dict_row
+
+    with psycopg.connect(dsn, row_factory=dict_row) as connection:
+        are_committed_or_never_there(queue, connection, connection.commit, connection.rollback)
+
+    async def use() -> None:
+        connection = await asyncpg.connect(dsn)
+        await connection.set_type_codec(
+            "jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads
+        )
+        async with connection.transaction():
+            handle = await queue.aenqueue(Job(b"abc"), connection=connection)
+        await connection.close()
+        async with await psycopg.AsyncConnection.connect(dsn, row_factory=dict_row) as other:
+            with pytest.raises(DuplicateJobError):
+                await queue.aenqueue(Job(id="kept"), connection=other)
+        assert await handle == 3
+
+    asyncio.run(asyncio.wait_for(use(), PATIENCE))
+
+
 def test_by_sqlalchemy(queue: Any, dsn: str) -> None:
     engine = sqlalchemy.create_engine(dsn.replace("postgresql", "postgresql+psycopg"))
     with engine.connect() as connection:
@@ -154,6 +179,9 @@ def test_unique_jobs_and_full_lanes_are_seen_in_the_transaction(opened: Opened, 
         first = queue.enqueue(Job(key="a", unique=Unique()))
         again = queue.enqueue(Job(key="a", unique=Unique()), connection=connection)
         assert (again.id, again.existing) == (first.id, True)
+        mine = queue.enqueue(Job(key="b", unique=Unique()), connection=connection, delay=60)
+        again = queue.enqueue(Job(key="b", unique=Unique()), connection=connection, delay=60)
+        assert (again.id, again.existing) == (mine.id, True)
         queue.enqueue(Job(), connection=connection)
         with pytest.raises(EnqueueTimeoutError):
             queue.enqueue(Job(), connection=connection, timeout=0.01)

@@ -82,6 +82,12 @@ class Desk:
         """What `enqueue` gives if there is a job like it, in this row."""
         return ExistingHandle(self.handle_in(row))
 
+    def existing_beside(self, handle: JobHandle, job_id: str) -> JobHandle:
+        """The same for a job that is not committed yet: all that is known is that it is alike."""
+        job = handle._job._copy()
+        job._id = job_id
+        return ExistingHandle(self.handle_of(job, Status.QUEUED))
+
     # ── the ends of jobs; the loop's thread ──────────────────────────────────────────────────
 
     def tell(self, numbers: str) -> None:

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
     Rows = list[tuple[Any, ...]]
 
+# JSON goes as text: an application's connection may have a codec of its own for `jsonb`.
+_TYPES = ["text[]::jsonb[]" if kind == "jsonb[]" else kind for kind in rows.TYPES]
 NUMBERED = "SELECT * FROM jobqueue_enqueue({})".format(
-    ", ".join(f"${number}::{kind}" for number, kind in enumerate(rows.TYPES, 1))
+    ", ".join(f"${number}::{kind}" for number, kind in enumerate(_TYPES, 1))
 )
 """The call that enqueues, with parameters as asyncpg writes them."""
-PERCENT = "SELECT * FROM jobqueue_enqueue({})".format(
-    ", ".join(f"%s::{'text[]::jsonb[]' if kind == 'jsonb[]' else kind}" for kind in rows.TYPES)
-)
+PERCENT = "SELECT * FROM jobqueue_enqueue({})".format(", ".join(f"%s::{kind}" for kind in _TYPES))
 """The same as the Python database API has it."""
 
 
@@ -47,8 +47,10 @@ def by_plain(connection: Any) -> Callable[[tuple[Any, ...]], Rows]:
             f"await queue.aenqueue(job, connection=...)"
         )
 
+    rows_as = _tuples(connection)
+
     def ask(arguments: tuple[Any, ...]) -> Rows:
-        with connection.cursor() as cursor:
+        with connection.cursor(**rows_as) as cursor:
             cursor.execute(PERCENT, arguments)
             return list(cursor.fetchall())
 
@@ -82,9 +84,20 @@ async def by_awaited(connection: Any) -> Callable[[tuple[Any, ...]], Awaitable[R
             f"queue.enqueue(job, connection=...)"
         )
 
+    rows_as = _tuples(connection)
+
     async def ask_psycopg(arguments: tuple[Any, ...]) -> Rows:
-        async with connection.cursor() as cursor:
+        async with connection.cursor(**rows_as) as cursor:
             await cursor.execute(PERCENT, arguments)
             return list(await cursor.fetchall())
 
     return ask_psycopg
+
+
+def _tuples(connection: Any) -> dict[str, Any]:
+    """What has a cursor of psycopg's give tuples, whatever the application has its rows be."""
+    if not hasattr(connection, "server_cursor_factory"):
+        return {}
+    from psycopg.rows import tuple_row
+
+    return {"row_factory": tuple_row}

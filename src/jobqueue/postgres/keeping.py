@@ -54,7 +54,7 @@ class Keeping:
             try:
                 if turn % LINK_TURNS == 0:
                     await core.link.check()
-                if core.runs and turn % expire_turns == 0:
+                if turn % expire_turns == 0:  # also if nothing is started anywhere
                     await self.in_turn(self._expire)
                 if core.runs and turn % OLD_TURNS == 0:
                     await self.in_turn(self._forget)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from .core import Core
 
-_LEFT = """SELECT count(*) FROM pgqueuer WHERE entrypoint = ANY($1) AND (status = 'picked'
-OR status = 'queued' AND execute_after <= now() + $2::interval)"""
+_LEFT = """SELECT count(*) FROM pgqueuer WHERE ($1::text[] IS NULL OR entrypoint = ANY($1))
+AND (status = 'picked' OR status = 'queued' AND execute_after <= now() + $2::interval)"""
 _WAITING = "SELECT count(*) FROM pgqueuer WHERE status = 'queued'"
 _LOOK_SECONDS_MIN, _LOOK_SECONDS_MAX = 0.005, 0.1
 _FOR_EVER = timedelta(days=36_500)
@@ -76,8 +76,8 @@ class Life:
     # ── waiting ──────────────────────────────────────────────────────────────────────────────
 
     async def join(self, timeout: float | None) -> bool:
-        """Whether nothing is left, in time."""
-        names: list[str] = list(self._core.manager.entrypoint_registry)
+        """Whether nothing is left, in time: of all handlers if this process has none itself."""
+        names = list[str](self._core.manager.entrypoint_registry) or None
         return await self._until_none(lambda: names, lambda _: _FOR_EVER, timeout)
 
     async def _drain(self, seconds: float) -> None:
@@ -91,7 +91,7 @@ class Life:
 
     async def _until_none(
         self,
-        names: Callable[[], list[str]],
+        names: Callable[[], list[str] | None],
         horizon: Callable[[float], timedelta],
         timeout: float | None,
     ) -> bool:
@@ -109,7 +109,7 @@ class Life:
             pause = min(1.5 * pause, _LOOK_SECONDS_MAX)
         return False
 
-    async def _left(self, names: list[str], horizon: timedelta) -> int | None:
+    async def _left(self, names: list[str] | None, horizon: timedelta) -> int | None:
         """How many jobs are left; `None` if the database cannot be asked."""
 
         async def use(connection: Any) -> Any:

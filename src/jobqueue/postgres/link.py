@@ -64,7 +64,7 @@ class Link:
         with opened(config.dsn):
             self._pool = await asyncpg.create_pool(
                 config.dsn,
-                min_size=1,
+                min_size=0,  # else it logs each vain try to have one, while the server is gone
                 max_size=config.pool_size,
                 reset=_keep,
                 command_timeout=60.0,

@@ -285,7 +285,10 @@ class Producing:
                     f"job {jobs[place - 1].id!r} was not accepted: job {other!r} is like it "
                     f"(unique by {unique and unique.by})"
                 )
-            handles[place - 1] = desk.existing_in(await ask.look(self._core.look(other)))
+            try:
+                handles[place - 1] = desk.existing_in(await ask.look(self._core.look(other)))
+            except UnknownJobError:  # it is in the same transaction of the application's
+                handles[place - 1] = desk.existing_beside(handles[place - 1], other)
         return handles
 
     def _plain(self, connection: object) -> Asking:

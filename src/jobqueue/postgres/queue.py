@@ -347,7 +347,10 @@ class PostgresQueue(JobQueue):
         self._core.loop.call(self._postgres_life.start())
 
     def join(self, timeout: Seconds | None = None) -> bool:
-        """See `JobQueue`: no job of the handlers of this process is left, in all processes."""
+        """See `JobQueue`: no job of this process's handlers is left, in all processes.
+
+        A process that has no handlers waits for all jobs.
+        """
         seconds = None if timeout is None else check_seconds("timeout", timeout)
         self._refuse_handler()
         return self._core.loop.call(self._postgres_life.join(seconds))
