@@ -42,7 +42,14 @@ def test_without_a_server_it_says_where_it_looked(databases: Any) -> None:
 
 @pytest.mark.parametrize(
     "dsn",
-    ["postgre://shop:secret@127.0.0.1/shop", "nothing", "postgresql://shop:secret@127.0.0.1:x/a"],
+    [
+        "postgre://shop:secret@127.0.0.1/shop",
+        "nothing",
+        "postgresql://shop:secret@127.0.0.1:x/a",
+        "postgresql://shop:secret@127.0.0.1:99999/a",
+        "postgresql://shop:a/secret@127.0.0.1/a",
+        "host=127.0.0.1 user=shop password='very secret'",
+    ],
 )
 def test_a_dsn_that_cannot_be_read_is_refused(databases: Any, dsn: str) -> None:
     assert "cannot be read" in refusal(dsn)
@@ -58,6 +65,10 @@ def test_an_unknown_user_and_one_without_rights(databases: Any, dsn: str) -> Non
     assert "user" in refusal(dsn.replace("postgres@", "nobody_at_all:secret@"))
     databases.execute("DROP ROLE IF EXISTS guest", "CREATE ROLE guest LOGIN", database=name)
     assert "GRANT" in refusal(dsn.replace("postgres@", "guest@"))
+    databases.execute(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
+    assert "GRANT CONNECT" in refusal(dsn.replace("postgres@", "guest@"))
+    databases.execute(f"GRANT CONNECT ON DATABASE {name} TO PUBLIC")
+    assert "parameters" in refusal(f"{dsn}?not_there=1")
     databases.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO guest", database=name)
     assert "INSERT" in refusal(dsn.replace("postgres@", "guest@"))
 
@@ -143,6 +154,7 @@ def test_the_password_is_in_no_message_and_not_in_the_repr(
     for given in (
         "host=db user=shop password=secret dbname=shop",
         "postgresql://shop@db/shop?password=secret",
+        "postgresql://shop:a@b/secret@db/shop",
     ):
         assert "secret" not in repr(PostgresConfig(given))
 

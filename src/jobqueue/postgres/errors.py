@@ -9,7 +9,6 @@ import asyncio
 import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -44,15 +43,11 @@ class SchemaError(JobQueueError):
 
 def masked(dsn: str) -> str:
     """Where a DSN leads, without its password."""
-    text = re.sub(r"(?i)(password|passfile|sslpassword)=[^&\s]*", r"\1=***", dsn)
-    if "://" not in text:
-        return text
-    try:
-        parts = urlsplit(text)
-    except ValueError:
-        return "(one that cannot be read)"
-    user, at, host = parts.netloc.rpartition("@")
-    return text.replace(parts.netloc, f"{user.partition(':')[0]}{at}{host}", 1) if at else text
+    text = re.sub(
+        r"(?i)(password|passfile|sslpassword)=('(?:[^'\\]|\\.)*'|[^&\s]*)", r"\1=***", dsn
+    )
+    # Up to the last "@": a password may have an "@" or a "/" in it that was to be written "%40".
+    return re.sub(r"(://[^:/@?#]*):.*@", r"\1@", text, flags=re.DOTALL)
 
 
 @contextmanager
@@ -63,19 +58,23 @@ def opened(dsn: str) -> Iterator[None]:
         yield
     except (asyncpg.InvalidPasswordError, asyncpg.InvalidAuthorizationSpecificationError) as error:
         raise _refused(where, error, "look at user and password in the DSN") from None
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise _refused(where, error, "GRANT CONNECT on the database to this user") from None
     except asyncpg.InvalidCatalogNameError as error:
         raise _refused(where, error, "make the database first: createdb NAME") from None
     except asyncpg.TooManyConnectionsError as error:
         raise _refused(
             where, error, "raise the server's max_connections, or set a smaller pool_size"
         ) from None
-    except (asyncpg.ClientConfigurationError, ValueError) as error:
+    except (asyncpg.ClientConfigurationError, ValueError, OverflowError) as error:
         del error  # its text may have all of the DSN in it
         raise ConfigError(
             f"the DSN {where!r} cannot be read; write postgresql://user@host:5432/database"
         ) from None
     except LOST as error:
         raise _refused(where, error, "start the server, or look at host and port") from None
+    except asyncpg.PostgresError as error:
+        raise _refused(where, error, "look at the DSN's parameters") from None
 
 
 def _refused(where: str, error: BaseException, what: str) -> NotConnectedError:
