@@ -177,6 +177,8 @@ def test_a_setting_that_cannot_work_is_named(settings: dict[str, Any], field: st
         PostgresConfig("postgresql:///shop", **settings)
     with pytest.raises(ConfigError, match="dsn"):
         PostgresConfig(None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"config\.open"):
+        JobQueue(PostgresConfig("postgresql:///shop"))  # type: ignore[arg-type]
 
 
 # ── what it does not have ────────────────────────────────────────────────────────────────────────

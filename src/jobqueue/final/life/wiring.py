@@ -266,7 +266,11 @@ def checked_config(config: Config | None, clock: Clock) -> Config:
     if config is None:
         return Config()
     if not isinstance(config, Config):
-        raise TypeError(f"config must be a Config or None, not {config!r}")
+        is_anothers = hasattr(config, "open") and hasattr(config, "num_workers")
+        how = "; settings of another engine make their own queue: config.open(...)"
+        raise TypeError(
+            f"config must be a Config or None, not {config!r}{how if is_anothers else ''}"
+        )
     if config.executor == "process" and clock.manual:
         raise ConfigError(
             "executor='process' does not go with a clock that is moved by hand, which handlers in "
