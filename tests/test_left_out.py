@@ -93,7 +93,8 @@ def test_who_wants_all_tests_gets_all(tree: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.slow
 def test_a_run_says_that_it_has_left_them_out_and_after_a_change_runs_them(tree: Path) -> None:
-    for name in ("tests/conftest.py", "tests/support/gil.py", "tests/support/left_out.py"):
+    support = ("gil", "left_out", "postgres")
+    for name in ("tests/conftest.py", *(f"tests/support/{each}.py" for each in support)):
         put(tree, name, (ROOT / name).read_text(encoding="utf-8"))
     shutil.copy2(ROOT / "pyproject.toml", tree)
     put(tree, "lab/tested.sha256", f"{digest(tree)}\n")

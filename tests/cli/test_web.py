@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import socket
 import sys
@@ -23,7 +24,7 @@ from tests.support.served import Served
 from tests.support.waiting import PATIENCE, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.support.logs import LogDirectory
@@ -58,6 +59,15 @@ def post(url: str, path: str, **fields: str) -> int:
 @pytest.fixture(autouse=True)
 def _is_not_served_by_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Signals, "wait", lambda _: pytest.fail("it is served"))
+
+
+@pytest.fixture(autouse=True)
+def _records_are_made_as_before() -> Iterator[None]:
+    """The command says what of them it wants, and its process ends; this one goes on."""
+    logger = logging.getLogger("jobqueue")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.fixture
