@@ -151,7 +151,7 @@ def test_litestar_takes_it_too() -> None:
         seen.append(app.state.jobqueue)
         return seen[0].metrics().completed
 
-    app = Litestar([endpoint], lifespan=[lifespan(tasks)])
+    app = Litestar([endpoint], lifespan=[lifespan(tasks)], logging_config=None)
 
     async def main() -> Any:
         async with app.lifespan():

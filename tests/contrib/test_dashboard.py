@@ -106,7 +106,7 @@ def fastapi_behind_a_proxy_that_strips() -> Iterator[Get]:
 
 
 def litestar() -> Iterator[Get]:
-    app = Litestar([], lifespan=[lifespan(tasks(), web=PREFIX, access=who)])  # type: ignore[arg-type]
+    app = Litestar([], lifespan=[lifespan(tasks(), web=PREFIX, access=who)], logging_config=None)  # type: ignore[arg-type]
     for turn in range(2):  # an application may be started anew
         with LitestarClient(app) as client:
             client.follow_redirects = False
