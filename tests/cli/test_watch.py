@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import io
 import signal
-from typing import TYPE_CHECKING
+from argparse import Namespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from rich.console import Console
 
 from jobqueue.cli import looks, main
-from jobqueue.final import Config, Job, JobQueue, Priority, Status
+from jobqueue.cli.logged import LoggedQueue
+from jobqueue.final import Config, Job, JobQueue, Priority, RetryJobError, Status
 from tests.cli.test_run import MODULE, work
 from tests.support.commands import Command
 from tests.support.served import Served
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,7 +51,7 @@ def between(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], object]],
     """Has something done between two looks, in place of the sleep."""
 
     def do(what: Callable[[], object]) -> None:
-        monkeypatch.setattr("jobqueue.cli.watching.time.sleep", lambda _seconds: what())
+        monkeypatch.setattr("jobqueue.cli.watching.pause", lambda _seconds: what())
 
     return do
 
@@ -113,11 +115,107 @@ def test_counts_that_begin_anew_are_another_process_s(queue: JobQueue) -> None:
 
 def test_without_a_queue_it_says_so(command: Command, log: LogDirectory) -> None:
     with JobQueue(Config(persist_path=log.path)):
-        outcome = command("watch", "--count", "1")
-        assert (outcome.code, outcome.out) == (3, "")
-        assert "Config(control=True)" in outcome.err
+        pass
     outcome = command("watch", "--count", "1")
     assert (outcome.code, outcome.out) == (7, "")
+
+
+def again(payload: bytes) -> None:
+    raise RetryJobError("later", delay=0)
+
+
+def plain(log: LogDirectory, **settings: Any) -> JobQueue:
+    """A queue that takes no commands."""
+    config = Config(persist_path=log.path, max_retries=1, base_delay=0.0, **settings)
+    return JobQueue(config, handlers={"again": again, "fails": fail, "len": len})
+
+
+def logged(log: LogDirectory) -> LoggedQueue:
+    arguments = Namespace(path=str(log.path), allow_shared=False, status_retention=100_000)
+    return LoggedQueue(arguments)
+
+
+def test_of_a_queue_that_takes_no_commands_the_log_is_read(
+    log: LogDirectory, command: Command, between: Callable[[Callable[[], object]], None]
+) -> None:
+    def work(*handlers: str) -> None:
+        run(jq, *handlers)
+        jq.flush()
+
+    with plain(log) as jq:
+        work("len", "again")
+        between(lambda: work("len", "len", "again"))
+        outcome = command("watch", "--json", "--count", "2")
+        told = jq.metrics()
+    assert outcome.code == 0
+    assert "read from the log" in outcome.err
+    assert "Config(control=True)" in outcome.err
+    first, second = outcome.objects
+    assert first["per_second"] is None
+    for name in looks.RATES:
+        assert second[name] == getattr(told, name), name
+    rates = second["lanes"]["high"]["per_second"]
+    assert rates["completed"] == pytest.approx(2 * rates["failed"], rel=0.02)
+    assert rates["enqueued"] == pytest.approx(3 * rates["failed"], rel=0.02)
+    assert rates["retried"] == pytest.approx(rates["failed"], rel=0.02) != 0
+    assert set(second["lanes"]["low"]["per_second"].values()) == {0.0}
+    (failures,) = second["failures"]
+    assert (failures["handler"], failures["error"]) == ("again", "RetryJobError")
+    assert (failures["count"], failures["new"]) == (4, 2)
+    assert [second["workers"], second["overrunning"], second["limited"]] == [None] * 3
+    assert second["log"]["lag_records"] is None
+
+
+def test_a_compaction_between_two_looks_makes_no_rate_wrong(
+    log: LogDirectory, command: Command, between: Callable[[Callable[[], object]], None]
+) -> None:
+    with plain(log, status_retention=2, segment_bytes=4096) as jq:
+        jq.enqueue(Job(handler="len", priority=Priority.LOW), delay=3600)
+        run(jq, *["len"] * 20)
+        jq.flush()
+        # The first is sealed; there is no compaction before the second is.
+        assert len([name for name in log.content() if name.endswith(".jsonl")]) == 2
+
+        def go_on() -> None:
+            run(jq, *["len"] * 20)
+            jq.flush()
+            eventually(lambda: logged(log).look(None).metrics.completed < 20)
+
+        between(go_on)
+        first, second = command("watch", "--json", "--count", "2").objects
+    assert second["completed"] < first["completed"] == 20
+    rates = second["per_second"]
+    assert rates["completed"] > 0
+    assert rates["enqueued"] > 0
+    assert min(rates.values()) == 0
+    assert second["lanes"]["low"]["scheduled"] == 1
+    assert second["lanes"]["low"]["per_second"]["enqueued"] == 0  # it was there before
+
+
+def test_a_terminal_is_told_that_the_log_was_read(log: LogDirectory) -> None:
+    with plain(log) as jq:
+        run(jq, "fails")
+        jq.flush()
+        look = logged(log).look(None)
+    out = io.StringIO()
+    Console(file=out, width=160).print(looks.as_tables(look))
+    shown = out.getvalue()
+    assert "\\x1b[2J[red]boom" in shown
+    assert "read from the log" in shown
+    assert "workers" not in shown
+
+
+def test_when_a_queue_without_commands_ends_it_ends(
+    log: LogDirectory,
+    capsys: pytest.CaptureFixture[str],
+    between: Callable[[Callable[[], object]], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("jobqueue.cli.owner.ANSWER_SECONDS", 0.1)
+    with plain(log) as jq:
+        between(jq.close)
+        assert main(["log", "watch", str(log.path)]) == 7
+    assert "the queue has ended" in capsys.readouterr().err
 
 
 def test_when_the_queue_ends_it_ends(

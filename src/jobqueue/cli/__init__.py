@@ -16,7 +16,7 @@ owner.py        asking the queue that has a log open
 dashboard.py    `web`: of such a queue, of a log that is closed, or of a demonstration
 serving.py      the dashboard beside a command
 stopped.py      a log that is closed, as a queue tells of itself; reading.py counts for it
-watching.py     `log watch`; looks.py has what it shows
+watching.py     `log watch`; looks.py has what it shows, logged.py looks at a log
 completion.py   `completion`: what shells need
 
 inspection.py   `inspect`        catalogue.py    `cat`        examination.py  `verify`

@@ -416,6 +416,7 @@ def _add_watch(commands: Commands) -> None:
         help="between two looks (default: %(default)s)",
     )
     parser.add_argument("--count", type=_count, metavar="N", help="end after so many looks")
+    _add_retention(parser)
 
 
 def _interval(text: str) -> float:

@@ -23,6 +23,10 @@ RATES = ("enqueued", "completed", "failed", "retried", "cancelled")
 """The counts that are also shown as so many a second."""
 _STATES = ("queued", "scheduled", "processing", "overrunning", "limited")
 _COUNTS = (*_STATES, *RATES, "expired")
+_NOT_IN_A_LOG = ("overrunning", "limited")
+READ_FROM_THE_LOG = (
+    "read from the log, since its queue takes no commands; Config(control=True) tells more"
+)
 _GROUPS_MAX = 100
 _SHOWN_MAX = 8
 """How many kinds of failures are shown to people: those that came last, then the most frequent."""
@@ -33,7 +37,7 @@ class Failures:
     """The attempts of one handler that failed with one class of error.
 
     Attributes:
-        count: since the queue was started.
+        count: since the queue was started; by a log, of the jobs that it knows.
         new: those of them that came since the look before.
         last: what one of the jobs says that failed for good with it; `None` if there is none.
     """
@@ -53,6 +57,8 @@ class Look:
         at: Unix time.
         clock: monotonic time, in seconds.
         before: the look before this one; it forgets the one before it.
+        came: what has happened since that, by lane, if a log was read; `None` if a queue was asked,
+            whose counts only grow.
     """
 
     at: float
@@ -60,6 +66,7 @@ class Look:
     metrics: Metrics
     failures: list[Failures]
     before: Look | None
+    came: Mapping[Priority, Mapping[str, int]] | None = None
 
     def __post_init__(self) -> None:
         if self.before is not None:
@@ -73,6 +80,11 @@ class Look:
         if self.before is None:
             return None
         seconds = max(self.clock - self.before.clock, 1e-9)
+        if self.came is not None:
+            lanes = self.came.values() if priority is None else (self.came[priority],)
+            return {
+                name: round(sum(lane.get(name, 0) for lane in lanes) / seconds, 2) for name in RATES
+            }
         now, then = _counts(self.metrics, priority), _counts(self.before.metrics, priority)
         is_new = _is_another(self.metrics, self.before.metrics)
         return {
@@ -116,20 +128,23 @@ def failures_of(queue: RemoteOperator, metrics: Metrics, before: Look | None) ->
 
 
 def as_json(look: Look) -> dict[str, Any]:
-    """One object for a look."""
+    """One object for a look; what a log cannot tell is null."""
     metrics, log = look.metrics, look.metrics.log
+    is_logged = look.came is not None
     return {
         "time": round(look.at, 3),
-        **_counts_as_json(metrics),
+        **_counts_as_json(metrics, is_logged=is_logged),
         "per_second": look.rates(),
         "lanes": {
             each.name.lower(): {
-                **_counts_as_json(metrics.by_priority[each]),
+                **_counts_as_json(metrics.by_priority[each], is_logged=is_logged),
                 "per_second": look.rates(each),
             }
             for each in Priority
         },
-        "workers": {
+        "workers": None
+        if is_logged
+        else {
             "count": metrics.workers.count,
             "busy": metrics.workers.busy,
             "utilization": round(metrics.workers.utilization, 3),
@@ -138,8 +153,8 @@ def as_json(look: Look) -> dict[str, Any]:
         if log is None
         else {
             "bytes": log.bytes,
-            "lag_records": log.lag_records,
-            "last_fsync_seconds": round(log.last_fsync_seconds, 6),
+            "lag_records": None if is_logged else log.lag_records,
+            "last_fsync_seconds": None if is_logged else round(log.last_fsync_seconds, 6),
             "error": log.error,
         },
         "failures": [
@@ -155,8 +170,10 @@ def as_json(look: Look) -> dict[str, Any]:
     }
 
 
-def _counts_as_json(counts: Metrics | LaneMetrics) -> dict[str, Any]:
+def _counts_as_json(counts: Metrics | LaneMetrics, *, is_logged: bool) -> dict[str, Any]:
     shown: dict[str, Any] = {name: getattr(counts, name) for name in _COUNTS}
+    if is_logged:
+        shown.update(dict.fromkeys(_NOT_IN_A_LOG))
     return {**shown, "oldest_wait": round(counts.oldest_wait, 3)}
 
 
@@ -212,6 +229,9 @@ def _rate(rates: Mapping[str, float] | None, name: str) -> Text:
 
 def _state(look: Look) -> Text:
     metrics, log = look.metrics, look.metrics.log
+    if look.came is not None:
+        size = "" if log is None else f"log: {size_text(log.bytes)}; "
+        return Text(f"{size}{READ_FROM_THE_LOG}")
     text = Text(f"workers: {metrics.workers.busy} of {metrics.workers.count} busy")
     if metrics.overrunning:
         text.append(f", {metrics.overrunning} past the time of their jobs", "red")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ..final.sharing.operator import RemoteOperator
+    from ..final.wal.files import Owner
     from .access import Log
 
 _T = TypeVar("_T")
@@ -76,7 +77,7 @@ def asking(arguments: Namespace) -> Iterator[RemoteOperator]:
             Exit.NOT_OPEN,
             f"{path}: no queue has this log open, and this is for one that runs; start it first",
         )
-    if not (HAVE_MSGSPEC and _listens(directory)):
+    if not _takes_commands(directory):
         raise CommandError(
             Exit.LOCKED,
             f"{path} is in use by {owner_name(owner.pid)}, which takes no commands: open that "
@@ -88,7 +89,21 @@ def asking(arguments: Namespace) -> Iterator[RemoteOperator]:
         yield operator
 
 
-def _listens(directory: str) -> bool:
+def mute_owner(arguments: Namespace) -> Owner | None:
+    """The process that has a log open, if it takes no commands.
+
+    Raises:
+        CommandError: there is no log.
+        OSError: the owner is another user's process.
+    """
+    directory = find_log(arguments.path)
+    owner = log_owner(directory, arguments.allow_shared)
+    return None if owner is None or _takes_commands(directory) else owner
+
+
+def _takes_commands(directory: str) -> bool:
+    if not HAVE_MSGSPEC:
+        return False
     from ..final.sharing import address
 
     sock = address.connect(directory)

@@ -185,7 +185,7 @@ class Reading:
 
 def _handler(name: str | None, entries: list[Entry]) -> HandlerInfo:
     count = Counter(each.status.value for each in entries)
-    errors = Counter(error_class(error) for each in entries for error in _errors(each))
+    errors = Counter(error_class(error) for each in entries for error in errors_of(each))
     return HandlerInfo(
         name,
         completed=count[Status.COMPLETED],
@@ -201,7 +201,7 @@ def _handler(name: str | None, entries: list[Entry]) -> HandlerInfo:
     )
 
 
-def _errors(entry: Entry) -> Iterator[str]:
+def errors_of(entry: Entry) -> Iterator[str]:
     """The errors of its attempts, as far as they are known: the last ten."""
     for attempt in entry.state.attempts:
         yield attempt[3]
