@@ -219,12 +219,19 @@ class Core:
         self.spawn_here(hold())
 
     def ended(self, attempt: Attempt) -> None:
-        """An attempt is over and told; the next one of the same job may have begun."""
+        """An attempt is over and told."""
+        self.forget(attempt)
+        self.make_room()
+
+    def forget(self, attempt: Attempt) -> None:
+        """An attempt is over; the job may be picked again, by this process too."""
+        self.attempts.pop(attempt.number, None)
+        self.stopped.pop(attempt.number, None)
+
+    def make_room(self) -> None:
+        """The outcome of an attempt is told: another job may be picked in its place."""
         self.slots.unsettled -= 1
         self.slots.wake()
-        if self.attempts.get(attempt.number) is attempt:
-            del self.attempts[attempt.number]
-            self.stopped.pop(attempt.number, None)
 
     def delay_of(self, attempt: Attempt, error: BaseException) -> float | None:
         """Seconds until the next attempt; `None` if there is none."""

@@ -149,13 +149,14 @@ class Repository(Queries):
         async def use(connection: Any) -> Any:
             return await connection.fetchval(_RETRY, *arguments)
 
+        core.forget(attempt)  # before: without a delay it may be picked again at once
         try:
             done = await core.link.until_done(use)
         except Exception as problem:  # noqa: BLE001  # told; the job runs again once it is stale
             core.reporter.report(logging.ERROR, f"job {attempt.job.id!r} was not retried", problem)
             return
         finally:
-            core.ended(attempt)  # not before: else the next job may be picked in its place
+            core.make_room()  # after: else another job may be picked before it, in its place
         if done == "lost":
             core.settling.late += 1
         elif done == "cancelled":
