@@ -6,6 +6,7 @@ docstring says. The table stands in the block `<!-- settings -->`.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import fields
@@ -15,8 +16,8 @@ from tests.support.pages import DOCS
 
 PAGE = DOCS / "reference" / "config.md"
 BLOCK = re.compile(r"(?<=<!-- settings -->\n).*?(?=<!-- /settings -->)", re.DOTALL)
-ATTRIBUTES = re.compile(r"^    Attributes:\n(.*?)^$", re.DOTALL | re.MULTILINE)
-ATTRIBUTE = re.compile(r"^ {8}(\w+): (.*?)(?=^ {8}\w|\Z)", re.DOTALL | re.MULTILINE)
+ATTRIBUTES = re.compile(r"^Attributes:\n(.*?)^$", re.DOTALL | re.MULTILINE)
+ATTRIBUTE = re.compile(r"^ {4}(\w+): (.*?)(?=^ {4}\w|\Z)", re.DOTALL | re.MULTILINE)
 MIB = 1024 * 1024
 
 
@@ -36,7 +37,8 @@ def _lines() -> Iterator[str]:
 
 
 def _attributes() -> str:
-    found = ATTRIBUTES.search(Config.__doc__ or "")
+    text = inspect.cleandoc(Config.__doc__ or "")  # Python 3.13 has it without indentation
+    found = ATTRIBUTES.search(text)
     assert found is not None
     return found[1]
 
