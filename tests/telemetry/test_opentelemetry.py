@@ -259,13 +259,11 @@ def test_headers_that_are_no_context_do_no_harm(recorder: Recorder, header: str)
 
 
 def test_coroutines_have_spans_of_their_own_at_the_same_time(recorder: Recorder) -> None:
-    together: list[int] = []
+    together = asyncio.Barrier(3)
 
     async def waits(payload: bytes) -> str:
         before = trace.get_current_span().get_span_context().span_id
-        together.append(before)
-        while len(together) < 3:
-            await asyncio.sleep(0.001)
+        await together.wait()
         assert trace.get_current_span().get_span_context().span_id == before
         return f"{before:x}"
 

@@ -116,9 +116,10 @@ class Life:
             return await connection.fetchval(_LEFT, names, horizon)
 
         try:
-            return await self._core.link.once(use)  # type: ignore[no-any-return]
+            left: int = await self._core.link.once(use)
         except LOST:
             return None
+        return left
 
     # ── close ────────────────────────────────────────────────────────────────────────────────
 
