@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import io
 import math
 import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..final.config import Config
 from ..final.errors import LogCorruptError
 from .completion import SHELLS, script
 from .database import DSN
 from .exits import EXIT_CODES, CommandError, Exit
-from .moments import since
+from .options import (
+    Parser,
+    add,
+    add_allow_shared,
+    add_choice,
+    add_full,
+    add_json,
+    add_path,
+    add_plain,
+    add_retention,
+    count,
+    later,
+    show_help,
+)
 from .serving import PORT, add_access, port_number
 from .words import ALL, INTERVAL_SECONDS_MIN, PRIORITIES, Status, complain
 from .worker import SUMMARY, about, add_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import TypeAlias
+    from collections.abc import Sequence
 
-    Run = Callable[[argparse.Namespace], Exit]
-    Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
+    from .options import Commands, Run
 
 __all__ = ["main"]
 
@@ -77,46 +86,11 @@ def _run(run: Run, parsed: argparse.Namespace) -> Exit:
         return Exit.SYSTEM
 
 
-class _Parser(argparse.ArgumentParser):
-    """Refuses what it does not know by itself, with its own usage.
-
-    argparse leaves that to the outermost parser, whose usage has none of a command's options.
-    """
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse does, but nothing is left over."""
-        parsed, unknown = super().parse_known_args(args, namespace)
-        if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
-        return parsed, unknown
-
-
-def _later(module: str, name: str) -> Run:
-    """A function of this package that is imported when it is called.
-
-    So help needs none of what the commands need, above all no rich.
-    """
-
-    def run(parsed: argparse.Namespace) -> Exit:
-        function: Run = getattr(importlib.import_module(f".{module}", __package__), name)
-        return function(parsed)
-
-    return run
-
-
-def _help(parser: argparse.ArgumentParser) -> Run:
-    def run(_parsed: argparse.Namespace) -> Exit:
-        parser.print_help()
-        return Exit.OK
-
-    return run
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="jobqueue", description="Runs the jobs of a queue, and looks into the logs of queues."
     )
-    parser.set_defaults(run=_help(parser))
+    parser.set_defaults(run=show_help(parser))
     parser.add_argument("--version", action="version", version=f"jobqueue {_version()}")
     groups = parser.add_subparsers(title="commands", metavar="COMMAND")
     # `entry` has gone another way with it; it is here for the help, and for completion.
@@ -135,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    log.set_defaults(run=_help(log))
+    log.set_defaults(run=show_help(log))
     commands = log.add_subparsers(title="commands", metavar="COMMAND")
     _add_inspect(commands)
     _add_cat(commands)
@@ -158,49 +132,6 @@ def _version() -> str:
         return "of an unknown version: it is not installed"
 
 
-def _add(
-    commands: Commands, name: str, run: Run, summary: str, description: str = ""
-) -> argparse.ArgumentParser:
-    parser = _add_plain(commands, name, run, summary, description)
-    _add_path(parser)
-    return parser
-
-
-def _add_plain(
-    commands: Commands, name: str, run: Run, summary: str, description: str = ""
-) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        name,
-        help=summary,
-        description=fill(description or f"{summary[0].upper()}{summary[1:]}."),
-        epilog=EXIT_CODES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    _add_json(parser)
-    parser.set_defaults(run=run)
-    return parser
-
-
-def _add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--json", action="store_true", help="for scripts: one JSON object a line, in ASCII"
-    )
-
-
-def _add_path(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("path", metavar="PATH", help="the log's directory (persist_path)")
-    _add_allow_shared(parser)
-
-
-def _add_allow_shared(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--allow-shared",
-        action="store_true",
-        help="also a log that belongs to another user, or that others may write to: whoever can "
-        "write to it can make this command read anything",
-    )
-
-
 def _add_dsn(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "dsn",
@@ -220,89 +151,47 @@ def _add_postgres(groups: Commands) -> None:
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.set_defaults(run=_help(parser))
+    parser.set_defaults(run=show_help(parser))
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name, summary in (
         ("install", "make the tables and functions; what is there is brought up to date"),
         ("upgrade", "bring the tables and functions up to date with this release"),
         ("verify", "look whether a queue of this release can be opened; change nothing"),
     ):
-        action = _add_plain(commands, name, _later("postgres", "run"), summary)
+        action = add_plain(commands, name, later("postgres", "run"), summary)
         action.set_defaults(action=name, path="the database")
         _add_dsn(action)
 
 
 def _add_migrate(groups: Commands) -> None:
-    parser = _add_plain(
+    parser = add_plain(
         groups,
         "migrate",
-        _later("migrate", "migrate"),
+        later("migrate", "migrate"),
         "move the jobs of a log to PostgreSQL",
         "Move what is unfinished in the log of a queue that has ended, scheduled jobs and dead "
         "letters to a database with the tables of a queue: each once, also if this is killed and "
         "run again. In the log they count as cancelled then.",
     )
-    _add_path(parser)
+    add_path(parser)
     _add_dsn(parser)
 
 
-def _add_retention(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--status-retention",
-        type=_count,
-        default=Config().status_retention,
-        metavar="N",
-        help="how many finished jobs are remembered: the queue's own setting, where it is not "
-        "the default (%(default)s)",
-    )
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
-    return int(text)
-
-
-def _add_choice(parser: argparse.ArgumentParser, moment: str) -> None:
-    """Add the options of commands that list jobs."""
-    parser.add_argument(
-        "--since",
-        type=since,
-        metavar="TIME",
-        help=f"only those that {moment} since then: 90s, 15m, 2h or 3d ago, or a time in UTC, as "
-        f"'2025-11-24 16:00'",
-    )
-    parser.add_argument("--limit", type=_limit, metavar="N", help="only the last N of them")
-    parser.add_argument(
-        "--follow",
-        action="store_true",
-        help="go on, until Ctrl-C: each that comes, and each anew when its status changes",
-    )
-
-
-def _limit(text: str) -> int:
-    return 0 if text == "0" else _count(text)
-
-
-def _add_full(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--full", action="store_true", help="whole payloads, and tracebacks")
-
-
 def _add_inspect(commands: Commands) -> None:
-    parser = _add(
+    parser = add(
         commands,
         "inspect",
-        _later("inspection", "inspect"),
+        later("inspection", "inspect"),
         "files, jobs per status and priority, the oldest job, wasted bytes",
     )
-    _add_retention(parser)
+    add_retention(parser)
 
 
 def _add_cat(commands: Commands) -> None:
-    parser = _add(
+    parser = add(
         commands,
         "cat",
-        _later("catalogue", "cat"),
+        later("catalogue", "cat"),
         "the jobs; each filter may be given several times",
         "The jobs, in the order in which they were accepted. A filter that is given several times "
         "lets through what matches any of them.",
@@ -313,25 +202,25 @@ def _add_cat(commands: Commands) -> None:
         "--handler", action="append", metavar="NAME", help="'' is the queue's default handler"
     )
     parser.add_argument("--id", action="append")
-    _add_choice(parser, "were enqueued")
-    _add_full(parser)
-    _add_retention(parser)
+    add_choice(parser, "were enqueued")
+    add_full(parser)
+    add_retention(parser)
 
 
 def _add_verify(commands: Commands) -> None:
-    _add(
+    add(
         commands,
         "verify",
-        _later("examination", "verify"),
+        later("examination", "verify"),
         "read all of it; name each damage with its file and byte offset",
     )
 
 
 def _add_repair(commands: Commands) -> None:
-    parser = _add(
+    parser = add(
         commands,
         "repair",
-        _later("salvage", "repair"),
+        later("salvage", "repair"),
         "salvage all whole batches into a new log, and leave the old one as it is",
     )
     parser.add_argument(
@@ -340,20 +229,20 @@ def _add_repair(commands: Commands) -> None:
 
 
 def _add_compact(commands: Commands) -> None:
-    parser = _add(
+    parser = add(
         commands,
         "compact",
-        _later("compaction", "compact"),
+        later("compaction", "compact"),
         "replace all segments by a snapshot of what is still needed",
     )
-    _add_retention(parser)
+    add_retention(parser)
 
 
 def _add_dead(commands: Commands) -> None:
-    parser = _add(
+    parser = add(
         commands,
         "dead",
-        _later("dead", "dead"),
+        later("dead", "dead"),
         "the failed jobs: list them, queue them again, drop them",
         "The failed jobs, who failed first comes first. Both changes may be given several times; "
         "where an id is unknown, nothing is changed.",
@@ -369,43 +258,43 @@ def _add_dead(commands: Commands) -> None:
     change.add_argument(
         "--discard", action="append", default=[], metavar="ID", help="drop a job; its id is free"
     )
-    _add_choice(parser, "failed")
-    _add_full(parser)
-    _add_retention(parser)
+    add_choice(parser, "failed")
+    add_full(parser)
+    add_retention(parser)
 
 
 def _add_changes(commands: Commands) -> None:
-    parser = _add(
+    parser = add(
         commands,
         "cancel",
-        _later("steering", "cancel"),
+        later("steering", "cancel"),
         "cancel jobs; one that is running is asked to stop",
     )
     parser.add_argument("ids", nargs="+", metavar="ID")
-    _add_retention(parser)
-    parser = _add(
+    add_retention(parser)
+    parser = add(
         commands,
         "discard",
-        _later("steering", "discard"),
+        later("steering", "discard"),
         "drop failed jobs; their ids are free then",
     )
     parser.add_argument("ids", nargs="+", metavar="ID")
-    _add_retention(parser)
+    add_retention(parser)
     for name, summary in (
         ("pause", "have the queue that runs start no more jobs, until it ends or is resumed"),
         ("resume", "have it start them again"),
     ):
-        parser = _add(commands, name, _later("steering", name), summary)
+        parser = add(commands, name, later("steering", name), summary)
         parser.add_argument("--handler", metavar="NAME", help="only those of this handler")
         parser.add_argument("--priority", choices=PRIORITIES, help="only those of this priority")
         parser.add_argument("--periodic", metavar="NAME", help="only this schedule")
 
 
 def _add_watch(commands: Commands) -> None:
-    parser = _add(
+    parser = add(
         commands,
         "watch",
-        _later("watching", "watch"),
+        later("watching", "watch"),
         "follow a queue that runs: its rates, its lanes, what fails in it; until Ctrl-C",
     )
     parser.add_argument(
@@ -415,8 +304,8 @@ def _add_watch(commands: Commands) -> None:
         metavar="SECONDS",
         help="between two looks (default: %(default)s)",
     )
-    parser.add_argument("--count", type=_count, metavar="N", help="end after so many looks")
-    _add_retention(parser)
+    parser.add_argument("--count", type=count, metavar="N", help="end after so many looks")
+    add_retention(parser)
 
 
 def _interval(text: str) -> float:
@@ -463,10 +352,10 @@ def _add_web(groups: Commands) -> None:
         help="where the dashboard listens (default: %(default)s); 0: any that is free",
     )
     add_access(parser)
-    _add_json(parser)
-    _add_allow_shared(parser)
-    _add_retention(parser)
-    parser.set_defaults(run=_later("dashboard", "web"))
+    add_json(parser)
+    add_allow_shared(parser)
+    add_retention(parser)
+    parser.set_defaults(run=later("dashboard", "web"))
 
 
 def _add_completion(groups: Commands, whole: argparse.ArgumentParser) -> None:

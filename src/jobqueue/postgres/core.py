@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -279,17 +279,15 @@ class Core:
 
     async def look(self, job_id: str) -> Any:
         """The row of a job; raises `UnknownJobError`. The loop."""
-        row = await self.link.for_caller(
-            lambda connection: connection.fetchrow(f"{LOOK} WHERE j.id = $1", job_id)
-        )
+        sought = f"{LOOK} WHERE j.id = $1"
+        row = await self.link.for_caller(lambda connection: connection.fetchrow(sought, job_id))
         if row is None:
             raise unknown(job_id)
         return row
 
     def current(self) -> Attempt | None:
         """The attempt of this queue that calls this."""
-        context = RUNNING.get()
-        board: Any = None if context is None else context._board
+        board: Any = None if (context := RUNNING.get()) is None else context._board
         if board is None or getattr(board, "_owner", None) is not self.desk:
             return None
         return self.attempts.get(board._number)
@@ -397,8 +395,6 @@ class Core:
             self._own_handlers_loop.stop(seconds)
         self.loop.stop(seconds)
         for threads in (self.threads, self._aside):
-            try:
+            with suppress(RuntimeError):  # this is one of them: a callback closes the queue
                 threads.join(handlers_seconds)
-            except RuntimeError:  # this is one of them: a callback closes the queue
-                pass
         self.reporter.close(seconds)

@@ -394,10 +394,6 @@ class PostgresQueue(JobQueue):
     def __del__(self) -> None:
         life: Life | None = getattr(self, "_postgres_life", None)
         if life is not None and hasattr(self, "_starts_on_entry") and life.let_go():
-            warnings.warn(
-                "a PostgresQueue was dropped that is not closed; it finishes what it runs, and "
-                "then ends: use it in a `with` block, or call close()",
-                ResourceWarning,
-                source=self,
-                stacklevel=2,
-            )
+            told = "a PostgresQueue was dropped that is not closed; it finishes what it runs, and "
+            told += "then ends: use it in a `with` block, or call close()"
+            warnings.warn(told, ResourceWarning, source=self, stacklevel=2)
