@@ -12,6 +12,7 @@ names of the last tier and of the tasks: `jobqueue.JobQueue` is the one to use. 
 serves a program that is nothing but a worker.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from .final import (
@@ -22,13 +23,8 @@ from .final import (
     DeadGroup,
     DeadGroups,
     DuplicateJobError,
-    EngineMetrics,
     EnqueueCancelledError,
     EnqueueTimeoutError,
-    HandlerCounts,
-    HandlerInfo,
-    HandlerLane,
-    Histogram,
     Job,
     JobCancelledError,
     JobContext,
@@ -37,15 +33,12 @@ from .final import (
     JobInfo,
     JobQueue,
     JobQueueError,
-    LaneMetrics,
     Limit,
     LogCorruptError,
     LogLockedError,
-    LogMetrics,
     LogVersionError,
     LogWriteError,
     Look,
-    Metrics,
     Middleware,
     NoOwnerError,
     NotSupportedError,
@@ -53,7 +46,6 @@ from .final import (
     PeriodicInfo,
     Priority,
     Progress,
-    Quantiles,
     QueueClosedError,
     Rate,
     RejectJobError,
@@ -64,12 +56,23 @@ from .final import (
     Unique,
     UnknownHandlerError,
     UnknownJobError,
-    WorkerMetrics,
     WorkerProcessError,
     current_job,
 )
 
 if TYPE_CHECKING:
+    from .final import (
+        EngineMetrics,
+        HandlerCounts,
+        HandlerInfo,
+        HandlerLane,
+        Histogram,
+        LaneMetrics,
+        LogMetrics,
+        Metrics,
+        Quantiles,
+        WorkerMetrics,
+    )
     from .final.serving import run
     from .tasks import (
         CONTEXT,
@@ -156,40 +159,48 @@ __all__ = [
     "run",
 ]
 
-_OF_TASKS = frozenset(
-    {
-        "CONTEXT",
-        "AsyncTask",
-        "Call",
-        "Codec",
-        "QueueNotOpenError",
-        "Task",
-        "Tasks",
-        "achain",
-        "agroup",
-        "as_completed",
-        "chain",
-        "gather",
-        "group",
-    }
+_OF_TASKS = (
+    "CONTEXT",
+    "AsyncTask",
+    "Call",
+    "Codec",
+    "QueueNotOpenError",
+    "Task",
+    "Tasks",
+    "achain",
+    "agroup",
+    "as_completed",
+    "chain",
+    "gather",
+    "group",
 )
+_OF_METRICS = (
+    "EngineMetrics",
+    "HandlerCounts",
+    "HandlerInfo",
+    "HandlerLane",
+    "Histogram",
+    "LaneMetrics",
+    "LogMetrics",
+    "Metrics",
+    "Quantiles",
+    "WorkerMetrics",
+)
+_LATER = {
+    **dict.fromkeys(_OF_TASKS, "jobqueue.tasks"),
+    **dict.fromkeys(_OF_METRICS, "jobqueue.final.model.metrics"),
+    "run": "jobqueue.final.serving",
+}
 
 
 def __getattr__(name: str) -> object:
-    """The names of `jobqueue.tasks`, and `run`, imported at their first use.
-
-    Many programs do without them.
-    """
-    value: object
-    if name in _OF_TASKS:
-        from . import tasks
-
-        value = getattr(tasks, name)
-    elif name == "run":
-        from .final import serving
-
-        value = serving.run
-    else:
+    """Tasks, the classes of metrics, `run`: many programs do without, so at their first use."""
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(_LATER[name]), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -8,8 +8,8 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from ..final.core.counters import quantiles
 from ..final.core.remembered import unknown_job
+from ..final.core.telling import quantiles
 from ..final.errors import JobQueueError
 from ..final.model.attempt import Attempt, and_one_more
 from ..final.model.filters import NO_ERROR, error_class

@@ -35,6 +35,8 @@ Callers' threads never wait on a condition, only on locks of their own, outside 
 Workers and the log's thread see no signals, and wait on conditions of the mutex.
 """
 
+from typing import TYPE_CHECKING
+
 from .config import Config
 from .errors import (
     ConfigError,
@@ -66,18 +68,6 @@ from .model.handle import JobHandle
 from .model.job import Job, JobInfo, Priority
 from .model.limits import Limit, Rate
 from .model.look import DeadGroup, DeadGroups, Look
-from .model.metrics import (
-    EngineMetrics,
-    HandlerCounts,
-    HandlerInfo,
-    HandlerLane,
-    Histogram,
-    LaneMetrics,
-    LogMetrics,
-    Metrics,
-    Quantiles,
-    WorkerMetrics,
-)
 from .model.paused import Paused
 from .model.periodic import PeriodicInfo
 from .model.plan import Unique
@@ -86,6 +76,20 @@ from .model.shutdown_report import ShutdownReport
 from .model.transitions import Status
 from .shared import SharedJobQueue as _SharedJobQueue  # noqa: F401  # `JobQueue` makes it
 from .timing.backoff import Backoff
+
+if TYPE_CHECKING:
+    from .model.metrics import (
+        EngineMetrics,
+        HandlerCounts,
+        HandlerInfo,
+        HandlerLane,
+        Histogram,
+        LaneMetrics,
+        LogMetrics,
+        Metrics,
+        Quantiles,
+        WorkerMetrics,
+    )
 
 __all__ = [
     "Attempt",
@@ -141,3 +145,18 @@ __all__ = [
     "WorkerProcessError",
     "current_job",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """The classes of metrics, imported at their first use; `core.telling` says why."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .model import metrics
+
+    value: object = getattr(metrics, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

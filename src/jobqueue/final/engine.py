@@ -12,10 +12,11 @@ from .aio.threads import KeptThreads
 from .callers.schedules import checked_entry
 from .callers.through_middleware import NESTED_MAX, Nested, handle_from
 from .callers.ticks import job_of
-from .core.counters import BusyMeter, quantiles
+from .core.counters import BusyMeter
 from .core.periodic import Entry
 from .core.registry import HandlerRegistry
 from .core.retrying import Retrying
+from .core.telling import quantiles
 from .exact import Schedule, Seconds, check_seconds
 from .life.process_hooks import watch
 from .life.served import Served

@@ -16,7 +16,8 @@ from jobqueue.final import (
     RejectJobError,
     Status,
 )
-from jobqueue.final.core.counters import BusyMeter, quantiles
+from jobqueue.final.core.counters import BusyMeter
+from jobqueue.final.core.telling import quantiles
 from jobqueue.final.model.handler_meter import SAMPLES
 from jobqueue.final.testing import ManualClock
 from tests.support import insides

@@ -11,7 +11,7 @@ import pytest
 from jobqueue.final import Job, JobHandle, RejectJobError, RetryJobError, Status
 from jobqueue.final.core.status_map import StatusMap
 from jobqueue.final.model.handle import Raised
-from jobqueue.final.model.metrics import COUNTED
+from jobqueue.final.model.handler_meter import COUNTED
 from jobqueue.final.model.transitions import FINAL, FIRST, FOLLOWS, Event, after
 from jobqueue.final.testing import ManualClock
 from tests.support import insides

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from ..core.handler_counts import count_queued, handler_infos, watched
+from ..core.handler_counts import count_queued, watched
 from ..core.infos import ahead_of, find, info_of, next_known
 from ..core.order import Walk
 from ..core.remembered import unknown_job
@@ -74,6 +74,8 @@ class Looking:
         self, running: Callable[[], list[JobHandle]], within: int | None
     ) -> list[HandlerInfo]:
         """See `JobQueue.handlers`; `running` tells the jobs that run, with the mutex."""
+        from ..core.telling import handler_infos  # it says why only here
+
         queued: Counter[str | None] = Counter()
         self._first_look.ensure()
         with self._mutex:

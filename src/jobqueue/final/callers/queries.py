@@ -9,15 +9,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..core.counters import snapshot
-from ..core.handler_counts import handler_counts, seen
+from ..core.handler_counts import seen
 from ..core.infos import info
 from ..core.queue_state import State
 from ..core.remembered import unknown_job
 from ..errors import JobQueueError, QueueClosedError, ResultGoneError
 from ..model.handle import NOT_ARRIVED
 from ..model.job import Priority
-from ..model.metrics import Histogram, LogMetrics, Metrics, WorkerMetrics
 from ..model.results import read_result
 from ..model.transitions import FINAL, Status
 from ..runtime.clock import SystemClock
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     from ..core.queue_state import QueueState
     from ..model.handle import JobHandle
     from ..model.job import JobInfo
+    from ..model.metrics import LogMetrics, Metrics, WorkerMetrics
     from ..model.results import ResultCodec, StoredResult
 
 
@@ -68,6 +67,8 @@ class Queries:
 
     def metrics(self) -> Metrics:
         """See `JobQueue.metrics`. What takes time is done without the mutex."""
+        from ..core.telling import handler_counts, snapshot  # it says why only here
+
         with self._mutex:
             self._mutex.settle()
             now = self._placement.clock.monotonic()
@@ -101,12 +102,16 @@ class Queries:
         return waits
 
     def _workers(self, now: float) -> WorkerMetrics:
+        from ..model.metrics import WorkerMetrics
+
         busy = self._seats.busy()
         since = [handle._since for handle in busy]
         utilization = self._outcomes.busy.utilization(now, since, self._seats.size)
         return WorkerMetrics(len(self._seats), len(busy), utilization, self._seats.size)
 
     def _log(self) -> LogMetrics | None:
+        from ..model.metrics import Histogram, LogMetrics
+
         journal = self._placement.journal
         if journal is None:
             return None

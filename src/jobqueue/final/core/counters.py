@@ -1,32 +1,16 @@
-"""The counters and times that `JobQueue.metrics` shows, and the snapshot made of them.
+"""How busy the workers are: one of the counters that `JobQueue.metrics` shows.
 
-Guarantees: a snapshot is consistent, since every counter changes under the queue's mutex in the
-same step as the job that it counts.
-Relies on: the queue's mutex, held by the caller of every method of `BusyMeter`. Quantiles are those
-of the last jobs of a lane; they are sorted outside of the mutex.
+Guarantees: a snapshot of all counters is consistent, since every one changes under the queue's
+mutex in the same step as the job that it counts. `core.telling` makes it.
+Relies on: the queue's mutex, held by the caller of every method of `BusyMeter`.
 """
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import TYPE_CHECKING
 
-from ..model.frozen_dict import FrozenDict
-from ..model.metrics import (
-    COUNTED,
-    HandlerCounts,
-    LaneMetrics,
-    LogMetrics,
-    Metrics,
-    Quantiles,
-    WorkerMetrics,
-)
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from ..model.handler_meter import LaneMeter
-    from ..model.job import Priority
+    from collections.abc import Iterable
 
 UTILIZATION_SECONDS = 10
 
@@ -78,47 +62,3 @@ class BusyMeter:
             if inside > 0 and whole > 0:
                 busy += time * min(1.0, inside / whole)
         return busy / (window * workers)
-
-
-def quantiles(samples: list[float]) -> Quantiles:
-    """The quantiles of samples that are sorted (nearest rank)."""
-    count = len(samples)
-    if not count:
-        return Quantiles()
-    p50, p95, p99 = (samples[min(count - 1, count * percent // 100)] for percent in (50, 95, 99))
-    return Quantiles(p50, p95, p99, samples[-1])
-
-
-def snapshot(
-    meters: Mapping[Priority, LaneMeter],
-    oldest_waits: Mapping[Priority, float],
-    workers: WorkerMetrics,
-    log: LogMetrics | None,
-    by_handler: Mapping[str | None, HandlerCounts],
-    unregistered: HandlerCounts,
-    since: float,
-) -> Metrics:
-    """Build the snapshot from copies of the meters; no lock is needed."""
-    waits = {priority: sorted(meter.queue_waits) for priority, meter in meters.items()}
-    runs = {priority: sorted(meter.run_times) for priority, meter in meters.items()}
-    by_priority = {
-        priority: LaneMetrics(
-            **{name: getattr(meter, name) for name in COUNTED},
-            oldest_wait=oldest_waits[priority],
-            queue_wait=quantiles(waits[priority]),
-            run_time=quantiles(runs[priority]),
-        )
-        for priority, meter in meters.items()
-    }
-    return Metrics(
-        **{name: sum(getattr(meter, name) for meter in meters.values()) for name in COUNTED},
-        oldest_wait=max(oldest_waits.values()),
-        by_priority=FrozenDict(by_priority),
-        queue_wait=quantiles(sorted(chain.from_iterable(waits.values()))),
-        run_time=quantiles(sorted(chain.from_iterable(runs.values()))),
-        workers=workers,
-        log=log,
-        by_handler=FrozenDict(by_handler),
-        unregistered=unregistered,
-        since=since,
-    )

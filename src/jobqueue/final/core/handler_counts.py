@@ -1,6 +1,8 @@
-"""What is told of handlers: their counts, and the jobs that wait for them.
+"""What is known of handlers: copies of their counts, and the jobs that wait for them.
 
-Relies on: the queue's mutex, held by the caller of `seen` and `count_queued`.
+`core.telling` makes of it what users are told.
+
+Relies on: the queue's mutex, held by the caller of each function.
 """
 
 from __future__ import annotations
@@ -8,14 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..model.frozen_dict import FrozenDict
-from ..model.metrics import HandlerCounts, HandlerInfo
-from ..model.policy import NO_POLICY
 from ..model.transitions import Status
-from .counters import quantiles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from ..model.handle import JobHandle
     from ..model.handler_meter import HandlerMeter, LaneTally
@@ -34,19 +32,6 @@ class Seen(NamedTuple):
     lanes: dict[Priority, LaneTally]
     failures: dict[str, int]
     processing: int
-
-    def told(self) -> HandlerCounts:
-        """Without the mutex; once."""
-        lanes = self.lanes.values()
-        return HandlerCounts(
-            sum(each.completed for each in lanes),
-            sum(each.failed for each in lanes),
-            sum(each.retried for each in lanes),
-            sum(each.cancelled for each in lanes),
-            self.processing,
-            FrozenDict(self.failures),
-            FrozenDict({priority: each.told() for priority, each in self.lanes.items()}),
-        )
 
 
 class Watched(NamedTuple):
@@ -69,14 +54,6 @@ def seen(
 
     handlers = {name: copy(handler.meter) for name, handler in registry.all().items()}
     return handlers, copy(registry.unregistered)
-
-
-def handler_counts(
-    copies: tuple[Mapping[str | None, Seen], Seen],
-) -> tuple[dict[str | None, HandlerCounts], HandlerCounts]:
-    """What is told of the copies that `seen` has made. Without the mutex."""
-    handlers, others = copies
-    return {name: each.told() for name, each in handlers.items()}, others.told()
 
 
 def watched(registry: HandlerRegistry, running: Iterable[JobHandle]) -> dict[str | None, Watched]:
@@ -104,30 +81,3 @@ def count_queued(status: StatusMap, walk: Walk, count: int, queued: Counter[str 
         if handle is not None and handle._status is _QUEUED and is_at(job_id, block):
             queued[handle._job._handler] += 1
     return True
-
-
-def handler_infos(
-    handlers: dict[str | None, Watched], queued: Counter[str | None]
-) -> list[HandlerInfo]:
-    """What is told of them, the default handler first, then by name. Without the mutex."""
-    names = sorted({*handlers, *queued}, key=lambda name: (name is not None, name or ""))
-    return [_info(name, handlers.get(name), queued[name]) for name in names]
-
-
-def _info(name: str | None, known: Watched | None, queued: int) -> HandlerInfo:
-    if known is None:
-        known = Watched(Seen({}, {}, 0), NO_POLICY, [], [])
-    counts = known.seen.told()
-    return HandlerInfo(
-        name,
-        counts.completed,
-        counts.failed,
-        counts.retried,
-        counts.cancelled,
-        queued,
-        counts.processing,
-        FrozenDict(known.policy.given()),
-        quantiles(sorted(known.queue_waits)),
-        quantiles(sorted(known.run_times)),
-        counts.failures,
-    )

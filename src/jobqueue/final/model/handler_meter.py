@@ -8,10 +8,27 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import deque
+from typing import TYPE_CHECKING
 
 from .job import Priority
-from .metrics import COUNTED, HandlerLane, Histogram
 
+if TYPE_CHECKING:
+    from .metrics import HandlerLane, Histogram
+
+COUNTED = (
+    "enqueued",
+    "queued",
+    "scheduled",
+    "processing",
+    "overrunning",
+    "completed",
+    "failed",
+    "retried",
+    "cancelled",
+    "expired",
+    "limited",
+    "dead",
+)
 GATHERED = 512
 """So many times are gathered, two of each attempt, and then counted at once: to look each of them
 up among the bounds as it comes would cost a fiftieth of what a job in memory does."""
@@ -100,6 +117,8 @@ class Spread:
 
     def told(self) -> Histogram:
         """What is told of it."""
+        from .metrics import Histogram  # at the first use, as `core.telling` says
+
         return Histogram(BOUNDS, tuple(self._counts), self._sum)
 
 
@@ -177,6 +196,8 @@ class LaneTally:
 
     def told(self) -> HandlerLane:
         """Of a copy, without the mutex."""
+        from .metrics import HandlerLane  # at the first use, as `core.telling` says
+
         self.count_times()
         return HandlerLane(
             self.enqueued,

@@ -7,21 +7,6 @@ from dataclasses import dataclass
 
 from .job import Priority
 
-COUNTED = (
-    "enqueued",
-    "queued",
-    "scheduled",
-    "processing",
-    "overrunning",
-    "completed",
-    "failed",
-    "retried",
-    "cancelled",
-    "expired",
-    "limited",
-    "dead",
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Quantiles:
