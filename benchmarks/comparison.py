@@ -128,13 +128,13 @@ LEVELS = [
             _peer("litequeue", peers.litequeue, 1_000),
             _peer("taskito, tuned", peers.taskito, 200),
         ],
-        wanted=25,
+        wanted=20,
     ),
     Level(
         "on the disk, 1 producer",
         1,
         [_ours("fsync", 500), Contender(BARE_FSYNC, bare_fsync, 500), *FSYNCING],
-        wanted=4,
+        wanted=5,
     ),
     Level("on the disk, 64 producers", 64, [_ours("fsync", 6_400), *FSYNCING], wanted=20),
 ]

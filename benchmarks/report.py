@@ -166,7 +166,9 @@ def _figures(figures: list[Figure]) -> Iterator[str]:
 FIGURES = """\
 Each figure is a ratio to something that cannot be, or need not be, beaten by much: the same work by
 bare threads, a bare loop of `write` and `fdatasync`, one decoding pass over the log, the fastest
-other queue. The goal is where this queue is to get; "so near" tells how much of the way is done.
+other queue, or *the floor*: one flat class in plain Python that takes the promised steps and no
+others (`benchmarks/floor.py`). The goal is where this queue is to get; "so near" tells how much of
+the way is done.
 """
 
 

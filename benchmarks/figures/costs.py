@@ -19,8 +19,9 @@ from benchmarks.figures.throughput import (
     counted_syncs,
     new_paths,
 )
+from benchmarks.floor import floor
 from benchmarks.loads import PAYLOAD, config_for, drive
-from benchmarks.measure import Findings, Samples, cpu_seconds
+from benchmarks.measure import Figure, Findings, Samples, cpu_seconds
 from jobqueue.final import Job, JobQueue
 from jobqueue.final.config import Durability
 
@@ -28,11 +29,14 @@ STEPS = ("Job()", "enqueue", "start, handler, end")
 QUEUED = 1_000
 ROUNDS = 9
 PRODUCERS = (1, 64)
+FLOOR = "the floor"
 
 
 def costs() -> Findings:
     """Steps one by one, with nothing beside them; then all together."""
-    return Findings([], {"steps": _steps(), "turns": _turns()})
+    steps = _steps()
+    turns, figures = _turns()
+    return Findings(figures, {"steps": steps, "turns": turns})
 
 
 # ── steps ────────────────────────────────────────────────────────────────────────────────────
@@ -81,7 +85,7 @@ def _steps_once(level: Durability | None, path: Path) -> dict[str, float]:
 # ── turns of threads ─────────────────────────────────────────────────────────────────────────
 
 
-def _turns() -> dict[str, dict[str, float]]:
+def _turns() -> tuple[dict[str, dict[str, float]], list[Figure]]:
     """By contender: a job's time from end to end, of it the processor's, and what it took."""
     with new_paths() as paths:
         runs: dict[str, tuple[Callable[[], object], int]] = {}
@@ -89,6 +93,7 @@ def _turns() -> dict[str, dict[str, float]]:
             of = f"{producers} producer{'s' if producers > 1 else ''}"
             runs[f"{QUEUE}, {of}"] = (partial(loads.bare_queue, JOBS, producers), JOBS)
             runs[f"{EXECUTOR}, {of}"] = (partial(loads.executor, JOBS, producers), JOBS)
+            runs[f"{FLOOR}, {of}"] = (partial(floor, JOBS, producers), JOBS)
             for name, level in LEVELS.items():
                 jobs = JOBS_FSYNCED[producers] if level == "fsync" else JOBS
                 runs[f"{name}, {of}"] = (partial(_drive, level, paths, jobs, producers), jobs)
@@ -96,7 +101,34 @@ def _turns() -> dict[str, dict[str, float]]:
         for _ in range(ROUNDS):
             for name, run in runs.items():
                 found[name].append(_turn(*run))
-    return {name: _medians(turns) for name, turns in found.items()}
+    return {name: _medians(turns) for name, turns in found.items()}, _against_floor(found)
+
+
+def _against_floor(found: dict[str, list[dict[str, float]]]) -> list[Figure]:
+    """What one producer's jobs take of the processor, beside what they cannot do without."""
+    samples = Samples(
+        {
+            name: [each["processor µs"] for each in found[f"{name}, 1 producer"]]
+            for name in (FLOOR, "memory", "async")
+        }
+    )
+    samples["the log"] = [
+        both - memory for both, memory in zip(samples["async"], samples["memory"], strict=True)
+    ]
+    at_least = samples.median(FLOOR)
+    return [
+        Figure(
+            f"processor time per job, {what}, against {FLOOR}",
+            samples.ratio(name, FLOOR),
+            wanted,
+            at_most=True,
+            detail=f"{samples.median(name):.1f} against {at_least:.1f} µs",
+        )
+        for what, name, wanted in (
+            ("in memory", "memory", 1.3),
+            ('what an "async" log adds', "the log", 0.4),
+        )
+    ]
 
 
 def _drive(level: Durability | None, paths: Iterator[Path], jobs: int, producers: int) -> None:

@@ -218,7 +218,7 @@ def wheel() -> Findings:
                 "heapq against the timer wheel, 1,000,000 pending",
                 "heapq, 1,000,000",
                 "wheel, 1,000,000",
-                2.5,
+                4,
                 at_most=False,
             ),
         ],

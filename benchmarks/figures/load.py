@@ -27,7 +27,7 @@ def questions() -> Findings:
             Figure(
                 "100 status() and 100 metrics() a second: throughput against being left alone",
                 samples.ratio("asked", "left alone"),
-                0.97,
+                0.99,
                 detail=f"{samples.median('asked'):,.0f} against "
                 f"{samples.median('left alone'):,.0f} jobs/s",
             )
@@ -83,7 +83,7 @@ def waiting() -> Findings:
             Figure(
                 "200 workers that wait for 10 ms a job, against 200 bare threads",
                 samples.ratio("workers", "threads"),
-                0.95,
+                0.98,
                 detail=f"{samples.median('workers'):,.0f} against "
                 f"{samples.median('threads'):,.0f} jobs/s",
             )
@@ -117,7 +117,7 @@ def processes() -> Findings:
             Figure(
                 'executor="process", 1 ms of computing a job, 2 workers against 1',
                 computing.ratio(two, one),
-                1.85,
+                2,
                 detail=f"{computing.rate(two):,.0f} against {computing.rate(one):,.0f} jobs/s",
             )
         ]
