@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +37,7 @@ class Message(NamedTuple):
     text: str
 
 
+@cache
 def all_messages(package: Path = PACKAGE) -> list[Message]:
     """All of them, in the order of the files."""
     return [each for path in sorted(package.rglob("*.py")) for each in messages_in(path)]
