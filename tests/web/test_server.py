@@ -24,7 +24,7 @@ from jobqueue import Config, Job, JobQueue, QueueClosedError
 from jobqueue.web import dashboard, files, serve_dashboard
 from jobqueue.web.concerns import concerns
 from jobqueue.web.pacing import Paced
-from jobqueue.web.sampling import Samples, rates
+from jobqueue.web.sampling import Samples, next_due, rates
 from tests.support.asgi_client import AsgiClient
 from tests.support.waiting import eventually
 from tests.web.conftest import Open, failed
@@ -300,3 +300,12 @@ def test_a_program_ends_though_a_dashboard_is_open() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.stdout, done.stderr, done.returncode) == ("200\n", "", 0)
+
+
+@pytest.mark.parametrize(
+    ("began", "ended", "next_one"), [(10.0, 10.1, 11.0), (10.0, 10.5, 15.0), (12.5, 12.5, 12.5)]
+)
+def test_a_queue_that_takes_long_to_answer_is_asked_less_often(
+    began: float, ended: float, next_one: float
+) -> None:
+    assert next_due(10.0, began, ended) == next_one
