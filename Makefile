@@ -93,7 +93,8 @@ docs: $(VENV)/ready-docs ## the documentation as a site, site/index.html; a dead
 docs-serve: $(VENV)/ready-docs ## the same, on this machine's port 8000, made anew on each change
 	$(BIN)/python -m mkdocs serve
 
-pictures: $(READY) ## the pictures of the dashboard in docs, with Chromium; takes five minutes
+pictures: $(READY) ## the diagrams and the dashboard in docs, with Chromium and npm; takes five minutes
+	$(BIN)/python -m tests.support.diagrams
 	$(BIN)/python -m tests.support.pictures
 
 lint: $(READY) ## ruff (rules and format) and the rules on who may import whom
