@@ -36,8 +36,8 @@ PYTEST = ("-m", "pytest", "-v", "-x", *(f"-pno:{name}" for name in PLUGINS_LEFT_
 PASSED, FAILED = 0, 1
 TRIES = 3
 MISCOUNTED = "AST constructor recursion depth mismatch"
-"""CPython 3.11 counts for all threads together how deep `ast.parse` is. So if another thread prints a
-traceback meanwhile, pytest breaks off as it shows a failure: such a run is tried again."""
+"""CPython 3.11 counts for all threads together how deep `ast.parse` is. So if another thread prints
+a traceback meanwhile, pytest breaks off as it shows a failure: such a run is tried again."""
 _IGNORED = shutil.ignore_patterns("__pycache__")
 
 
