@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,12 +20,6 @@ from tests.support.waiting import PATIENCE, eventually
 
 SECRET = b"4111-1111-1111-1111"
 NAMES = ("job_id", "handler", "attempt", "priority", "queue")
-
-
-@pytest.fixture
-def records() -> Iterator[Records]:
-    with Records() as records:
-        yield records
 
 
 def told(record: logging.LogRecord) -> tuple[object, ...]:
