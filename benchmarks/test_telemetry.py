@@ -16,5 +16,5 @@ def test_each_figure_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
 
     figures = [*telemetry.scrapes(), *telemetry.traces()]
 
-    assert len(figures) == 6
+    assert len(figures) == 12
     assert all(figure.measured != 0 for figure in figures)

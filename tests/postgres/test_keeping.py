@@ -62,3 +62,5 @@ def test_dead_letters_are_bounded_and_the_oldest_go(
     assert eventually(lambda: [each.id for each in queue.dead_letters()] == ["2", "3"])
     queue.close()
     assert "dead letters were dropped" in caplog.text
+    own = [each for each in caplog.records if each.name == "jobqueue"]
+    assert {vars(each)["queue"] for each in own} == {"postgres"}

@@ -20,6 +20,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from jobqueue import Config, EnqueueTimeoutError, Job, JobContext, JobQueue, Priority, Status
 from jobqueue.telemetry.opentelemetry import Tracing
@@ -247,6 +248,30 @@ def test_a_context_that_the_message_was_made_in_stays(recorder: Recorder) -> Non
     span = recorder.span("process (default)")
     assert linked(span) == [(int(trace_id, 16), int(span_id, 16))]
     assert span.links[0].context.trace_state.to_header() == "a=b"
+
+
+@pytest.mark.parametrize("form", ["00-{}-01", " 00-{}-01 ", "01-{}-03-new", "cc-{}-00"])
+def test_a_context_in_any_form_that_the_standard_allows_is_linked(
+    recorder: Recorder, form: str
+) -> None:
+    header = form.format(f"{7:032x}-{5:016x}")
+    recorder.open(handler=len).enqueue(Job(headers={"traceparent": header}))
+    assert linked(recorder.span("process (default)")) == [(7, 5)]
+
+
+def test_headers_are_those_of_the_standard_propagator(recorder: Recorder) -> None:
+    incoming = {"traceparent": f"00-{7:032x}-{5:016x}-01", "tracestate": "a=b,c=d"}
+    token = context.attach(TraceContextTextMapPropagator().extract(incoming))
+    headers = recorder.open(handler=len).enqueue(Job(headers={"mine": "1"})).job.headers
+    context.detach(token)
+
+    sent_in = recorder.span("send (default)").context
+    assert sent_in is not None
+    expected: dict[str, str] = {}
+    within = trace.set_span_in_context(trace.NonRecordingSpan(sent_in))
+    TraceContextTextMapPropagator().inject(expected, within)
+    assert headers == {"mine": "1", **expected}
+    assert headers["tracestate"] == "a=b,c=d"
 
 
 @pytest.mark.parametrize("header", ["", "x", "00-0-0-01", f"00-{'0' * 32}-{'0' * 16}-01", "\ud7ff"])

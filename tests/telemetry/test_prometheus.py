@@ -20,7 +20,7 @@ from jobqueue.final import Config, EngineMetrics, Job, JobQueue, Metrics, Priori
 from jobqueue.final.testing import ManualClock, run_all
 from jobqueue.telemetry.prometheus import JobQueueCollector
 from tests.support.queues import Attempts, Store
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 
 HIGH, MEDIUM, LOW = Priority
 
@@ -353,6 +353,19 @@ def test_several_queues_are_shown_by_one_collector(memory: Store) -> None:
         collector.add(images, "mail")
     if promtool := shutil.which("promtool"):
         assert promtool_finds(promtool, scrapes.text()) == ""
+
+
+def test_a_scrape_may_ask_for_some_series_alone(memory: Store) -> None:
+    jq = memory.open(len)
+    jq.enqueue(Job()).wait(PATIENCE)
+    scrapes = Scrapes(JobQueueCollector(jq))
+    some = scrapes.registry.restricted_registry(["jobqueue_jobs", "jobqueue_jobs_failed_total"])
+
+    lines = [each for each in generate_latest(some).decode().splitlines() if each[0] != "#"]
+    assert {each.partition("{")[0] for each in lines} == {
+        "jobqueue_jobs",
+        "jobqueue_jobs_failed_total",
+    }
 
 
 def test_registering_a_collector_does_not_ask_the_queue() -> None:

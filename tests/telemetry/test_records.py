@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,12 +22,6 @@ SECRET = b"4111-1111-1111-1111"
 NAMES = ("job_id", "handler", "attempt", "priority", "queue")
 
 
-@pytest.fixture
-def records() -> Iterator[Records]:
-    with Records() as records:
-        yield records
-
-
 def told(record: logging.LogRecord) -> tuple[object, ...]:
     """What a record says by its attributes."""
     return tuple(vars(record)[name] for name in NAMES)
@@ -40,8 +34,22 @@ def test_a_failed_attempts_record_tells_of_its_job(memory: Store, records: Recor
     jq = memory.open(handlers={"mail": fails}, max_retries=1, base_delay=0)
     jq.enqueue(Job(SECRET, id="a", handler="mail", priority=Priority.HIGH)).wait(PATIENCE)
 
-    assert told(records.next()) == ("a", "mail", 0, "high", None)
-    assert told(records.next()) == ("a", "mail", 1, "high", None)
+    assert told(records.next()) == ("a", "mail", 0, "high", "memory")
+    assert told(records.next()) == ("a", "mail", 1, "high", "memory")
+
+
+def test_records_count_attempts_as_the_context_does(memory: Store, records: Records) -> None:
+    def fails(payload: bytes, context: JobContext) -> None:
+        raise ValueError(context.attempt)
+
+    jq = memory.open(fails, max_retries=2, base_delay=0)
+    handle = jq.enqueue(Job())
+    handle.wait(PATIENCE)
+
+    noted = [records.next() for _ in range(3)]
+    seen = [each.exc_info[1].args[0] for each in noted if each.exc_info and each.exc_info[1]]
+    assert [vars(each)["attempt"] for each in noted] == seen == [0, 1, 2]
+    assert [each.number for each in jq.info(handle.id).attempts] == seen
 
 
 def test_a_queue_with_a_log_is_called_by_its_directory(log_store: Store, records: Records) -> None:
@@ -76,9 +84,9 @@ def test_a_record_about_no_job_has_the_names_too(memory: Store, records: Records
     jq.enqueue(Job(handler="lacking"))
 
     record = records.next()
-    assert told(record) == (None, None, None, None, None)
+    assert told(record) == (None, None, None, None, "memory")
     text = logging.Formatter("%(job_id)s %(handler)s %(attempt)s %(priority)s %(queue)s")
-    assert text.format(record) == "None None None None None"
+    assert text.format(record) == "None None None None memory"
 
 
 def test_an_overrunning_attempts_record_tells_of_its_job(
@@ -92,7 +100,7 @@ def test_an_overrunning_attempts_record_tells_of_its_job(
 
     record = records.next()
     assert "runs longer" in record.getMessage()
-    assert told(record) == ("a", "slow", 0, "low", None)
+    assert told(record) == ("a", "slow", 0, "low", "memory")
 
 
 def test_no_record_holds_a_payload(log_store: Store, clock: ManualClock, records: Records) -> None:
@@ -130,7 +138,7 @@ def test_json_lines_have_them(memory: Store, records: Records) -> None:
     memory.open(handlers={"mail": work}).enqueue(Job(id="a", handler="mail")).wait(PATIENCE)
 
     line = json.loads(JsonLines().format(records.next()))
-    assert [line[name] for name in NAMES] == ["a", "mail", 0, "medium", None]
+    assert [line[name] for name in NAMES] == ["a", "mail", 0, "medium", "memory"]
 
 
 def test_a_clients_records_have_them(log_store: Store, records: Records) -> None:

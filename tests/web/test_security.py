@@ -58,10 +58,14 @@ def test_access_may_be_a_coroutine_function_and_sees_the_request(opened: Open) -
 
 
 @pytest.mark.parametrize("answer", [None, True, "admin", "WRITE", ["write"]])
-def test_access_that_gives_no_such_word_lets_nobody_in(opened: Open, answer: Any) -> None:
+def test_access_that_gives_no_such_word_lets_nobody_in_and_is_told_in_the_log(
+    opened: Open, caplog: pytest.LogCaptureFixture, answer: Any
+) -> None:
+    caplog.set_level(logging.ERROR, "jobqueue")
     client = opened(access=lambda _: answer)
-    assert client.get("/").status_code == 500
-    assert client.post("/steer", PAUSE).status_code == 500
+    assert client.get("/").status_code == 403
+    assert client.post("/steer", PAUSE).status_code == 403
+    assert f"must return 'none', 'read' or 'write', not {answer!r}" in caplog.text
 
 
 def test_access_that_fails_lets_nobody_in_and_is_told_in_the_log(
@@ -70,9 +74,9 @@ def test_access_that_fails_lets_nobody_in_and_is_told_in_the_log(
     def who(_: Any) -> str:
         raise LookupError("secret of the database")
 
-    logging.getLogger("jobqueue").setLevel(logging.ERROR)
+    caplog.set_level(logging.ERROR, "jobqueue")
     answer = opened(access=who).get("/")
-    assert answer.status_code == 500
+    assert answer.status_code == 403
     assert "LookupError" in answer.text
     assert "secret" not in answer.text
     assert "secret of the database" in caplog.text

@@ -203,10 +203,10 @@ class Config:
             )
 
 
-def name_in_records(config: Config) -> str | None:
-    """What a queue is called in log records: the directory of its log; `None` in memory."""
+def name_in_records(config: Config) -> str:
+    """What a queue is called in log records: the directory of its log; "memory" without one."""
     path = config.persist_path
-    return None if path is None else os.path.abspath(os.fspath(path))
+    return "memory" if path is None else os.path.abspath(os.fspath(path))
 
 
 def _exact(name: str, value: object) -> object:

@@ -72,10 +72,10 @@ class Core:
     ) -> None:
         self.config = config
         self.layers = Layers(middleware)
-        self.reporter = Reporter()
+        self.reporter = Reporter("postgres")
         self.reporter.open(lambda function: function())
         self.registry = make_registry(config.settings, handler, handlers, None, self.layers)
-        self.closing = Closing()
+        self.closing = Closing(self.reporter.queue)
         self.times = Times()
         self.threads = KeptThreads("jobqueue-handler")
         self._aside = KeptThreads("jobqueue-call")

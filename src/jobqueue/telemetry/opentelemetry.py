@@ -12,20 +12,24 @@ https://www.w3.org/TR/trace-context/ and https://www.w3.org/TR/baggage/
 
 from __future__ import annotations
 
+import re
+from contextvars import ContextVar
+from functools import lru_cache
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from opentelemetry import context as contexts
 from opentelemetry import metrics, trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, SpanKind, StatusCode
+from opentelemetry.propagators.textmap import Getter
+from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode, TraceFlags
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from ..final import Middleware
+from ..final import Middleware, Priority
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from opentelemetry.metrics import Histogram, MeterProvider
     from opentelemetry.trace import Span, TracerProvider
@@ -38,8 +42,17 @@ __all__ = ["Tracing"]
 
 _SCOPE = "jobqueue"
 _DEFAULT = "(default)"  # the destination of jobs that name no handler
-_PARENT = "traceparent"
-_SENDING = contexts.create_key("jobqueue-sending")
+_PARENT, _STATE, _BAGGAGE = "traceparent", "tracestate", "baggage"
+_OWN = re.compile("00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
+"""A `traceparent` as it is written here; what others may have written is the propagator's to read,
+which takes twice the time."""
+_PRIORITIES = tuple(each.name.lower() for each in Priority)
+_NOWHERE = Context()  # cannot be changed, so that one is enough
+_HANDLERS_MAX = 1024
+"""For so many names of handlers, what is the same for all their jobs is kept; a name that nobody
+has registered may be anything."""
+_sending: ContextVar[tuple[Span, Context] | None] = ContextVar("jobqueue-sending", default=None)
+"""The span of the acceptance that goes on here, and the context that it is in."""
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
 
 
@@ -88,30 +101,33 @@ class Tracing(Middleware):
     def enqueue(self, job: Job, call_next: Callable[[Job], JobHandle]) -> JobHandle:
         """See `Middleware`."""
         around = _callers_context()
-        span = self._tracer.start_span(
-            f"send {job.handler or _DEFAULT}",
-            around,
-            SpanKind.PRODUCER,
-            _attributes("send", job),
-        )
-        within = contexts.set_value(_SENDING, (span, around), around)
-        with _Lasting(span, within, self._sent, "send", job):
-            return call_next(self._with_context(job))
+        common = _common("send", job.handler)
+        attributes: Attributes = {
+            **common.attributes,
+            "messaging.message.id": job.id,
+            "jobqueue.job.priority": _PRIORITIES[job.priority],
+        }
+        span = self._tracer.start_span(common.name, around, SpanKind.PRODUCER, attributes)
+        token = _sending.set((span, around))
+        try:
+            with _Lasting(span, around, self._sent, common.attributes):
+                return call_next(self._with_context(job, span))
+        finally:
+            _sending.reset(token)
 
-    def _with_context(self, job: Job) -> Job:
-        """The job, with the present context in its headers, as far as there is room for it."""
+    def _with_context(self, job: Job, span: Span) -> Job:
+        """The job, with the span and the baggage in its headers, as far as there is room."""
         if _PARENT in job.headers:  # of whoever has made the message: it stays
             return job
-        context: dict[str, str] = {}
-        self._trace_context.inject(context)
-        bare = dict(context)
-        self._baggage.inject(context)
-        if not context:  # nothing is recorded here
+        bare, bags = _headers_of(span), dict[str, str]()
+        self._baggage.inject(bags)
+        if bags:
+            try:
+                return job.with_headers({**job.headers, **bare, **bags})
+            except ValueError:  # they are too large with it, or it is no text for a header
+                pass
+        if not bare:  # nothing is recorded here
             return job
-        try:
-            return job.with_headers({**job.headers, **context})
-        except ValueError:  # the baggage makes them too large, or is no text for a header
-            pass
         try:
             return job.with_headers({**job.headers, **bare})
         except ValueError:  # the job's own take all the room
@@ -132,20 +148,32 @@ class Tracing(Middleware):
             return await call_next(context)
 
     def _span_of(self, context: JobContext) -> _Lasting:
-        job, around, links = context.job, Context(), []
-        if _PARENT in job.headers:
-            sender = self._trace_context.extract(job.headers, around)
-            sent_in = trace.get_current_span(sender).get_span_context()
+        job, around, links = context.job, _NOWHERE, None
+        headers = job.headers
+        if _PARENT in headers:
+            sent_in = self._sent_in(headers)
             if sent_in.is_valid:
-                links.append(Link(sent_in))
-        if "baggage" in job.headers:
-            around = self._baggage.extract(job.headers, around)
-        attributes = _attributes("process", job)
-        attributes["jobqueue.job.attempt"] = context.attempt
-        span = self._tracer.start_span(
-            f"process {job.handler or _DEFAULT}", around, SpanKind.CONSUMER, attributes, links
-        )
-        return _Lasting(span, around, self._processed, "process", job)
+                links = (Link(sent_in),)
+        if _BAGGAGE in headers:
+            around = self._baggage.extract(headers, around, _GETTER)
+        common = _common("process", job.handler)
+        attributes: Attributes = {
+            **common.attributes,
+            "messaging.message.id": job.id,
+            "jobqueue.job.priority": _PRIORITIES[job.priority],
+            "jobqueue.job.attempt": context.attempt,
+        }
+        span = self._tracer.start_span(common.name, around, SpanKind.CONSUMER, attributes, links)
+        return _Lasting(span, around, self._processed, common.attributes)
+
+    def _sent_in(self, headers: Mapping[str, str]) -> SpanContext:
+        """The context that the headers lead to; an invalid one if they do not."""
+        own = None if _STATE in headers else _OWN.fullmatch(headers[_PARENT])
+        if own is None:
+            sender = self._trace_context.extract(headers, _NOWHERE, _GETTER)
+            return trace.get_current_span(sender).get_span_context()
+        trace_id, span_id, flags = (int(each, 16) for each in own.groups())
+        return SpanContext(trace_id, span_id, is_remote=True, trace_flags=TraceFlags(flags))
 
 
 def _callers_context() -> Context:
@@ -153,22 +181,60 @@ def _callers_context() -> Context:
 
     The jobs of `enqueue_many` come one within the other, and yet are all the caller's.
     """
-    match contexts.get_value(_SENDING):
-        case (span, Context() as around) if span is trace.get_current_span():
-            return around
-        case _:
-            return contexts.get_current()
+    sending = _sending.get()
+    if sending is not None and sending[0] is trace.get_current_span():
+        return sending[1]
+    return contexts.get_current()
 
 
-def _attributes(operation: str, job: Job) -> Attributes:
-    return {
+def _headers_of(span: Span) -> dict[str, str]:
+    """What leads to the span, as the propagator of the API would write it in twice the time."""
+    context = span.get_span_context()
+    if not context.is_valid:
+        return {}
+    trace_id, span_id = context.trace_id, context.span_id
+    headers = {_PARENT: f"00-{trace_id:032x}-{span_id:016x}-{context.trace_flags:02x}"}
+    if context.trace_state:
+        headers[_STATE] = context.trace_state.to_header()
+    return headers
+
+
+class _Headers(Getter["Mapping[str, str]"]):
+    """Finds a header of a job, whose names are as they were written."""
+
+    def get(self, carrier: Mapping[str, str], key: str) -> list[str] | None:
+        value = carrier.get(key)
+        return None if value is None else [value]
+
+    def keys(self, carrier: Mapping[str, str]) -> list[str]:
+        return list(carrier)
+
+
+_GETTER = _Headers()
+
+
+class _Common(NamedTuple):
+    """What all spans of one operation on one handler's jobs have in common.
+
+    Attributes:
+        name: of the spans.
+        attributes: those of the durations; a span has more. Nobody may change them.
+    """
+
+    name: str
+    attributes: dict[str, str]
+
+
+@lru_cache(_HANDLERS_MAX)
+def _common(operation: str, handler: str | None) -> _Common:
+    destination = handler or _DEFAULT
+    attributes = {
         "messaging.system": "jobqueue",
         "messaging.operation.name": operation,
         "messaging.operation.type": operation,
-        "messaging.destination.name": job.handler or _DEFAULT,
-        "messaging.message.id": job.id,
-        "jobqueue.job.priority": job.priority.name.lower(),
+        "messaging.destination.name": destination,
     }
+    return _Common(f"{operation} {destination}", attributes)
 
 
 class _Lasting:
@@ -178,16 +244,15 @@ class _Lasting:
     raises `SystemExit` has failed, too.
     """
 
-    __slots__ = ("_began", "_context", "_durations", "_job", "_operation", "_span", "_token")
+    __slots__ = ("_attributes", "_began", "_context", "_durations", "_span", "_token")
 
     def __init__(
-        self, span: Span, context: Context, durations: Histogram, operation: str, job: Job
+        self, span: Span, context: Context, durations: Histogram, attributes: dict[str, str]
     ) -> None:
         self._span = span
         self._context = context
         self._durations = durations
-        self._operation = operation
-        self._job = job
+        self._attributes = attributes
 
     def __enter__(self) -> None:
         self._token = contexts.attach(trace.set_span_in_context(self._span, self._context))
@@ -195,14 +260,9 @@ class _Lasting:
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         seconds = perf_counter() - self._began
-        told = {
-            "messaging.system": "jobqueue",
-            "messaging.operation.name": self._operation,
-            "messaging.operation.type": self._operation,
-            "messaging.destination.name": self._job.handler or _DEFAULT,
-        }
+        told = self._attributes
         if error is not None:
-            told["error.type"] = self._note(error)
+            told = {**told, "error.type": self._note(error)}
         self._durations.record(seconds, told)
         contexts.detach(self._token)
         self._span.end()

@@ -9,8 +9,8 @@ Relies on: the queue's public names.
 from __future__ import annotations
 
 import threading
-from itertools import accumulate
-from operator import add
+from itertools import accumulate, repeat
+from operator import add, attrgetter
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from prometheus_client.metrics_core import Metric
@@ -51,6 +51,7 @@ _COUNTERS = {
     "cancelled": "Jobs cancelled, expired ones included.",
     "expired": "Jobs cancelled since they had not started in time.",
 }
+_counters_of = attrgetter(*_COUNTERS)
 _TIMES = {
     "jobqueue_job_wait_seconds": "From entering the lane to the start of an attempt.",
     "jobqueue_job_run_seconds": "How long an attempt took.",
@@ -162,7 +163,7 @@ class _Shown:
         if labels is None:
             handler, priority = key
             lane = _lane_label(priority)
-            labels = _Labels({"queue": self.name, "handler": handler, "priority": lane})
+            labels = _Labels({"handler": handler, "priority": lane, "queue": self.name})
             self._labels[key] = labels
         return labels
 
@@ -202,7 +203,10 @@ class _Shown:
 
 
 class _Labels:
-    """The labels of some samples, and the same with each bound of a histogram, made once."""
+    """The labels of some samples, and the same with each bound of a histogram, made once.
+
+    They are in the order of their names, for the text has them so, and sorts them each time.
+    """
 
     def __init__(self, plain: dict[str, str]) -> None:
         self.plain = plain
@@ -212,7 +216,8 @@ class _Labels:
         labels = self._with.get(bounds)
         if labels is None:
             texts = [*map(floatToGoString, bounds), "+Inf"]
-            labels = self._with[bounds] = [{**self.plain, "le": each} for each in texts]
+            labels = [dict(sorted({**self.plain, "le": each}.items())) for each in texts]
+            self._with[bounds] = labels
         return labels
 
 
@@ -243,7 +248,8 @@ class _Growing(Generic[K]):
             # A job that the log could not take is not counted any more: of jobs, the next one is
             # not counted twice. And on PostgreSQL a name that is registered later takes what is
             # counted of it in all processes away from those that are not registered.
-            self._last[key] = values if last is None else list(map(max, values, last))
+            if last is None or last != values:  # at most scrapes most handlers have done nothing
+                self._last[key] = values if last is None else list(map(max, values, last))
         return self._told()
 
     def _told(self) -> dict[K, Values]:
@@ -274,8 +280,7 @@ def _counts(metrics: Metrics) -> dict[Key, Values]:
 
 def _values(lane: HandlerLane) -> Values:
     waits, runs = lane.queue_wait, lane.run_time
-    counters = [getattr(lane, name) for name in _COUNTERS]
-    return [*counters, *waits.counts, waits.sum, *runs.counts, runs.sum]
+    return [*_counters_of(lane), *waits.counts, waits.sum, *runs.counts, runs.sum]
 
 
 def _of_handlers(
@@ -307,13 +312,9 @@ def _histogram(
     name: str, labels: _Labels, bounds: tuple[float, ...], values: Values
 ) -> list[Sample]:
     """The samples of a histogram: `values` are the counts of its buckets, and the sum."""
-    bucket = f"{name}_bucket"
     *counts, seconds = values
     upto = list(accumulate(counts))
-    samples = [
-        Sample(bucket, each, count)
-        for each, count in zip(labels.with_bounds(bounds), upto, strict=True)
-    ]
+    samples = list(map(Sample, repeat(f"{name}_bucket"), labels.with_bounds(bounds), upto))
     samples.append(Sample(f"{name}_count", labels.plain, upto[-1]))
     samples.append(Sample(f"{name}_sum", labels.plain, seconds))
     return samples

@@ -61,8 +61,9 @@ def dashboard(
     Args:
         queue: the queue, or whatever else has the calls of `jobqueue.final.ports.Queue`.
         access: called with each request (Starlette's), it returns "none", "read" or "write"; a
-            plain function is called in a thread, a coroutine function is awaited. Without it
-            everybody who reaches it may look, and nobody may change anything.
+            plain function is called in a thread, a coroutine function is awaited. If it raises,
+            nobody gets in, and a log record tells why. Without it everybody who reaches the
+            dashboard may look, and nobody may change anything.
         payload: what shows payloads and results: gets bytes, or a result, and returns text, as
             `as_text` does, which `True` stands for. Without it they are not shown, and not
             searched.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from .errors import RefusedError
+from .reporting import ABOUT_NO_JOB, logger
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -51,11 +52,27 @@ async def access_of(check: AccessCheck | None, request: Request, threads: Thread
     """What this request may do.
 
     Raises:
-        ValueError: the user's function gave no such word.
-        BaseException: the user's function raised it.
+        RefusedError: the user's function failed, or gave no such word: then nobody may do anything,
+            and a log record tells why.
     """
     if check is None:
         return "read"
+    try:
+        return await _answer(check, request, threads)
+    except Exception as error:  # it is the user's code
+        logger.exception(
+            "nobody may use the dashboard, for access(request) failed", extra=ABOUT_NO_JOB
+        )
+        raise RefusedError(
+            f"Who may see this dashboard cannot be told ({type(error).__name__}); the program's "
+            f"log tells why."
+        ) from error
+
+
+async def _answer(check: AccessCheck, request: Request, threads: Threads) -> Access:
+    """What the user's function says; raises what that raises, or `ValueError` if it says nothing
+    that is known.
+    """
     if inspect.iscoroutinefunction(check):
         level = await check(request)
     else:  # it may ask a database
@@ -63,10 +80,7 @@ async def access_of(check: AccessCheck | None, request: Request, threads: Thread
         if inspect.isawaitable(level):
             level = await level
     if level not in LEVELS:
-        raise ValueError(
-            f"access(request) must return 'none', 'read' or 'write', not {level!r}; nobody may use "
-            f"the dashboard until it does"
-        )
+        raise ValueError(f"access(request) must return 'none', 'read' or 'write', not {level!r}")
     return LEVELS[LEVELS.index(level)]
 
 

@@ -33,7 +33,7 @@ class Closing:
     """Whether `close` has begun, for all attempts of one queue.
 
     Args:
-        queue: what that is called in log records; `None` for a queue in memory.
+        queue: what that is called in log records.
 
     Attributes:
         begun: set once, before the attempts that go on are told.
@@ -252,8 +252,8 @@ class JobContext:
         """A logger, "jobqueue.job", whose records tell which job they are about.
 
         By their attributes `job_id`, `handler` (`None` for the default one), `attempt` (0 first),
-        `priority` ("high", "medium" or "low") and `queue` (the directory of its log; `None` in
-        memory). `task_name` is another name of `handler`.
+        `priority` ("high", "medium" or "low") and `queue` (the directory of its log; without one,
+        "memory" or "postgres"). `task_name` is another name of `handler`.
         """
         told_of = {
             **about(self.job, self.attempt)._asdict(),

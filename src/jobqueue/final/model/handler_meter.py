@@ -37,6 +37,7 @@ SAMPLES = 512
 BOUNDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0, 600.0)
 """Of the buckets of waits and run times, in seconds."""
 _SAMPLED = 8  # of so many times that have been gathered, one is kept
+_NO_SAMPLES: deque[float] = deque(maxlen=0)  # of a copy: it keeps none, whatever is added
 _NAMES_MAX = 100
 _OTHERS = "(others)"
 
@@ -111,8 +112,8 @@ class Spread:
 
     def copy(self) -> Spread:
         """The state at this moment, but for single times."""
-        copy = Spread()
-        copy._counts, copy._sum = self._counts.copy(), self._sum
+        copy = Spread.__new__(Spread)
+        copy._counts, copy._sum, copy._samples = self._counts.copy(), self._sum, _NO_SAMPLES
         return copy
 
     def told(self) -> Histogram:
@@ -187,7 +188,8 @@ class LaneTally:
 
     def copy(self) -> LaneTally:
         """The state at this moment."""
-        copy = LaneTally(self.lane, self.failures)
+        copy = LaneTally.__new__(LaneTally)  # what `__init__` makes would be thrown away
+        copy.lane, copy.failures = self.lane, self.failures
         copy.enqueued, copy.completed, copy.failed = self.enqueued, self.completed, self.failed
         copy.retried, copy.cancelled, copy.expired = self.retried, self.cancelled, self.expired
         copy._queue_waits, copy._run_times = self._queue_waits.copy(), self._run_times.copy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..exact import exact_bytes, exact_str, shown, whole_number
 from ..runtime.clock import SystemClock
@@ -231,10 +231,17 @@ class Job:
         return copy
 
     def _copy(self) -> Job:
-        copy = Job.__new__(Job)
-        for slot in Job.__slots__:
-            setattr(copy, slot, getattr(self, slot))
+        copy = _new(Job)
+        copy._payload = self._payload
+        copy._id = self._id
+        copy._priority = self._priority
+        copy._handler = self._handler
+        copy._max_retries = self._max_retries
+        copy._headers = self._headers
+        copy._store_result = self._store_result
+        copy._plan = self._plan
         copy._retries = NOT_TAKEN
+        copy._created = self._created
         return copy
 
     def __getstate__(self) -> object:
@@ -278,15 +285,21 @@ def _checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
     if not isinstance(headers, Mapping):
         raise TypeError(f"headers must be a mapping of text to text, not {headers!r}")
     exact: dict[str, str] = {}
-    for key, value in dict(headers).items():
-        if not all(isinstance(text, str) for text in (key, value)):
+    given: Mapping[Any, Any] = headers  # what a type says, its user may not keep to
+    total = 0
+    for key, value in dict(given).items():
+        if not (isinstance(key, str) and isinstance(value, str)):
             raise TypeError(f"headers map text to text, not {key!r} to {value!r}")
         name = exact_str(key)
         if name in exact:
             raise ValueError(f"headers have {name!r} twice, as keys of two types")
-        exact[name] = exact_str(value)
-        check_utf8("headers", name + exact[name])
-    total = sum(len(key.encode()) + len(value.encode()) for key, value in exact.items())
+        exact[name] = text = exact_str(value)
+        both = name + text
+        if both.isascii():  # as most are: then it has as many bytes as letters
+            total += len(both)
+        else:
+            check_utf8("headers", both)
+            total += len(both.encode())
     if total > HEADER_BYTES_MAX:
         raise ValueError(f"headers have {total} bytes; at most {HEADER_BYTES_MAX} are allowed")
     return FrozenDict(exact)
