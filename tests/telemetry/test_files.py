@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ pytest.importorskip("prometheus_client", reason="needs the extra 'prometheus'")
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
-from jobqueue.final import Job, RejectJobError
+from jobqueue.final import EngineMetrics, Job, RejectJobError
 from jobqueue.telemetry.prometheus import JobQueueCollector
 from tests.support.queues import Store
 from tests.support.waiting import eventually
@@ -38,8 +39,8 @@ def expressions() -> Iterator[str]:
 
 
 @pytest.fixture
-def exported(log_store: Store) -> dict[str, set[str]]:
-    """The labels of each sample that a queue with a log has, by its name."""
+def exported(log_store: Store, monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
+    """The labels of each sample that a queue with a log has, or one on an engine, by its name."""
 
     def reject(payload: bytes) -> None:
         raise RejectJobError
@@ -50,6 +51,9 @@ def exported(log_store: Store) -> dict[str, set[str]]:
     registry = CollectorRegistry()
     registry.register(JobQueueCollector(jq))
     families: list[Metric] = list(registry.collect())
+    on_engine = replace(jq.metrics(), log=None, engine=EngineMetrics("postgres", True, 1, 2, 3))
+    monkeypatch.setattr(jq, "metrics", lambda: on_engine)
+    families += registry.collect()
     return {sample.name: set(sample.labels) for each in families for sample in each.samples}
 
 
@@ -121,6 +125,7 @@ def test_prometheus_takes_the_dashboards_expressions(promtool: str, tmp_path: Pa
 
 WELL = {
     'jobqueue_log_up{queue="q"}': "1+0x40",
+    'jobqueue_engine_connected{queue="q"}': "1+0x40",
     'jobqueue_workers{queue="q"}': "4+0x40",
     'jobqueue_oldest_wait_seconds{queue="q",priority="low"}': "2+0x40",
     'jobqueue_jobs{queue="q",priority="low",state="overrunning"}': "1+0x40",
@@ -133,6 +138,7 @@ WELL = {
 ILL: dict[str, list[dict[str, str]]] = {
     "JobqueueStopped": [
         {'jobqueue_log_up{queue="q"}': "1+0x10 0+0x30"},
+        {'jobqueue_engine_connected{queue="q"}': "1+0x10 0+0x30"},
         {
             'jobqueue_workers{queue="q"}': "4+0x10 0+0x30",
             'jobqueue_jobs{queue="q",priority="low",state="overrunning"}': "0+0x40",
