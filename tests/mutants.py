@@ -51,10 +51,12 @@ class Run:
 
     Attributes:
         failed: the test that failed, or did not come to an end; `None` where all passed.
+        output: what pytest printed.
     """
 
     failed: str | None
     seconds: float
+    output: str = ""
 
 
 def copy_tree(source: Path, target: Path) -> None:
@@ -104,7 +106,7 @@ def _run(tree: Path, tests: Sequence[str], *, slow: bool) -> Run:
     failed = _last_test(output)
     if failed is None or process.returncode > FAILED:
         raise UntellableError(f"pytest ended with {process.returncode}:\n{output}")
-    return Run(failed, seconds)
+    return Run(failed, seconds, output)
 
 
 def _last_test(output: str) -> str | None:
@@ -132,7 +134,9 @@ def check_sound(sound: Path, guards: Iterable[Guard], pool: ThreadPoolExecutor) 
     tests = sorted({(test, guard.slow) for guard in guards for test in guard.tests})
     for outcome in pool.map(lambda test: run(sound, test[:1], slow=test[1]), tests):
         if outcome.failed is not None:
-            raise UntellableError(f"with all guards in place {outcome.failed} fails")
+            raise UntellableError(
+                f"with all guards in place {outcome.failed} fails:\n{outcome.output}"
+            )
     seconds = time.monotonic() - began
     print(f"with all guards in place {len(tests)} files pass in {seconds:.0f} s\n", flush=True)
 
