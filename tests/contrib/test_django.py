@@ -134,3 +134,21 @@ def test_the_command_queues_failed_jobs_again_while_they_are_served(log: Path) -
 def test_without_a_log_the_command_says_so() -> None:
     with override_settings(JOBQUEUE={}), pytest.raises(CommandError, match="in memory"):
         call_command("jobqueue", "inspect")
+
+
+def test_a_worker_that_would_never_run_a_job_is_refused(tmp_path: Path) -> None:
+    """The settings are those of the web processes beside it."""
+    settings = {"persist_path": tmp_path / "jobs", "share": "client"}
+    with (
+        override_settings(JOBQUEUE=settings),
+        pytest.raises(CommandError, match="'share': 'auto'"),
+    ):
+        call_command("jobqueue", "run")
+
+
+def test_without_a_log_but_on_a_database_the_command_says_so() -> None:
+    with (
+        override_settings(JOBQUEUE={"dsn": "postgresql://nobody@127.0.0.1:1/jobs"}),
+        pytest.raises(CommandError, match="on PostgreSQL"),
+    ):
+        call_command("jobqueue", "inspect")
