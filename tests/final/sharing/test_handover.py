@@ -28,13 +28,16 @@ from jobqueue.final import (
     QueueClosedError,
     Status,
 )
+from jobqueue.final.sharing import address
+from jobqueue.final.sharing.greeting import GREETING_SECONDS
+from jobqueue.final.sharing.link import END_SECONDS
 from tests.support import insides
 from tests.support.children import Child
 from tests.support.killed_owners import Trial
 from tests.support.waiting import PATIENCE, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.final.sharing.conftest import Sharing
     from tests.support.records import Records
@@ -230,6 +233,35 @@ def test_a_client_without_an_owner_is_made_and_closed_at_once(sharing: Sharing) 
     with pytest.raises(QueueClosedError):
         late.result(PATIENCE)
     assert time.monotonic() - begun < PATIENCE / 2
+
+
+@pytest.fixture
+def mute(sharing: Sharing) -> Iterator[None]:
+    """Somebody listens as an owner does, and never says a word: one that was stopped, say."""
+    sharing.path.mkdir()
+    with address.listen(str(sharing.path)):
+        yield
+
+
+@pytest.mark.usefixtures("mute")
+def test_an_owner_that_does_not_answer_is_not_waited_for_without_end(sharing: Sharing) -> None:
+    client = sharing.client(connect_timeout=0.05)
+    begun = time.monotonic()
+    with pytest.raises(NoOwnerError, match=r"0\.05 s .* does not answer"):
+        client.metrics()
+    assert time.monotonic() - begun < GREETING_SECONDS / 2
+
+
+@pytest.mark.usefixtures("mute")
+def test_a_client_is_closed_at_once_while_its_owner_does_not_answer(sharing: Sharing) -> None:
+    client = sharing.client(connect_timeout=PATIENCE)
+    late = call(client.metrics)
+    assert eventually(lambda: insides.is_asking(client))
+    begun = time.monotonic()
+    client.close()
+    with pytest.raises(QueueClosedError):
+        late.result(PATIENCE)
+    assert time.monotonic() - begun < END_SECONDS
 
 
 def test_a_client_by_its_settings_never_becomes_the_owner(sharing: Sharing) -> None:
