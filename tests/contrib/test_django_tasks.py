@@ -140,11 +140,11 @@ def test_a_result_is_asked_for_without_holding_up_the_loop(
 def test_the_first_awaited_call_opens_the_queue_without_holding_up_the_loop(
     backend: JobQueueBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really_make, may_open = queues._make, threading.Event()
+    really_get, may_open = queues.get, threading.Event()
 
-    def make(alias: str, *, start: bool) -> Any:
+    def get(alias: str, *, start: bool = True) -> Any:
         assert may_open.wait(PATIENCE)
-        return really_make(alias, start=start)
+        return really_get(alias, start=start)
 
     async def main() -> Any:
         enqueueing = asyncio.ensure_future(add.aenqueue(1, 2))
@@ -152,7 +152,7 @@ def test_the_first_awaited_call_opens_the_queue_without_holding_up_the_loop(
         may_open.set()
         return await enqueueing
 
-    monkeypatch.setattr(queues, "_make", make)
+    monkeypatch.setattr(queues, "get", get)
     assert finished(asyncio.run(main())).return_value == 3
 
 
