@@ -89,10 +89,9 @@ class JobQueueBackend(BaseTaskBackend):
             waited: TaskResult = await super().aenqueue(task, args, kwargs)
             return waited
         job, delay, result = self._prepared(task, args, kwargs)
-        queue = queues.opened(self.alias)
-        if queue is None:
-            queue = await asyncio.to_thread(queues.get, self.alias)
-        await queue.aenqueue(job, delay=delay)
+        if queues.opened(self.alias) is None:
+            await asyncio.to_thread(getattr, self, "queue")  # opens it
+        await self.queue.aenqueue(job, delay=delay)
         _note_enqueued(job, result)
         # Receivers that are no coroutine functions may use the database: not on the loop.
         await task_enqueued.asend(type(self), task_result=result)
