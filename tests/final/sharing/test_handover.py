@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from tests.final.sharing.conftest import Sharing
     from tests.support.records import Records
 
+FOLLOW_SECONDS_MAX = 0.5
 STEPS = sorted(insides.handover_steps())
 
 
@@ -304,17 +305,25 @@ def test_settings_that_differ_are_told_once(sharing: Sharing, records: Records) 
 
 
 @pytest.mark.slow
-def test_an_owner_that_is_killed_is_followed_at_once(tmp_path: Path) -> None:
-    log = tmp_path / "jobs"
+def test_an_owner_that_is_killed_is_followed_within_half_a_second(tmp_path: Path) -> None:
+    """The quickest of a few counts: a busy machine is slow by itself."""
+    assert any(seconds_to_follow(tmp_path / str(n)) < FOLLOW_SECONDS_MAX for n in range(5))
+
+
+def seconds_to_follow(log: Path) -> float:
+    """From the death of an owner until a job has run in the next one."""
     with Child("die_in_handover", log, "") as first:
         assert first.line() == "owner"
         with JobQueue(Config(persist_path=log, share="auto"), handler=len) as jq:
             handle = jq.enqueue(Job(b"abc"))
             assert not insides.is_owner(jq)
+            begun = time.monotonic()
             first.signal(signal.SIGKILL)
             assert jq.enqueue(Job(b"abcd")).result(PATIENCE) == 4
+            seconds = time.monotonic() - begun
             assert jq.status(handle.id) is Status.COMPLETED
             assert insides.is_owner(jq)
+    return seconds
 
 
 @pytest.mark.slow

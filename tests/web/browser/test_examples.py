@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -25,7 +25,7 @@ from tests.support.web import Site, free_port
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Page, Request
+    from playwright.sync_api import Request
 
     from tests.web.browser.conftest import Visit
 
@@ -39,22 +39,29 @@ COMMANDS = {
     "flask": ("gunicorn", "examples.flask_app:create_app()", "--bind", "127.0.0.1:{port}"),
     "django": ("examples.django_app", "runserver", "--noreload", "127.0.0.1:{port}"),
 }
-NAME, PASSWORD = "ada", "not one to keep"
-USER = f"""
+LOG_IN = """
 from django.contrib.auth.models import User
 from django.core.management import call_command
+from django.test import Client
 call_command("migrate", verbosity=0)
-User.objects.create_superuser({NAME!r}, password={PASSWORD!r})
+client = Client()
+client.force_login(User.objects.create_superuser("ada"))
+print(client.cookies["sessionid"].value)
 """
+"""The program of a project that prints the cookie of somebody who may do all there is."""
 
 
 @dataclass
 class Shop:
-    """An example that is served, and where its dashboard is."""
+    """An example that is served.
 
-    name: str
+    Attributes:
+        cookies: of somebody whom it knows.
+    """
+
     site: Site
     url: str
+    cookies: list[Any]
 
     def order(self) -> str:
         """Have the application enqueue a job; its id."""
@@ -68,16 +75,6 @@ class Shop:
         status: str = self.site.ask(f"/jobs/{job}")[1]["status"]
         return status
 
-    def log_in(self, page: Page) -> None:
-        """In Django the admin site knows who may use the dashboard."""
-        if self.name == "django":
-            page.goto(f"{self.url}/admin/login/?next={PREFIX}")
-            page.get_by_label("Username").fill(NAME)
-            page.get_by_label("Password").fill(PASSWORD)
-            page.get_by_role("button", name="Log in").click()
-            page.wait_for_url(f"**{PREFIX}")
-        page.close()
-
 
 @pytest.fixture(params=COMMANDS)
 def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
@@ -86,14 +83,18 @@ def shop(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shop]:
         "SHOP_DIRECTORY": str(tmp_path),
         "SHOP_JOBS": str(tmp_path / "jobs"),
     }
-    if name == "django":
-        with Served("examples.django_app", "shell", "-c", USER, directory=ROOT, env=env) as made:
+    url = f"http://127.0.0.1:{port}"
+    cookies: list[Any] = []
+    if name == "django":  # its admin site knows who may use the dashboard
+        with Served("examples.django_app", "shell", "-c", LOG_IN, directory=ROOT, env=env) as made:
             assert made.end() == 0, made.output
+        session = made.output.split()[-1]
+        cookies = [{"name": "sessionid", "value": session, "url": url}]
     command = [each.format(port=port) for each in COMMANDS[name]]
     with Served(*command, directory=ROOT, env=env):
         site = Site(port)
         site.until_there()
-        yield Shop(name, site, f"http://127.0.0.1:{port}")
+        yield Shop(site, url, cookies)
 
 
 def test_an_example_shows_its_jobs_and_is_steered_by_its_dashboard(
@@ -104,7 +105,7 @@ def test_an_example_shows_its_jobs_and_is_steered_by_its_dashboard(
     eventually(lambda: shop.status(first) == "completed")
     seen = visit("about:blank")
     page = seen.page
-    shop.log_in(seen.context.new_page())
+    seen.context.add_cookies(shop.cookies)
     asked: list[Request] = []
     page.on("request", lambda request: asked.append(request))  # noqa: PLW0108  # it marks it
 
