@@ -2,18 +2,28 @@
 
 flask --app examples.flask_app run
 curl -X POST 'http://127.0.0.1:5000/orders?to=ada@example.org'
+
+The dashboard is at http://127.0.0.1:5000/dashboard
 """
 
 import os
 import time
 
 from flask import Flask, abort, current_app, request
+from starlette.requests import Request
 
 from jobqueue import Tasks, UnknownJobError
 from jobqueue.contrib.flask import JobQueueExtension
+from jobqueue.web import Access
+
+
+def who(asked: Request) -> Access:  # … whom your login knows; here it is who sits at this machine
+    is_here = asked.client is not None and asked.client.host == "127.0.0.1"
+    return "write" if is_here and asked.url.hostname in {"127.0.0.1", "localhost"} else "none"
+
 
 tasks = Tasks()
-jobs = JobQueueExtension(tasks=tasks)
+jobs = JobQueueExtension(tasks=tasks, web="/dashboard", access=who)
 
 
 @tasks.task(store_result=True)

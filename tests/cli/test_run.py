@@ -141,6 +141,16 @@ def test_settings_of_a_client_are_refused(app: Path) -> None:
         assert "--share auto" in worker.output
 
 
+def test_a_queue_that_is_opened_as_a_client_is_refused(app: Path) -> None:
+    (app / "opened.py").write_text(
+        "from jobqueue import Config, JobQueue\n"
+        "queue = JobQueue(Config(persist_path='jobs.db', share='client'))\n"
+    )
+    with Served("jobqueue.cli", "run", "opened:queue", directory=app) as worker:
+        assert worker.end() == 2
+        assert "share='auto' where it is opened" in worker.output
+
+
 def test_sigterm_ends_a_start_that_waits_for_the_log(app: Path) -> None:
     put(app, hang=True)
     with work(app) as old:

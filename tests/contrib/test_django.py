@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import threading
@@ -23,7 +24,7 @@ from django.core.management.base import CommandError
 from django.db import connection
 from django.test import override_settings
 
-from jobqueue import RejectJobError, Status
+from jobqueue import JobQueue, RejectJobError, Status, Tasks
 from jobqueue.contrib.django import tasks
 from jobqueue.contrib.django.queues import Options, queues
 from jobqueue.testing import immediate
@@ -45,6 +46,17 @@ def refuse() -> None:
     raise RejectJobError("no")
 
 
+parcels = Tasks()
+
+
+@parcels.task(name="pack")
+def pack() -> str:
+    return "packed"
+
+
+tasks.include(parcels)
+
+
 @pytest.fixture
 def log(tmp_path: Path) -> Iterator[Path]:
     with override_settings(JOBQUEUE={"persist_path": tmp_path / "jobs", "num_workers": 1}):
@@ -59,6 +71,29 @@ def test_the_first_call_opens_the_queue_of_the_settings(log: Path) -> None:
     assert log.exists()
     assert tasks.queue.config.num_workers == 1
     assert tasks.queue.config.max_retries == 0
+
+
+def test_the_first_call_of_an_included_task_opens_it_too(log: Path) -> None:
+    assert pack.enqueue().result(PATIENCE) == "packed"
+
+
+def test_the_first_awaited_call_opens_the_queue_without_holding_up_the_loop(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really_get, may_open = queues.get, threading.Event()
+
+    def get() -> JobQueue:
+        assert may_open.wait(PATIENCE)
+        return really_get()
+
+    async def main() -> object:
+        enqueueing = asyncio.ensure_future(look_at_connection.aenqueue())
+        await asyncio.sleep(0)
+        may_open.set()
+        return await (await enqueueing)
+
+    monkeypatch.setattr(queues, "get", get)
+    assert asyncio.run(main()) != threading.get_ident()
 
 
 def test_no_attempt_finds_a_connection_of_the_one_before(log: Path) -> None:
@@ -133,4 +168,22 @@ def test_the_command_queues_failed_jobs_again_while_they_are_served(log: Path) -
 
 def test_without_a_log_the_command_says_so() -> None:
     with override_settings(JOBQUEUE={}), pytest.raises(CommandError, match="in memory"):
+        call_command("jobqueue", "inspect")
+
+
+def test_a_worker_that_would_never_run_a_job_is_refused(tmp_path: Path) -> None:
+    """The settings are those of the web processes beside it."""
+    settings = {"persist_path": tmp_path / "jobs", "share": "client"}
+    with (
+        override_settings(JOBQUEUE=settings),
+        pytest.raises(CommandError, match="'share': 'auto'"),
+    ):
+        call_command("jobqueue", "run")
+
+
+def test_without_a_log_but_on_a_database_the_command_says_so() -> None:
+    with (
+        override_settings(JOBQUEUE={"dsn": "postgresql://nobody@127.0.0.1:1/jobs"}),
+        pytest.raises(CommandError, match="on PostgreSQL"),
+    ):
         call_command("jobqueue", "inspect")

@@ -22,7 +22,7 @@ from tests.support import django_project
 django_project.set_up()
 
 from django.core.checks import Error, Warning
-from django.db import transaction
+from django.db import connection, transaction
 from django.tasks import TaskContext, TaskResultStatus, task, task_backends
 from django.tasks.exceptions import InvalidTask, TaskResultDoesNotExist
 from django.tasks.signals import task_enqueued, task_finished, task_started
@@ -114,6 +114,64 @@ def test_coroutines_contexts_and_awaited_calls_work(backend: JobQueueBackend) ->
     assert finished(asyncio.run(main())).return_value == {"hello": "Ada"}
     result = finished(tell_attempt.enqueue())
     assert result.return_value == [1, result.id]
+
+
+def test_a_result_is_asked_for_without_holding_up_the_loop(
+    backend: JobQueueBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The queue may be another process's, which takes its time to answer."""
+    result, may_answer = add.enqueue(1, 2), threading.Event()
+    really_info = backend.queue.info
+
+    def info(job_id: str) -> Any:
+        assert may_answer.wait(PATIENCE)
+        return really_info(job_id)
+
+    async def main() -> Any:
+        asking = asyncio.ensure_future(add.aget_result(result.id))
+        await asyncio.sleep(0)
+        may_answer.set()
+        return await asking
+
+    monkeypatch.setattr(backend.queue, "info", info)
+    assert asyncio.run(main()).id == result.id
+
+
+def test_the_first_awaited_call_opens_the_queue_without_holding_up_the_loop(
+    backend: JobQueueBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really_get, may_open = queues.get, threading.Event()
+
+    def get(alias: str, *, start: bool = True) -> Any:
+        assert may_open.wait(PATIENCE)
+        return really_get(alias, start=start)
+
+    async def main() -> Any:
+        enqueueing = asyncio.ensure_future(add.aenqueue(1, 2))
+        await asyncio.sleep(0)
+        may_open.set()
+        return await enqueueing
+
+    monkeypatch.setattr(queues, "get", get)
+    assert finished(asyncio.run(main())).return_value == 3
+
+
+def test_who_hears_of_an_awaited_call_may_use_the_database(backend: JobQueueBackend) -> None:
+    heard: list[str] = []
+
+    def receive(sender: Any, task_result: Any, **kwargs: Any) -> None:
+        connection.ensure_connection()  # refused on the thread of an event loop
+        heard.append(task_result.id)
+
+    async def main() -> Any:
+        return await add.aenqueue(1, 2)
+
+    task_enqueued.connect(receive)
+    try:
+        result = asyncio.run(main())
+    finally:
+        task_enqueued.disconnect(receive)
+    assert heard == [result.id]
 
 
 @pytest.mark.parametrize(

@@ -153,3 +153,12 @@ def test_without_a_log_the_commands_say_so() -> None:
     ended = shop.app.test_cli_runner().invoke(args=["jobqueue", "inspect"])
     assert ended.exit_code == 2
     assert "JOBQUEUE_PERSIST_PATH" in ended.output
+
+
+def test_a_worker_that_would_never_run_a_job_is_refused(tmp_path: Path) -> None:
+    """The settings are those of the web processes beside it."""
+    shop = Shop(JOBQUEUE_PERSIST_PATH=str(tmp_path / "jobs"), JOBQUEUE_SHARE="client")
+    shop.jobs.init_app(shop.app)
+    ended = shop.app.test_cli_runner().invoke(args=["jobqueue", "run"])
+    assert ended.exit_code == 2
+    assert "JOBQUEUE_SHARE='auto'" in ended.output

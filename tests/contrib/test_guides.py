@@ -7,7 +7,9 @@ import re
 import shlex
 import signal
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -26,7 +28,13 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(MISSING), reason=f"needs {MISSING}"),
 ]
-PORT_OPTION = {"uvicorn": "--port", "flask": "--port", "gunicorn": "--bind"}
+ADDRESS = {
+    "uvicorn": ("--port", "{port}"),
+    "flask": ("--port", "{port}"),
+    "gunicorn": ("--bind", "127.0.0.1:{port}"),
+    "python": ("127.0.0.1:{port}",),
+}
+"""What has each server listen on a port of the test's, behind the words of the guide."""
 
 
 def page(name: str) -> str:
@@ -37,34 +45,97 @@ def blocks(name: str, info: str) -> list[str]:
     return [block.source for block in blocks_of(page(name)) if block.info == info]
 
 
-SERVERS = [
-    line.removeprefix("$ ")
-    for name in ("fastapi.md", "flask.md")
-    for block in blocks(name, "console")
-    for line in block.splitlines()
-    if line.startswith(tuple(f"$ {server} " for server in PORT_OPTION))
+# ── what a console shows: a server, and what is asked of it ──────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Console:
+    """A block of a guide that starts a server.
+
+    Attributes:
+        guide: the name of the page.
+        lines: those that are typed, each with what is answered.
+    """
+
+    guide: str
+    lines: tuple[tuple[str, str], ...]
+
+    @property
+    def server(self) -> str:
+        return self.lines[0][0]
+
+
+def consoles() -> list[Console]:
+    found = []
+    for name in ("fastapi.md", "flask.md", "django.md"):
+        for block in blocks(name, "console"):
+            typed = [part.partition("\n") for part in block.removeprefix("$ ").split("\n$ ")]
+            lines = tuple((command, answer.strip()) for command, _, answer in typed)
+            if lines[0][0].split()[0] in ADDRESS:
+                found.append(Console(name, lines))
+    return found
+
+
+CONSOLES = [
+    pytest.param(
+        each,
+        id=f"{each.guide}: {each.server}",
+        marks=[pytest.mark.daily] if "examples." in each.server else [],
+    )
+    for each in consoles()
 ]
 
 
-@pytest.mark.parametrize(
-    "command",
-    [pytest.param(each, marks=[pytest.mark.daily] if n else []) for n, each in enumerate(SERVERS)],
-)
-def test_an_example_is_served_as_its_guide_says(tmp_path: Path, command: str) -> None:
-    name, *arguments = shlex.split(command)
+@pytest.mark.parametrize("console", CONSOLES)
+def test_a_server_is_started_and_asked_as_its_guide_says(tmp_path: Path, console: Console) -> None:
+    """The page's first program is pasted into shop.py; the examples are where they are."""
+    (tmp_path / "shop.py").write_text("".join(blocks(console.guide, "python")[:1]))
+    name, *words = shlex.split(console.server.removeprefix("python -m "))
+    server = "python" if console.server.startswith("python") else name
     port = free_port()
-    where = [PORT_OPTION[name], port if name != "gunicorn" else f"127.0.0.1:{port}"]
-    env = {"SHOP_JOBS": str(tmp_path / "jobs")}
-    with Served(name, *arguments, *where, directory=ROOT, env=env):
-        site = Site(port)
+    where = [each.format(port=port) for each in ADDRESS[server]]
+    env = {"SHOP_JOBS": str(tmp_path / "jobs"), "SHOP_DIRECTORY": str(tmp_path)}
+    directory = ROOT if "examples." in console.server else tmp_path
+    with Served(name, *words, *where, directory=directory, env=env) as served:
+        site, job = Site(port), ""
         site.until_there()
-        status, answer = site.ask("/orders?to=ada@example.org", "POST")
-        assert status == 202
-        eventually(lambda: site.ask(f"/jobs/{answer['job']}")[1]["status"] == "completed")
+        for command, answer in console.lines[1:]:
+            if command.startswith("curl"):
+                job = asked(site, command, answer, job)
+            else:
+                with Served(*command.split()[2:], directory=directory, env=env) as other:
+                    assert other.end() == 0, other.output
+        if directory == tmp_path:
+            served.until("a mail to ada@example.org")
+        elif not job:
+            job = asked(site, ORDER, '{"job": "…"}', "")
+        if directory == ROOT:
+            eventually(lambda: site.ask(f"/jobs/{job}")[1]["status"] == "completed")
 
 
-def test_there_are_servers_in_the_guides() -> None:
-    assert {shlex.split(each)[0] for each in SERVERS} == set(PORT_OPTION)
+ORDER = "curl -X POST 'http://127.0.0.1/orders?to=ada@example.org'"
+
+
+def asked(site: Site, command: str, answer: str, job: str) -> str:
+    """Ask as `curl` does, until the answer is that of the guide; the id of the job that is in it.
+
+    `…` in the guide stands for the rest of an id.
+    """
+    address = urlsplit(re.sub(r"\w+…$", job, shlex.split(command)[-1]))
+    path = f"{address.path}?{address.query}"
+    if "POST" not in command:
+        eventually(lambda: site.ask(path)[1] == json.loads(answer))
+        return job
+    status, found = site.ask(path, "POST")
+    assert status == 202
+    assert found.keys() == json.loads(answer).keys() == {"job"}
+    return str(found["job"])
+
+
+def test_each_guide_begins_with_a_server_and_an_order() -> None:
+    for guide in ("fastapi.md", "flask.md", "django.md"):
+        first = next(each for each in consoles() if each.guide == guide)
+        assert [line.split()[0] for line, _ in first.lines][1] == "curl"
 
 
 # ── Django: a new project, with what is to be pasted into it ─────────────────────────────────────

@@ -34,7 +34,7 @@ from .exits import CommandError, Exit
 from .logs import FORMATS, LEVELS, logger, set_up
 from .serving import PORT, add_access, port_number
 from .serving import serve as serve_dashboard
-from .suited import shared
+from .suited import no_worker, shared, tell_start
 from .target import find, find_config
 
 if TYPE_CHECKING:
@@ -205,7 +205,7 @@ def _work(parsed: argparse.Namespace) -> int:
     try:
         queue = _open(parsed)
         with _closed_on_error(queue), Signals() as signals, _dashboard(parsed, queue):
-            _tell_start(parsed, queue)
+            tell_start(parsed.target, queue)
             with _scraped(parsed.prometheus, queue):
                 code = serve(queue, signals)
     except KeyboardInterrupt:  # a `_Stopped` is one, too
@@ -263,6 +263,7 @@ def _open(parsed: argparse.Namespace) -> JobQueue:
         if queue is not None:
             with _closed_on_error(queue):
                 _refuse_settings(parsed, given)
+                _refuse_client(queue.config, "share='auto' where it is opened")
             return queue
         assert isinstance(found, Tasks)
         config = _settings(base, given)
@@ -296,7 +297,7 @@ def _settings(base: Opener | None, given: dict[str, Any]) -> Opener:
     dsn = dsn_given() if base is None and "persist_path" not in given else None
     if dsn is None and (base is None or isinstance(base, Config)):
         config = shared(replace(base or Config(), **given))
-        _refuse_client(config)
+        _refuse_client(config, "--share auto")
         return config
     strange = given.keys() - set(_ON_POSTGRES)
     wrong = [option for option, (field, _, _) in _OPTIONS.items() if field in strange]
@@ -307,13 +308,10 @@ def _settings(base: Opener | None, given: dict[str, Any]) -> Opener:
     return on_postgres(dsn, **given) if dsn is not None else replace(cast("Any", base), **given)
 
 
-def _refuse_client(config: Config) -> None:
-    if config.share == "client":
-        raise CommandError(
-            Exit.USAGE,
-            "the settings say share='client', which never runs jobs; they are for the processes "
-            "beside this one: give this one --share auto",
-        )
+def _refuse_client(config: Config, remedy: str) -> None:
+    why = no_worker(config, remedy)
+    if why is not None:
+        raise CommandError(Exit.USAGE, why)
 
 
 def _opened(found: Tasks) -> JobQueue | None:
@@ -343,21 +341,6 @@ def _refuse_settings(parsed: argparse.Namespace, given: dict[str, object]) -> No
             Exit.USAGE,
             f"the queue of {parsed.target} is open already, with settings of its own; leave out "
             f"{', '.join(names)}, or name a Tasks for which none is open",
-        )
-
-
-def _tell_start(parsed: argparse.Namespace, queue: JobQueue) -> None:
-    config = queue.config
-    database: str | None = getattr(config, "where", None)  # of a queue on PostgreSQL
-    where = "in memory" if config.persist_path is None else os.fspath(config.persist_path)
-    logger.info(
-        "%s: serving %s (%s), %d at a time", parsed.target, database or where, config.executor,
-        config.num_workers,
-    )  # fmt: skip
-    if config.persist_path is None and database is None:
-        logger.warning(
-            "the queue is in memory: no other process can enqueue into it, and nothing outlives "
-            "this one; name a directory by --persist-path"
         )
 
 

@@ -34,6 +34,7 @@ from flask.cli import AppGroup
 from ..cli import main as command
 from ..cli.database import dsn_given, on_postgres
 from ..cli.logs import FORMATS, LEVELS, set_up
+from ..cli.suited import no_worker, tell_start
 from ..final import Config, ConfigError, JobQueue, Middleware
 from ..final.serving import run
 from ..tasks import Tasks
@@ -265,9 +266,14 @@ def _commands() -> AppGroup:
     @click.pass_context
     def serve(context: click.Context, log_format: str, log_level: str) -> None:
         """Run the jobs, until SIGTERM or Ctrl-C."""
+        why = no_worker(_config(current_app), "JOBQUEUE_SHARE='auto'")
+        if why is not None:
+            raise click.UsageError(why)
         set_up(log_format, log_level)
         opener: _Opener = current_app.extensions[_NAME]
-        context.exit(run(opener.open(start=False)))
+        queue = opener.open(start=False)
+        tell_start(current_app.name, queue)
+        context.exit(run(queue))
 
     @group.command("inspect", context_settings=raw)
     @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)

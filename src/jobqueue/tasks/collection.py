@@ -266,11 +266,16 @@ class Tasks(Declaring):
 
     def target(self) -> Target:
         """Where calls go; raises `QueueNotOpenError`."""
-        root = self if self._parent is None else self._root()
-        target = root._target
+        if self._parent is not None:
+            return self._root().target()  # which may open a queue for it
+        target = self._target
         if target is None or not target.is_open():
             raise _not_open()
         return target
+
+    async def atarget(self) -> Target:
+        """The same for an awaited call. Tasks that open a queue by it do so beside the loop."""
+        return self.target() if self._parent is None else await self._root().atarget()
 
     def now(self) -> float:
         """Unix time on the clock of the queue, if one is open."""

@@ -237,7 +237,7 @@ class _Together:
             return ()
         if self._hold_back(self._calls[0].home):
             return cast("tuple[JobHandle[Any], ...]", None)
-        target = self._calls[0].home.target()
+        target = await self._calls[0].home.atarget()
         jobs, delays = self._jobs(target.now())
         timeout = self._timeout()
         return tuple(await target.aenqueue_together(jobs, delays=delays, timeout=timeout))

@@ -69,6 +69,9 @@ class Home(Protocol):
     def target(self) -> Target:
         """Where calls go; raises `QueueNotOpenError`."""
 
+    async def atarget(self) -> Target:
+        """The same for an awaited call."""
+
     def now(self) -> float:
         """Unix time on the clock of the queue, if one is open."""
 
@@ -270,7 +273,7 @@ class BaseTask(Generic[P, R]):
         job = self._job(self._declaration.parameters.bind(*args, **kwargs))
         if ATTEMPT.get() is not None and self._hold_back(job):
             return cast("JobHandle[R]", None)
-        target, options = self._home.target(), self._options
+        target, options = await self._home.atarget(), self._options
         handle: JobHandle[R] = await target.aenqueue(
             job, timeout=options.enqueue_timeout, delay=options.delay_from(target.now())
         )

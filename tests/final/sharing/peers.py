@@ -40,7 +40,7 @@ def connected(path: Path) -> Iterator[socket.socket]:
 def greeted(path: Path) -> Iterator[socket.socket]:
     """A connection of a client that has been welcomed."""
     with connected(path) as sock:
-        greet(sock)
+        greet(sock, lambda _: None)
         sock.settimeout(PATIENCE)
         yield sock
 

@@ -28,17 +28,21 @@ from jobqueue.final import (
     QueueClosedError,
     Status,
 )
+from jobqueue.final.sharing import address
+from jobqueue.final.sharing.greeting import GREETING_SECONDS
+from jobqueue.final.sharing.link import END_SECONDS
 from tests.support import insides
 from tests.support.children import Child
 from tests.support.killed_owners import Trial
 from tests.support.waiting import PATIENCE, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from tests.final.sharing.conftest import Sharing
     from tests.support.records import Records
 
+FOLLOW_SECONDS_MAX = 0.5
 STEPS = sorted(insides.handover_steps())
 
 
@@ -232,6 +236,35 @@ def test_a_client_without_an_owner_is_made_and_closed_at_once(sharing: Sharing) 
     assert time.monotonic() - begun < PATIENCE / 2
 
 
+@pytest.fixture
+def mute(sharing: Sharing) -> Iterator[None]:
+    """Somebody listens as an owner does, and never says a word: one that was stopped, say."""
+    sharing.path.mkdir()
+    with address.listen(str(sharing.path)):
+        yield
+
+
+@pytest.mark.usefixtures("mute")
+def test_an_owner_that_does_not_answer_is_not_waited_for_without_end(sharing: Sharing) -> None:
+    client = sharing.client(connect_timeout=0.05)
+    begun = time.monotonic()
+    with pytest.raises(NoOwnerError, match=r"0\.05 s .* does not answer"):
+        client.metrics()
+    assert time.monotonic() - begun < GREETING_SECONDS / 2
+
+
+@pytest.mark.usefixtures("mute")
+def test_a_client_is_closed_at_once_while_its_owner_does_not_answer(sharing: Sharing) -> None:
+    client = sharing.client(connect_timeout=PATIENCE)
+    late = call(client.metrics)
+    assert eventually(lambda: insides.is_asking(client))
+    begun = time.monotonic()
+    client.close()
+    with pytest.raises(QueueClosedError):
+        late.result(PATIENCE)
+    assert time.monotonic() - begun < END_SECONDS
+
+
 def test_a_client_by_its_settings_never_becomes_the_owner(sharing: Sharing) -> None:
     first, client = sharing.open(len), sharing.client(connect_timeout=0.05)
     first.close()
@@ -272,17 +305,25 @@ def test_settings_that_differ_are_told_once(sharing: Sharing, records: Records) 
 
 
 @pytest.mark.slow
-def test_an_owner_that_is_killed_is_followed_at_once(tmp_path: Path) -> None:
-    log = tmp_path / "jobs"
+def test_an_owner_that_is_killed_is_followed_within_half_a_second(tmp_path: Path) -> None:
+    """The quickest of a few counts: a busy machine is slow by itself."""
+    assert any(seconds_to_follow(tmp_path / str(n)) < FOLLOW_SECONDS_MAX for n in range(5))
+
+
+def seconds_to_follow(log: Path) -> float:
+    """From the death of an owner until a job has run in the next one."""
     with Child("die_in_handover", log, "") as first:
         assert first.line() == "owner"
         with JobQueue(Config(persist_path=log, share="auto"), handler=len) as jq:
             handle = jq.enqueue(Job(b"abc"))
             assert not insides.is_owner(jq)
+            begun = time.monotonic()
             first.signal(signal.SIGKILL)
             assert jq.enqueue(Job(b"abcd")).result(PATIENCE) == 4
+            seconds = time.monotonic() - begun
             assert jq.status(handle.id) is Status.COMPLETED
             assert insides.is_owner(jq)
+    return seconds
 
 
 @pytest.mark.slow

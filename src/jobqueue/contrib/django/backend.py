@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import uuid
@@ -88,8 +89,12 @@ class JobQueueBackend(BaseTaskBackend):
             waited: TaskResult = await super().aenqueue(task, args, kwargs)
             return waited
         job, delay, result = self._prepared(task, args, kwargs)
+        if queues.opened(self.alias) is None:
+            await asyncio.to_thread(getattr, self, "queue")  # opens it
         await self.queue.aenqueue(job, delay=delay)
-        self._tell_enqueued(job, result)
+        _note_enqueued(job, result)
+        # Receivers that are no coroutine functions may use the database: not on the loop.
+        await task_enqueued.asend(type(self), task_result=result)
         return result
 
     def get_result(self, result_id: str) -> TaskResult:
@@ -103,8 +108,8 @@ class JobQueueBackend(BaseTaskBackend):
         return result_of(self.queue, info, self.alias, self.worker_id)
 
     async def aget_result(self, result_id: str) -> TaskResult:
-        """The same; it never waits."""
-        return self.get_result(result_id)
+        """The same, in a thread: if another process runs the tasks, that one is asked."""
+        return await asyncio.to_thread(self.get_result, result_id)
 
     def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
         """System checks: the options."""
@@ -165,11 +170,12 @@ class JobQueueBackend(BaseTaskBackend):
 
     def _enqueue(self, job: Job, delay: float, result: TaskResult) -> None:
         self.queue.enqueue(job, delay=delay)
-        self._tell_enqueued(job, result)
-
-    def _tell_enqueued(self, job: Job, result: TaskResult) -> None:
-        object.__setattr__(result, "enqueued_at", time_of(job.created))  # it is frozen for others
+        _note_enqueued(job, result)
         task_enqueued.send(type(self), task_result=result)
+
+
+def _note_enqueued(job: Job, result: TaskResult) -> None:
+    object.__setattr__(result, "enqueued_at", time_of(job.created))  # it is frozen for others
 
 
 def _priority(priority: int) -> Priority:

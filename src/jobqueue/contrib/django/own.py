@@ -14,6 +14,7 @@ are imported before that, so the jobs of a log find their functions.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from ...tasks import QueueNotOpenError, Tasks
@@ -36,6 +37,13 @@ class DjangoTasks(Tasks):
             if self.queue.closed:  # it was closed in the end: nothing opens it again
                 raise
             return super().target()
+
+    async def atarget(self) -> Target:
+        """The same; if the queue has to be opened, in a thread."""
+        try:
+            return super().target()
+        except QueueNotOpenError:
+            return await asyncio.to_thread(self.target)
 
     @property
     def queue(self) -> JobQueue:

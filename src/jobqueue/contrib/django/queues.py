@@ -116,6 +116,10 @@ class Queues:
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forked)
 
+    def opened(self, alias: str = DEFAULT) -> JobQueue | None:
+        """The queue, if it is open; never waits, so it may be asked on an event loop."""
+        return self._open.get(alias)
+
     def get(self, alias: str = DEFAULT, *, start: bool = True) -> JobQueue:
         """The queue, opened if it is not yet.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,14 +21,20 @@ READ_BYTES = 64 * 1024
 """More would be mapped and unmapped by the allocator for each read."""
 GREETING_SECONDS = 5.0
 """Within which an owner has to answer."""
+Wait = Callable[["socket.socket"], None]
+"""Returns when a socket has something to read; raises if that is not waited for any more."""
 
 
 class RefusedError(JobQueueError):
     """The owner does not take this client, or does not answer."""
 
 
-def greet(sock: socket.socket) -> tuple[Welcome, Splitter]:
+def greet(sock: socket.socket, wait: Wait) -> tuple[Welcome, Splitter]:
     """Say who this is, and be welcomed.
+
+    Args:
+        sock: one that does not block; it does, afterwards.
+        wait: waits for the answer.
 
     Returns:
         What the owner said, and what cuts what it sends from then on.
@@ -36,11 +43,11 @@ def greet(sock: socket.socket) -> tuple[Welcome, Splitter]:
         RefusedError: it did not.
     """
     try:
-        sock.settimeout(GREETING_SECONDS)
         sock.sendall(framed(pack(Hello(PROTOCOL, VERSION, os.getpid()))))
         splitter = Splitter()
         bodies: list[bytes] = []
         while not bodies:
+            wait(sock)
             data = sock.recv(READ_BYTES)
             if not data:
                 raise RefusedError("the queue's owner ended the connection")

@@ -24,7 +24,7 @@ from ..errors import NoOwnerError
 from ..runtime.clock import SystemClock
 from . import address
 from .faults import failure_of
-from .greeting import READ_BYTES, RefusedError, greet
+from .greeting import GREETING_SECONDS, READ_BYTES, RefusedError, greet
 from .messages import Answer, Welcome
 from .pending import Pending
 from .requests import Requests
@@ -68,6 +68,7 @@ class Link(Requests):
         self._connect_timeout = connect_timeout
         self._seeker = seeker
         self._lost_at = SystemClock.monotonic()
+        self._refusal: str | None = None  # what one said, or that it says nothing
         self._thread: threading.Thread = threading.Thread(
             target=self._run, name="jobqueue-share", daemon=True
         )
@@ -136,7 +137,9 @@ class Link(Requests):
         """Find an owner; whether there is anything to do at once."""
         try:
             sock = address.connect(self._directory)
-            if sock is not None and self._greet(sock):
+            if sock is None:
+                self._refusal = None
+            elif self._greet(sock):
                 return True
             if self._seeker.seek():
                 with self._lock:
@@ -150,15 +153,34 @@ class Link(Requests):
 
     def _greet(self, sock: socket.socket) -> bool:
         """Say who this is; the connection counts once the owner has answered."""
+        self._refusal = "the queue's owner does not answer"
+        patience = SystemClock.monotonic() + GREETING_SECONDS
         try:
-            welcome, self._splitter = greet(sock)
+            welcome, self._splitter = greet(sock, lambda sock: self._await_word(sock, patience))
         except RefusedError as error:
             sock.close()
-            self._why = str(error)
+            self._refusal = str(error)
             return False
+        self._refusal = None
         self._seeker.met(welcome)
         self._send_again(sock)
         return True
+
+    def _await_word(self, sock: socket.socket, patience: float) -> None:
+        """Wait for what an owner says; calls and `close` do not wait for that any longer."""
+        poll = select.poll()
+        poll.register(self._sleeper, select.POLLIN)
+        poll.register(sock, select.POLLIN)
+        while True:
+            if self._ended is not None:
+                raise RefusedError(self._ended)
+            self._expire()
+            if SystemClock.monotonic() > patience:
+                raise RefusedError(f"{self._refusal}, for {GREETING_SECONDS:g} s")
+            for fd, _ in poll.poll(1000 * LOOK_SECONDS_MAX):
+                if fd == sock.fileno():
+                    return
+                self._sleeper.recv(READ_BYTES)
 
     def _send_again(self, sock: socket.socket) -> None:
         """Send what is not answered, in the order in which it was asked."""
@@ -243,9 +265,10 @@ class Link(Requests):
 
     def _no_owner(self, pending: Pending) -> NoOwnerError:
         known = "; an owner that ended had it, and may have carried it out" if pending.sent else ""
+        why = self._refusal or self._why
         return NoOwnerError(
             f"{pending.call} was not answered within {self._connect_timeout:g} s "
-            f"(connect_timeout){known}: {self._directory}: {self._why}; start a process that runs "
+            f"(connect_timeout){known}: {self._directory}: {why}; start a process that runs "
             f"the queue, one with Config(share='auto')"
         )
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import BaseCommand, CommandError
 
 from .....cli import main
+from .....cli.suited import no_worker, tell_start
+from .....final import Config
 from .....final.serving import run
 from ...queues import DEFAULT, Options, given_options, queues
 
@@ -41,9 +43,16 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Do what was asked for; the exit codes are those of `jobqueue`."""
         part, alias = options["part"], options["backend"]
-        if part == "run":
-            sys.exit(run(queues.get(alias, start=False)))
         config = Options.of(given_options(alias)).config
+        if part == "run":
+            why = no_worker(config, "'share': 'auto'")
+            if why is not None:
+                raise CommandError(why)
+            queue = queues.get(alias, start=False)
+            tell_start(alias, queue)
+            sys.exit(run(queue))
+        if not isinstance(config, Config):
+            raise CommandError("the queue is on PostgreSQL, so there is no log to look into")
         if config.persist_path is None:
             raise CommandError("the queue is in memory: there is no log; set its persist_path")
         command = ["log", "inspect" if part == "inspect" else "dead"]
