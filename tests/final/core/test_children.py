@@ -375,7 +375,7 @@ def test_an_attempt_that_close_waits_for_enqueues_its_jobs(memory: Store) -> Non
     assert entered.wait(PATIENCE)
     report = jq.close(PATIENCE, drain=True)
     assert (report.remaining, report.unfinished) == (0, ())
-    assert recorder.ids() == ["before", "after"]
+    assert sorted(recorder.ids()) == ["after", "before"]  # at once, if there are workers for both
 
 
 @every_log
