@@ -293,6 +293,23 @@ def test_by_keyboard_one_comes_to_the_content_and_to_its_buttons(
     assert queue.metrics().enqueued == before + 2
 
 
+def test_texts_without_a_space_fit_a_telephone(serve: Serve, visit: Visit) -> None:
+    """Nothing is wider than the window, be a name as long as it may."""
+    name = "W" * 220
+    with JobQueue(Config(max_retries=0), handlers={name: Mailer()}) as jq:
+        jq.periodic(name, timedelta(hours=1), lambda: Job(handler=name))
+        jq.pause(handler=f"x{name}")
+        job = Job(name.encode(), id=name, key=name, handler=name, headers={name: name})
+        jq.enqueue(job).wait(PATIENCE)
+        url = serve(jq).url
+        seen = visit(url, viewport={"width": 400, "height": 800})
+        wider = {}
+        for path in ("", "jobs", "dead", "handlers", "periodic", f"job?id={name}"):
+            seen.page.goto(url + path)
+            wider[path] = seen.overflow()
+        assert wider == dict.fromkeys(wider, 0)
+
+
 def test_what_has_the_focus_stays_the_same_when_others_come_before_it(
     queue: JobQueue, serve: Serve, visit: Visit
 ) -> None:
