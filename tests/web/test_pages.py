@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from jobqueue import Job, JobQueue, Priority
+from jobqueue import Job, JobQueue, Limit, Priority, Rate
 from jobqueue.web import as_text
 from tests.support.asgi_client import AsgiClient
 from tests.support.waiting import eventually
@@ -178,6 +178,25 @@ def test_handlers_are_told_with_their_errors(queue: JobQueue, client: AsgiClient
     page = shown(client, "/handlers")
     assert "100 % ValueError 2" in page
     assert "length paused" in page
+
+
+def test_what_holds_a_handler_back_is_told_in_words(queue: JobQueue, client: AsgiClient) -> None:
+    queue.register("card", len, limit=Limit(1, per_key=True), rate=Rate(1200, per=60), timeout=2.0)
+    queue.register("label", len, limit=Limit(2), retry_on=(OSError, ValueError))
+    page = shown(client, "/handlers")
+    assert "timeout 2 s" in page
+    assert "limit 1 for each key" in page
+    assert "rate 1,200 in 60 s" in page
+    assert "limit 2" in page
+    assert "retry_on OSError, ValueError" in page
+
+
+def test_the_overview_says_what_gives_up_most_and_why(queue: JobQueue, client: AsgiClient) -> None:
+    shown(client, "/")  # it counts from here on
+    failed(queue, "a", "b", payload=b"the key has expired")
+    failed(queue, "c", handler="reject")
+    said = "<bdi>fail</bdi>: 2, the last for “<bdi>ValueError: the key has expired</bdi>”."
+    eventually(lambda: said in client.get("/").text)
 
 
 def test_schedules_are_told(queue: JobQueue, client: AsgiClient) -> None:

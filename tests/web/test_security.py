@@ -26,6 +26,7 @@ def test_who_may_see_nothing_gets_403_whatever_is_asked(opened: Open, page: str)
     assert client.get(page).status_code == 403
     assert client.post(page).status_code == 403
     assert "may not see" in client.get(page).text
+    assert not re.search("(href|src)=", client.get(page).text)  # of files that are refused, too
 
 
 @pytest.mark.parametrize("page", PAGES[:5])

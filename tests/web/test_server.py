@@ -158,6 +158,7 @@ def test_a_queue_that_does_not_answer_is_told(queue: JobQueue, opened: Open) -> 
     assert answer.status_code == 503
     assert "the owner is gone" in answer.text
     eventually(lambda: "The queue does not answer: the owner is gone" in client.get("/").text)
+    assert "That is not known while the queue does not answer." in client.get("/").text
     assert client.get("/dead").status_code == 503
 
 

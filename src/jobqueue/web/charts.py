@@ -90,6 +90,8 @@ def _line(
     path = "L".join(f"{x * width:.1f} {height - 1 - value * scale:.1f}" for x, value in points)
     if len(points) == 1:
         path += "h1"
+    if not any(value for _, value in points):
+        kind += " flat"  # there was none of it: that is no alarm
     first, last = points[0][0] * width, points[-1][0] * width
     area = f"M{first:.1f} {height}L{path}L{last:.1f} {height}Z"
     return Markup(

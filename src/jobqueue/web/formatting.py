@@ -6,6 +6,7 @@ import json
 import math
 import unicodedata
 from datetime import UTC, datetime
+from hashlib import blake2s
 from urllib.parse import quote, urlencode
 
 TEXT_MAX = 300
@@ -160,3 +161,12 @@ def link(page: str, **parameters: str | int | None) -> str:
 def in_form(text: str) -> str:
     """A text as the value of a hidden field: a browser would change line ends, and more."""
     return quote(text, safe="")
+
+
+def row_id(of: object) -> str:
+    """The id of a row that shows this: by it the row stays the same one when the page is refreshed.
+
+    So what has the keyboard's focus keeps it, though other rows come before it.
+    """
+    name = repr(of).encode("utf-8", "backslashreplace")
+    return f"row-{blake2s(name, digest_size=8).hexdigest()}"

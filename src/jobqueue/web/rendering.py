@@ -28,7 +28,7 @@ _environment.filters |= {
     name: getattr(formatting, name)
     for name in (
         *("visible", "duration", "whole", "moment", "iso", "number", "rate", "share", "size"),
-        *("in_form",),
+        *("in_form", "row_id"),
     )
 }
 _environment.globals |= {"link": formatting.link}

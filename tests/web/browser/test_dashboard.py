@@ -293,6 +293,52 @@ def test_by_keyboard_one_comes_to_the_content_and_to_its_buttons(
     assert queue.metrics().enqueued == before + 2
 
 
+def test_texts_without_a_space_fit_a_telephone(serve: Serve, visit: Visit) -> None:
+    """Nothing is wider than the window, be a name as long as it may."""
+    name = "W" * 220
+    with JobQueue(Config(max_retries=0), handlers={name: Mailer()}) as jq:
+        jq.periodic(name, timedelta(hours=1), lambda: Job(handler=name))
+        jq.pause(handler=f"x{name}")
+        job = Job(name.encode(), id=name, key=name, handler=name, headers={name: name})
+        jq.enqueue(job).wait(PATIENCE)
+        url = serve(jq).url
+        seen = visit(url, viewport={"width": 400, "height": 800})
+        wider = {}
+        for path in ("", "jobs", "dead", "handlers", "periodic", f"job?id={name}"):
+            seen.page.goto(url + path)
+            wider[path] = seen.overflow()
+        assert wider == dict.fromkeys(wider, 0)
+
+
+def test_what_has_the_focus_stays_the_same_when_others_come_before_it(
+    queue: JobQueue, serve: Serve, visit: Visit
+) -> None:
+    fail(queue, "mail", 2)
+    page = visit(f"{serve(queue).url}dead").page
+    page.get_by_role("button", name="Queue all 2 again").focus()
+    fail(queue, "other", 3)
+    expect(page.locator("section.group").first).to_contain_text("other")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("2 jobs")
+    eventually(lambda: queue.metrics().by_handler["mail"].failed == 4)
+
+
+def test_nothing_moves_while_the_pointer_does(queue: JobQueue, serve: Serve, visit: Visit) -> None:
+    """Somebody who aims at a button hits it, and not another one that has come to its place."""
+    url = serve(queue).url
+    page = visit("about:blank").page
+    page.clock.install()
+    page.goto(url)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    for place in range(12):
+        page.mouse.move(100, 100 + place)
+        page.clock.run_for(500)
+    assert url not in asked
+    with page.expect_response(url):
+        page.clock.run_for(3_000)
+
+
 def test_who_may_only_look_has_no_buttons(queue: JobQueue, serve: Serve, visit: Visit) -> None:
     fail(queue, "mail", 1)
     url = serve(queue, access="read").url

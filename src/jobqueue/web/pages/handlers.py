@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..formatting import link, visible
+from ...final import Limit, Rate
+from ..formatting import link, number, visible
 from ..searching import only, whole_number
 
 if TYPE_CHECKING:
@@ -61,12 +62,23 @@ def _row(info: HandlerInfo, is_paused: bool, is_registered: bool) -> HandlerRow:
         info.completed + failures,
         errors[:_ERRORS],
         max(0, len(errors) - _ERRORS),
-        [(name, visible(_option(value), 80)) for name, value in info.options.items()],
+        [(name, visible(_option(name, value), 80)) for name, value in info.options.items()],
         None if info.name is None else link("jobs", handler=info.name),
     )
 
 
-def _option(value: object) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(map(_option, value))
-    return value.__name__ if isinstance(value, type) else str(value)
+def _option(name: str, value: object) -> str:
+    match value:
+        case tuple():
+            return ", ".join(_option(name, each) for each in value)
+        case type():
+            return value.__name__
+        case Limit():
+            return number(value.count) + (" for each key" if value.per_key else "")
+        case Rate():
+            each = " for each key" if value.per_key else ""
+            return f"{number(value.count)} in {value.per:g} s{each}"
+        case float() | int() if name == "timeout":
+            return f"{value:g} s"
+        case _:
+            return str(value)

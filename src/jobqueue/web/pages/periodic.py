@@ -31,4 +31,5 @@ def rule(info: PeriodicInfo) -> str:
     """When it comes, in words."""
     if isinstance(info.schedule, str):
         return info.schedule
-    return f"every {duration(info.schedule.total_seconds())}"
+    seconds = info.schedule.total_seconds()
+    return f"every {seconds:g} s" if 1 <= seconds < 60 else f"every {duration(seconds)}"

@@ -6,7 +6,11 @@ const live = () => document.getElementById("live");
 const lost = (is) => { document.getElementById("lost").hidden = !is; };
 
 // A button that is about to be pressed must not move, and a menu that is open must not close.
-const isInUse = () => live().querySelector("details.act[open]") !== null;
+const AIMING_MS = 1000;
+let moved = -AIMING_MS;
+document.addEventListener("pointermove", () => { moved = performance.now(); }, { passive: true });
+const isInUse = () =>
+  performance.now() - moved < AIMING_MS || live().querySelector("details.act[open]") !== null;
 
 document.addEventListener("htmx:before:request", (event) => {
   if (event.target.id === "live" && (document.hidden || isInUse())) event.preventDefault();
