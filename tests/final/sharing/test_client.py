@@ -116,7 +116,10 @@ def test_a_result_is_read_by_the_codec_of_the_clients_handler(sharing: Sharing) 
     for jq in (owner, client):
         jq.register("shout", bytes.decode, result_codec=Upper())
 
-    assert client.enqueue(Job(b"Abc", handler="shout", store_result=True)).result(PATIENCE) == "abc"
+    handle = client.enqueue(Job(b"Abc", handler="shout", store_result=True))
+    assert handle.result(PATIENCE) == "abc"
+    assert client.info(handle.id).result == "abc"
+    assert [each.result for each in client.jobs()] == ["abc"]
 
 
 def test_a_job_that_failed_has_its_error_as_text(sharing: Sharing) -> None:

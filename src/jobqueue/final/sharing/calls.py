@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, ParamSpec, TypeVar, 
 
 import msgspec
 
+from ..callers.queries import with_result
 from ..errors import JobQueueError, ResultGoneError, UnknownJobError
 from ..exact import exact_str
 from ..model.filters import Filter
@@ -27,7 +28,7 @@ from ..model.look import DeadGroups, Look
 from ..model.metrics import HandlerInfo, Metrics
 from ..model.paused import Paused
 from ..model.periodic import PeriodicInfo
-from ..model.results import RESULT_BYTES_MAX, decode_plain, encode_plain
+from ..model.results import RESULT_BYTES_MAX, StoredResult, encode_plain
 from ..model.transitions import Status
 from .messages import Existing, pack, wire_job
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from ..callers.queries import Queries
     from ..callers.schedules import Schedules
     from ..model.handle import JobHandle
+    from ..model.results import ResultCodec
     from ..steering import Steering
 
 P = ParamSpec("P")
@@ -128,36 +130,35 @@ def handle(served: Served, job_id: str) -> Existing:
 
 
 class Told(NamedTuple):
-    """A `JobInfo`, with its result apart: that is written as results are kept.
+    """A `JobInfo`, with its result apart: that goes as it is kept, and who asks reads it.
 
     Attributes:
-        result: as it is kept; `None` also if it is of no built-in type.
+        result: `None` if none is kept.
+        coded: whether the handler's own codec wrote it.
     """
 
     info: JobInfo
     result: bytes | None
+    coded: bool
 
-    def whole(self) -> JobInfo:
-        """The `JobInfo`."""
+    def whole(self, codec: Callable[[str | None], ResultCodec | None]) -> JobInfo:
+        """The `JobInfo`; `codec` finds what reads the results of the handler of a name."""
         if self.result is None:
             return self.info
-        return replace(self.info, result=decode_plain(self.result))
+        stored = StoredResult(self.result, self.coded)
+        return with_result(self.info, stored, codec(self.info.handler))
 
 
-def _told(info: JobInfo) -> Told:
-    if info.result is None:
-        return Told(info, None)
+def _told(served: Served, info: JobInfo) -> Told:
     bare = replace(info, result=None)
-    try:
-        return Told(bare, encode_plain(info.result))
-    except Exception:  # noqa: BLE001  # it is an object of the user's, which stays where it is
-        return Told(bare, None)
+    stored = served.queries.stored_result(info.id)
+    return Told(bare, None, False) if stored is None else Told(bare, stored.data, stored.coded)
 
 
 @_call()
 def info(served: Served, job_id: str) -> Told:
     """See `JobQueue.info`."""
-    return _told(served.desk.info(job_id))
+    return _told(served, served.desk.info(job_id))
 
 
 def _cancel_again(served: Served, job_id: str) -> bool:
@@ -298,7 +299,7 @@ def _fields(wanted: Filter) -> dict[str, Any]:
 def jobs(served: Served, wanted: Filter, limit: int, before: str | None) -> list[Told]:
     """See `JobQueue.jobs`."""
     found = served.desk.jobs(**_fields(wanted), limit=limit, before=before)
-    return [_told(each) for each in found]
+    return [_told(served, each) for each in found]
 
 
 @_call(waits=True)  # it may look at many

@@ -50,12 +50,15 @@ class RemoteDesk:
         own: a handle of this process's own queue, if it has become the owner.
         codec: what reads the results of the handler of this name.
         report: has a log record made.
+
+    Attributes:
+        codec: see above.
     """
 
     def __init__(self, asking: Asking, own: FindHandle, codec: FindCodec, report: Report) -> None:
         self._asking = asking
         self._own = own
-        self._codec = codec
+        self.codec = codec
         self._callbacks = _Callbacks(report)
 
     # ── handles are made ─────────────────────────────────────────────────────────────────────
@@ -149,7 +152,7 @@ class RemoteDesk:
         codec = None
         if kept.coded:
             name = handle._job._handler
-            codec = self._codec(name or self._asking.call(calls.info, handle.id).info.handler)
+            codec = self.codec(name or self._asking.call(calls.info, handle.id).info.handler)
         return read_result(handle.id, StoredResult(kept.data, kept.coded), codec)
 
     def _missing_result(self, handle: JobHandle) -> JobQueueError | TimeoutError:

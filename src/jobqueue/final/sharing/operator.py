@@ -48,7 +48,7 @@ class RemoteOperator:
 
     def info(self, job_id: str) -> JobInfo:
         """See `JobQueue`."""
-        return self._asking.call(calls.info, check_id(job_id)).whole()
+        return self._asking.call(calls.info, check_id(job_id)).whole(self._desk.codec)
 
     def cancel(self, job_id: str) -> bool:
         """See `JobQueue`."""
@@ -127,7 +127,7 @@ class RemoteOperator:
         wanted = checked_filter(**like)
         before = None if before is None else check_id(before)
         found = self._asking.call(calls.jobs, wanted, checked_limit(limit), before)
-        return [each.whole() for each in found]
+        return [each.whole(self._desk.codec) for each in found]
 
     def cancel_jobs(self, *, limit: int | None = None, ids: Ids = None, **like: Any) -> int:
         """See `JobQueue`; a call that goes on with the next owner tells of what it did there."""
