@@ -68,7 +68,9 @@ NOTICED_BY = {
     "what a handler enqueued with its completion arrives with that": (
         "tests/final/core/test_children.py",
     ),
-    "an attempt that `close` waits for may enqueue jobs with its completion": _TIES,
+    "an attempt that `close` waits for may enqueue jobs with its completion": (
+        "tests/final/core/test_children.py",
+    ),
     "a job that has expired meanwhile is not run at the next start": _TIES,
     "what a start cancels takes along the jobs that wait for it": _TIES,
     "a job has one place in a line": ("tests/final/core/test_bindings.py",),

@@ -17,6 +17,7 @@ from jobqueue.final import (
     JobContext,
     JobQueue,
     Priority,
+    QueueClosedError,
     RejectJobError,
     Status,
     Unique,
@@ -376,6 +377,28 @@ def test_an_attempt_that_close_waits_for_enqueues_its_jobs(memory: Store) -> Non
     report = jq.close(PATIENCE, drain=True)
     assert (report.remaining, report.unfinished) == (0, ())
     assert sorted(recorder.ids()) == ["after", "before"]  # at once, if there are workers for both
+
+
+def test_an_attempt_that_close_gave_up_enqueues_nothing(memory: Store) -> None:
+    entered, closed = threading.Event(), threading.Event()
+    refused: list[BaseException] = []
+
+    def parent(context: JobContext) -> None:
+        entered.set()
+        assert closed.wait(PATIENCE)
+        try:
+            context.enqueue(Job(id="late"))
+        except QueueClosedError as error:
+            refused.append(error)
+
+    jq, recorder = open_with(memory, parent)
+    jq.enqueue(Job(handler="parent"))
+    jq.start()
+    assert entered.wait(PATIENCE)
+    assert jq.close(0.0).unfinished
+    closed.set()
+    assert eventually(lambda: refused)
+    assert recorder.ids() == []
 
 
 @every_log

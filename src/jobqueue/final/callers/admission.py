@@ -299,6 +299,7 @@ class Admission(GroupEntrance):
         with self._mutex:
             self._mutex.settle()
             # guard: an attempt that `close` waits for may enqueue jobs with its completion
+            #   without: self._state.refuse_after(State.OPEN)
             self._state.refuse_after(State.CLOSING)
             if parent._status is not Status.PROCESSING or parent._stop is not stop:
                 raise RuntimeError(
