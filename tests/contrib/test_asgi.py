@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jobqueue import Config, JobQueue, QueueNotOpenError, Status, Tasks
+from jobqueue.testing import recorded
 from tests.support.waiting import PATIENCE
 
 pytest.importorskip("fastapi", reason="needs the extra 'fastapi'")
@@ -72,6 +73,42 @@ def test_an_endpoint_of_fastapi_enqueues_and_asks(tmp_path: Path) -> None:
     assert run(main()) == {"result": 42, "status": Status.COMPLETED.value}
     with pytest.raises(QueueNotOpenError):
         double.enqueue(1)
+
+
+def test_a_queue_that_a_test_has_bound_is_used_and_left_open(
+    jobs: JobQueue, tmp_path: Path
+) -> None:
+    tasks = shop()
+    tasks.bind(jobs)
+
+    async def main() -> None:
+        async with lifespan(tasks, Config(persist_path=tmp_path / "jobs"))(None) as state:
+            assert state["jobqueue"] is jobs
+
+    run(main())
+    assert not jobs.closed
+    assert not (tmp_path / "jobs").exists()
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_calls_of_an_application_are_recorded_whenever_its_queue_is_opened(inside: bool) -> None:
+    tasks = Tasks()
+
+    @tasks.task(name="add")
+    def add(a: int, b: int) -> int:
+        return a + b
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            if inside:
+                await stack.enter_async_context(lifespan(tasks)(None))
+            calls = stack.enter_context(recorded(tasks))
+            if not inside:
+                await stack.enter_async_context(lifespan(tasks)(None))
+            await add.aenqueue(1, 2)
+            assert [each.arguments for each in calls] == [{"a": 1, "b": 2}]
+
+    run(main())
 
 
 def test_coroutine_tasks_run_on_the_applications_loop() -> None:

@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from ..final import JobQueue
-from ..tasks import Tasks
+from ..tasks import QueueNotOpenError, Tasks
 from .mounting import mounted
 from .opening import check_dashboard, suited
 
@@ -53,6 +53,8 @@ def lifespan(
 
     Coroutine tasks run on the application's loop, with its clients and pools; others in threads.
     Closing finishes what is running, up to `shutdown_timeout`, and leaves the rest in the log.
+    If a queue is open for the tasks already, as one that a test has bound to them, the application
+    uses that, and leaves it open.
     While it is open the queue is `request.state.jobqueue` or `app.state.jobqueue`, for frameworks
     that have these; in FastAPI have it by `JobQueueDep`.
 
@@ -76,7 +78,9 @@ def lifespan(
 
     @asynccontextmanager
     async def opened(app: Any) -> AsyncIterator[Mapping[str, Any]]:
-        async with await _open(tasks, suited(config, tasks, on_loop=True)) as queue:
+        async with _bound(tasks) or await _open(
+            tasks, suited(config, tasks, on_loop=True)
+        ) as queue:
             state = getattr(app, "state", None)  # other ASGI applications have none
             if state is not None:
                 setattr(state, STATE, queue)
@@ -84,6 +88,14 @@ def lifespan(
                 yield {STATE: queue}
 
     return opened
+
+
+def _bound(tasks: Tasks) -> AbstractAsyncContextManager[JobQueue] | None:
+    """The queue that is open for the tasks already, as in a test; who has opened it closes it."""
+    try:
+        return nullcontext(tasks.queue)
+    except QueueNotOpenError:
+        return None
 
 
 async def _open(tasks: Tasks, config: Opener) -> JobQueue:

@@ -49,7 +49,9 @@ class Tasks(Declaring):
         self._prefix = ""
         self._queue: JobQueue | None = None
         self._target: Target | None = None
-        """Where calls go: to the queue, or to what a test put in its place."""
+        """The queue that calls go to."""
+        self._double: Target | None = None
+        """What a test put in its place, whatever is opened or closed meanwhile."""
 
     # ── declaring ────────────────────────────────────────────────────────────────────────────
 
@@ -268,10 +270,14 @@ class Tasks(Declaring):
         """Where calls go; raises `QueueNotOpenError`."""
         if self._parent is not None:
             return self._root().target()  # which may open a queue for it
-        target = self._target
+        target = self._called()
         if target is None or not target.is_open():
             raise _not_open()
         return target
+
+    def _called(self) -> Target | None:
+        """Where calls go, of a collection that no other includes; it may be closed."""
+        return self._target if self._double is None else self._double
 
     async def atarget(self) -> Target:
         """The same for an awaited call. Tasks that open a queue by it do so beside the loop."""
@@ -279,12 +285,12 @@ class Tasks(Declaring):
 
     def now(self) -> float:
         """Unix time on the clock of the queue, if one is open."""
-        target = self._root()._target
+        target = self._root()._called()
         return time.time() if target is None or not target.is_open() else target.now()
 
     def holder(self, context: JobContext) -> Holder:
         """What holds back the jobs of this attempt of an atomic task."""
-        target = self._root()._target  # there is none in a process of the queue's
+        target = self._root()._called()  # there is none in a process of the queue's
         return context if target is None else target.holder(context)
 
     def shares_queue(self, other: Tasks) -> bool:
@@ -301,12 +307,12 @@ class Tasks(Declaring):
         """Have calls go to `target`, whether or not a queue is open; see `jobqueue.testing`."""
         root = self._root()
         with root._lock:
-            before, root._target = root._target, target
+            before, root._double = root._double, target
         try:
             yield
         finally:
             with root._lock:
-                root._target = before
+                root._double = before
 
     def declaration(self, name: str) -> Declaration:
         """The task of this full name; raises `KeyError`."""
