@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import signal
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,21 @@ def page(name: str) -> str:
 
 def blocks(name: str, info: str) -> list[str]:
     return [block.source for block in blocks_of(page(name)) if block.info == info]
+
+
+# ── tests of one's own ───────────────────────────────────────────────────────────────────────────
+
+
+def test_the_tests_of_the_page_on_fastapi_pass(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(blocks("fastapi.md", "python")[0])
+    told = [each for each in blocks("fastapi.md", "text") if "def test_" in each]
+    (tmp_path / "test_shop.py").write_text("\n".join(told))
+    options = ["-q", "-p", "no:cacheprovider", "-W", "ignore"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
+    assert not (tmp_path / "shop.jobs").exists()
 
 
 # ── what a console shows: a server, and what is asked of it ──────────────────────────────────────

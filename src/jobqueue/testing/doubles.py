@@ -213,6 +213,18 @@ class _Plainly:
         """A call runs what it calls, and nothing by itself."""
 
 
+class PlainQueue(JobQueue):
+    """A queue whose coroutine functions run as plain ones, each attempt in a loop of its own.
+
+    So `run_all` runs them, too. The fixture `jobs` is one.
+    """
+
+    def register(self, name: str, fn: Callable[..., object], **options: Any) -> None:
+        """Register a handler."""
+        plain = self.__dict__.setdefault("_plain", {})  # the same function again is the same
+        super().register(name, plain.setdefault(fn, _plain(fn)), **options)
+
+
 def _plain(function: Callable[..., object]) -> Callable[..., object]:
     """A coroutine function as a plain one, with a loop of its own for each call."""
     if not inspect.iscoroutinefunction(function):
