@@ -195,7 +195,7 @@ class Core:
 
     def begin(self, picked: list[models.Job]) -> list[models.Job]:
         """The engine has picked these, and runs next what is given back."""
-        begun = []
+        begun, known = [], set(self.attempts)
         for row in picked:
             if row.id not in self.attempts:
                 try:
@@ -203,8 +203,8 @@ class Core:
                 except Exception as error:  # noqa: BLE001  # whatever else may stand in the table
                     self._refuse_row(row, error)
                     continue
-                self.slots.busy += 1
             begun.append(row)
+        self.slots.begin(self.attempts.keys() - known)
         return begun
 
     def _refuse_row(self, row: models.Job, error: Exception) -> None:
