@@ -40,6 +40,10 @@ SELECT
   ) - now())::float8 AS eta"""
 _WORK = """SELECT e FROM unnest($1::text[]) e WHERE EXISTS (SELECT FROM pgqueuer
 WHERE entrypoint = e AND status = 'queued' AND execute_after <= now())"""
+# `status` as text: for a type that is not built in, a driver asks a new connection what it is.
+_PICK = """SELECT id, priority, created, updated, heartbeat, execute_after, status::text,
+entrypoint, payload, attempts, queue_manager_id, slot, headers
+FROM jobqueue_engine_dequeue($1, $2, $3, $4)"""
 _BEAT = """UPDATE pgqueuer SET heartbeat = now() WHERE id IN (SELECT id FROM pgqueuer
 WHERE id = ANY($1) AND queue_manager_id = $2 FOR UPDATE SKIP LOCKED)"""
 _LEAVE = """WITH gone AS (UPDATE pgqueuer SET status = 'queued', queue_manager_id = NULL
@@ -119,10 +123,10 @@ class Repository(Queries):
                 async with core.limits.share(some, free) as (allowed, queries):
                     asked = allowed[1] if allowed else 0
                     if allowed:
-                        found = await Queries.dequeue(
-                            queries or self, allowed[1], allowed[0], manager, None,
-                            heartbeat_timeout,
-                        )  # fmt: skip
+                        rows = await (queries or self).driver.fetch(
+                            _PICK, allowed[1], list(allowed[0]), manager, heartbeat_timeout
+                        )
+                        found = [models.Job.model_validate(row) for row in rows]
             core.limits.took([row.entrypoint for row in found])
             new = [row for row in found if row.id not in core.attempts]
             core.tokens.looked(lane, [parts(row.entrypoint)[0] for row in new])

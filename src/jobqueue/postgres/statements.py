@@ -6,7 +6,8 @@ the function around it. Rows of both tables are locked in one order: the engine'
 `<kept plans>` has each connection plan a statement once. Else some are planned at each call, as
 PostgreSQL takes their arrays for longer than they are: that costs more than what they do. For that
 reason no function is in SQL, which keeps no plan. A plan may have been made when the tables were
-all but empty, and would read all of a table that has grown since: hence `enable_seqscan`.
+all but empty, and would read all of a table that has grown since: hence `enable_seqscan`. What is
+off counts as dear, and what is dear would be compiled at each call: hence `jit`.
 
     jobqueue_job      a job, from its acceptance until it is forgotten; `number` is the engine's id
     jobqueue_count    what came of the attempts of one process, by lane and handler
@@ -16,6 +17,8 @@ all but empty, and would read all of a table that has grown since: hence `enable
 """
 
 from __future__ import annotations
+
+from .engine_calls import ENGINE
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS jobqueue_schema (version int NOT NULL, engine text NOT NULL);
@@ -62,43 +65,6 @@ CREATE TABLE IF NOT EXISTS jobqueue_periodic (
 CREATE TABLE IF NOT EXISTS jobqueue_moved (
   id text COLLATE "C", created float8, PRIMARY KEY (id, created)
 );
-"""
-
-_ENGINE = """
-CREATE OR REPLACE FUNCTION jobqueue_engine_enqueue(int[], text[], bytea[], interval[], text[],
-  jsonb[]) RETURNS TABLE (ord bigint, id bigint)
-  LANGUAGE plpgsql <kept plans> AS $jobqueue$
-#variable_conflict use_column
-BEGIN
-  RETURN QUERY <engine enqueue>;
-END $jobqueue$;
-
-CREATE OR REPLACE FUNCTION jobqueue_engine_log(bigint[], pgqueuer_status[], jsonb[])
-  RETURNS void
-  LANGUAGE plpgsql <kept plans> AS $jobqueue$
-BEGIN
-  <engine log>;
-END $jobqueue$;
-
-CREATE OR REPLACE FUNCTION jobqueue_engine_retry(bigint, interval, jsonb)
-  RETURNS void
-  LANGUAGE plpgsql <kept plans> AS $jobqueue$
-BEGIN
-  <engine retry>;
-END $jobqueue$;
-
-CREATE OR REPLACE FUNCTION jobqueue_engine_requeue(bigint[])
-  RETURNS void
-  LANGUAGE plpgsql <kept plans> AS $jobqueue$
-BEGIN
-  <engine requeue>;
-END $jobqueue$;
-
--- The engine's trigger tells of no UPDATE: whoever makes a job runnable by one tells.
-CREATE OR REPLACE FUNCTION jobqueue_wake() RETURNS void LANGUAGE plpgsql AS $jobqueue$
-BEGIN
-  PERFORM pg_notify('jobqueue_help', '');
-END $jobqueue$;
 """
 
 _ANNOUNCE = """
@@ -398,8 +364,8 @@ BEGIN
 END $jobqueue$;
 """
 
-_KEPT_PLANS = "SET enable_seqscan = off SET plan_cache_mode = force_generic_plan"
+_KEPT_PLANS = "SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan"
 FUNCTIONS = tuple(
     each.replace("<kept plans>", _KEPT_PLANS)
-    for each in (_ENGINE, _ANNOUNCE, _ENQUEUE, _ENDS, _STEERING)
+    for each in (ENGINE, _ANNOUNCE, _ENQUEUE, _ENDS, _STEERING)
 )
