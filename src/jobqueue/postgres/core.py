@@ -118,7 +118,6 @@ class Core:
         for name, handler in self.registry.all().items():
             self.added(name, handler)
         self.link.on_return(self._returned)
-        await self.waking.listen()
         await self.link.add_listener("jobqueue_stop", self._stop_jobs)
         await self.link.add_listener(
             "jobqueue_steer", lambda _: self.spawn_here(self.operator.steer())
