@@ -190,6 +190,16 @@ def test_an_id_is_refused_that_another_process_has_enqueued(opened: Opened) -> N
         there.status("b")
 
 
+def test_one_id_that_is_known_has_all_of_a_call_refused(opened: Opened) -> None:
+    queue = opened(len, start=False)
+    queue.enqueue(Job(id="known"))
+
+    with pytest.raises(DuplicateJobError, match="'known'"):
+        queue.enqueue_many([Job(id="a"), Job(id="b", key="k"), Job(id="known")])
+
+    assert [job.id for job in queue.jobs()] == ["known"]
+
+
 def test_of_many_that_enqueue_one_id_at_once_one_does(opened: Opened) -> None:
     queues = [opened(len, start=False) for _ in range(2)]
     accepted, refused = [], []

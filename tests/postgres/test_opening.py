@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import threading
@@ -101,6 +102,31 @@ def test_another_schema_is_refused_and_those_who_are_open_go_on(
     else:
         with pytest.raises(SchemaError, match="later release"):
             schema.upgrade(dsn)
+
+
+def test_channels_are_listened_to_one_after_the_other(databases: Any) -> None:
+    """The connection that listens does one thing at a time, and is not taken for lost by it."""
+    from jobqueue.final.engine import Reporter
+    from jobqueue.postgres import PostgresConfig
+    from jobqueue.postgres.link import Link
+
+    async def run() -> None:
+        link = Link(PostgresConfig(databases.make()), Reporter())
+        await link.open()
+        try:
+            heard = [asyncio.Queue[str]() for _ in range(3)]
+            async with asyncio.TaskGroup() as group:
+                for number, notices in enumerate(heard):
+                    group.create_task(link.add_listener(f"channel{number}", notices.put_nowait))
+                group.create_task(link.check())
+            for number, notices in enumerate(heard):
+                await link.notify(f"channel{number}", "there")
+                assert await asyncio.wait_for(notices.get(), PATIENCE) == "there"
+            assert (link.connected, link.reconnects) == (True, 0)
+        finally:
+            await link.close()
+
+    asyncio.run(run())
 
 
 def test_an_upgrade_keeps_the_jobs(databases: Any) -> None:

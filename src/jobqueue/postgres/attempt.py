@@ -197,7 +197,7 @@ class Attempt:
         if self._lent:
             self.core.slots.give_back()
         self.core.slots.unsettled += 1
-        self.core.slots.leave()
+        self.core.slots.leave(self.number)
 
     async def _settle(self) -> None:
         """Write the outcome, or ask the engine for another attempt."""

@@ -118,7 +118,6 @@ class Core:
         for name, handler in self.registry.all().items():
             self.added(name, handler)
         self.link.on_return(self._returned)
-        await self.waking.listen()
         await self.link.add_listener("jobqueue_stop", self._stop_jobs)
         await self.link.add_listener(
             "jobqueue_steer", lambda _: self.spawn_here(self.operator.steer())
@@ -195,7 +194,7 @@ class Core:
 
     def begin(self, picked: list[models.Job]) -> list[models.Job]:
         """The engine has picked these, and runs next what is given back."""
-        begun = []
+        begun, known = [], set(self.attempts)
         for row in picked:
             if row.id not in self.attempts:
                 try:
@@ -203,8 +202,8 @@ class Core:
                 except Exception as error:  # noqa: BLE001  # whatever else may stand in the table
                     self._refuse_row(row, error)
                     continue
-                self.slots.busy += 1
             begun.append(row)
+        self.slots.begin(self.attempts.keys() - known)
         return begun
 
     def _refuse_row(self, row: models.Job, error: Exception) -> None:

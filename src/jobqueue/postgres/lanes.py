@@ -17,6 +17,9 @@ from ..final import Priority
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+TOGETHER_SECONDS = 0.002
+"""About what a call to the database takes: for that long it is worth to wait for company."""
+
 
 class Tokens:
     """The tokens of the lanes below High."""
@@ -24,6 +27,14 @@ class Tokens:
     def __init__(self, fairness: int) -> None:
         self._fairness = fairness
         self._left = {Priority.LOW: fairness, Priority.MEDIUM: fairness}
+
+    def short_of(self, jobs: int) -> list[Priority]:
+        """The lanes that so many jobs cannot overtake at once.
+
+        Ask whether anybody waits there: if not, they have all tokens again.
+        """
+        jobs = min(jobs, self._fairness)
+        return [lane for lane, left in self._left.items() if left < jobs]
 
     def turns(self) -> Iterator[tuple[Priority | None, int]]:
         """The looks to take one after the other, until one finds something.
@@ -62,6 +73,9 @@ class Slots:
         self._lock = threading.Lock()  # guards `lent`
         self._room = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._latest: set[int] = set()  # of what began last, all at once: what has not ended
+        self._none_left = asyncio.Event()
+        self._patience: asyncio.TimerHandle | None = None
 
     @property
     def free(self) -> int:
@@ -74,10 +88,36 @@ class Slots:
         if self.free <= 0:
             await self._room.wait()
 
-    def leave(self) -> None:
-        """An attempt has ended."""
+    def begin(self, numbers: Iterable[int]) -> None:
+        """Attempts of these jobs begin, all at once."""
+        self._latest = set(numbers)
+        self.busy += len(self._latest)
+        self._none_left.clear()
+        if self._patience is not None:
+            self._patience.cancel()
+        self._patience = self._loop.call_later(TOGETHER_SECONDS, self._lose_patience)
+
+    def leave(self, number: int | None = None) -> None:
+        """An attempt has ended, or waits without a slot."""
         self.busy -= 1
+        self._latest.discard(-1 if number is None else number)
+        if not self._latest:
+            self._none_left.set()
         self.wake()
+
+    def _lose_patience(self) -> None:
+        self._latest.clear()
+        self._none_left.set()
+
+    async def together(self) -> None:
+        """Wait until all that began last have ended, but not beyond `TOGETHER_SECONDS` after that.
+
+        Attempts that take no time end one after the other, but within the time of one call to the
+        database: so there is one for all outcomes, and one for as many new jobs. Whatever takes
+        longer waits for nothing.
+        """
+        if self._latest:
+            await self._none_left.wait()
 
     def wake(self) -> None:
         """Have `wait` return."""

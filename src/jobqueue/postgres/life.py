@@ -63,6 +63,7 @@ class Life:
         core = self._core
         while not core.has_stopped:
             try:
+                await core.waking.listen()  # not before: each job would wake who only enqueues
                 await core.manager.run(
                     dequeue_timeout=core.heartbeat,
                     batch_size=core.config.num_workers,

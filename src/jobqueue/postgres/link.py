@@ -48,6 +48,7 @@ class Link:
         self._on_return: list[Callable[[], object]] = []
         self._again: asyncio.Task[None] | None = None
         self._listener: asyncpg.Connection[Any] | None = None
+        self._is_asked = asyncio.Lock()  # held while the listener is: it does one thing at a time
         self.connected = False
         self.reconnects = 0
         self.closed = asyncio.Event()
@@ -169,10 +170,16 @@ class Link:
         """
         known = self._callbacks.setdefault(channel, [])
         known.append(callback)
-        if channel != _ENGINE and len(known) == 1 and self._listener is not None:
+        if channel == _ENGINE or len(known) > 1:
+            return
+        async with self._is_asked:
+            listener = self._listener
+            if listener is None:  # it is added when the connection is back
+                return
             try:
-                await self._listener.add_listener(channel, self._told)
-            except LOST:  # it is added when the connection is back
+                await listener.add_listener(channel, self._told)
+            except LOST:
+                listener.terminate()
                 self._lost()
 
     async def __aenter__(self) -> Link:
@@ -203,12 +210,13 @@ class Link:
         )
         try:
             listener.add_termination_listener(lambda _: self._lost())
-            for channel in self._callbacks.keys() - {_ENGINE}:
-                await listener.add_listener(channel, self._told)
+            async with self._is_asked:  # so that no channel is added between these and the next
+                for channel in self._callbacks.keys() - {_ENGINE}:
+                    await listener.add_listener(channel, self._told)
+                self._listener, self.connected = listener, True
         except BaseException:
             listener.terminate()
             raise
-        self._listener, self.connected = listener, True
 
     def _lost(self) -> None:
         """The listener's connection is gone."""
@@ -239,14 +247,15 @@ class Link:
 
     async def check(self) -> None:
         """Find out whether the listener still has its connection: a dead one may say nothing."""
-        listener = self._listener
-        if listener is None:
-            return
-        try:
-            await asyncio.wait_for(listener.execute("SELECT 1"), ANSWER_SECONDS)
-        except LOST:
-            listener.terminate()
-            self._lost()
+        async with self._is_asked:
+            listener = self._listener
+            if listener is None:
+                return
+            try:
+                await asyncio.wait_for(listener.execute("SELECT 1"), ANSWER_SECONDS)
+            except LOST:
+                listener.terminate()
+                self._lost()
 
 
 async def _keep(connection: object) -> None:

@@ -310,7 +310,7 @@ class Producing:
 
     async def _ask(self, arguments: tuple[Any, ...]) -> Any:
         """With a connection of our own; if it is lost meanwhile, again."""
-        ids = arguments[6]
+        ids = arguments[rows.IDS]
 
         async def once(connection: Any) -> Any:
             return await self.insert(connection, arguments)
@@ -322,12 +322,12 @@ class Producing:
                 same = await connection.fetchval(
                     "SELECT count(*) FROM jobqueue_job j JOIN unnest($1::text[], $2::float8[]) "
                     "u(id, created) ON j.id = u.id AND j.created = u.created",
-                    ids, arguments[7],
+                    ids, arguments[rows.CREATED],
                 )  # fmt: skip
                 return [] if same == len(ids) else found
             return found
 
-        if arguments[10] is None:
+        if arguments[rows.SIZE] is None:
             return await self._core.link.for_caller(once, again=again)
         async with self._one_at_a_time:
             return await self._core.link.for_caller(once, again=again)

@@ -24,7 +24,7 @@ from .rows import parts
 from .schema import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from .core import Core
 
@@ -38,8 +38,12 @@ SELECT
     (SELECT min(heartbeat) FROM pgqueuer WHERE entrypoint = ANY($1) AND status = 'picked')
       + $2::interval
   ) - now())::float8 AS eta"""
-_WORK = """SELECT 1 FROM pgqueuer WHERE entrypoint = ANY($1) AND status = 'queued'
-AND execute_after <= now() LIMIT 1"""
+_WORK = """SELECT e FROM unnest($1::text[]) e WHERE EXISTS (SELECT FROM pgqueuer
+WHERE entrypoint = e AND status = 'queued' AND execute_after <= now())"""
+# `status` as text: for a type that is not built in, a driver asks a new connection what it is.
+_PICK = """SELECT id, priority, created, updated, heartbeat, execute_after, status::text,
+entrypoint, payload, attempts, queue_manager_id, slot, headers
+FROM jobqueue_engine_dequeue($1, $2, $3, $4)"""
 _BEAT = """UPDATE pgqueuer SET heartbeat = now() WHERE id IN (SELECT id FROM pgqueuer
 WHERE id = ANY($1) AND queue_manager_id = $2 FOR UPDATE SKIP LOCKED)"""
 _LEAVE = """WITH gone AS (UPDATE pgqueuer SET status = 'queued', queue_manager_id = NULL
@@ -74,7 +78,9 @@ class Repository(Queries):
         del batch_size, global_concurrency_limit
         core = self._core
         while not core.has_stopped:
-            await core.slots.wait()
+            if not core.may_start():
+                await core.slots.wait()
+                await core.slots.together()
             if not core.may_start():
                 continue
             if self._is_empty and not core.is_told:  # as the last look has seen
@@ -105,23 +111,22 @@ class Repository(Queries):
         self, entrypoints: dict[Any, Any], manager: Any, heartbeat_timeout: timedelta
     ) -> list[models.Job]:
         core = self._core
+        await self._see_who_waits(entrypoints)
         for lane, most in core.tokens.turns():
             names = core.startable(name for name in entrypoints if _is_in(name, lane))
             some = {name: entrypoints[name] for name in names}
             found: list[models.Job] = []
             asked = 0
-            if lane is not None and not await self._has_work(list(some)):
-                some = {}  # a look that is cheap: mostly nobody waits in a lower lane
             if some:
                 free = min(most, core.slots.free)
                 self._is_empty = False
                 async with core.limits.share(some, free) as (allowed, queries):
                     asked = allowed[1] if allowed else 0
                     if allowed:
-                        found = await Queries.dequeue(
-                            queries or self, allowed[1], allowed[0], manager, None,
-                            heartbeat_timeout,
-                        )  # fmt: skip
+                        rows = await (queries or self).driver.fetch(
+                            _PICK, allowed[1], list(allowed[0]), manager, heartbeat_timeout
+                        )
+                        found = [models.Job.model_validate(row) for row in rows]
             core.limits.took([row.entrypoint for row in found])
             new = [row for row in found if row.id not in core.attempts]
             core.tokens.looked(lane, [parts(row.entrypoint)[0] for row in new])
@@ -130,8 +135,16 @@ class Repository(Queries):
                 return found
         return []
 
-    async def _has_work(self, entrypoints: list[str]) -> bool:
-        return bool(await self._core.link.fetch(_WORK, entrypoints))
+    async def _see_who_waits(self, entrypoints: Iterable[str]) -> None:
+        """Give tokens back to lanes that are short of them: mostly nobody waits in a lower lane."""
+        core = self._core
+        short = core.tokens.short_of(core.slots.free)
+        names = core.startable(each for each in entrypoints if parts(each)[0] in short)
+        rows = await core.link.fetch(_WORK, names) if names else []
+        waited_for = {parts(str(row["e"]))[0] for row in rows}
+        for lane in short:
+            if lane not in waited_for:
+                core.tokens.looked(lane, ())
 
     async def log_jobs(self, job_status: list[Any]) -> None:
         """Their outcomes are written already."""

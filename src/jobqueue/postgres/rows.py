@@ -19,12 +19,12 @@ _write = msgspec.json.Encoder().encode
 _read = msgspec.json.decode
 
 TYPES = (
-    *("int[]", "text[]", "bytea[]", "interval[]", "text[]", "jsonb[]"),
-    *("text[]", "float8[]", "text[]", "text[]", "int", "interval[]"),
+    *("text[]", "bytea[]", "interval[]", "text[]", "text[]"),
+    *("float8[]", "text[]", "text[]", "int", "interval[]"),
 )
 """Of the parameters of `jobqueue_enqueue`."""
-IDENTITIES = 8
-"""The place of that parameter which tells by what the jobs are unique."""
+IDS, CREATED, IDENTITIES, SIZE = 4, 5, 6, 8
+"""The places of some of them."""
 
 STATUS = """CASE WHEN j.outcome IS NOT NULL THEN j.outcome
 WHEN q.status = 'picked' THEN 'processing'
@@ -54,13 +54,18 @@ def arguments(jobs: Sequence[Job], delays: Sequence[float], size: int | None) ->
     """
     identities = [_identity(job) for job in jobs]
     is_unique = any(identities)
+    expire = [job.expires for job in jobs]
+    abouts = [_about(job, identity) for job, identity in zip(jobs, identities, strict=True)]
+    # By plain ints: the hash of an enum's member is a call of a function.
+    names = [(int(job.priority), job.handler) for job in jobs]
+    entrypoints = {each: _checked_entrypoint(*each) for each in set(names)}
     return (
-        [2 - job.priority for job in jobs],
-        [entrypoint(job.priority, job.handler) for job in jobs],
+        list(entrypoints.values())
+        if len(entrypoints) == 1
+        else [entrypoints[each] for each in names],
         [job.payload for job in jobs],
-        [timedelta(seconds=delay) if delay else _NOW for delay in delays],
-        [None] * len(jobs),
-        [_about(job, identity) for job, identity in zip(jobs, identities, strict=True)],
+        [timedelta(seconds=delay) if delay else _NOW for delay in delays] if any(delays) else None,
+        [_write(each).decode() for each in abouts] if any(map(_tells_more, abouts)) else None,
         [job.id for job in jobs],
         [job.created for job in jobs],
         identities if is_unique else None,
@@ -68,38 +73,51 @@ def arguments(jobs: Sequence[Job], delays: Sequence[float], size: int | None) ->
         if is_unique
         else None,
         size,
-        [None if job.expires is None else timedelta(seconds=job.expires) for job in jobs],
+        [None if each is None else timedelta(seconds=each) for each in expire]
+        if any(each is not None for each in expire)
+        else None,
     )
 
 
-def _about(job: Job, identity: str | None) -> str:
+def _tells_more(about: dict[str, Any]) -> bool:
+    """Whether there is anything in it besides the id."""
+    return len(about) > 1
+
+
+def _checked_entrypoint(lane: int, handler: str | None) -> str:
+    if "\0" in (handler or ""):
+        raise ValueError(f"handler {handler!r} has a NUL, which text in PostgreSQL cannot hold")
+    return entrypoint(Priority(lane), handler)
+
+
+def _about(job: Job, identity: str | None) -> dict[str, Any]:
     if job.after:
         raise NotSupportedError(
             f"job {job.id!r} is to run after others (after), which is not there on PostgreSQL: "
             f"have the handler of the first one enqueue it, by context.enqueue(...)"
         )
+    key, headers, expires = job.key, job.headers, job.expires
     about: dict[str, Any] = {"id": job.id}
     if job.max_retries is not None:
         about["max_retries"] = job.max_retries
-    if job.headers:
-        about["headers"] = dict(job.headers)
+    if headers:
+        about["headers"] = dict(headers)
     if job.store_result:
         about["store_result"] = True
-    if job.key is not None:
-        about["key"] = job.key
-    if job.expires is not None:
-        about["expires"] = job.expires
+    if key is not None:
+        about["key"] = key
+    if expires is not None:
+        about["expires"] = expires
     if identity is not None:
         about["identity"] = identity
         if job.unique is not None and job.unique.until == "started":
             about["until_started"] = True
-    texts = (job.id, job.handler or "", job.key or "", *job.headers, *job.headers.values())
-    if any("\0" in text for text in texts):
+    if "\0" in "".join((job.id, key or "", *headers, *headers.values())):
         raise ValueError(
-            f"job {job.id!r} has a NUL character in its id, handler, key or headers, which text in "
-            f"PostgreSQL cannot hold; put it into the payload"
+            f"job {job.id!r} has a NUL in its id, key or headers, which text in PostgreSQL cannot "
+            f"hold; put it into the payload"
         )
-    return _write(about).decode()
+    return about
 
 
 def attempts_json(attempts: Sequence[Attempt]) -> str:

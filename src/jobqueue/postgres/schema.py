@@ -15,11 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import asyncpg
 from pgqueuer.adapters.persistence.qb import QueryQueueBuilder
 from pgqueuer.domain.settings import DBSettings, Durability
+from pgqueuer.domain.types import QueueManagerId
 from pgqueuer.queries import Queries
 
 from .errors import SchemaError, opened
@@ -134,6 +137,7 @@ def _statements() -> list[str]:
     """What makes our tables and functions, and may be repeated."""
     builder = QueryQueueBuilder(settings=settings())
     engine = {
+        "dequeue": _dequeue(builder),
         "enqueue": builder.build_enqueue_query("raise"),
         "log": builder.build_log_job_query(),
         "retry": builder.build_retry_job_query(),
@@ -148,6 +152,19 @@ def _statements() -> list[str]:
     made.append("DELETE FROM jobqueue_schema")
     made.append(f"INSERT INTO jobqueue_schema (version, engine) VALUES ({VERSION}, '{ENGINE}')")
     return made
+
+
+def _dequeue(builder: QueryQueueBuilder) -> str:
+    """The engine's statement without limits of its own: ours are `limits`."""
+    query = builder.build_dequeue_query(
+        batch_size=1,
+        entrypoints=[],
+        concurrency_limits=[],
+        queue_manager_id=QueueManagerId(UUID(int=0)),
+        global_concurrency_limit=None,
+        heartbeat_timeout=timedelta(),
+    )
+    return query.sql.strip().removesuffix(";")
 
 
 def _older(what: str) -> SchemaError:

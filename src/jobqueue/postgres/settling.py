@@ -1,7 +1,8 @@
 """The outcomes of attempts on their way to the database, and how long the attempts took.
 
 Outcomes that come while a call is on its way go together with the next one, as log records do in a
-group commit. So one alone waits for nothing, and many cost little.
+group commit; and those of jobs that began together and took no time go together. So one alone waits
+for nothing, and many cost little.
 
 Whose thread: the queue's loop, but for `Times`, which has a lock.
 """
@@ -74,6 +75,7 @@ class Settling:
 
     async def _run(self) -> None:
         while self._due:
+            await self._core.slots.together()
             some, self._due = self._due[:_MOST], self._due[_MOST:]
             try:
                 owned = set(await self._write([outcome for outcome, _ in some]))

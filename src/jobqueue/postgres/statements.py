@@ -3,8 +3,11 @@
 `<engine …>` stands for a statement of the engine's, as it writes it: its parameters are those of
 the function around it. Rows of both tables are locked in one order: the engine's first.
 
-`enable_seqscan = off`: each connection keeps the plans of a function, also one that was made when
-the tables were all but empty, and then reads all of a table that has grown since.
+`<kept plans>` has each connection plan a statement once. Else some are planned at each call, as
+PostgreSQL takes their arrays for longer than they are: that costs more than what they do. For that
+reason no function is in SQL, which keeps no plan. A plan may have been made when the tables were
+all but empty, and would read all of a table that has grown since: hence `enable_seqscan`. What is
+off counts as dear, and what is dear would be compiled at each call: hence `jit`.
 
     jobqueue_job      a job, from its acceptance until it is forgotten; `number` is the engine's id
     jobqueue_count    what came of the attempts of one process, by lane and handler
@@ -14,6 +17,8 @@ the tables were all but empty, and then reads all of a table that has grown sinc
 """
 
 from __future__ import annotations
+
+from .engine_calls import ENGINE
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS jobqueue_schema (version int NOT NULL, engine text NOT NULL);
@@ -62,47 +67,11 @@ CREATE TABLE IF NOT EXISTS jobqueue_moved (
 );
 """
 
-_ENGINE = """
-CREATE OR REPLACE FUNCTION jobqueue_engine_enqueue(int[], text[], bytea[], interval[], text[],
-  jsonb[]) RETURNS TABLE (ord bigint, id bigint)
-  LANGUAGE plpgsql SET enable_seqscan = off AS $jobqueue$
-#variable_conflict use_column
-BEGIN
-  RETURN QUERY <engine enqueue>;
-END $jobqueue$;
-
-CREATE OR REPLACE FUNCTION jobqueue_engine_log(bigint[], pgqueuer_status[], jsonb[])
-  RETURNS void
-  LANGUAGE plpgsql SET enable_seqscan = off AS $jobqueue$
-BEGIN
-  <engine log>;
-END $jobqueue$;
-
-CREATE OR REPLACE FUNCTION jobqueue_engine_retry(bigint, interval, jsonb)
-  RETURNS void
-  LANGUAGE plpgsql SET enable_seqscan = off AS $jobqueue$
-BEGIN
-  <engine retry>;
-END $jobqueue$;
-
-CREATE OR REPLACE FUNCTION jobqueue_engine_requeue(bigint[])
-  RETURNS void
-  LANGUAGE plpgsql SET enable_seqscan = off AS $jobqueue$
-BEGIN
-  <engine requeue>;
-END $jobqueue$;
-
--- The engine's trigger tells of no UPDATE: whoever makes a job runnable by one tells.
-CREATE OR REPLACE FUNCTION jobqueue_wake() RETURNS void LANGUAGE sql AS $jobqueue$
-  SELECT pg_notify('jobqueue_help', '')
-$jobqueue$;
-"""
-
 _ANNOUNCE = """
 -- Whoever has these handlers is told that there are jobs, or that there will be some.
 CREATE OR REPLACE FUNCTION jobqueue_announce(entrypoints text[], delays interval[])
   RETURNS void
-  LANGUAGE plpgsql SET enable_seqscan = off AS $jobqueue$
+  LANGUAGE plpgsql <kept plans> AS $jobqueue$
 DECLARE
   names text;
 BEGIN
@@ -117,16 +86,33 @@ END $jobqueue$;
 """
 
 _ENQUEUE = """
--- $1 to $6 are the engine's. Gives no row if all are accepted as new; else what is in the way.
-CREATE OR REPLACE FUNCTION jobqueue_enqueue(priorities int[], entrypoints text[], payloads bytea[],
-  delays interval[], keys text[], abouts jsonb[], ids text[], createds float8[],
-  identities text[], conflicts text[], size int, expire interval[])
+-- Gives no row if all are accepted as new; else what is in the way. Arrays are what a call for many
+-- jobs costs its caller most: `entrypoints` has one entry if all jobs have the same; `delays` and
+-- `expire` are NULL if no job has one, `abouts` if there is nothing to tell but the ids. Where an
+-- array is too short, `unnest` gives NULL.
+CREATE OR REPLACE FUNCTION jobqueue_enqueue(entrypoints text[], payloads bytea[],
+  delays interval[], abouts text[], ids text[], createds float8[], identities text[],
+  conflicts text[], size int, expire interval[])
   RETURNS TABLE (place int, what text, other text)
-  LANGUAGE plpgsql SET enable_seqscan = off AS $jobqueue$
+  LANGUAGE plpgsql <kept plans> AS $jobqueue$
 #variable_conflict use_column
 DECLARE
   taken int[]; others text[]; lane int; fresh bigint; waiting bigint; first record; state text;
+  jobs int := cardinality(ids); distinct_names text[] := entrypoints; priorities int[];
+  headers jsonb[];
 BEGIN
+  delays := coalesce(delays, array_fill(interval '0', ARRAY[jobs]));
+  IF cardinality(entrypoints) = 1 THEN
+    priorities := array_fill(2 - left(entrypoints[1], 1)::int, ARRAY[jobs]);
+    entrypoints := array_fill(entrypoints[1], ARRAY[jobs]);
+  ELSE
+    priorities := ARRAY(SELECT 2 - left(e, 1)::int FROM unnest(entrypoints) e);
+  END IF;
+  IF abouts IS NULL THEN
+    headers := ARRAY(SELECT jsonb_build_object('id', i) FROM unnest(ids) i);
+  ELSE
+    headers := ARRAY(SELECT a::jsonb FROM unnest(abouts) a);  -- quicker than by a cast of the array
+  END IF;
   IF size IS NOT NULL THEN
     FOR lane, fresh IN SELECT p, count(*) FROM unnest(priorities, delays) t(p, d)
                        WHERE d = interval '0' GROUP BY p LOOP
@@ -141,7 +127,10 @@ BEGIN
   END IF;
   FOR round IN 1..5 LOOP
     BEGIN
-      RETURN QUERY SELECT 0, 'known', j.id::text FROM jobqueue_job j WHERE j.id = ANY(ids);
+      -- At first only one id is looked up, which tells of a call that is made again. The index
+      -- refuses the others, and they are all looked up in the next round.
+      RETURN QUERY SELECT 0, 'known', j.id::text FROM jobqueue_job j
+        WHERE j.id = ANY(CASE WHEN round = 1 THEN ids[1:1] ELSE ids END);
       IF FOUND THEN
         RETURN;
       END IF;
@@ -150,13 +139,13 @@ BEGIN
         INSERT INTO jobqueue_job (id, number, lane, handler, about, created, expires)
         SELECT u.id, e.id, 2 - u.priority, nullif(substr(u.entrypoint, 3), ''), u.about, u.created,
                now() + u.expire
-        FROM jobqueue_engine_enqueue(priorities, entrypoints, payloads, delays, keys, abouts) e
-        JOIN unnest(ids, priorities, entrypoints, abouts, createds, expire) WITH ORDINALITY
+        FROM jobqueue_engine_enqueue(priorities, entrypoints, payloads, delays, '{}', headers) e
+        JOIN unnest(ids, priorities, entrypoints, headers, createds, expire) WITH ORDINALITY
           AS u(id, priority, entrypoint, about, created, expire, ord) ON u.ord = e.ord;
-        PERFORM jobqueue_announce(entrypoints, delays);
+        PERFORM jobqueue_announce(distinct_names, delays);
         RETURN;
       END IF;
-      FOR n IN 1..cardinality(ids) LOOP
+      FOR n IN 1..jobs LOOP
         IF identities[n] IS NOT NULL THEN
           SELECT j.id, j.number INTO first FROM jobqueue_job j WHERE j.identity = identities[n];
           IF FOUND THEN
@@ -178,12 +167,12 @@ BEGIN
           END IF;
         END IF;
         INSERT INTO jobqueue_job (id, number, lane, handler, about, created, identity, expires)
-        SELECT ids[n], e.id, 2 - priorities[n], nullif(substr(entrypoints[n], 3), ''), abouts[n],
+        SELECT ids[n], e.id, 2 - priorities[n], nullif(substr(entrypoints[n], 3), ''), headers[n],
                createds[n], identities[n], now() + expire[n]
         FROM jobqueue_engine_enqueue(ARRAY[priorities[n]], ARRAY[entrypoints[n]],
-          ARRAY[payloads[n]], ARRAY[delays[n]], ARRAY[keys[n]], ARRAY[abouts[n]]) e;
+          ARRAY[payloads[n]], ARRAY[delays[n]], '{}', ARRAY[headers[n]]) e;
       END LOOP;
-      PERFORM jobqueue_announce(entrypoints, delays);
+      PERFORM jobqueue_announce(distinct_names, delays);
       RETURN QUERY SELECT t.n, 'like', t.o FROM unnest(taken, others) t(n, o);
       RETURN;
     EXCEPTION WHEN SQLSTATE 'JQ001' THEN  -- none of them is accepted
@@ -201,7 +190,8 @@ _ENDS = """
 -- Each process adds to rows of its own, so that none waits for another.
 CREATE OR REPLACE FUNCTION jobqueue_tell(who uuid, numbers bigint[], outcomes text[])
   RETURNS void
-  LANGUAGE sql SET enable_seqscan = off AS $jobqueue$
+  LANGUAGE plpgsql <kept plans> AS $jobqueue$
+BEGIN
   INSERT INTO jobqueue_count AS c
     (process, lane, handler, completed, failed, retried, cancelled, expired)
   SELECT who, j.lane, coalesce(j.handler, ''), count(*) FILTER (WHERE u.o = 'completed'),
@@ -213,13 +203,13 @@ CREATE OR REPLACE FUNCTION jobqueue_tell(who uuid, numbers bigint[], outcomes te
   ON CONFLICT (process, lane, handler) DO UPDATE SET told = now(),
     completed = c.completed + EXCLUDED.completed, failed = c.failed + EXCLUDED.failed,
     retried = c.retried + EXCLUDED.retried, cancelled = c.cancelled + EXCLUDED.cancelled,
-    expired = c.expired + EXCLUDED.expired
-$jobqueue$;
+    expired = c.expired + EXCLUDED.expired;
+END $jobqueue$;
 
 -- The outcome of jobs that wait: nobody runs them. With their rows locked.
 CREATE OR REPLACE FUNCTION jobqueue_drop(numbers bigint[], what text, why text)
   RETURNS void
-  LANGUAGE plpgsql SET enable_seqscan = off AS $jobqueue$
+  LANGUAGE plpgsql <kept plans> AS $jobqueue$
 BEGIN
   PERFORM jobqueue_engine_log(numbers, array_fill('canceled'::pgqueuer_status,
     ARRAY[cardinality(numbers)]), array_fill(NULL::jsonb, ARRAY[cardinality(numbers)]));
@@ -235,7 +225,7 @@ END $jobqueue$;
 CREATE OR REPLACE FUNCTION jobqueue_settle(manager uuid, numbers bigint[], outcomes text[],
   errors text[], traces text[], results bytea[], codeds bool[], starts float8[], ends float8[])
   RETURNS bigint[]
-  LANGUAGE plpgsql SET enable_seqscan = off AS $jobqueue$
+  LANGUAGE plpgsql <kept plans> AS $jobqueue$
 DECLARE
   owned bigint[]; statuses pgqueuer_status[]; kept text[];
 BEGIN
@@ -266,7 +256,7 @@ END $jobqueue$;
 CREATE OR REPLACE FUNCTION jobqueue_retry(manager uuid, job bigint, picked timestamptz,
   delay interval, problem text, told text, start float8, finish float8)
   RETURNS text
-  LANGUAGE plpgsql SET enable_seqscan = off AS $jobqueue$
+  LANGUAGE plpgsql <kept plans> AS $jobqueue$
 DECLARE
   stop bool;
 BEGIN
@@ -292,7 +282,7 @@ END $jobqueue$;
 
 -- Jobs that had not started in time.
 CREATE OR REPLACE FUNCTION jobqueue_expire() RETURNS void
-  LANGUAGE plpgsql SET enable_seqscan = off AS $jobqueue$
+  LANGUAGE plpgsql <kept plans> AS $jobqueue$
 DECLARE
   late bigint[];
 BEGIN
@@ -308,7 +298,7 @@ END $jobqueue$;
 _STEERING = """
 CREATE OR REPLACE FUNCTION jobqueue_cancel(ids text[])
   RETURNS TABLE (id text, what text)
-  LANGUAGE plpgsql SET enable_seqscan = off AS $jobqueue$
+  LANGUAGE plpgsql <kept plans> AS $jobqueue$
 #variable_conflict use_column
 DECLARE
   job record; state text; asked bigint[] := '{}';
@@ -333,7 +323,7 @@ BEGIN
 END $jobqueue$;
 
 CREATE OR REPLACE FUNCTION jobqueue_requeue(ids text[]) RETURNS SETOF text
-  LANGUAGE plpgsql SET enable_seqscan = off AS $jobqueue$
+  LANGUAGE plpgsql <kept plans> AS $jobqueue$
 DECLARE
   failed bigint[];
 BEGIN
@@ -351,7 +341,7 @@ BEGIN
 END $jobqueue$;
 
 CREATE OR REPLACE FUNCTION jobqueue_discard(ids text[]) RETURNS SETOF text
-  LANGUAGE plpgsql SET enable_seqscan = off AS $jobqueue$
+  LANGUAGE plpgsql <kept plans> AS $jobqueue$
 DECLARE
   failed bigint[];
 BEGIN
@@ -365,7 +355,7 @@ BEGIN
 END $jobqueue$;
 
 CREATE OR REPLACE FUNCTION jobqueue_run_now(ids text[]) RETURNS SETOF text
-  LANGUAGE plpgsql SET enable_seqscan = off AS $jobqueue$
+  LANGUAGE plpgsql <kept plans> AS $jobqueue$
 BEGIN
   RETURN QUERY UPDATE pgqueuer q SET execute_after = now() FROM jobqueue_job j
     WHERE j.id = ANY(ids) AND q.id = j.number AND q.status = 'queued' AND q.execute_after > now()
@@ -374,4 +364,8 @@ BEGIN
 END $jobqueue$;
 """
 
-FUNCTIONS = (_ENGINE, _ANNOUNCE, _ENQUEUE, _ENDS, _STEERING)
+_KEPT_PLANS = "SET enable_seqscan = off SET jit = off SET plan_cache_mode = force_generic_plan"
+FUNCTIONS = tuple(
+    each.replace("<kept plans>", _KEPT_PLANS)
+    for each in (ENGINE, _ANNOUNCE, _ENQUEUE, _ENDS, _STEERING)
+)

@@ -46,10 +46,14 @@ class Waking:
         self._looks_for: set[str] = set()  # and the one that goes on
         self._timer: asyncio.TimerHandle | None = None
         self._helped = -_HELP_SECONDS
+        self._hears = False
         self._hears_ends = False
 
     async def listen(self) -> None:
-        """Hear notices from now on."""
+        """Hear notices from now on; once."""
+        if self._hears:
+            return
+        self._hears = True
         await self._core.link.add_listener(NEW, self._new)
         await self._core.link.add_listener(HELP, lambda _: self._help())
 
