@@ -75,6 +75,7 @@ NOTICED_BY = {
     "what a start cancels takes along the jobs that wait for it": _TIES,
     "a job has one place in a line": ("tests/final/core/test_bindings.py",),
     "a queue that was at rest was so, though it is busy again": ("tests/final/aio/test_calls.py",),
+    "a queue that waits for no names refuses them at once": ("tests/final/test_spelling.py",),
     "a commit that is broken off is seen through": ("tests/final/callers/test_bulk.py",),
     "a job of a paused handler that is to run alone keeps no other out": (
         "tests/final/core/test_pausing.py",
