@@ -209,6 +209,8 @@ NOTICED_BY = {
     "what belongs to another user is refused": ("tests/final/life/test_trust.py",),
     "what others may write to is refused": ("tests/final/life/test_trust.py",),
     "no job is written into the reserve": ("tests/crash/test_full_disk.py",),
+    "close does not fail for a clock of the user's": ("tests/final/runtime/test_clock.py",),
+    "what a queue in memory drops is told": ("tests/final/life/test_dropped.py",),
     "what close loses is told": ("tests/crash/test_lost_at_close.py",),
     "outcomes move on from a batch that failed": ("tests/crash/test_full_disk.py",),
     "close waits for space for accepted jobs": ("tests/crash/test_full_disk.py",),
