@@ -26,6 +26,7 @@ import pytest
 from sybil import Document, Example, Region
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
+from tests.support.extras import skipped_without_extras
 from tests.support.pages import PAGES, blocks_of, page_id
 
 READERS_MODULES = Path(__file__).parent / "modules"
@@ -112,14 +113,12 @@ def test_the_blocks_of_a_page_run_and_print_what_they_say(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    if "\nimport msgspec\n" in page.read_text(encoding="utf-8"):
-        pytest.importorskip("msgspec", reason="msgspec cannot be had for this Python")
     program = Program(folder)
     document = Document.parse(str(page), program)
     monkeypatch.setitem(sys.modules, "__main__", program.module)
     before = set(threading.enumerate())
 
-    with process_as_before():
+    with process_as_before(), skipped_without_extras():
         for example in document.examples():
             example.evaluate()
 
