@@ -211,6 +211,7 @@ NOTICED_BY = {
     "no job is written into the reserve": ("tests/crash/test_full_disk.py",),
     "close does not fail for a clock of the user's": ("tests/final/runtime/test_clock.py",),
     "what a queue in memory drops is told": ("tests/final/life/test_dropped.py",),
+    "a start frees inodes if there are few": ("tests/crash/test_own_room.py",),
     "what close loses is told": ("tests/crash/test_lost_at_close.py",),
     "outcomes move on from a batch that failed": ("tests/crash/test_full_disk.py",),
     "close waits for space for accepted jobs": ("tests/crash/test_full_disk.py",),
@@ -284,6 +285,7 @@ NOTICED_BY = {
 
 SLOW = frozenset(
     {
+        "a start frees inodes if there are few",
         "a commit that is broken off is seen through",
         "an attempt that was hit outside of its handler has failed",
         "callbacks that were hit are called",

@@ -224,6 +224,7 @@ def test_nothing_is_written_in_vain_for_jobs_whose_end_is_not_sealed_yet(
     for handle in [jq.enqueue(Job(b"x" * 20_000), delay=3600) for _ in range(3)]:
         handle.cancel()  # these records are in the active segment
     until_looked_again(looks)
+    assert eventually(is_idle)
     assert compactions == []
 
     for _ in range(3):
