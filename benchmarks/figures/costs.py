@@ -19,7 +19,6 @@ from benchmarks.figures.throughput import (
     counted_syncs,
     new_paths,
 )
-from benchmarks.floor import floor
 from benchmarks.loads import PAYLOAD, config_for, drive
 from benchmarks.measure import Figure, Findings, Samples, cpu_seconds
 from jobqueue.final import Job, JobQueue
@@ -87,6 +86,8 @@ def _steps_once(level: Durability | None, path: Path) -> dict[str, float]:
 
 def _turns() -> tuple[dict[str, dict[str, float]], list[Figure]]:
     """By contender: a job's time from end to end, of it the processor's, and what it took."""
+    from benchmarks.floor import floor  # its records are msgspec's, which not each Python has
+
     with new_paths() as paths:
         runs: dict[str, tuple[Callable[[], object], int]] = {}
         for producers in PRODUCERS:

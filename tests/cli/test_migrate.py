@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+pytest.importorskip("asyncpg", reason="the extra 'postgres' is not installed")
+
 from jobqueue import Config, Job, JobQueue, Priority, RejectJobError, Status, Unique
 from jobqueue.cli import main
+from jobqueue.postgres import PostgresConfig, PostgresQueue
 from tests.support.children import CHILD_SECONDS_MAX, Child
 from tests.support.commands import Outcome
 from tests.support.programs.migrate_and_die import STEPS
 from tests.support.waiting import PATIENCE
-
-pytest.importorskip("asyncpg", reason="the extra 'postgres' is not installed")
-from jobqueue.postgres import PostgresConfig, PostgresQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -100,6 +100,8 @@ def test_the_command_ends_with_a_line_that_says_what_to_do(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if "--reload" in options:
+        pytest.importorskip("watchfiles", reason="needs the extra 'reload'")
     monkeypatch.setattr("signal.signal", lambda *_: None)
     monkeypatch.setattr("jobqueue.cli.worker.set_up", lambda *_: None)
     monkeypatch.setattr("jobqueue.cli.reload.set_up", lambda *_: None)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("asyncpg", reason="the extra 'postgres' is not installed")
+
 from examples.cluster import __main__ as command
 from examples.cluster.audit import Record, audit
 from examples.cluster.server import find_bin

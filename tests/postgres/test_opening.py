@@ -144,6 +144,7 @@ def test_an_upgrade_keeps_the_jobs(databases: Any) -> None:
 
 
 def test_a_pool_that_is_too_small_and_a_server_without_room() -> None:
+    pytest.importorskip("asyncpg", reason="the extra 'postgres' is not installed")
     from jobqueue.postgres import PostgresConfig
     from tests.support.postgres import Server
 

@@ -212,6 +212,7 @@ NOTICED_BY = {
     "close does not fail for a clock of the user's": ("tests/final/runtime/test_clock.py",),
     "what a queue in memory drops is told": ("tests/final/life/test_dropped.py",),
     "a start frees inodes if there are few": ("tests/crash/test_own_room.py",),
+    "what has ended is forgotten only if there is room to gain": ("tests/crash/test_full_disk.py",),
     "what close loses is told": ("tests/crash/test_lost_at_close.py",),
     "outcomes move on from a batch that failed": ("tests/crash/test_full_disk.py",),
     "close waits for space for accepted jobs": ("tests/crash/test_full_disk.py",),

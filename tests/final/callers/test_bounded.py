@@ -186,6 +186,7 @@ def test_a_unique_job_of_a_schedule_is_added_once(memory: Store) -> None:
 
 
 def test_a_client_asks_its_owner_for_the_same(tmp_path: Path) -> None:
+    pytest.importorskip("msgspec", reason="processes speak by it")
     config = Config(persist_path=tmp_path / "jobs", share="auto", max_retries=0)
     with JobQueue(config, handlers=HANDLERS) as owner, JobQueue(config) as client:
         owner.periodic("report", timedelta(days=1), lambda: Job(b"four", handler="length"))
