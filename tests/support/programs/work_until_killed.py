@@ -97,8 +97,8 @@ def _produce(jq: JobQueue, acks: Acks, prefix: str, rng: random.Random, ties: bo
         if handle.existing:
             continue
         acks.add(f"accepted {job_id}")
-        # One that has expired or was replaced is cancelled, too, but by a record that rides with the
-        # next batch: what `cancel` has not done is not promised yet.
+        # One that has expired or was replaced is cancelled, too, but by a record that rides with
+        # the next batch: what `cancel` has not done is not promised yet.
         if rng.random() < 0.2 and handle.cancel() and handle.status is Status.CANCELLED:
             acks.add(f"cancelled {job_id}")
 
