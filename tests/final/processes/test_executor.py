@@ -88,7 +88,10 @@ def test_an_attempt_has_a_seat_while_it_runs_and_no_worker_thread(
 
     assert insides.seats(jq).busy() == [handle]
     assert len(insides.seats(jq)) == 1
-    assert not any(each.name.startswith("jobqueue-worker") for each in threading.enumerate())
+    # Those of another test's queue end soon.
+    assert eventually(
+        lambda: not any(each.name.startswith("jobqueue-worker") for each in threading.enumerate())
+    )
     stage.let_go()
     handle.wait(PATIENCE)
     assert insides.seats(jq).busy() == []
