@@ -7,8 +7,10 @@ VENV ?= .venv
 FREE_VENV ?= .venv-free-threaded
 ARGS ?=
 SECONDS ?= 60
-# A process for each core; one that has run out of tests takes some of another's.
-PARALLEL ?= -n auto --dist worksteal
+# Three processes for two cores, since many tests wait for a disk or for a process that starts. One
+# that has run out of tests takes some of another's.
+PROCESSES ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) * 3 // 2)')
+PARALLEL ?= -n $(PROCESSES) --dist worksteal
 
 # Django 6 needs Python 3.12: with an older one nothing can run what is for it alone.
 OMITTED = $(shell $(BIN)/python -c 'import sys; old = sys.version_info < (3, 12); print("--omit=*/contrib/django/backend.py,*/contrib/django/results.py" if old else "")')
