@@ -143,6 +143,7 @@ def test_settings_of_a_client_are_refused(app: Path) -> None:
 
 
 def test_a_queue_that_is_opened_as_a_client_is_refused(app: Path) -> None:
+    pytest.importorskip("msgspec", reason="processes speak by it")
     (app / "opened.py").write_text(
         "from jobqueue import Config, JobQueue\n"
         "queue = JobQueue(Config(persist_path='jobs.db', share='client'))\n"
