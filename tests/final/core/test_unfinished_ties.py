@@ -210,6 +210,7 @@ def test_a_change_that_is_broken_off_is_done_and_recorded_or_never_was(
 
 @pytest.mark.usefixtures("no_tracer")
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # all pairs of places take two minutes
 @dropped_ones
 @pytest.mark.parametrize(
     ("hasty", "name"),
