@@ -26,6 +26,7 @@ import pytest
 from sybil import Document, Example, Region
 from sybil.parsers.markdown.lexers import FencedCodeBlockLexer
 
+from jobqueue import JobQueue
 from tests.support.extras import skipped_without_extras
 from tests.support.pages import PAGES, blocks_of, page_id
 
@@ -86,6 +87,18 @@ def _is_below(module: ModuleType, *folders: Path) -> bool:
 
 
 @contextmanager
+def closed_if_skipped(program: Program) -> Iterator[None]:
+    """Close what the blocks before have opened, if the test is skipped in the midst of a page."""
+    try:
+        yield
+    except pytest.skip.Exception:
+        for each in vars(program.module).values():
+            if isinstance(each, JobQueue):
+                each.close(0, drain=False)
+        raise
+
+
+@contextmanager
 def process_as_before() -> Iterator[None]:
     """Take back what a program may set for its whole process."""
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
@@ -118,7 +131,7 @@ def test_the_blocks_of_a_page_run_and_print_what_they_say(
     monkeypatch.setitem(sys.modules, "__main__", program.module)
     before = set(threading.enumerate())
 
-    with process_as_before(), skipped_without_extras():
+    with process_as_before(), closed_if_skipped(program), skipped_without_extras():
         for example in document.examples():
             example.evaluate()
 

@@ -10,6 +10,7 @@ import pytest
 from tests.support.contents import without
 from tests.support.pages import DOCS
 
+pytest.importorskip("msgspec", reason="msgspec cannot be had for this Python")
 pytest.importorskip("rich", reason="what prints the figures is not there for this Python")
 
 from benchmarks import plots, report
