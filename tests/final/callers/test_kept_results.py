@@ -24,7 +24,7 @@ from jobqueue.final import (
 from tests.support import process_handlers
 from tests.support.children import Child
 from tests.support.queues import Attempts, Store, every_log, every_store
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, eventually
 
 STORED = Job(b"ab", id="a", store_result=True)
 
