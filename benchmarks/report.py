@@ -1,7 +1,8 @@
-"""`python -m benchmarks.report [--draw]`: writes docs/performance.md, its plots and its numbers.
+"""`python -m benchmarks.report [PART ...] [--draw]`: docs/performance.md, its plots and numbers.
 
-All figures of that page come from here. With `--draw` nothing is measured: page and plots are
-made again from the numbers of the last time.
+All figures of that page come from here. If parts are named, they alone are measured, and take the
+place of what the numbers of the last time tell of them. With `--draw` nothing is measured: page and
+plots are made again.
 """
 
 from __future__ import annotations
@@ -32,10 +33,14 @@ NUMBERS = DIRECTORY / "measurements.json"
 def main(arguments: Sequence[str]) -> None:
     if "--draw" not in arguments:
         where = machine()  # before the load is ours
-        findings = measure_all(ALL)
+        findings = measure_all(
+            [part for part in ALL if part.__name__ in arguments or not arguments]
+        )
         print_findings(findings)
         DIRECTORY.mkdir(parents=True, exist_ok=True)
-        NUMBERS.write_text(json.dumps(_numbers(where, findings), indent=1) + "\n", encoding="utf-8")
+        measured = _numbers(where, findings)
+        numbers = _added(measured) if arguments else measured
+        NUMBERS.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     numbers = json.loads(NUMBERS.read_text(encoding="utf-8"))
     draw_all(numbers["series"], DIRECTORY)
     PAGE.write_text("\n".join(page(numbers)) + "\n", encoding="utf-8")
@@ -46,6 +51,18 @@ def _numbers(where: dict[str, str], findings: Findings) -> dict[str, Any]:
         "machine": where,
         "figures": [asdict(figure) for figure in findings.figures],
         "series": _rounded(findings.series),
+    }
+
+
+def _added(measured: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of the last time, with those that were measured now in their place."""
+    numbers: dict[str, Any] = json.loads(NUMBERS.read_text(encoding="utf-8"))
+    new = {figure["name"]: figure for figure in measured["figures"]}
+    kept = [new.pop(figure["name"], figure) for figure in numbers["figures"]]
+    return {
+        "machine": measured["machine"],
+        "figures": [*kept, *new.values()],
+        "series": numbers["series"] | measured["series"],
     }
 
 
