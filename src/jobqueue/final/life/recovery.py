@@ -118,8 +118,9 @@ def _read(files: Files, directory: str, lock: int, retention: int, reporter: Rep
     state = LogState(retention)
     distrust_memory(files, directory)
     reading = replay(files, directory)
-    for records in reading:
-        state.apply_all(records)
+    with _collector_at_rest():
+        for records in reading:
+            state.apply_all(records)
     interrupted = read_slots(files, directory)  # it may refuse, so before anything is changed
     torn = reading.torn
     room = Room(files, directory)
@@ -178,7 +179,7 @@ def restore(log: LockedLog, config: Config, owner: HandleOwner, placement: Place
 
 @contextmanager
 def _collector_at_rest() -> Iterator[None]:
-    """Keep the garbage collector from going through many new objects that are all needed.
+    """Keep the garbage collector from going through many new objects, none of which is in a cycle.
 
     It would do so again and again, for half of the time that it takes to make them.
     """
