@@ -9,7 +9,7 @@ ARGS ?=
 SECONDS ?= 60
 # Three processes for two cores, since many tests wait for a disk or for a process that starts. One
 # that has run out of tests takes some of another's.
-PROCESSES ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) * 3 // 2)')
+PROCESSES ?= $(shell $(PYTHON) -c 'import os; cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1; print(cores * 3 // 2)')
 PARALLEL ?= -n $(PROCESSES) --dist worksteal
 
 # Django 6 needs Python 3.12: with an older one nothing can run what is for it alone.

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.__main__ import ALL
+from benchmarks.__main__ import parts_of
 from benchmarks.measure import Figure, Findings
 from benchmarks.plots import draw_all, equals, yardsticks
 from benchmarks.show import amount, bound, measure_all, peer_row, print_findings
@@ -32,10 +32,9 @@ NUMBERS = DIRECTORY / "measurements.json"
 
 def main(arguments: Sequence[str]) -> None:
     if "--draw" not in arguments:
+        parts = parts_of(arguments)
         where = machine()  # before the load is ours
-        findings = measure_all(
-            [part for part in ALL if part.__name__ in arguments or not arguments]
-        )
+        findings = measure_all(parts)
         print_findings(findings)
         DIRECTORY.mkdir(parents=True, exist_ok=True)
         measured = _numbers(where, findings)

@@ -15,6 +15,7 @@ serves a program that is nothing but a worker.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from . import final as _final
 from .final import (
     Attempt,
     Backoff,
@@ -159,45 +160,16 @@ __all__ = [
     "run",
 ]
 
-_OF_TASKS = (
-    "CONTEXT",
-    "AsyncTask",
-    "Call",
-    "Codec",
-    "QueueNotOpenError",
-    "Task",
-    "Tasks",
-    "achain",
-    "agroup",
-    "as_completed",
-    "chain",
-    "gather",
-    "group",
-)
-_OF_METRICS = (
-    "EngineMetrics",
-    "HandlerCounts",
-    "HandlerInfo",
-    "HandlerLane",
-    "Histogram",
-    "LaneMetrics",
-    "LogMetrics",
-    "Metrics",
-    "Quantiles",
-    "WorkerMetrics",
-)
-_LATER = {
-    **dict.fromkeys(_OF_TASKS, "jobqueue.tasks"),
-    **dict.fromkeys(_OF_METRICS, "jobqueue.final.model.metrics"),
-    "run": "jobqueue.final.serving",
-}
-
 
 def __getattr__(name: str) -> object:
     """Tasks, the classes of metrics, `run`: many programs do without, so at their first use."""
-    if name not in _LATER:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(_LATER[name]), name)
+    if name == "run":
+        home = "final.serving"
+    else:
+        home = "final" if name in _final.__all__ else "tasks"
+    value: object = getattr(import_module(f"{__name__}.{home}"), name)
     globals()[name] = value
     return value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
 import threading
@@ -277,3 +278,16 @@ def test_a_closed_queue_takes_nothing_and_its_threads_are_gone(opened: Opened) -
     with pytest.raises(QueueClosedError):
         queue.register("late", len)
     assert handle.status.value == "completed"
+
+
+def test_what_is_installed_does_not_change_without_a_new_version() -> None:
+    """If this fails: raise `schema.VERSION`, and write the new pair here."""
+    pytest.importorskip("pgqueuer", reason="the extra 'postgres' is not installed")
+    from jobqueue.postgres import schema, statements
+
+    text = "\n".join((statements.TABLES, *statements.FUNCTIONS))
+
+    assert (schema.VERSION, hashlib.sha256(text.encode()).hexdigest()[:16]) == (
+        2,
+        "fd614c0368720c59",
+    )

@@ -100,7 +100,8 @@ class Slots:
     def leave(self, number: int | None = None) -> None:
         """An attempt has ended, or waits without a slot."""
         self.busy -= 1
-        self._latest.discard(-1 if number is None else number)
+        if number is not None:
+            self._latest.discard(number)
         if not self._latest:
             self._none_left.set()
         self.wake()

@@ -177,7 +177,7 @@ class Link:
             if listener is None:  # it is added when the connection is back
                 return
             try:
-                await listener.add_listener(channel, self._told)
+                await self._hear(listener, channel)
             except LOST:
                 listener.terminate()
                 self._lost()
@@ -212,11 +212,15 @@ class Link:
             listener.add_termination_listener(lambda _: self._lost())
             async with self._is_asked:  # so that no channel is added between these and the next
                 for channel in self._callbacks.keys() - {_ENGINE}:
-                    await listener.add_listener(channel, self._told)
+                    await self._hear(listener, channel)
                 self._listener, self.connected = listener, True
         except BaseException:
             listener.terminate()
             raise
+
+    async def _hear(self, listener: asyncpg.Connection[Any], channel: str) -> None:
+        """Have it listen there; a connection that does not answer raises `TimeoutError`."""
+        await asyncio.wait_for(listener.add_listener(channel, self._told), ANSWER_SECONDS)
 
     def _lost(self) -> None:
         """The listener's connection is gone."""

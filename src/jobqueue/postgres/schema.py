@@ -33,8 +33,12 @@ if TYPE_CHECKING:
 
     Connection = Any  # asyncpg's
 
-VERSION = 1
-"""Of the tables and functions here; it goes up with each change of them."""
+VERSION = 2
+"""Of the tables and functions here; it goes up with each change of them.
+
+Functions that have other parameters now are made beside the old ones, so that processes of the
+release before go on until they are restarted.
+"""
 ENGINE = "1.6"
 """The release of the engine whose statements the functions hold."""
 _LOCK = 7_041_776

@@ -221,8 +221,10 @@ class PlainQueue(JobQueue):
 
     def register(self, name: str, fn: Callable[..., object], **options: Any) -> None:
         """Register a handler."""
-        plain = self.__dict__.setdefault("_plain", {})  # the same function again is the same
-        super().register(name, plain.setdefault(fn, _plain(fn)), **options)
+        if inspect.iscoroutinefunction(fn):
+            plain = self.__dict__.setdefault("_plain", {})  # the same function again is the same
+            fn = plain.setdefault(fn, _plain(fn))
+        super().register(name, fn, **options)
 
 
 def _plain(function: Callable[..., object]) -> Callable[..., object]:

@@ -214,7 +214,7 @@ def test_a_handle_of_its_own_for_the_first_job_alone_says_that_it_is_existing(
     assert second.result(PATIENCE) == b"first"
     assert second.wait(0) is Status.COMPLETED
     assert jq.join(PATIENCE)
-    assert set(told) == {first, second}
+    assert eventually(lambda: set(told) == {first, second})
 
 
 def test_the_existing_handle_cancels_the_first_job(memory: Store) -> None:

@@ -22,6 +22,7 @@ from jobqueue.final.sharing.frames import framed
 from jobqueue.final.sharing.messages import (
     GIVE_UP,
     PROTOCOL,
+    VERSION,
     Hello,
     One,
     pack,
@@ -257,7 +258,7 @@ def test_another_users_process_is_refused(sharing: Sharing) -> None:
             sock.connect(str(sharing.path / "OWNER.sock"))
             sock.settimeout(PATIENCE)
             try:
-                sock.sendall(framed(pack(Hello(PROTOCOL, 1, os.getpid()))))
+                sock.sendall(framed(pack(Hello(PROTOCOL, VERSION, os.getpid()))))
                 return "answered" if sock.recv(1) else "ended"
             except ConnectionError:
                 return "ended"

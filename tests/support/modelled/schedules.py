@@ -74,12 +74,14 @@ class Schedules:
 
     Attributes:
         there: those that are registered.
-        logged: of each the last tick that the log tells of, and whether that enqueued a job.
+        logged: of each the last tick that the log tells of.
+        worked: of each the last tick that enqueued a job.
     """
 
     def __init__(self) -> None:
         self.there: dict[str, Schedule] = {}
-        self.logged: dict[str, tuple[float, bool]] = {}
+        self.logged: dict[str, float] = {}
+        self.worked: dict[str, float] = {}
 
     def begin_again(self) -> None:
         """Another queue has the same log."""
@@ -92,8 +94,8 @@ class Schedules:
             known.wish, known.catch_up = wish, catch_up
             return known
         schedule = self.there[name] = Schedule(name, wish, catch_up, wall)
-        at, has_job = self.logged.setdefault(name, (wall, False))
-        schedule.last = at if has_job else None
+        at = self.logged.setdefault(name, wall)
+        schedule.last = self.worked.get(name)
         if catch_up != "none":
             schedule.settled = at
         return schedule
@@ -104,14 +106,14 @@ class Schedules:
         if schedule.paused:
             schedule.paused = False
             schedule.settled = max(wall, schedule.settled)
-            self.logged[name] = schedule.settled, False
+            self.logged[name] = schedule.settled
 
     def leave_out(self, schedule: Schedule) -> None:
         """The log is told of ticks that came while it was paused."""
-        if schedule.paused and schedule.settled > self.logged[schedule.name][0]:
-            self.logged[schedule.name] = schedule.settled, False
+        if schedule.paused and schedule.settled > self.logged[schedule.name]:
+            self.logged[schedule.name] = schedule.settled
 
     def ran(self, schedule: Schedule, tick: float) -> None:
         """A tick has enqueued its job, or one that is like it is there."""
         schedule.last = tick
-        self.logged[schedule.name] = tick, True
+        self.logged[schedule.name] = self.worked[schedule.name] = tick

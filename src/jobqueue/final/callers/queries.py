@@ -20,7 +20,6 @@ from ..model.results import read_result
 from ..model.transitions import FINAL, Status
 from ..runtime.clock import SystemClock
 from ..runtime.parking import Parker
-from ..wal.writing.batch import FSYNC_BOUNDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from ..core.queue_state import QueueState
     from ..model.handle import JobHandle
     from ..model.job import JobInfo
-    from ..model.metrics import LogMetrics, Metrics, WorkerMetrics
+    from ..model.metrics import Metrics
     from ..model.results import ResultCodec, StoredResult
 
 
@@ -67,7 +66,7 @@ class Queries:
 
     def metrics(self) -> Metrics:
         """See `JobQueue.metrics`. What takes time is done without the mutex."""
-        from ..core.telling import handler_counts, snapshot  # it says why only here
+        from ..core import telling  # it says why only here
 
         with self._mutex:
             self._mutex.settle()
@@ -76,11 +75,12 @@ class Queries:
             oldest = self._oldest_waits(now)  # first: jobs step aside as the lanes are looked at
             for each, meter in meters.items():
                 meter.limited = len(self._placement.bindings.aside[each])
-            workers = self._workers(now)
-            log = self._log()
+            workers = telling.workers(self._seats, self._outcomes.busy, now)
+            journal = self._placement.journal
+            log = None if journal is None else telling.log(journal.writer.stats())
             handlers = seen(self._placement.registry, self._seats.busy())
-        by_handler, unregistered = handler_counts(handlers)
-        return snapshot(meters, oldest, workers, log, by_handler, unregistered, self._since)
+        by_handler, unregistered = telling.handler_counts(handlers)
+        return telling.snapshot(meters, oldest, workers, log, by_handler, unregistered, self._since)
 
     def running(self) -> list[JobHandle]:
         """With the mutex: the jobs that run now."""
@@ -100,31 +100,6 @@ class Queries:
                 priority = handle._job._priority
                 waits[priority] = max(waits[priority], now - handle._since)
         return waits
-
-    def _workers(self, now: float) -> WorkerMetrics:
-        from ..model.metrics import WorkerMetrics
-
-        busy = self._seats.busy()
-        since = [handle._since for handle in busy]
-        utilization = self._outcomes.busy.utilization(now, since, self._seats.size)
-        return WorkerMetrics(len(self._seats), len(busy), utilization, self._seats.size)
-
-    def _log(self) -> LogMetrics | None:
-        from ..model.metrics import Histogram, LogMetrics
-
-        journal = self._placement.journal
-        if journal is None:
-            return None
-        stats = journal.writer.stats()
-        return LogMetrics(
-            bytes=stats.bytes,
-            batches=stats.batches,
-            fsyncs=stats.fsyncs,
-            last_fsync_seconds=stats.last_fsync_seconds,
-            lag_records=stats.lag_records,
-            error=stats.error,
-            fsync_time=Histogram(FSYNC_BOUNDS, stats.fsyncs_by_time, stats.fsync_seconds),
-        )
 
     # The end of all jobs.
 

@@ -3,7 +3,8 @@
 Imported when they are first asked for: a tenth of the time that it takes to import the queue would
 go into the classes of `model.metrics`, and many programs never ask.
 
-Relies on: copies of the counters. No lock is needed, and none is held.
+Relies on: copies of the counters; no lock is needed. `workers` and `log` read counters as they
+are: under the queue's mutex.
 """
 
 from __future__ import annotations
@@ -13,8 +14,18 @@ from typing import TYPE_CHECKING
 
 from ..model.frozen_dict import FrozenDict
 from ..model.handler_meter import COUNTED
-from ..model.metrics import HandlerCounts, HandlerInfo, LaneMetrics, Metrics, Quantiles
+from ..model.metrics import (
+    HandlerCounts,
+    HandlerInfo,
+    Histogram,
+    LaneMetrics,
+    LogMetrics,
+    Metrics,
+    Quantiles,
+    WorkerMetrics,
+)
 from ..model.policy import NO_POLICY
+from ..wal.writing.batch import FSYNC_BOUNDS
 from .handler_counts import Seen, Watched
 
 if TYPE_CHECKING:
@@ -23,7 +34,9 @@ if TYPE_CHECKING:
 
     from ..model.handler_meter import LaneMeter
     from ..model.job import Priority
-    from ..model.metrics import LogMetrics, WorkerMetrics
+    from ..wal.writing.batch import LogStats
+    from .counters import BusyMeter
+    from .seats import Seats
 
 
 def quantiles(samples: list[float]) -> Quantiles:
@@ -33,6 +46,28 @@ def quantiles(samples: list[float]) -> Quantiles:
         return Quantiles()
     p50, p95, p99 = (samples[min(count - 1, count * percent // 100)] for percent in (50, 95, 99))
     return Quantiles(p50, p95, p99, samples[-1])
+
+
+def workers(seats: Seats, meter: BusyMeter, now: float) -> WorkerMetrics:
+    """What is told of the workers. With the mutex."""
+    busy = seats.busy()
+    since = [handle._since for handle in busy]
+    return WorkerMetrics(
+        len(seats), len(busy), meter.utilization(now, since, seats.size), seats.size
+    )
+
+
+def log(stats: LogStats) -> LogMetrics:
+    """What is told of the log."""
+    return LogMetrics(
+        bytes=stats.bytes,
+        batches=stats.batches,
+        fsyncs=stats.fsyncs,
+        last_fsync_seconds=stats.last_fsync_seconds,
+        lag_records=stats.lag_records,
+        error=stats.error,
+        fsync_time=Histogram(FSYNC_BOUNDS, stats.fsyncs_by_time, stats.fsync_seconds),
+    )
 
 
 def snapshot(

@@ -20,7 +20,8 @@ from ..model.job import NOT_TAKEN, Job, Priority
 from ..model.plan import Plan, Unique
 
 PROTOCOL = "jobqueue"
-VERSION = 1
+VERSION = 2
+"""It goes up with each change that an older owner or client does not understand."""
 GIVE_UP = "give_up"
 ENQUEUE, ENQUEUE_MANY, ENQUEUE_TOGETHER = "enqueue", "enqueue_many", "enqueue_together"
 WATCH, JOIN = "watch", "join"
