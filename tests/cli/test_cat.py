@@ -128,15 +128,15 @@ def test_scripts_get_all_that_is_known_of_a_job(command: Command, eventful: LogD
 TIED: list[list[Record]] = [
     [
         Enqueued(1, "first", 1, 100.0),
-        Enqueued(2, "second", 1, 100.0, after=[1]),
+        Enqueued(2, "second", 1, 100.0, after=(1,)),
         Enqueued(3, "third", 1, 100.0, key="ann", unique="handler+key", expires=FAR, within=9.0),
-        Enqueued(4, "fourth", 1, 100.0, key="bob", unique="key", until_started=True, after=[1, 2]),
+        Enqueued(4, "fourth", 1, 100.0, key="bob", unique="key", until_started=True, after=(1, 2)),
         Enqueued(5, "failed", 1, 100.0),
-        Enqueued(6, "sixth", 1, 100.0, after=[5]),
+        Enqueued(6, "sixth", 1, 100.0, after=(5,)),
         Enqueued(7, "parent", 1, 100.0),
     ],
     [Failed(5, 110.0, 109.0, 0, "E: five", "")],
-    [Completed(7, 3.0, 2.0, 0, children=[Enqueued(8, "child", 1, 1.0), Enqueued(9, "x", 1, 1.0)])],
+    [Completed(7, 3.0, 2.0, 0, children=(Enqueued(8, "child", 1, 1.0), Enqueued(9, "x", 1, 1.0)))],
     [Doomed(9, "gone")],
 ]
 

@@ -138,7 +138,7 @@ def as_json(entry: Entry) -> dict[str, Any]:
         "status": entry.status.value,
         "priority": entry.priority,
         "handler": was.handler,
-        "headers": was.headers,
+        "headers": was.headers or {},
         "retries": state.retries,
         "max_retries": was.max_retries,
         "crashes": state.crashes,

@@ -273,7 +273,7 @@ def info_of(entry: Entry) -> JobInfo:
         status,
         Priority(was.priority),
         was.handler,
-        was.headers,
+        was.headers or {},
         state.retries,
         state.error,
         state.traceback or None,

@@ -481,7 +481,7 @@ def test_what_a_crash_left_waiting_for_a_job_that_was_not_completed_is_cancelled
 ) -> None:
     """Fault 84 of docs/reliability.md."""
     jobs = [Enqueued(number, f"job {number}", 1, 1.0) for number in range(1, 5)]
-    jobs[1].after, jobs[2].after = [1], [2]
+    jobs[1].after, jobs[2].after = (1,), (2,)
     last: dict[str, Record] = {
         "failed": Failed(1, 3.0, 2.0, 0, "E: no", ""),
         "cancelled": Cancelled(1, 3.0),

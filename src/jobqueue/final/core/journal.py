@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from ..wal.writing.writer import LogWriter
 
 LARGE_PAYLOAD_BYTES = 32 * 1024
-_NO_HEADERS: dict[str, str] = {}  # one for all: no code changes a record
 
 
 class Journal:
@@ -85,7 +84,7 @@ class Journal:
             job._created,
             job._handler,
             job._max_retries,
-            _NO_HEADERS if job._headers is NO_HEADERS else dict(job._headers),
+            None if job._headers is NO_HEADERS else dict(job._headers),
             text,
             binary,
             due,
@@ -144,7 +143,7 @@ class Journal:
         """
         record, payload_bytes = completed(handle, wall, stored), len(handle._job._payload)
         if children:
-            record.children = children
+            record.children = tuple(children)
         self._counted = record  # one step
         self.payload_bytes -= payload_bytes
         self.writer.add(record)
@@ -161,7 +160,7 @@ class Journal:
         if not (isinstance(record, Completed) and record.job == handle._number):
             record = completed(handle, wall, stored)
             if children:
-                record.children = children
+                record.children = tuple(children)
         self.once(record, len(handle._job._payload))
 
     def free(self, what: object, payload_bytes: int) -> None:
@@ -244,7 +243,7 @@ def _tell_plan(record: Enqueued, handle: JobHandle, expires: float | None) -> No
         record.unique = plan.unique.by
         record.until_started = plan.unique.until == "started"
     if ties is not None and ties.waits_for:
-        record.after = [each._number for each in ties.waits_for]
+        record.after = tuple(each._number for each in ties.waits_for)
     record.expires, record.within = expires, plan.expires
 
 

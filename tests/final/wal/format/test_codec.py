@@ -81,21 +81,21 @@ enqueued = st.builds(
     times,
     st.none() | texts,
     st.none() | counts,
-    st.dictionaries(texts, texts, max_size=3),
+    st.none() | st.dictionaries(texts, texts, max_size=3),
     st.none() | times,
     st.none() | delays,
     st.booleans(),
     st.none() | names,
     st.none() | st.sampled_from(["handler+key", "handler+payload", "key", ""]) | texts,
     st.booleans(),
-    st.lists(numbers, max_size=3),
+    st.lists(numbers, max_size=3).map(tuple),
     st.none() | times,
     st.none() | delays,
 )
 
 
 def with_children(record: Completed, children: list[Enqueued]) -> Completed:
-    record.children = children
+    record.children = tuple(children)
     return record
 
 
@@ -274,18 +274,6 @@ def test_both_codecs_read_what_no_release_wrote_alike(line: bytes) -> None:
     assert found[0] == found[1]
 
 
-@both_codecs
-def test_no_two_records_share_what_they_wait_for_or_their_children(lines: codec.Lines) -> None:
-    data = b"{" + ENQUEUED + b"}\n{" + COMPLETED + b"}\n"
-    first, second = (lines.decode(data) for _ in range(2))
-    assert isinstance(first[0], Enqueued)
-    assert isinstance(first[1], Completed)
-    first[0].after.append(5)
-    first[1].children.append(first[0])
-    assert second == lines.decode(data)
-    assert lines.encode(second) == data
-
-
 def test_a_job_that_asks_for_nothing_more_is_written_as_ever() -> None:
     data = codec.lines.encode([Enqueued(1, "a", 1, 1.5)])
     assert data == b'{"op":"enqueued","job":1,"id":"a","priority":1,"created":1.5}\n'
@@ -425,15 +413,6 @@ def test_without_msgspec_the_same_bytes_are_written_and_read(
     assert bare_codec.decode_lines(lines) == bare
     with pytest.raises(bare_codec.RecordError):
         bare_codec.decode_lines(b'{"op":"discarded","job":0}\n')
-
-
-def test_without_msgspec_records_do_not_share_their_headers(
-    without_msgspec: Callable[[str], Any],
-) -> None:
-    bare_record = without_msgspec("format.record")
-    first, second = (bare_record.Enqueued(n, "a", 0, 0.0) for n in (1, 2))
-    first.headers["a"] = "b"
-    assert second.headers == {}
 
 
 def test_without_msgspec_records_are_folded_into_jobs(

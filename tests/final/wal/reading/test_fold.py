@@ -61,11 +61,11 @@ def cancelled(number: int = 1) -> Cancelled:
 def waiting(number: int, *after: int, key: str | None = None) -> Enqueued:
     """A job that waits for others."""
     unique = None if key is None else "key"
-    return Enqueued(number, f"job-{number}", 1, 1.0, key=key, unique=unique, after=list(after))
+    return Enqueued(number, f"job-{number}", 1, 1.0, key=key, unique=unique, after=after)
 
 
 def completed_with(number: int, *children: Enqueued) -> Completed:
-    return Completed(number, 40.0, 39.0, 2, children=list(children))
+    return Completed(number, 40.0, 39.0, 2, children=children)
 
 
 def folded(records: Iterable[Record], retention: int = MANY) -> LogState:
@@ -272,10 +272,10 @@ def unfinished_doomed(state: LogState) -> set[int]:
 
 def test_a_job_waits_for_those_that_are_not_completed() -> None:
     state = folded([enqueued(1), enqueued(2), waiting(3, 1, 2), completed(1)])
-    assert state.jobs[3].enqueued.after == [2]
+    assert state.jobs[3].enqueued.after == (2,)
     assert not state.doomed
     state.apply(completed(2))
-    assert state.jobs[3].enqueued.after == []
+    assert not state.jobs[3].enqueued.after
     assert not state.doomed
 
 
@@ -315,8 +315,8 @@ def test_the_children_of_a_completion_are_accepted_by_it_once() -> None:
     ending = completed_with(1, waiting(2, 1), waiting(3, 2))
     state = folded([enqueued(1), ending, ending, ending])
     assert [each.status for each in state.jobs.values()] == [COMPLETED, QUEUED, QUEUED]
-    assert state.jobs[2].enqueued.after == []  # the parent is completed
-    assert state.jobs[3].enqueued.after == [2]
+    assert state.jobs[2].enqueued.after == ()  # the parent is completed
+    assert state.jobs[3].enqueued.after == (2,)
     assert state.next_number == 4
     for number in (2, 3):
         state.apply(completed(number))
@@ -333,7 +333,7 @@ def test_the_children_of_a_completion_that_does_not_follow_are_none(end: Any) ->
 def test_the_children_of_a_job_that_is_forgotten_at_once_are_there() -> None:
     state = folded([enqueued(1), completed_with(1, enqueued(2), waiting(3, 2))], retention=0)
     assert set(state.jobs) == {2, 3}
-    assert state.jobs[3].enqueued.after == [2]
+    assert state.jobs[3].enqueued.after == (2,)
 
 
 def test_a_snapshot_keeps_that_a_job_is_doomed_though_the_other_is_forgotten() -> None:

@@ -91,7 +91,7 @@ def test_jobs_that_ended_first_are_forgotten_first_and_those_that_have_not_are_k
 def test_a_job_that_others_wait_for_or_that_enqueued_some_is_not_forgotten() -> None:
     batch = OpenBatch()
     parent, waits = _completed(1), _accepted(3)
-    parent.children, waits.after = [_accepted(9)], [2]
+    parent.children, waits.after = (_accepted(9),), (2,)
     batch.records = [
         *(_accepted(1), _accepted(2), waits, _accepted(4), _completed(4)),
         *(Cancelled(2, 2.0), parent, _completed(9)),

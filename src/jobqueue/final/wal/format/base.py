@@ -37,10 +37,6 @@ else:
             def __new__(
                 mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any
             ) -> Any:
-                for attribute in namespace.get("__annotations__", ()):
-                    default = namespace.get(attribute)
-                    if default in ({}, []):
-                        namespace[attribute] = field(default_factory=type(default))
                 cls: Any = dataclass(super().__new__(mcs, name, bases, namespace))
                 cls.__struct_fields__ = tuple(f.name for f in fields(cls))
                 if "tag" in options:

@@ -5,8 +5,9 @@ itself. `Ticked` alone may be of no job: its number is 0 then. Times are Unix ti
 delays are seconds. Fields at their default are left out of the line; unknown fields are ignored,
 so that a later version may add some.
 
-Records are cheap to make (they are made for each job) and must not be changed once they have
-been handed to the log. All floats must be finite.
+Records are cheap to make (they are made for each job, and for each line of a log that is read: so
+an empty field is none of its own object) and must not be changed once they have been handed to the
+log. All floats must be finite.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class Enqueued(_Record, tag="enqueued"):
     created: Time
     handler: str | None = None
     max_retries: Count | None = None
-    headers: dict[str, str] = {}  # noqa: RUF012  # a struct gives each instance a new one
+    headers: dict[str, str] | None = None
     payload: str = ""
     binary: bytes = b""
     due: Time | None = None
@@ -91,7 +92,7 @@ class Enqueued(_Record, tag="enqueued"):
     key: JobId | None = None
     unique: str | None = None
     until_started: bool = False
-    after: list[JobNumber] = []  # noqa: RUF012  # likewise
+    after: tuple[JobNumber, ...] = ()
     expires: Time | None = None
     within: Delay | None = None
     joined: bool = False
@@ -124,7 +125,7 @@ class Completed(_Record, tag="completed"):
     result: str | None = None
     binary: bytes = b""
     coded: bool = False
-    children: list[Enqueued] = []  # noqa: RUF012  # likewise
+    children: tuple[Enqueued, ...] = ()
 
 
 class Failed(_Record, tag="failed"):
@@ -262,13 +263,13 @@ def _plain(name: str, value: object) -> object:
         return number if number is not None and math.isfinite(number) else 0.0
     if name == "headers":
         pairs = value.items() if isinstance(value, dict) else ()
-        return {_plain_text(key): _plain_text(text) for key, text in pairs}
+        return {_plain_text(key): _plain_text(text) for key, text in pairs} or None
     if name in {"store_result", "coded", "until_started", "joined"}:
         return value is True
     if name == "children":
-        return [made_plain(each) for each in value] if isinstance(value, list) else []
+        return tuple(made_plain(each) for each in value) if isinstance(value, tuple) else ()
     if name == "after":
-        return [whole_number(each) or 1 for each in value] if isinstance(value, list) else []
+        return tuple(whole_number(each) or 1 for each in value) if isinstance(value, tuple) else ()
     if name == "binary":
         return exact_bytes(value) if isinstance(value, bytes) else b""
     return whole_number(value) or 0

@@ -42,7 +42,7 @@ class _Field(NamedTuple):
     meta: Meta | None
     default: Any
     of: Meta | None
-    """The bounds of a list's numbers; `None` for a list of records."""
+    """The bounds of a tuple's numbers; `None` for a tuple of records."""
 
 
 def _field(name: str, annotation: Any, default: Any) -> _Field:
@@ -55,9 +55,7 @@ def _field(name: str, annotation: Any, default: Any) -> _Field:
     if get_origin(annotation) is Annotated:
         annotation, meta = get_args(annotation)
     kind = get_origin(annotation) or annotation
-    if kind in (dict, list) and default is not _REQUIRED:
-        default = kind()
-    element = get_args(annotation)[0] if kind is list else None
+    element = get_args(annotation)[0] if kind is tuple else None
     of = get_args(element)[1] if get_origin(element) is Annotated else None
     return _Field(name, kind, nullable, meta, default, of)
 
@@ -102,7 +100,7 @@ def _encode_object(record: _record.Record) -> str:
     parts = [f'{{"op":"{cls.__name__.lower()}"']
     for field in _FIELDS[cls]:
         value = getattr(record, field.name)
-        if value is not field.default and value not in ({}, []):
+        if value is not field.default:
             parts.append(f'"{field.name}":{_encode_value(value)}')
     return ",".join(parts) + "}"
 
@@ -114,7 +112,7 @@ def _encode_value(value: Any) -> str:
         return str(value)
     if isinstance(value, float):
         return _encode_float(value)
-    if isinstance(value, list):
+    if isinstance(value, tuple):
         return f"[{','.join(map(_encode_value, value))}]"
     if type(value) in _FIELDS:
         return _encode_object(value)
@@ -152,7 +150,7 @@ def _decode_field(field: _Field, values: dict[str, Any]) -> Any:
     if field.name not in values:
         if field.default is _REQUIRED:
             raise ValueError(f"field {field.name!r} is missing")
-        return field.kind() if field.kind in (dict, list) else field.default
+        return field.default
     value = values[field.name]
     if value is None and field.nullable:
         return None
@@ -211,12 +209,12 @@ def _to_dict(value: Any, name: str) -> dict[str, str]:
     return {_to_str(key, name): _to_str(item, name) for key, item in value.items()}
 
 
-def _to_list(value: Any, name: str) -> list[Any]:
+def _to_tuple(value: Any, name: str) -> tuple[Any, ...]:
     if not isinstance(value, list):
         _wrong(name)
     if name == "children":
-        return [_to_enqueued(each, name) for each in value]
-    return [_to_int(each, name) for each in value]
+        return tuple(_to_enqueued(each, name) for each in value)
+    return tuple(_to_int(each, name) for each in value)
 
 
 def _to_enqueued(value: Any, name: str) -> _record.Enqueued:
@@ -231,7 +229,7 @@ _CONVERT: dict[type, Callable[[Any, str], Any]] = {
     str: _to_str,
     bytes: _to_bytes,
     dict: _to_dict,
-    list: _to_list,
+    tuple: _to_tuple,
 }
 
 

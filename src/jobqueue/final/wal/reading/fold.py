@@ -140,22 +140,25 @@ class LogState:
 
     def _await(self, number: int, record: Enqueued) -> None:
         """Note what a job waits for. What is no longer known, or never was, is not waited for."""
-        for each in tuple(record.after):
+        awaited = []
+        for each in record.after:
             state = self.jobs.get(each)
             if state is not None and state.status == QUEUED and each != number:
                 self._dependents.setdefault(each, []).append(number)
+                awaited.append(each)
                 continue
-            record.after.remove(each)
             # guard: a job after one that had failed is doomed
             if state is not None and state.status in (FAILED, CANCELLED):
                 self.doomed[number] = state.enqueued.id
+        record.after = tuple(awaited)
 
     def _ended(self, state: JobState, number: int) -> None:
         """A job has ended: those that wait for it do so no more, or are doomed."""
         for each in self._dependents.pop(number, ()):
             dependent = self.jobs.get(each)
             if dependent is not None and dependent.status == QUEUED:
-                dependent.enqueued.after.remove(number)
+                after = dependent.enqueued.after
+                dependent.enqueued.after = tuple(each for each in after if each != number)
                 # guard: a job after one that fails is doomed
                 if state.status != COMPLETED:
                     self.doomed.setdefault(each, state.enqueued.id)
