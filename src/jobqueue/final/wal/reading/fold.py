@@ -130,7 +130,10 @@ class LogState:
                     self.next_number = number + 1
                 elif not self._is_new(number):  # guard: a number that was seen is no new job
                     continue
-                jobs[number] = JobState(record, record.due, record.delay or 0.0)
+                if record.due is None:
+                    jobs[number] = JobState(record)
+                else:
+                    jobs[number] = JobState(record, record.due, record.delay or 0.0)
                 if record.after:
                     self._await(number, record)
             elif (state := jobs.get(number)) is not None:
@@ -189,7 +192,8 @@ class LogState:
             return
         if isinstance(record, Completed):
             state.status = COMPLETED
-            state.result = result_of(record)
+            if record.result is not None or record.binary:
+                state.result = result_of(record)
             # guard: a completion brings its children
             if record.children:
                 self.apply_all(record.children)
@@ -215,7 +219,8 @@ class LogState:
             state.crashes = state.crashed_run = 0
         if self._dependents:
             self._ended(state, record.job)
-        self.doomed.pop(record.job, None)
+        if self.doomed:
+            self.doomed.pop(record.job, None)
         finished = self._finished
         finished.append(record.job)
         if len(finished) > self._retention:
