@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from jobqueue.final import Config, Job, JobQueue, LogWriteError, UnknownJobError
+from tests.support import insides
 from tests.support.children import Child, read_acks
 from tests.support.held_files import HeldFiles
 from tests.support.left_out import often
@@ -90,14 +91,10 @@ def test_a_full_disk_refuses_all_of_a_group_and_with_space_back_it_is_taken(
         assert jq.metrics().completed == 3
 
 
-def test_a_record_that_cannot_be_encoded_refuses_all_of_its_group(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_record_that_cannot_be_encoded_refuses_all_of_its_group(tmp_path: Path) -> None:
     jobs = [Job(id="a"), Job(id="b", after=["a"]), Job(id="c", after=["b"])]
     with JobQueue(Config(persist_path=tmp_path), handler=len, start=False) as jq:
-        monkeypatch.setattr("jobqueue.final.core.journal._NO_HEADERS", {"odd": object()})
         with pytest.raises(LogWriteError, match="cannot be encoded"):
-            jq.enqueue_together(jobs)
-        monkeypatch.undo()
+            jq.enqueue_together([jobs[0], insides.spoil(Job(id="b", after=["a"])), jobs[2]])
         assert [_is_known(jq, each) for each in "abc"] == [False] * 3
         assert len(jq.enqueue_together(jobs)) == 3

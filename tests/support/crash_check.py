@@ -167,7 +167,7 @@ def _compare(
 
 def _compare_job(job: Job, state: JobState) -> Iterator[str]:
     was = state.enqueued
-    found = (was.priority, was.handler, was.max_retries, was.headers, was.created)
+    found = (was.priority, was.handler, was.max_retries, was.headers or {}, was.created)
     wanted = (int(job.priority), job.handler, job.max_retries, dict(job.headers), job.created)
     if found != wanted:
         yield f"job {job.id!r} is another one: {found}, not {wanted}"

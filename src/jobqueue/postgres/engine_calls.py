@@ -5,7 +5,7 @@ from __future__ import annotations
 ENGINE = """
 CREATE OR REPLACE FUNCTION jobqueue_engine_enqueue(int[], text[], bytea[], interval[], text[],
   jsonb[]) RETURNS TABLE (ord bigint, id bigint)
-  LANGUAGE plpgsql <kept plans> AS $jobqueue$
+  LANGUAGE plpgsql AS $jobqueue$
 #variable_conflict use_column
 BEGIN
   RETURN QUERY <engine enqueue>;
@@ -22,21 +22,21 @@ END $jobqueue$;
 
 CREATE OR REPLACE FUNCTION jobqueue_engine_log(bigint[], pgqueuer_status[], jsonb[])
   RETURNS void
-  LANGUAGE plpgsql <kept plans> AS $jobqueue$
+  LANGUAGE plpgsql AS $jobqueue$
 BEGIN
   <engine log>;
 END $jobqueue$;
 
 CREATE OR REPLACE FUNCTION jobqueue_engine_retry(bigint, interval, jsonb)
   RETURNS void
-  LANGUAGE plpgsql <kept plans> AS $jobqueue$
+  LANGUAGE plpgsql AS $jobqueue$
 BEGIN
   <engine retry>;
 END $jobqueue$;
 
 CREATE OR REPLACE FUNCTION jobqueue_engine_requeue(bigint[])
   RETURNS void
-  LANGUAGE plpgsql <kept plans> AS $jobqueue$
+  LANGUAGE plpgsql AS $jobqueue$
 BEGIN
   <engine requeue>;
 END $jobqueue$;

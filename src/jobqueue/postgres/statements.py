@@ -7,7 +7,8 @@ the function around it. Rows of both tables are locked in one order: the engine'
 PostgreSQL takes their arrays for longer than they are: that costs more than what they do. For that
 reason no function is in SQL, which keeps no plan. A plan may have been made when the tables were
 all but empty, and would read all of a table that has grown since: hence `enable_seqscan`. What is
-off counts as dear, and what is dear would be compiled at each call: hence `jit`.
+off counts as dear, and what is dear would be compiled at each call: hence `jit`. A function that is
+called within another one has that one's settings.
 
     jobqueue_job      a job, from its acceptance until it is forgotten; `number` is the engine's id
     jobqueue_count    what came of the attempts of one process, by lane and handler
@@ -71,7 +72,7 @@ _ANNOUNCE = """
 -- Whoever has these handlers is told that there are jobs, or that there will be some.
 CREATE OR REPLACE FUNCTION jobqueue_announce(entrypoints text[], delays interval[])
   RETURNS void
-  LANGUAGE plpgsql <kept plans> AS $jobqueue$
+  LANGUAGE plpgsql AS $jobqueue$
 DECLARE
   names text;
 BEGIN
@@ -190,7 +191,7 @@ _ENDS = """
 -- Each process adds to rows of its own, so that none waits for another.
 CREATE OR REPLACE FUNCTION jobqueue_tell(who uuid, numbers bigint[], outcomes text[])
   RETURNS void
-  LANGUAGE plpgsql <kept plans> AS $jobqueue$
+  LANGUAGE plpgsql AS $jobqueue$
 BEGIN
   INSERT INTO jobqueue_count AS c
     (process, lane, handler, completed, failed, retried, cancelled, expired)
@@ -209,7 +210,7 @@ END $jobqueue$;
 -- The outcome of jobs that wait: nobody runs them. With their rows locked.
 CREATE OR REPLACE FUNCTION jobqueue_drop(numbers bigint[], what text, why text)
   RETURNS void
-  LANGUAGE plpgsql <kept plans> AS $jobqueue$
+  LANGUAGE plpgsql AS $jobqueue$
 BEGIN
   PERFORM jobqueue_engine_log(numbers, array_fill('canceled'::pgqueuer_status,
     ARRAY[cardinality(numbers)]), array_fill(NULL::jsonb, ARRAY[cardinality(numbers)]));

@@ -24,7 +24,7 @@ from jobqueue.final import (
 from tests.support import process_handlers
 from tests.support.children import Child
 from tests.support.queues import Attempts, Store, every_log, every_store
-from tests.support.waiting import PATIENCE, eventually
+from tests.support.waiting import PATIENCE, eventually_freed
 
 STORED = Job(b"ab", id="a", store_result=True)
 
@@ -270,5 +270,4 @@ def test_what_is_kept_of_an_older_result_ends_without_the_mutex(memory: Store) -
     for name in ("a", "b"):
         jq.enqueue(Job(id=name))
     assert jq.join(PATIENCE)
-    # Without the GIL an object may be freed a moment later, by the thread that made it.
-    assert eventually(lambda: seen == [Status.COMPLETED])
+    assert eventually_freed(lambda: seen == [Status.COMPLETED])

@@ -964,6 +964,27 @@ class _Dying:
 
 
 @dies
+def test_a_change_that_cannot_be_finished_keeps_nobody_from_being_told_of_a_fault() -> None:
+    jq = JobQueue(handler=len)
+    waiting = in_thread(jq.enqueue(Job(id="a"), delay=LONG).result)
+    eventually(lambda: _waits(jq, "a"))
+
+    def die() -> None:
+        with insides.mutex(jq):
+            insides.mutex(jq).unfinished = object()  # nothing knows how to finish it
+        raise MemoryError
+
+    insides.timer(jq).call_soon(die)
+
+    with pytest.raises(JobQueueError, match="the timer thread died: MemoryError") as raised:
+        waiting.result(PATIENCE)
+    fault = raised.value.__cause__
+    assert fault is not None
+    assert "could not be finished: AttributeError" in "".join(fault.__notes__)
+    assert jq.close(PATIENCE).remaining == 1
+
+
+@dies
 def test_a_producer_that_waits_for_room_is_told_when_a_worker_dies() -> None:
     clock = _BrokenClock()
     jq = JobQueue(Config(num_workers=1, queue_size=1), handler=len, clock=clock, start=False)

@@ -363,7 +363,13 @@ class Lifecycle:
     def fail(self, fault: JobQueueError) -> None:
         """A thread died: nothing runs any more, and the threads that wait are told."""
         with self._mutex:
-            self._mutex.settle()
+            try:
+                self._mutex.settle()
+            except Exception as error:  # noqa: BLE001  # told with the fault
+                # What killed the thread, as a clock that is wrong, may hit this, too. The queue is
+                # dead: what counts is what its log has.
+                self._mutex.unfinished = None
+                fault.add_note(f"a change that was broken off could not be finished: {error!r}")
             self.fail_locked(fault)
         self._placement.endings.tell_owed()
 

@@ -219,8 +219,7 @@ class LogState:
             state.crashes = state.crashed_run = 0
         if self._dependents:
             self._ended(state, record.job)
-        if self.doomed:
-            self.doomed.pop(record.job, None)
+        self.doomed.pop(record.job, None)
         finished = self._finished
         finished.append(record.job)
         if len(finished) > self._retention:
