@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -20,7 +19,7 @@ from . import schema
 from .errors import AGAIN, LOST, NotConnectedError, opened
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
     from ..final.engine import Reporter
     from .config import PostgresConfig
@@ -31,10 +30,6 @@ _ENGINE = schema.settings().channel
 AGAIN_SECONDS_MAX = 1.0
 ANSWER_SECONDS = 10.0
 """After which a connection that does not answer is given up."""
-_AT_HAND_MAX = 2
-"""How many connections are not given back to the pool after each call: one for those who enqueue
-and look for jobs, one for outcomes. The pool takes two tasks to take one back and give it again,
-which is a tenth of what an `enqueue` takes."""
 
 
 class Link:
@@ -51,8 +46,6 @@ class Link:
         self._reporter = reporter
         self._callbacks: dict[str, list[Callable[[str], object]]] = {}
         self._on_return: list[Callable[[], object]] = []
-        self._at_hand: list[Any] = []  # of the pool's, and nobody uses them
-        self._waiting = 0  # how many wait for the pool to give them one
         self._again: asyncio.Task[None] | None = None
         self._listener: asyncpg.Connection[Any] | None = None
         self._is_asked = asyncio.Lock()  # held while the listener is: it does one thing at a time
@@ -80,7 +73,7 @@ class Link:
                 server_settings={"application_name": "jobqueue"},
             )
             try:
-                async with self.connection() as connection:
+                async with self._pool.acquire() as connection:
                     await schema.check(connection)
                 await self._listen()
             except BaseException:
@@ -98,41 +91,13 @@ class Link:
 
     # ── calls ────────────────────────────────────────────────────────────────────────────────
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Any]:
+    def connection(self) -> Any:
         """Within this there is a connection; entering it may raise one of `errors.LOST`."""
-        connection = await self._take()
-        try:
-            yield connection
-        except BaseException:
-            await self._pool.release(
-                connection
-            )  # it waits until a call that was broken off is over
-            raise
-        await self._give_back(connection)
-
-    async def _take(self) -> Any:
-        while self._at_hand:
-            connection = self._at_hand.pop()
-            if not connection.is_closed():
-                return connection
-            await self._pool.release(connection)
-        self._waiting += 1
-        try:
-            return await self._pool.acquire()
-        finally:
-            self._waiting -= 1
-
-    async def _give_back(self, connection: Any) -> None:
-        """Keep it at hand, unless somebody waits for one, or there are enough."""
-        if self._waiting or len(self._at_hand) >= _AT_HAND_MAX or connection.is_closed():
-            await self._pool.release(connection)
-        else:
-            self._at_hand.append(connection)
+        return self._pool.acquire()
 
     async def once(self, use: Use) -> Any:
         """Do something with a connection; raises `errors.LOST` if that is gone."""
-        async with self.connection() as connection:
+        async with self._pool.acquire() as connection:
             try:
                 return await use(connection)
             except (asyncpg.DataError, asyncpg.CharacterNotInRepertoireError) as error:
@@ -186,18 +151,16 @@ class Link:
 
     async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
         """Rows."""
-        async with self.connection() as connection:
-            return [dict(row) for row in await connection.fetch(query, *args)]
+        return [dict(row) for row in await self._pool.fetch(query, *args)]
 
     async def execute(self, query: str, *args: object) -> str:
         """A statement without rows."""
-        async with self.connection() as connection:
-            done: str = await connection.execute(query, *args)
+        done: str = await self._pool.execute(query, *args)
         return done
 
     async def notify(self, channel: str, payload: str) -> None:
         """A notice to all who listen."""
-        await self.execute("SELECT pg_notify($1, $2)", channel, payload)
+        await self._pool.execute("SELECT pg_notify($1, $2)", channel, payload)
 
     async def add_listener(self, channel: str, callback: Callable[[Any], object]) -> None:
         """Have `callback(payload)` called for each notice from now on.
