@@ -266,6 +266,24 @@ def test_what_came_due_has_fired_when_advance_returns(manual: Rig) -> None:
     assert manual.so_far() == ["c"]
 
 
+def test_the_thread_that_moves_time_fires_what_came_due_by_that(clock: ManualClock) -> None:
+    def have_the_other_look() -> None:
+        looked = threading.Event()
+        rig.timer.call_soon(looked.set)
+        assert looked.wait(PATIENCE)
+        rig.until_asleep()
+
+    clock.subscribe(have_the_other_look)  # before the timer: the clock has moved, it is not told
+    rig = Rig(clock)
+    rig.timer.start()
+    by: list[threading.Thread] = []
+    rig.on_fire = lambda _items: by.append(threading.current_thread())
+    rig.schedule("a", 5)
+    clock.advance(5)
+    assert by == [threading.current_thread()]
+    rig.stop()
+
+
 def test_items_of_one_time_fire_in_the_order_in_which_they_were_scheduled(manual: Rig) -> None:
     names = [f"{number}" for number in range(20)]
     for name in names:

@@ -50,6 +50,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from ..model.handle import JobHandle
+    from ..runtime.mutex import Mutex
     from ..wal.format.record import Record
 
 
@@ -72,3 +73,16 @@ class Change(Protocol):
 
         It may be called again, also by another thread.
         """
+
+
+def settle_or_drop(mutex: Mutex, fault: Exception) -> None:
+    """With the mutex, as the queue dies of a fault: finish what was broken off, if that can be.
+
+    What the thread died of, as a clock that is wrong, may hit this as well. Then the change is
+    dropped, so that nobody else is hit: what counts now is what the log has. The fault notes why.
+    """
+    try:
+        mutex.settle()
+    except Exception as error:  # noqa: BLE001  # the fault tells of it
+        mutex.unfinished = None
+        fault.add_note(f"a change that was broken off could not be finished: {error!r}")

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..core.queue_state import State
+from ..core.unfinished import settle_or_drop
 from ..core.watchers import wake_waiters
 from ..errors import LogWriteError, again
 from ..exact import SECONDS_MAX
@@ -363,13 +364,7 @@ class Lifecycle:
     def fail(self, fault: JobQueueError) -> None:
         """A thread died: nothing runs any more, and the threads that wait are told."""
         with self._mutex:
-            try:
-                self._mutex.settle()
-            except Exception as error:  # noqa: BLE001  # told with the fault
-                # What killed the thread, as a clock that is wrong, may hit this, too. The queue is
-                # dead: what counts is what its log has.
-                self._mutex.unfinished = None
-                fault.add_note(f"a change that was broken off could not be finished: {error!r}")
+            settle_or_drop(self._mutex, fault)
             self.fail_locked(fault)
         self._placement.endings.tell_owed()
 

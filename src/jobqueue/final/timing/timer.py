@@ -81,7 +81,8 @@ class Timer:
         self._asleep_until: float = -1  # tick; -1 while awake
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="jobqueue-timer", daemon=True)
-        self._unsubscribe = clock.subscribe(self.expire)
+        self._moved_to = tick_before(clock.monotonic())  # what a manual clock has been moved to
+        self._unsubscribe = clock.subscribe(self._moved)
 
     def start(self) -> None:
         """Start the thread."""
@@ -149,17 +150,32 @@ class Timer:
 
     def expire(self) -> None:
         """Fire what is due."""
+        self._fire_due(is_move=False)
+
+    def _moved(self) -> None:
+        """This thread has moved a manual clock: it fires what came due by that."""
+        self._fire_due(is_move=True)
+
+    def _fire_due(self, *, is_move: bool) -> None:
         with self._lock:
             self._apply_changes()
             if self._long:
                 self._look_for_sleep()
-            due = self._wheel.advance(tick_before(self._clock.monotonic()))
+            # guard: what a move of the clock makes due is fired by the thread that moves it
+            #   without: if True:
+            if is_move:  # if the timer's thread was quicker, `advance` might return before it
+                self._moved_to = tick_before(self._clock.monotonic())
+            due = self._wheel.advance(self._now())
             if self._long:
                 for item in due:
                     self._long.pop(item, None)
             later = self._fire(due) if due and not self._stopped else None
         for function in later or ():
             function()
+
+    def _now(self) -> int:
+        """The tick up to which things are due. With the timer's lock."""
+        return self._moved_to if self._clock.manual else tick_before(self._clock.monotonic())
 
     def _apply_changes(self) -> None:
         changes = self._changes
@@ -212,10 +228,11 @@ class Timer:
         with self._lock:
             self._apply_changes()
             tick = self._wheel.next_tick()
+            now = self._now()
         if tick is None:
             return None
         if self._clock.manual:  # what is due already came while the thread was awake
-            return 0.0 if tick <= tick_before(self._clock.monotonic()) else None
+            return 0.0 if tick <= now else None
         self._asleep_until = tick
         seconds = tick / TICKS_PER_SECOND - self._clock.monotonic()
         return min(seconds, LOOK_SECONDS) if self._long else seconds
