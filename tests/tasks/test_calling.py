@@ -493,7 +493,7 @@ def test_coroutine_functions_and_plain_ones_run_beside_each_other_and_are_awaite
 
 def test_coroutine_functions_are_refused_where_nothing_awaits_them() -> None:
     both, _, _ = both_kinds()
-    with pytest.raises(TypeError, match="executor='asyncio'"):
+    with pytest.raises(TypeError, match='executor="asyncio"'):
         both.open()
     with pytest.raises(QueueNotOpenError):
         both.queue  # noqa: B018

@@ -301,6 +301,25 @@ def test_a_codec_that_gives_no_bytes_is_refused() -> None:
         task.job("x")
 
 
+def test_a_codec_that_cannot_read_a_payload_is_told_with_its_error() -> None:
+    class Unreadable(Upper):
+        def decode(self, payload: bytes) -> Mapping[str, object]:
+            raise KeyError("version")
+
+    class Number(Upper):
+        def decode(self, payload: bytes) -> Any:
+            return 5
+
+    for codec, error in ((Unreadable(), "KeyError: 'version'"), (Number(), "TypeError: 'int'")):
+        tasks = Tasks()
+        tasks.task(name="f", codec=codec)(taking(str))
+        with tasks.open() as jq:
+            handle = jq.enqueue(Job(b"x", handler="f"))
+            said = f"task 'f' cannot be called: its codec could not .* payload b'x': {error}"
+            with pytest.raises(RejectJobError, match=said):
+                handle.result(PATIENCE)
+
+
 def test_the_context_is_filled_in_and_no_argument() -> None:
     tasks = Tasks()
 

@@ -215,6 +215,8 @@ def test_assert_enqueued_refuses_what_is_no_task_of_these() -> None:
             assert_enqueued(tasks, other)
         with pytest.raises(TypeError, match=r"assert_enqueued\(\) takes a Tasks first, not 3"):
             assert_enqueued(cast("Any", 3), add)
+    with pytest.raises(TypeError, match=r"immediate\(\) takes a Tasks first"), immediate(other):
+        pass
     with pytest.raises(TypeError, match=r"recorded\(\) takes a Tasks first"), recorded(other):
         pass
 

@@ -32,6 +32,7 @@ from .model.handle import NO_RESULT, JobHandle
 from .model.handler_meter import Spread
 from .model.handlers import Handler, importable_name, name_of
 from .model.ids import new_id
+from .model.job import listed_jobs
 from .model.policy import checked_policy
 from .model.progress import Told, progress_of
 from .model.results import ResultCodec, StoredResult, read_result, stored_result
@@ -88,6 +89,7 @@ __all__ = [
     "importable_name",
     "in_thread",
     "job_of",
+    "listed_jobs",
     "make_registry",
     "name_of",
     "new_id",

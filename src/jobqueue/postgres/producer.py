@@ -31,6 +31,7 @@ from ..final.engine import (
     SystemClock,
     check_seconds,
     handle_from,
+    listed_jobs,
     wrapped,
 )
 from . import rows
@@ -78,7 +79,7 @@ class Producing:
 
     def check_all(self, jobs: Iterable[Job]) -> list[Job]:
         """The jobs; raises if one of them cannot be accepted."""
-        checked, seen = list(jobs), set()
+        checked, seen = listed_jobs(jobs), set()
         for job in checked:
             self.check(job)
             if job.id in seen:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .arrival import shortened
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -75,7 +77,13 @@ class ByCodec:
 
     def decode(self, payload: bytes) -> dict[str, Any]:
         """See `Wire`."""
-        arguments = dict(self._codec.decode(payload))
+        try:
+            arguments = dict(self._codec.decode(payload))
+        except Exception as error:  # as in `encode`
+            raise ValueError(
+                f"its codec could not make arguments by name of the payload {shortened(payload)}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
         wrong = self._parameters.check(arguments)
         if wrong is not None:
             raise ValueError(wrong)

@@ -256,6 +256,7 @@ def immediate(tasks: Tasks) -> Iterator[None]:
     then, and no other is like it: so `after`, `unique`, `expires`, limits and rates do nothing.
     `enqueue` returns the handle of the finished job. No queue has to be open.
     """
+    _check_is_tasks("immediate", tasks)
     with tasks.stand_in(_Immediate(tasks)):
         yield
 

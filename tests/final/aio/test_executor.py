@@ -593,5 +593,5 @@ def test_a_coroutine_function_elsewhere_is_refused_and_told_where_it_runs(
     memory: Store, executor: str
 ) -> None:
     jq = memory.open(executor=executor)
-    with pytest.raises(TypeError, match="executor='asyncio'"):
+    with pytest.raises(TypeError, match='executor="asyncio"'):
         jq.register("x", length)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import math
@@ -16,6 +17,7 @@ from jobqueue.final import (
     EnqueueCancelledError,
     EnqueueTimeoutError,
     Job,
+    JobContext,
     JobHandle,
     JobQueue,
     JobQueueError,
@@ -128,6 +130,26 @@ def test_what_is_no_job_is_a_type_error(store: Store, what: Any) -> None:
     with pytest.raises(TypeError, match="only a Job can be enqueued"):
         jq.enqueue_many([Job(), what])
     assert jq.metrics().enqueued == 0
+
+
+@pytest.mark.parametrize("what", [Job(), 7, None])
+def test_what_is_no_list_of_jobs_is_refused_with_what_to_write(memory: Store, what: Any) -> None:
+    async def awaited() -> None:
+        await jq.aenqueue_many(what)
+
+    def held_back(_: bytes, context: JobContext) -> None:
+        context.enqueue_many(what)
+
+    jq = memory.open(held_back, max_retries=0)
+    calls: list[Callable[[], object]] = [
+        lambda: jq.enqueue_many(what),
+        lambda: jq.enqueue_together(what),
+        lambda: asyncio.run(awaited()),
+        lambda: jq.enqueue(Job()).result(PATIENCE),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match=r"jobs must be a list of Job, as in \[job\], not "):
+            call()
 
 
 def test_job_of_a_subclass_is_a_job(store: Store) -> None:

@@ -49,6 +49,12 @@ def test_a_clock_without_a_finite_number_is_refused_by_the_constructor(
     assert set(threading.enumerate()) <= before
 
 
+@pytest.mark.parametrize("what", [5, time, ManualClock])
+def test_what_is_no_clock_is_refused_with_what_to_write(what: Any) -> None:
+    with pytest.raises(TypeError, match=r"clock must be a clock, as in clock=ManualClock\(\)"):
+        JobQueue(clock=what)
+
+
 def test_a_clock_that_goes_wrong_later_fails_the_call_that_reads_it(memory: Store) -> None:
     clock = OddClock()
     jq = memory.open(len, clock=clock, start=False)

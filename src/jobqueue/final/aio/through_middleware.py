@@ -24,6 +24,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ..callers.room_wait import no_room
+from ..model.job import listed_jobs
 from ..runtime.clock import SystemClock
 from .from_thread import call_for
 from .threads import Gate, KeptThreads
@@ -78,7 +79,7 @@ class CallsThroughMiddleware:
 
     async def enqueue_many(self, jobs: Iterable[Job], timeout: float | None) -> list[JobHandle]:
         """See `JobQueue.aenqueue_many`."""
-        admission, listed = self._admission, list(jobs)
+        admission, listed = self._admission, listed_jobs(jobs)
         for job in listed:
             admission.check(job)
 

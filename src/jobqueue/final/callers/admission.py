@@ -24,7 +24,7 @@ from ..errors import (
 from ..exact import check_seconds
 from ..model.existing import ExistingHandle
 from ..model.handle import JobHandle
-from ..model.job import Job
+from ..model.job import Job, listed_jobs
 from ..model.transitions import Status
 from ..runtime.mutex import await_turn, check_reentry
 from ..runtime.parking import Parker, Wakeable
@@ -151,7 +151,7 @@ class Admission(GroupEntrance):
 
     def check_all(self, jobs: Iterable[Job]) -> list[Job]:
         """The jobs; raises if one of them cannot be accepted now, whether or not there is room."""
-        batch_of_jobs = list(jobs)
+        batch_of_jobs = listed_jobs(jobs)
         for job in batch_of_jobs:
             self.check(job)
         check_reentry(self._placement.mutex)

@@ -22,6 +22,7 @@ from ..errors import DuplicateJobError, again
 from ..exact import check_seconds
 from ..model.existing import ExistingHandle
 from ..model.handle import JobHandle
+from ..model.job import listed_jobs
 from ..model.transitions import Status
 from ..runtime.mutex import check_reentry
 from .entrance import Entrance
@@ -72,7 +73,7 @@ class GroupEntrance(Entrance):
 
     def group_of(self, jobs: Iterable[Job], delays: Iterable[Seconds] | None) -> Group:
         """The jobs of one call; raises if they are none that could be accepted in one."""
-        listed = list(jobs)
+        listed = listed_jobs(jobs)
         for job in listed:
             self.check(job)
         if delays is None:

@@ -245,14 +245,23 @@ def _timer_died(error: BaseException) -> JobQueueError:
     return thread_died("the timer thread", error)
 
 
+_OF_A_CLOCK = ("manual", "monotonic", "time", "subscribe")
+
+
 def checked_clock(clock: Clock | None) -> Clock:
     """The clock to use: the system's, or one whose readings are finite numbers.
 
     Raises:
+        TypeError: it is no clock.
         ValueError: they are not.
     """
     if clock is None:
         return SystemClock()
+    if isinstance(clock, type) or not all(hasattr(clock, name) for name in _OF_A_CLOCK):
+        raise TypeError(
+            f"clock must be a clock, as in clock=ManualClock(), or None, not {clock!r}; "
+            f"one of your own has {', '.join(_OF_A_CLOCK)} (ports.Clock)"
+        )
     return clock if type(clock) is SystemClock else CheckedClock(clock)
 
 

@@ -32,7 +32,7 @@ def refuse_undone_function(
             if not coroutines:
                 raise TypeError(
                     f"handler {name} is a coroutine function, which neither a worker thread nor a "
-                    f"process awaits; use Config(executor='asyncio'), or register a plain "
+                    f'process awaits; use Config(executor="asyncio"), or register a plain '
                     f"function, for example one that calls asyncio.run"
                 )
         elif inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each):

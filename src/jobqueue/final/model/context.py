@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from ..exact import check_seconds
 from ..runtime.parking import Parker, Wakeable
 from ..runtime.reporting import handlers_logger
-from .job import about
+from .job import about, listed_jobs
 from .progress import told
 
 if TYPE_CHECKING:
@@ -244,7 +244,7 @@ class JobContext:
         Raises:
             Exception: as `enqueue`; none of them is held back then.
         """
-        listed = list(jobs)
+        listed = listed_jobs(jobs)
         self._board._hold_back(self._stop, list(zip(listed, _checked(delays, listed), strict=True)))
 
     @property

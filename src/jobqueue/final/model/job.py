@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,6 @@ from .progress import Progress
 from .transitions import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from ..exact import Seconds
     from .plan import HasId, Plan, Unique
 
@@ -341,6 +339,17 @@ class JobInfo:
     key: str | None = None
     due: float | None = None
     attempts: tuple[Attempt, ...] = ()
+
+
+def listed_jobs(jobs: Iterable[Job]) -> list[Job]:
+    """The jobs of one call.
+
+    Raises:
+        TypeError: it is one thing, such as a job, and no list of them.
+    """
+    if not isinstance(jobs, Iterable):
+        raise TypeError(f"jobs must be a list of Job, as in [job], not {jobs!r}")
+    return list(jobs)
 
 
 def about(job: Job, attempt: int | None = None) -> About:

@@ -19,7 +19,7 @@ from ..callers.through_middleware import NESTED_MAX, Nested, handle_from
 from ..errors import DuplicateJobError, JobQueueError
 from ..exact import check_seconds
 from ..middleware import wrapped
-from ..model.job import Job
+from ..model.job import Job, listed_jobs
 from ..model.transitions import Status
 from .asking import Asking
 from .desk import RemoteDesk
@@ -267,7 +267,7 @@ class Client(RemoteOperator):
             )
 
     def _check_all(self, jobs: Iterable[Job]) -> list[Job]:
-        checked, seen = list(jobs), set()
+        checked, seen = listed_jobs(jobs), set()
         for job in checked:
             self._check(job)
             if job._id in seen:
