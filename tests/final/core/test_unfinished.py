@@ -324,4 +324,4 @@ def _takes_mutex(block: ast.With) -> bool:
 
 def _looks(body: list[ast.stmt]) -> bool:
     first = ast.unparse(body[0])
-    return "mutex.settle()" in first or "mutex.unfinished" in first
+    return any(each in first for each in ("mutex.settle()", "settle_or_drop", "mutex.unfinished"))
