@@ -34,7 +34,7 @@ def test_a_job_that_has_not_started_in_time_is_cancelled_and_says_so(
     assert jq.status("late") is Status.CANCELLED
     assert jq.info("late").last_error == "expired after 5 s"
     assert jq.info("late").last_traceback is None
-    with pytest.raises(JobCancelledError):
+    with pytest.raises(JobCancelledError, match=r"'late' was cancelled.*: expired after 5 s"):
         handle.result(0)
     metrics = jq.metrics()
     assert (metrics.cancelled, metrics.expired, metrics.enqueued) == (1, 1, 1)
@@ -44,6 +44,8 @@ def test_a_job_that_has_not_started_in_time_is_cancelled_and_says_so(
         again = open_waiting(store, clock)
         assert again.status("late") is Status.CANCELLED
         assert again.info("late").last_error == "expired after 5 s"
+        with pytest.raises(JobCancelledError, match="expired after 5 s"):
+            again.handle("late").result(0)
 
 
 def test_the_time_counts_from_enqueue(memory: Store, clock: ManualClock) -> None:
