@@ -21,7 +21,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from jobqueue.final import Job, Priority, RejectJobError, RetryJobError, Unique, current_job
+from jobqueue.final import (
+    DuplicateJobError,
+    Job,
+    Priority,
+    RejectJobError,
+    RetryJobError,
+    Unique,
+    current_job,
+)
 from tests.support.waiting import PATIENCE, eventually
 
 if TYPE_CHECKING:
@@ -516,7 +524,10 @@ def enqueues_in_a_fork(_payload: bytes, context: JobContext) -> int:
 
 
 def is_struck_while_it_enqueues(_payload: bytes, context: JobContext) -> list[str]:
-    """An alarm's handler raises again and again while it enqueues jobs; returns their ids."""
+    """An alarm's handler raises again and again while it enqueues jobs; returns their ids.
+
+    After each it tries its own id, which is taken: it is told so, whatever came before.
+    """
 
     def strike(number: int, frame: object) -> None:
         raise InterruptedError
@@ -529,10 +540,15 @@ def is_struck_while_it_enqueues(_payload: bytes, context: JobContext) -> list[st
             signal.setitimer(signal.ITIMER_REAL, 0.00005 + number % 7 * 0.00002)
             context.enqueue(Job(id=job_id, handler="len"))
             signal.setitimer(signal.ITIMER_REAL, 0)
+            taken.append(job_id)
         except InterruptedError:
+            pass
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        try:
+            context.enqueue(context.job)
+        except DuplicateJobError:
             continue
-        taken.append(job_id)
-    signal.setitimer(signal.ITIMER_REAL, 0)
+        taken.append("an id that is taken")
     return taken
 
 
