@@ -16,7 +16,7 @@ import pytest
 
 from jobqueue.final import Job, JobContext, JobHandle, Status
 from jobqueue.final.wal.files import Files
-from jobqueue.final.wal.slots import SLOTS_NAME, read_slots
+from jobqueue.final.wal.slots import SLOTS_NAME, encode_slots, read_slots
 from tests.support import insides
 from tests.support.queues import Store
 from tests.support.records import Records
@@ -224,6 +224,17 @@ def test_an_attempt_that_ended_clears_the_deaths(store: Store, image: Store) -> 
     assert not insides.suspects(again)
     again.close()
     assert crash_count(image, "job") == 1
+
+
+def test_a_job_that_a_start_gives_up_is_counted(store: Store, image: Store) -> None:
+    number = insides.log_number(interrupted_in(store))
+    take(image, store)
+    image.open(start=False, max_crashes=2).close()
+    (image.path / SLOTS_NAME).write_bytes(encode_slots(99, [number]))  # a later run died as well
+
+    metrics = image.open(start=False, max_crashes=2).metrics()
+
+    assert (metrics.enqueued, metrics.failed, metrics.dead) == (1, 1, 1)
 
 
 def test_a_job_one_death_short_of_the_limit_runs_alone(store: Store, image: Store) -> None:

@@ -72,6 +72,14 @@ NOTICED_BY = {
         "tests/final/core/test_children.py",
     ),
     "a job that has expired meanwhile is not run at the next start": _TIES,
+    "a drain does not wait for a token that comes too late": ("tests/final/life/test_shutdown.py",),
+    "what a start ends is counted": ("tests/final/core/test_expiry.py",),
+    "an answer to a call that was broken off is none to this one": (
+        "tests/final/core/test_children.py",
+    ),
+    "an error of the handler's own, as of its alarm, is not taken for another": (
+        "tests/final/core/test_children.py",
+    ),
     "what a start cancels takes along the jobs that wait for it": _TIES,
     "a job has one place in a line": ("tests/final/core/test_bindings.py",),
     "a queue that was at rest was so, though it is busy again": ("tests/final/aio/test_calls.py",),
@@ -288,6 +296,8 @@ SLOW = frozenset(
     {
         "a start frees inodes if there are few",
         "a commit that is broken off is seen through",
+        "an answer to a call that was broken off is none to this one",
+        "an error of the handler's own, as of its alarm, is not taken for another",
         "an attempt that was hit outside of its handler has failed",
         "callbacks that were hit are called",
         "the end of a job that was broken off is recorded",

@@ -21,7 +21,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from jobqueue.final import Job, Priority, RejectJobError, RetryJobError, Unique, current_job
+from jobqueue.final import (
+    DuplicateJobError,
+    Job,
+    Priority,
+    RejectJobError,
+    RetryJobError,
+    Unique,
+    current_job,
+)
 from tests.support.waiting import PATIENCE, eventually
 
 if TYPE_CHECKING:
@@ -478,6 +486,70 @@ def fans_out(payload: bytes, context: JobContext) -> int:
     if payload == b"1" and context.attempt == 0:
         raise ValueError
     return 3
+
+
+def is_refused(_payload: bytes, context: JobContext) -> list[str]:
+    """Enqueues jobs that cannot be, and two that can; returns what it was told."""
+    context.enqueue(Job(id="held", handler="len"))
+    refused = [
+        [Job(id="held", handler="len")],
+        [Job(id="known", handler="len")],
+        [Job(id="twice", handler="len"), Job(id="twice", handler="len")],
+        [Job(id="free", handler="len"), Job(id="late", handler="len", after=["nobody"])],
+        [Job(id="no handler")],
+        [Job(bytes(2000), id="large", handler="len")],
+    ]
+    told = []
+    for jobs in refused:
+        try:
+            context.enqueue_many(jobs)
+        except Exception as error:
+            told.append(f"{type(error).__name__}: {error}")
+    context.enqueue(Job(id="free", handler="len"))
+    if context.attempt == 0:
+        raise ValueError
+    return told
+
+
+def enqueues_in_a_fork(_payload: bytes, context: JobContext) -> int:
+    """Has a fork enqueue a job; returns its exit code, 7 if that was refused."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            context.enqueue(Job(handler="len"))
+        except RuntimeError:
+            os._exit(7)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def is_struck_while_it_enqueues(_payload: bytes, context: JobContext) -> list[str]:
+    """An alarm's handler raises again and again while it enqueues jobs; returns their ids.
+
+    After each it tries its own id, which is taken: it is told so, whatever came before.
+    """
+
+    def strike(number: int, frame: object) -> None:
+        raise InterruptedError
+
+    taken: list[str] = []
+    signal.signal(signal.SIGALRM, strike)
+    for number in range(200):
+        job_id = f"job {number}"
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.00005 + number % 7 * 0.00002)
+            context.enqueue(Job(id=job_id, handler="len"))
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            taken.append(job_id)
+        except InterruptedError:
+            pass
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        try:
+            context.enqueue(context.job)
+        except DuplicateJobError:
+            continue
+        taken.append("an id that is taken")
+    return taken
 
 
 def wait_for_closing(payload: bytes, context: JobContext) -> list[bool]:

@@ -172,13 +172,17 @@ def test_running_job_that_was_cancelled_as_the_process_died_is_not_run_again(
     died = Store(log_store.kind, tmp_path / "died")
     shutil.copytree(log_store.path, died.path)
     recorder = Recorder()
+    counted = []
     for _ in range(2):  # the second start finds it in the log
         again = died.open(recorder)
         assert again.join(PATIENCE)
         assert again.status("a") is Status.CANCELLED
-        assert again.metrics().queued == 0
+        metrics = again.metrics()
+        assert metrics.queued == 0
+        counted.append((metrics.enqueued, metrics.completed, metrics.cancelled))
         again.close()
     assert recorder.ids() == ["b"]
+    assert counted == [(2, 1, 1), (0, 0, 0)]
 
 
 def test_running_job_that_was_cancelled_and_given_up_by_close_is_not_run_again(

@@ -15,6 +15,7 @@ from jobqueue.final import (
     DuplicateJobError,
     Job,
     JobContext,
+    JobHandle,
     JobQueue,
     Priority,
     QueueClosedError,
@@ -646,3 +647,51 @@ def test_from_a_process(log_store: Store) -> None:
     assert "'r 1' is already known" in str(jq.info("r").last_error)
     assert is_unknown(jq, "r 0")
     check_whole(jq)
+
+
+def processes(store: Store, **handlers: Callable[..., object]) -> JobQueue:
+    handlers["len"] = process_handlers.measures
+    return store.open(
+        handlers=handlers,
+        executor="process",
+        num_workers=1,
+        base_delay=0.001,
+        max_payload_bytes=1000,
+    )
+
+
+@pytest.mark.slow
+def test_from_a_process_an_id_is_checked_and_reserved_at_the_call(memory: Store) -> None:
+    jq = processes(memory, refused=process_handlers.is_refused)
+    jq.enqueue(Job(id="known", handler="len")).wait(PATIENCE)
+
+    parent: JobHandle[Any] = jq.enqueue(Job(id="p", handler="refused"))
+
+    held, known, twice, late, no_handler, large = parent.result(PATIENCE)
+    assert held.startswith("DuplicateJobError: job 'held' is held back by job 'p'")
+    assert known.startswith("DuplicateJobError: job 'known' is already known")
+    assert twice.startswith("DuplicateJobError: job 'twice' stands more than once")
+    assert late.startswith("UnknownJobError: ")
+    assert "'nobody'" in late
+    assert no_handler.startswith("UnknownHandlerError: job 'no handler'")
+    assert large.startswith("ValueError: ")
+    assert jq.info("p").retries == 1  # the ids of the first attempt were free again
+    assert jq.join(PATIENCE)
+    assert {each.id for each in jq.jobs()} == {"known", "p", "held", "free"}
+    check_rest(jq)
+
+
+@pytest.mark.slow
+def test_a_fork_of_a_process_cannot_enqueue(memory: Store) -> None:
+    jq = processes(memory, forks=process_handlers.enqueues_in_a_fork)
+    assert jq.enqueue(Job(handler="forks")).result(PATIENCE) == 7
+    assert jq.metrics().enqueued == 1
+
+
+@pytest.mark.slow
+def test_a_call_in_a_process_that_an_exception_breaks_off_disturbs_no_other(memory: Store) -> None:
+    jq = processes(memory, struck=process_handlers.is_struck_while_it_enqueues)
+    parent: JobHandle[Any] = jq.enqueue(Job(id="p", handler="struck"))
+    assert jq.join(PATIENCE)
+    assert {"p", *parent.result(0)} <= {each.id for each in jq.jobs(limit=1000)}
+    check_rest(jq)

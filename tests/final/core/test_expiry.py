@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from jobqueue.final import Job, JobCancelledError, JobQueue, Limit, Rate, Status, Unique
+from jobqueue.final import Job, JobCancelledError, JobQueue, Limit, Priority, Rate, Status, Unique
 from jobqueue.final.testing import ManualClock, run_all
 from tests.support import insides
 from tests.support.handlers import Recorder
@@ -34,7 +34,7 @@ def test_a_job_that_has_not_started_in_time_is_cancelled_and_says_so(
     assert jq.status("late") is Status.CANCELLED
     assert jq.info("late").last_error == "expired after 5 s"
     assert jq.info("late").last_traceback is None
-    with pytest.raises(JobCancelledError):
+    with pytest.raises(JobCancelledError, match=r"'late' was cancelled.*: expired after 5 s"):
         handle.result(0)
     metrics = jq.metrics()
     assert (metrics.cancelled, metrics.expired, metrics.enqueued) == (1, 1, 1)
@@ -44,6 +44,8 @@ def test_a_job_that_has_not_started_in_time_is_cancelled_and_says_so(
         again = open_waiting(store, clock)
         assert again.status("late") is Status.CANCELLED
         assert again.info("late").last_error == "expired after 5 s"
+        with pytest.raises(JobCancelledError, match="expired after 5 s"):
+            again.handle("late").result(0)
 
 
 def test_the_time_counts_from_enqueue(memory: Store, clock: ManualClock) -> None:
@@ -211,6 +213,26 @@ def test_the_time_goes_on_over_a_restart(log_store: Store, clock: ManualClock) -
     assert again.status(handle.id) is Status.CANCELLED
     assert again.info(handle.id).last_error == "expired after 10 s"
     check_rest(again)
+
+
+def test_one_whose_time_passed_while_no_queue_was_open_is_counted(
+    log_store: Store, clock: ManualClock
+) -> None:
+    jq = open_waiting(log_store, clock)
+    jq.register("work", len)
+    jq.enqueue(Job(id="late", handler="work", expires=5.0))
+    jq.enqueue(Job(id="after it", priority=Priority.LOW, after=["late"]))
+    jq.close(PATIENCE)
+    clock.advance(60.0)
+
+    metrics = log_store.open(handlers={"work": len}, start=False, clock=clock).metrics()
+
+    counts = (metrics.enqueued, metrics.cancelled, metrics.expired)
+    assert counts == (2, 2, 1)
+    work = metrics.by_handler["work"].by_priority[Priority.MEDIUM]
+    assert (work.enqueued, work.cancelled, work.expired) == (1, 1, 1)
+    low = metrics.by_priority[Priority.LOW]
+    assert (low.enqueued, low.cancelled, low.expired) == (1, 1, 0)
 
 
 @pytest.mark.parametrize("manual", [True, False])

@@ -235,7 +235,8 @@ def test_raise_names_the_first_job_and_adds_none(store: Store) -> None:
     jq.enqueue(unique_job(id="the first"))
     job = unique_job(id="the second", unique=Unique(on_conflict="raise"))
 
-    with pytest.raises(DuplicateJobError, match=r"'the second'.*'the first'.*handler\+key.*queued"):
+    said = r"'the second'.*'the first'.*handler\+key.*queued; Unique\(on_conflict="
+    with pytest.raises(DuplicateJobError, match=said):
         jq.enqueue(job)
 
     jq.cancel("the first")

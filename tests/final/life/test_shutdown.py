@@ -21,6 +21,7 @@ from jobqueue.final import (
     JobQueueError,
     Priority,
     QueueClosedError,
+    Rate,
     RetryJobError,
     ShutdownReport,
     Status,
@@ -326,6 +327,29 @@ def test_drain_leaves_what_is_scheduled_on_a_clock_that_stands_still() -> None:
     jq.enqueue(Job(), delay=0.001)
 
     assert _close_at_once(jq).remaining == 1
+
+
+@pytest.mark.parametrize("manual", [False, True])
+def test_drain_leaves_what_waits_for_a_token_that_comes_too_late(manual: bool) -> None:
+    jq = JobQueue(clock=ManualClock() if manual else None)
+    jq.register("rated", len, rate=Rate(1, per=10 * LONG))
+    done = jq.enqueue(Job(handler="rated"))
+    for _ in range(3):
+        jq.enqueue(Job(handler="rated"))
+    assert done.wait(PATIENCE) is Status.COMPLETED
+    jq.enqueue(Job(handler="rated", priority=Priority.LOW))
+
+    assert _close_at_once(jq).remaining == 4
+
+
+def test_drain_waits_for_tokens_that_come_in_time() -> None:
+    jq = JobQueue()
+    jq.register("rated", len, rate=Rate(1, per=0.02))
+    jobs = [jq.enqueue(Job(handler="rated")) for _ in range(4)]
+
+    assert jq.close(PATIENCE).remaining == 0
+
+    assert {job.status for job in jobs} == {Status.COMPLETED}
 
 
 def test_drain_finishes_what_a_manual_clock_has_made_due(blocker: Blocker) -> None:

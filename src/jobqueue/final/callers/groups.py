@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.dependencies import renamed
 from ..core.together import Entrant, Together
-from ..core.unique import identity_of
+from ..core.unique import ASK_FOR_IT, identity_of
 from ..errors import DuplicateJobError, again
 from ..exact import check_seconds
 from ..model.existing import ExistingHandle
@@ -197,7 +197,7 @@ class GroupEntrance(Entrance):
         if own is not None and job.unique is not None and job.unique.on_conflict == "raise":
             raise DuplicateJobError(
                 f"job {job._id!r} was not accepted: job {own._job._id!r}, before it in this call, "
-                f"is like it (unique by {job.unique.by})"
+                f"is like it (unique by {job.unique.by}); {ASK_FOR_IT}"
             )
         return own or first
 

@@ -146,7 +146,8 @@ def not_known(job: Job, job_id: str) -> UnknownJobError:
     """The error for a job that waits for one that the queue does not know."""
     return UnknownJobError(
         f"job {job._id!r} was not accepted: it is to run after job {job_id!r}, which is not known: "
-        f"it never was, or has been forgotten"
+        f"it never was, was discarded, or has been forgotten (status_retention); enqueue that one "
+        f"first, or leave it out of after=[...]"
     )
 
 

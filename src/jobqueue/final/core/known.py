@@ -89,7 +89,7 @@ class Known:
             record = self.finished[job_id]
             job = Job(id=job_id, priority=record.priority, key=record.key, _created=record.created)
             handle = JobHandle(owner, job, record.status)
-            handle._progress = record.progress
+            handle._failure, handle._progress = record.failure, record.progress
         else:
             raise unknown_job(job_id)
         handle._outcome = NO_RESULT

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from ..model.job import Job
 
 
+ASK_FOR_IT = 'Unique(on_conflict="existing") gives a handle of that one instead'
+"""What else its user may write, for errors."""
+
+
 class Uniqueness:
     """The identities that are held, and by which job."""
 
@@ -94,7 +98,7 @@ def not_unique(job: Job, first: JobHandle) -> DuplicateJobError:
     assert job.unique is not None  # its caller looks
     return DuplicateJobError(
         f"job {job._id!r} was not accepted: job {first._job._id!r} is like it (unique by "
-        f"{job.unique.by}) and is {first._status.value}"
+        f"{job.unique.by}) and is {first._status.value}; {ASK_FOR_IT}"
     )
 
 

@@ -1,4 +1,4 @@
-"""What ties jobs to each other and to a time, brought back from the log.
+"""What ties jobs to each other and to a time, brought back from the log; and what that ends.
 
 Relies on: being called before any other thread knows the queue; so no lock is taken.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..core.dependencies import reason, ties_of
 from ..core.expiry import expired_after
 from ..model.plan import BY, Plan, Unique
-from ..wal.reading.fold import QUEUED, JobState, LogState
+from ..wal.reading.fold import CANCELLED, QUEUED, JobState, LogState
 
 if TYPE_CHECKING:
     from ..core.journal import Journal
@@ -20,11 +20,27 @@ if TYPE_CHECKING:
     from ..wal.format.record import Enqueued
 
 
-def cancel_doomed(state: LogState, journal: Journal, placement: Placement) -> list[str]:
+def cancel_revoked(state: LogState, journal: Journal, placement: Placement) -> list[JobState]:
+    """Cancel the jobs whose handlers had been asked to stop when the process ended.
+
+    Returns:
+        These jobs.
+    """
+    cancelled, wall = [], placement.clock.time()
+    for number in sorted(state.revoked):
+        each = state.jobs.get(number)
+        if each is not None and each.status == QUEUED:
+            # guard: a running job that was cancelled is not run again
+            state.apply(journal.stopped(number, wall, each.started, each.retries))
+            cancelled.append(each)
+    return cancelled
+
+
+def cancel_doomed(state: LogState, journal: Journal, placement: Placement) -> list[JobState]:
     """Cancel the jobs that wait for one which was not completed, and those that wait for them.
 
     Returns:
-        Their ids.
+        These jobs.
     """
     cancelled, wall, doomed = [], placement.clock.time(), state.doomed
     while doomed:
@@ -33,15 +49,15 @@ def cancel_doomed(state: LogState, journal: Journal, placement: Placement) -> li
         if each is not None and each.status == QUEUED:
             # guard: a job that waits for one that failed is cancelled at the next start
             state.apply(journal.stopped(number, wall, each.started, each.retries, reason(by)))
-            cancelled.append(each.enqueued.id)
+            cancelled.append(each)
     return cancelled
 
 
-def cancel_expired(state: LogState, journal: Journal, placement: Placement) -> list[str]:
+def cancel_expired(state: LogState, journal: Journal, placement: Placement) -> list[JobState]:
     """Cancel the jobs whose time to start has passed meanwhile, before a worker can take one.
 
     Returns:
-        Their ids.
+        These jobs.
     """
     cancelled, wall = [], placement.clock.time()
     timed = [each for each in state.jobs.values() if each.enqueued.expires is not None]
@@ -51,8 +67,28 @@ def cancel_expired(state: LogState, journal: Journal, placement: Placement) -> l
         if left is not None and left <= 0:
             number, why = each.enqueued.job, expired_after(each.enqueued.within or 0.0)
             state.apply(journal.stopped(number, wall, each.started, each.retries, why))
-            cancelled.append(each.enqueued.id)
+            cancelled.append(each)
     return cancelled
+
+
+def count_ended(ended: list[JobState], placement: Placement, *, expired: bool = False) -> None:
+    """Count the jobs that a start found unfinished and has ended: as accepted, and by their end.
+
+    Args:
+        expired: whether they had not started in time.
+    """
+    for each in ended:
+        call = placement.registry.find(each.enqueued.handler)
+        tallies = placement.status.unregistered if call is None else call.tallies
+        theirs = tallies[each.enqueued.priority]
+        for counts in (theirs, theirs.lane):
+            # guard: what a start ends is counted
+            counts.enqueued += 1
+            if each.status == CANCELLED:
+                counts.cancelled += 1
+                counts.expired += expired
+            else:
+                counts.failed += 1
 
 
 def plan_of(enqueued: Enqueued) -> Plan | None:

@@ -37,7 +37,15 @@ from ..wal.reading.fold import COMPLETED, QUEUED, JobState, LogState
 from ..wal.reading.replay import replay
 from ..wal.room import Room
 from ..wal.slots import SLOTS_NAME, Interrupted, read_slots
-from .rebinding import bind, cancel_doomed, cancel_expired, plan_of, seconds_left
+from .rebinding import (
+    bind,
+    cancel_doomed,
+    cancel_expired,
+    cancel_revoked,
+    count_ended,
+    plan_of,
+    seconds_left,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -158,11 +166,13 @@ def restore(log: LockedLog, config: Config, owner: HandleOwner, placement: Place
     """Put the jobs of a log into the queue: unfinished ones are queued or scheduled again."""
     journal = placement.journal
     assert journal is not None  # there is a log
-    ended = _cancel_revoked(log, journal, placement)
+    ended = cancel_revoked(log.state, journal, placement)
     ended += _count_crashes(log, config.max_crashes, journal, placement)
-    ended += cancel_expired(log.state, journal, placement)
+    expired = cancel_expired(log.state, journal, placement)
     # guard: what a start cancels takes along the jobs that wait for it
     ended += cancel_doomed(log.state, journal, placement)
+    count_ended(ended, placement)
+    count_ended(expired, placement, expired=True)
     unfinished, finished, failed = _by_status(log.state)
     with _collector_at_rest():
         _queue_again(unfinished, owner, placement, crashes_max=config.max_crashes)
@@ -170,7 +180,8 @@ def restore(log: LockedLog, config: Config, owner: HandleOwner, placement: Place
         _bury(failed, config.max_dead_letters, placement, journal)
     status, live, dead = placement.status, placement.status.live, placement.status.dead
     if placement.endings.finished:
-        for handle in (status.handle(owner, each) for each in ended if each in status):
+        ids = (each.enqueued.id for each in (*ended, *expired))
+        for handle in (status.handle(owner, each) for each in ids if each in status):
             placement.endings.note(handle)
             placement.endings.owe(handle)
     journal.payload_bytes = sum(map(len, map(attrgetter("_job._payload"), live.values())))
@@ -203,29 +214,13 @@ def _by_status(state: LogState) -> tuple[list[JobState], list[JobState], list[Jo
     return unfinished, finished, failed
 
 
-def _cancel_revoked(log: LockedLog, journal: Journal, placement: Placement) -> list[str]:
-    """Cancel the jobs whose handlers had been asked to stop when the process ended.
-
-    Returns:
-        Their ids.
-    """
-    cancelled, wall = [], placement.clock.time()
-    for number in sorted(log.state.revoked):
-        each = log.state.jobs.get(number)
-        if each is not None and each.status == QUEUED:
-            # guard: a running job that was cancelled is not run again
-            log.state.apply(journal.stopped(number, wall, each.started, each.retries))
-            cancelled.append(each.enqueued.id)
-    return cancelled
-
-
 def _count_crashes(
     log: LockedLog, crashes_max: int, journal: Journal, placement: Placement
-) -> list[str]:
+) -> list[JobState]:
     """Each job that was running when the process died has one more crash to its name.
 
     Returns:
-        The ids of those that are given up for it.
+        Those that are given up for it.
     """
     given_up = []
     for number in sorted(log.interrupted.jobs):
@@ -238,7 +233,7 @@ def _count_crashes(
         journal.crashed(number, each.crashes, log.interrupted.run)
         if each.crashes >= crashes_max:
             _fail_poisonous(log, each, journal, placement)
-            given_up.append(each.enqueued.id)
+            given_up.append(each)
     return given_up
 
 

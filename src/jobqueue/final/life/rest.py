@@ -6,10 +6,12 @@ Relies on: the queue's mutex, held by the caller of every method that does not s
 from __future__ import annotations
 
 import logging
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
+from ..core.turnstiles import Bucket
 from ..model.transitions import Status
+from ..timing.timer import tick_after
 
 if TYPE_CHECKING:
     from ..core.placement import Placement
@@ -53,8 +55,10 @@ class Rest:
         scheduler, pausing = self._placement.scheduler, self._placement.scheduler.pausing
         can_run = self.started and not (scheduler.paused or scheduler.stopped)
         queued = self.count("queued") - self._placement.registry.parked_count
-        may_run = can_run and queued > pausing.held_count()
-        if self.count("processing") or may_run or self._placement.bindings.has_doomed:
+        queued -= pausing.held_count()
+        if self.count("processing") or self._placement.bindings.has_doomed:
+            return False
+        if can_run and queued > 0 and queued > self._late_count(deadline_tick):
             return False
         if self._placement.clock.manual or not can_run:
             return True
@@ -62,6 +66,23 @@ class Rest:
             handle._status is Status.SCHEDULED and 0 < handle._due_tick <= deadline_tick
             for handle in self._placement.status.live.values()
             if not pausing.holds(handle)
+        )
+
+    def _late_count(self, deadline_tick: int) -> int:
+        """How many queued jobs wait for a rate whose next token comes after the deadline."""
+        placement, clock = self._placement, self._placement.clock
+        now = clock.monotonic()
+        for lane in placement.scheduler.lanes:
+            lane.has_work()  # as it is looked at, jobs step aside that may not start
+        waiting = chain.from_iterable(placement.bindings.aside)
+        lines = {handle._ties.line for handle in waiting if handle._ties is not None}
+        return sum(
+            line.waiting
+            for line in lines
+            # guard: a drain does not wait for a token that comes too late
+            #   without: if False
+            if isinstance(line, Bucket)
+            and (clock.manual or tick_after(now + line.seconds_to_token(now)) > deadline_tick)
         )
 
     def finished(self) -> int:

@@ -272,7 +272,7 @@ class JobHandle(Generic[R_co]):
         finished = self._owner._wait_for(self, timeout)
         status, outcome = finished._status, finished._outcome
         if status is Status.CANCELLED:
-            raise JobCancelledError(f"job {self.id!r} was cancelled, and has no result")
+            raise was_cancelled(finished)
         if status is Status.FAILED and type(outcome) is Raised:
             # guard: an error is raised with the traceback that it had
             #   without: raise outcome.error
@@ -324,3 +324,9 @@ ARRIVING = -2.0
 
 NO_RESULT = object()
 """The outcome of a job that had finished before its handle was made."""
+
+
+def was_cancelled(handle: JobHandle[object]) -> JobCancelledError:
+    """The error for a job that has no result for it was cancelled; it says why, if that is told."""
+    why = "" if handle._failure is None else f": {handle._failure[0]}"
+    return JobCancelledError(f"job {handle.id!r} was cancelled, and has no result{why}")

@@ -10,8 +10,6 @@ from ..runtime.reporting import describe
 from . import wire
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ..model.context import Held
 
 _cause: Any = vars(BaseException)["__cause__"]
@@ -24,12 +22,8 @@ class RemoteTraceback(Exception):  # noqa: N818  # the cause of an error, shown 
         return f'\n"""\n{self.args[0]}"""'
 
 
-def unpacked(kind: int, body: bytes, hold_back: Callable[[list[Held]], None]) -> object:
-    """What the handler returned; raises what it raised.
-
-    Args:
-        hold_back: told the jobs that it enqueues by returning.
-    """
+def unpacked(kind: int, body: bytes) -> object:
+    """What the handler returned; raises what it raised."""
     if kind == wire.RETURNED_NONE:
         return None
     if kind == wire.RAISED:
@@ -39,15 +33,22 @@ def unpacked(kind: int, body: bytes, hold_back: Callable[[list[Held]], None]) ->
         _cause.__set__(error, RemoteTraceback(remote.trace))
         raise error
     try:
-        result = pickle.loads(body)
+        return pickle.loads(body)
     except BaseException as error:
         raise WorkerProcessError(
             f"what the handler returned cannot be unpickled: {describe(error)[0]}"
         ) from error
-    if kind == wire.RETURNED_WITH_JOBS:
-        result, jobs = result
-        hold_back(jobs)
-    return result
+
+
+def unpacked_jobs(body: bytes) -> list[Held]:
+    """Jobs that a handler enqueues by returning, and their delays."""
+    try:
+        jobs: list[Held] = pickle.loads(body)
+    except BaseException as error:
+        raise WorkerProcessError(
+            f"a job that the handler enqueues cannot be unpickled: {describe(error)[0]}"
+        ) from error
+    return jobs
 
 
 def _error(remote: wire.RemoteError) -> BaseException:

@@ -20,14 +20,14 @@ from ..model.progress import told
 from ..runtime.clock import SystemClock
 from ..timing.timer import tick_after
 from . import wire
-from .answers import unpacked
+from .answers import unpacked, unpacked_jobs
 from .owner import Ended
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..core.outcomes import Outcomes
-    from ..model.context import Held, StopRequest
+    from ..model.context import StopRequest
     from ..model.handle import JobHandle
     from ..runtime.reporting import Reporter
     from ..timing.timer import Timer
@@ -80,12 +80,7 @@ class Attempts:
             self._processes.bury(process)
             raise
         self._processes.put_back(process)
-
-        def hold_back(jobs: list[Held]) -> None:
-            assert handle._stop is not None  # as above, or nothing could have asked for its context
-            handle._hold_back(handle._stop, jobs)
-
-        return unpacked(kind, body, hold_back)
+        return unpacked(kind, body)
 
     def _load(
         self, process: WorkerProcess, handle: JobHandle, handler: ImportableHandler
@@ -137,6 +132,13 @@ class Attempts:
         def progressed(body: bytes) -> None:
             handle._progress = told(*wire.unpacked(body))
 
+        def held_back(body: bytes) -> bytes:
+            try:
+                handle._hold_back(stop, unpacked_jobs(body))
+            except Exception as error:  # noqa: BLE001  # the handler's call raises it
+                return pickle.dumps(error)
+            return b""
+
         forward = _Forward(process, process.attempts, self._timer, stop)
         stop.listen(forward)
         try:
@@ -149,7 +151,9 @@ class Attempts:
                 stop.closing.begun,  # looked at after `listen`: what comes later is told
             )
             body = wire.packed(assignment)
-            return process.call(wire.RUN, handler.number, body, on_progress=progressed)
+            return process.call(
+                wire.RUN, handler.number, body, on_progress=progressed, on_jobs=held_back
+            )
         finally:
             stop.forget(forward)
 

@@ -150,6 +150,8 @@ class _Server:
                 os._exit(_ORPHANED)
             if kind == wire.EXIT:
                 return
+            if kind == wire.HELD:  # an exception from outside ended the call that waited for it
+                continue
             self._answer(*self._do(kind, number, body))
 
     def _answer(self, kind: int, body: bytes) -> None:
@@ -182,12 +184,9 @@ class _Server:
                 refuse_undone(result, name_of(self._handlers[number].function))
         except BaseException as error:  # noqa: BLE001  # whatever a handler may raise
             return wire.RAISED, _pack(error)
-        jobs = self._progress.take_jobs()
-        if result is None and not jobs:
+        if result is None:
             return wire.RETURNED_NONE, b""
         try:
-            if jobs:
-                return wire.RETURNED_WITH_JOBS, pickle.dumps((result, jobs))
             return wire.RETURNED, pickle.dumps(result)
         except BaseException as error:  # noqa: BLE001  # its __reduce__ is the user's code
             return wire.RAISED, _pack_unpicklable(result, error)

@@ -92,30 +92,38 @@ class WorkerProcess:
         body: bytes,
         on_wait: Callable[[], None] | None = None,
         on_progress: Callable[[bytes], None] | None = None,
+        on_jobs: Callable[[bytes], bytes] | None = None,
     ) -> tuple[int, bytes]:
         """Send a frame and wait for its answer: kind and body.
 
         Args:
             on_wait: called each second of a long wait.
             on_progress: called with the body of each `PROGRESS` that comes before the answer.
+            on_jobs: called with that of each `HOLD_BACK`; what it returns goes back.
 
         Raises:
             Ended: it is gone.
             GarbledError: what came is no answer.
         """
         self._on_wait = on_wait
+        self._send(kind, number, body)
+        try:
+            while True:
+                kind, number, body = self._channel.receive()
+                if kind == wire.PROGRESS and on_progress is not None:
+                    on_progress(body)
+                elif kind == wire.HOLD_BACK and on_jobs is not None:
+                    self._send(wire.HELD, number, on_jobs(body))
+                else:
+                    return kind, body
+        except EOFError:
+            raise Ended from None
+
+    def _send(self, kind: int, number: int, body: bytes) -> None:
         try:
             self._channel.send(kind, number, body)
         except OSError:
             pass  # what the process sent before it died can still be received
-        try:
-            while True:
-                kind, _, body = self._channel.receive()
-                if kind != wire.PROGRESS or on_progress is None:
-                    return kind, body
-                on_progress(body)
-        except EOFError:
-            raise Ended from None
 
     def _is_gone(self) -> bool:
         """Whether nothing will come from it any more. Asked each second of a long wait."""

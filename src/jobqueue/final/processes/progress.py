@@ -1,13 +1,16 @@
-"""How a process tells its owner the progress of the attempt that it runs.
+"""How a process tells its owner of the attempt that it runs: its progress, and jobs it enqueues.
 
-The handler tells in a tight loop, perhaps. So a thread sends the last word now and then, and the
-main thread sends the very last before its answer.
+The handler tells its progress in a tight loop, perhaps. So a thread sends the last word now and
+then, and the main thread sends the very last before its answer. Jobs are sent at once: the owner
+alone knows which ids are taken, and the call waits for what it says.
 
 Guarantees: nothing is sent of an attempt that has ended. No frame is sent within another.
 """
 
 from __future__ import annotations
 
+import errno
+import pickle
 import threading
 from typing import TYPE_CHECKING
 
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from .wire import Channel
 
 BETWEEN_SECONDS = 0.05
+_LOST = {errno.EBADF, errno.EPIPE, errno.ECONNRESET}
 
 
 class RemoteBoard:
@@ -38,7 +42,7 @@ class RemoteBoard:
         self._teller.tell(self, value)
 
     def _hold_back(self, stop: StopRequest, jobs: list[Held]) -> None:
-        """The jobs go to the owner with the answer, which looks at their ids then."""
+        """The owner takes the jobs, and reserves their ids, or says why not."""
         del stop
         self._teller.hold_back(self, jobs)
 
@@ -48,10 +52,11 @@ class ProgressTeller:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._lock = threading.Lock()  # held while a frame is sent; guards the rest
+        # Held while a frame is sent, and until one that is answered is; guards the rest.
+        self._lock = threading.Lock()
         self._board: RemoteBoard | None = None
         self._last: Told | None = None
-        self._jobs: list[Held] = []  # that the attempt enqueues by returning
+        self._asked = 0  # how often jobs were sent
         self._parker: Parker | None = None  # of the thread; made when it is first needed
         self._is_awake = False
 
@@ -59,7 +64,7 @@ class ProgressTeller:
         """An attempt begins; returns what it tells its progress to."""
         board = RemoteBoard(self)
         with self._lock:
-            self._board, self._last, self._jobs = board, None, []
+            self._board, self._last = board, None
         return board
 
     def tell(self, board: RemoteBoard, value: Told | None) -> None:
@@ -83,20 +88,45 @@ class ProgressTeller:
         """The attempt of this board enqueues jobs by returning.
 
         Raises:
-            RuntimeError: it has ended.
+            RuntimeError: it has ended, or the owner has.
+            Exception: the owner does not take them, as `JobContext.enqueue` tells.
         """
         for job, _ in jobs:
             if not isinstance(job, Job):
                 raise TypeError(f"only a Job can be enqueued, not {type(job).__name__}: {job!r}")
+        body = pickle.dumps(jobs)
         with self._lock:
             if board is not self._board:
                 raise RuntimeError("the attempt has ended: it enqueues nothing any more")
-            self._jobs += jobs
+            answer = self._ask(body)
+        if answer:
+            error: Exception = pickle.loads(answer)
+            raise error
 
-    def take_jobs(self) -> list[Held]:
-        """The jobs that the attempt which has ended enqueues."""
-        jobs, self._jobs = self._jobs, []
-        return jobs
+    def _ask(self, body: bytes) -> bytes:
+        """With the lock: send jobs; returns what the owner says.
+
+        Meanwhile it sends nothing else, and nobody else receives: the main thread runs the attempt,
+        or waits for the lock to end it.
+        """
+        self._asked = asked = self._asked + 1
+        try:
+            self._channel.send(wire.HOLD_BACK, asked, body)
+            while True:
+                _, number, answer = self._channel.receive()
+                # guard: an answer to a call that was broken off is none to this one
+                #   without: if True:
+                if number == asked:
+                    return answer
+        except (OSError, EOFError) as error:
+            # guard: an error of the handler's own, as of its alarm, is not taken for another
+            #   without: if False:
+            if isinstance(error, OSError) and error.errno not in _LOST:
+                raise
+            raise RuntimeError(
+                "the jobs cannot be enqueued: this process has lost its connection to the queue, "
+                "or is a fork that a handler made, which has none"
+            ) from None
 
     def end(self) -> None:
         """The attempt has ended; send the last that it told."""

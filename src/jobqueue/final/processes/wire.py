@@ -1,7 +1,8 @@
 """What a queue and the processes of its handlers say to each other, and over what.
 
 A process has two sockets and a pipe. On the first socket (`Channel`) it is told to load a
-handler or to run an attempt, and answers. One frame of the queue's is followed by one answer.
+handler or to run an attempt, and answers. One frame of the queue's is followed by one answer. In
+between an attempt may tell of its progress, and of jobs that it enqueues, which the queue answers.
 The second socket carries what may come in the middle of an attempt: that it is to stop. A process
 that cannot go on says why on it. Nothing is ever written to the pipe: it ends with the queue's
 process.
@@ -27,14 +28,15 @@ if TYPE_CHECKING:
 LOAD = 1  # body: a pickled `Reference`
 RUN = 2  # body: an `Assignment`, see `packed`
 EXIT = 4
+HELD = 11  # the answer to a `HOLD_BACK`, with its number; body: nothing, or the pickled error
 
 # From the process.
 LOADED = 5
 RETURNED_NONE = 6
 RETURNED = 7  # body: the pickled result
 RAISED = 8  # body: a pickled `RemoteError`
-RETURNED_WITH_JOBS = 10  # body: the pickled result and the jobs that the handler enqueues by it
 PROGRESS = 9  # body: a `Told`, see `packed`; any number of them come before an answer
+HOLD_BACK = 10  # body: pickled jobs that the handler enqueues by returning; likewise
 
 # On the second socket: the attempt that is to stop, or that the queue's `close` has begun.
 ORDER = struct.Struct("<Q")
@@ -44,7 +46,7 @@ GAVE_UP = 70
 """The exit code of a process that could not go on, and said why on the second socket."""
 REASON_BYTES_MAX = 4 * 1024
 
-FORM = 6
+FORM = 7
 """The form of all this: to be counted up with each change, for the queue may have been installed
 anew under a program that runs, and a process is started with the new one."""
 

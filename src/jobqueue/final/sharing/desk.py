@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..errors import JobCancelledError, JobQueueError, QueueClosedError, UnknownJobError
+from ..errors import JobQueueError, QueueClosedError, UnknownJobError
 from ..exact import check_seconds
 from ..model.existing import ExistingHandle
-from ..model.handle import NO_RESULT, JobHandle
+from ..model.handle import NO_RESULT, JobHandle, was_cancelled
 from ..model.job import about
 from ..model.results import StoredResult, read_result
 from ..model.transitions import FINAL, Status
@@ -184,7 +184,7 @@ class RemoteDesk:
             kept = await self._asking.acall(calls.result, handle.id)
             return self._read(handle, kept)
         if handle._status is Status.CANCELLED:
-            raise JobCancelledError(f"job {handle.id!r} was cancelled, and has no result")
+            raise was_cancelled(handle)
         raise self._missing_result(handle)
 
 
