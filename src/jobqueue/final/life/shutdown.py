@@ -337,8 +337,9 @@ class Lifecycle:
             stop()
         if self._processes is not None:
             self._processes.close(_left(deadline, 0.0))
-        if self._placement.journal is not None:
-            self._placement.journal.writer.close(_left(deadline, LOG_SECONDS_MIN))
+        journal = self._placement.journal
+        if journal is not None and journal.writer.close(_left(deadline, LOG_SECONDS_MIN)):
+            self.unlock()  # of a log that had failed before: nobody has done it yet
         seconds = _left(deadline, 0.1)
         self._runners.join(seconds)
         self._placement.timer.join(seconds)
@@ -346,7 +347,7 @@ class Lifecycle:
             self._placement.slots.close()
 
     def unlock(self) -> None:
-        """Nothing touches the log any more; called by its thread, which no signal interrupts."""
+        """Nothing touches the log any more. Its thread calls this, or `close` if it had failed."""
         lock, self._lock = self._lock, None
         if lock is not None and self._log is not None:
             self._log.files.unlock(lock)
