@@ -31,6 +31,7 @@ from ..final.engine import (
     SystemClock,
     check_seconds,
     handle_from,
+    repeated,
     wrapped,
 )
 from . import rows
@@ -82,7 +83,7 @@ class Producing:
         for job in checked:
             self.check(job)
             if job.id in seen:
-                raise DuplicateJobError(f"job {job.id!r} stands more than once in this call")
+                raise repeated(job.id)
             seen.add(job.id)
         return checked
 
