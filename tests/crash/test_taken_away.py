@@ -149,6 +149,22 @@ def test_nobody_opens_a_log_whose_owner_has_not_seen_yet_that_it_was_taken_away(
         _open(moved if moved.exists() else log)
 
 
+@pytest.mark.usefixtures("look_at_once")
+@pytest.mark.parametrize("name", [LOCK_NAME, segment_name(1)])
+def test_nobody_opens_a_log_whose_owner_has_seen_that_and_is_not_closed(
+    log: Path, jq: JobQueue, name: str
+) -> None:
+    """Its handlers may still run. Fault 31 of docs/reliability.md."""
+    (log / name).rename(log.with_name("elsewhere"))
+    insides.log_thread(jq).join(PATIENCE)
+
+    with pytest.raises(LogLockedError):
+        _open(log)
+
+    jq.close()
+    _open(log).close()
+
+
 def test_a_link_in_the_path_that_is_switched_leaves_both_logs_whole(tmp_path: Path) -> None:
     """Fault 31 of docs/reliability.md."""
     for name in ("v1", "v2"):

@@ -152,7 +152,9 @@ def test_persist_path_is_a_path_or_none(value: object) -> None:
     assert accepted("persist_path", value)
 
 
-@pytest.mark.parametrize("value", ["", 3, b"jobs.db", ["jobs.db"], True])
+@pytest.mark.parametrize(
+    "value", ["", 3, b"jobs.db", ["jobs.db"], True, "jobs\0.db", Path("jobs\0.db"), "\ud800"]
+)
 def test_persist_path_that_is_no_path_is_refused(value: object) -> None:
     assert "persist_path" in refused("persist_path", value)
 

@@ -797,6 +797,11 @@ def life(jq: JobQueue) -> Lifecycle:
     return jq._life
 
 
+def is_being_closed(life: Lifecycle) -> bool:
+    """Whether a thread carries out its `close`."""
+    return life._closer is not None
+
+
 def is_log_asleep(writer: LogWriter) -> bool:
     """Whether the log's thread sleeps."""
     return bool(writer._asleep_until)

@@ -266,9 +266,17 @@ def _exact_choice(name: str, value: object, choices: tuple[str, ...]) -> str:
 
 def _exact_path(name: str, value: object) -> str | os.PathLike[str] | None:
     path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
-    if value is not None and not (isinstance(path, str) and exact_str(path)):
+    if value is not None and not (isinstance(path, str) and _can_be_path(exact_str(path))):
         raise ConfigError(
             f"{name} must be the path of a directory (text), "
             f"or None to keep everything in memory, not {value!r}"
         )
     return exact_str(value) if isinstance(value, str) else value  # type: ignore[return-value]  # it is one of a str
+
+
+def _can_be_path(text: str) -> bool:
+    """Whether the system takes it for a path, be there anything or not."""
+    try:
+        return bool(text) and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False

@@ -17,6 +17,7 @@ from .core.periodic import Entry
 from .core.registry import HandlerRegistry
 from .core.retrying import Retrying
 from .core.telling import quantiles
+from .errors import repeated
 from .exact import Schedule, Seconds, check_seconds
 from .life.process_hooks import watch
 from .life.served import Served
@@ -97,6 +98,7 @@ __all__ = [
     "quantiles",
     "read_result",
     "refuse_undone",
+    "repeated",
     "stored_result",
     "utc_text",
     "watch",

@@ -235,6 +235,13 @@ def thread_died(which: str, error: BaseException) -> JobQueueError:
     return fault
 
 
+def repeated(job_id: str) -> DuplicateJobError:
+    """Of a call that is given several jobs."""
+    return DuplicateJobError(
+        f"job {job_id!r} stands more than once in this call; give each job an id of its own"
+    )
+
+
 def reentered() -> RuntimeError:
     """The error for a call from within the queue's own code, which waits until that returns."""
     return RuntimeError(

@@ -32,6 +32,7 @@ from ..final.engine import (
     check_seconds,
     handle_from,
     listed_jobs,
+    repeated,
     wrapped,
 )
 from . import rows
@@ -83,7 +84,7 @@ class Producing:
         for job in checked:
             self.check(job)
             if job.id in seen:
-                raise DuplicateJobError(f"job {job.id!r} stands more than once in this call")
+                raise repeated(job.id)
             seen.add(job.id)
         return checked
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,38 @@ def test_what_a_paused_queue_cannot_run_is_told_when_it_is_dropped(records: Reco
         gc.collect()
     assert "2 jobs that waited were dropped" in records.next().getMessage()
     assert eventually(lambda: _threads() == 0)
+
+
+def test_what_is_due_later_does_not_hold_up_the_interpreters_end(records: Records) -> None:
+    """Fault 54 of docs/reliability.md."""
+    jq = JobQueue(handler=len)
+    jq.enqueue(Job(), delay=2 * PATIENCE)
+    life = insides.life(jq)
+    with dropped:
+        del jq
+        gc.collect()
+    assert eventually(lambda: insides.is_being_closed(life))
+    start = time.monotonic()
+    life.close_aside(PATIENCE, drain=None)  # as at the interpreter's exit
+    assert time.monotonic() - start < PATIENCE / 2
+    assert "1 job that waited was dropped (1 of them due later)" in records.next().getMessage()
+    assert eventually(lambda: _threads() == 0)
+
+
+def test_with_a_log_what_was_scheduled_is_left_in_it_at_the_interpreters_end(
+    log_store: Store,
+) -> None:
+    jq = JobQueue(log_store.config(shutdown_timeout=3 * PATIENCE), handler=len)
+    jq.enqueue(Job(id="a"), delay=2 * PATIENCE)
+    life = insides.life(jq)
+    with dropped:
+        del jq
+        gc.collect()
+    assert eventually(lambda: insides.is_being_closed(life))
+    start = time.monotonic()
+    life.close_aside(PATIENCE, drain=None)  # as at the interpreter's exit
+    assert time.monotonic() - start < PATIENCE / 2
+    assert log_store.open().status("a") is Status.SCHEDULED
 
 
 def test_a_queue_that_its_handler_can_reach_is_not_dropped() -> None:

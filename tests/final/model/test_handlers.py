@@ -171,6 +171,22 @@ def managed(payload: bytes) -> Iterator[None]:
     yield
 
 
+class Counted:
+    """A decorator that is a class, as those of many libraries are."""
+
+    def __init__(self, function: Callable[..., object]) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+
+    def __call__(self, payload: bytes) -> object:
+        return self.function(payload)
+
+
+class Awaited(Counted):
+    def __call__(self, payload: bytes) -> object:
+        return asyncio.run(self.function(payload))  # type: ignore[arg-type]  # of a coroutine
+
+
 UNDONE: dict[str, Callable[..., object]] = {
     "coroutine function": fetch,
     "generator function": steps,
@@ -181,6 +197,9 @@ UNDONE: dict[str, Callable[..., object]] = {
     "partial of an object": functools.partial(functools.partial(Fetcher())),
     "decorated": traced,
     "context manager": managed,
+    "cached": functools.lru_cache(fetch),
+    "static method": staticmethod(steps),
+    "decorated by an object": Counted(fetch),
 }
 
 
@@ -204,7 +223,8 @@ def test_a_plain_function_around_a_coroutine_function_that_runs_it_is_right(
     def run(payload: bytes) -> str:
         return asyncio.run(answer(payload))
 
-    assert memory.open(run).enqueue(Job(b"abc")).result(PATIENCE) == "abc"
+    for handler in (run, Awaited(answer)):
+        assert memory.open(handler).enqueue(Job(b"abc")).result(PATIENCE) == "abc"
 
 
 @pytest.mark.filterwarnings("error")  # a coroutine that was never awaited

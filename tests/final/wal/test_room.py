@@ -161,6 +161,20 @@ def test_files_are_held_too(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == set(RESERVE_NAMES)
 
 
+@pytest.mark.parametrize("name", RESERVE_NAMES[:2])
+def test_a_file_of_another_name_too_is_left_as_it_is(tmp_path: Path, name: str) -> None:
+    others = tmp_path / "others"
+    others.write_bytes(b"precious")
+    (log := tmp_path / "log").mkdir()
+    (log / name).hardlink_to(others)
+
+    _room(log, SmallDisk(100 << 20))
+
+    assert others.read_bytes() == b"precious"
+    assert {path.name for path in log.iterdir()} == set(RESERVE_NAMES)
+    assert _held(log) == 1 << 20
+
+
 def test_it_is_not_taken_again_from_what_it_was_given_up_for(tmp_path: Path) -> None:
     room = _room(tmp_path, disk := SmallDisk(100 << 20))
     disk.bytes_free = 0

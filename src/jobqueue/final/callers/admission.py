@@ -16,11 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..core.dependencies import not_known
 from ..core.queue_state import State
-from ..errors import (
-    DuplicateJobError,
-    JobQueueError,
-    again,
-)
+from ..errors import JobQueueError, again, repeated
 from ..exact import check_seconds
 from ..model.existing import ExistingHandle
 from ..model.handle import JobHandle
@@ -174,7 +170,7 @@ class Admission(GroupEntrance):
         seen: set[str] = set()
         for job in jobs:
             if job._id in seen:
-                raise DuplicateJobError(f"job {job._id!r} stands more than once in this call")
+                raise repeated(job._id)
             seen.add(job._id)
         seen.clear()
         with self._mutex:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.dependencies import renamed
 from ..core.together import Entrant, Together
 from ..core.unique import ASK_FOR_IT, identity_of
-from ..errors import DuplicateJobError, again
+from ..errors import DuplicateJobError, again, repeated
 from ..exact import check_seconds
 from ..model.existing import ExistingHandle
 from ..model.handle import JobHandle
@@ -87,7 +87,7 @@ class GroupEntrance(Entrance):
         ids = [job._id for job in listed]
         if len(set(ids)) < len(ids):
             twice = next(each for each in ids if ids.count(each) > 1)
-            raise DuplicateJobError(f"job {twice!r} stands more than once in this call")
+            raise repeated(twice)
         size = sum(len(job._payload) for job in listed)
         if size > GROUP_BYTES_MAX:
             raise ValueError(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..errors import DuplicateJobError
+from ..errors import DuplicateJobError, repeated
 from ..model.handle import NOT_ARRIVED, JobHandle
 from ..model.transitions import Status
 from ..timing.timer import tick_after
@@ -47,7 +47,7 @@ class Children:
         for job, delay in jobs:
             job_id = job._id
             if job_id in new:
-                raise DuplicateJobError(f"job {job_id!r} stands more than once in this call")
+                raise repeated(job_id)
             if job_id in self._status or job_id in reserved:
                 self._status.refuse_known(job_id)
             for each in job.after:

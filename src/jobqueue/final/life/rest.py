@@ -32,8 +32,24 @@ class Rest:
     def __init__(self, placement: Placement, state: QueueState) -> None:
         self.started = False
         self.is_given_up = False
+        self._last_tick: int | None = None
         self._placement = placement
         self._state = state
+
+    def wait_for(self, last_tick: int | None) -> None:
+        """Set what `has_come` is about.
+
+        Args:
+            last_tick: all that could run until then; `None`: what runs, and nothing starts.
+        """
+        self._last_tick = last_tick
+        if last_tick is None:
+            self._placement.scheduler.stop()
+
+    def has_come(self) -> bool:
+        """Whether there is nothing more to wait for."""
+        tick = self._last_tick
+        return self.is_still() if tick is None else self.has_drained(tick)
 
     def is_still(self) -> bool:
         """No handler runs, or those that do have been given up."""
@@ -89,11 +105,21 @@ class Rest:
         """How many jobs have ended so far."""
         return self.count("completed") + self.count("failed") + self.count("cancelled")
 
-    def tell_dropped(self, remaining: int, reason: str) -> None:
+    def tell_dropped(self, remaining: int, because: str | None) -> None:
         """Tell of the jobs that are left in memory, by a record.
 
         It takes the mutex by itself: so late nobody waits for it.
+
+        Args:
+            remaining: how many.
+            because: why, if not by a `close`.
         """
+        # A queue that was never started is somebody's test.
+        reason = because or ("it was closed" if self.started else None)
+        # guard: what a queue in memory drops is told
+        #   without: if True:
+        if not (reason and remaining) or self._placement.journal is not None:
+            return
         with self._placement.mutex:
             self._placement.mutex.settle()
             waiting = (

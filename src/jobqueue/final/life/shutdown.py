@@ -12,7 +12,6 @@ import logging
 import os
 import threading
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..core.queue_state import State
@@ -21,11 +20,11 @@ from ..core.watchers import wake_waiters
 from ..errors import LogWriteError, again
 from ..exact import SECONDS_MAX
 from ..model.shutdown_report import ShutdownReport
-from ..model.transitions import Status
 from ..runtime.clock import CheckedClock, SystemClock
 from ..runtime.parking import Parker
 from ..timing.timer import tick_before
 from .elsewhere import Elsewhere
+from .losses import with_loss
 from .rest import Rest
 
 if TYPE_CHECKING:
@@ -75,6 +74,7 @@ class Lifecycle:
         self._rest = Rest(placement, state)
         self._closing = State.CLOSING
         self._drops_because: str | None = None  # why what waits is dropped, if not by a `close`
+        self._is_let_go = False  # the user can't reach the queue any more
         self.at_end: list[Callable[[], None]] = []
         self._at_fault: list[Callable[[], None]] = []
         self._closer: int | None = None  # the thread that carries out `close`
@@ -153,6 +153,8 @@ class Lifecycle:
             # guard: close does not fail for a clock of the user's
             #   without: pass
             clock.bears_with_faults = True
+        if self._is_let_go and self._closer is not None:
+            self._hasten(deadline, drain=drain)
         try:
             if self._claim(deadline):
                 self._shut_down(deadline, drain=drain)
@@ -232,14 +234,21 @@ class Lifecycle:
     def _finish(self) -> None:
         """Jobs that a log keeps are not waited for without end."""
         self._drops_because = "nobody can reach the queue any more, or start it"
+        self._is_let_go = True
         self.close_aside(SECONDS_MAX if self._log is None else None, drain=True)
 
-    def _tell_dropped(self, report: ShutdownReport) -> None:
-        # A queue that was never started is somebody's test.
-        reason = self._drops_because or ("it was closed" if self._rest.started else None)
-        # guard: what a queue in memory drops is told
-        if reason and self._log is None and report.remaining:
-            self._rest.tell_dropped(report.remaining, reason)
+    def _hasten(self, deadline: float, *, drain: bool) -> None:
+        """For the interpreter's end, which alone calls this: `_finish` waits no longer than it."""
+        tick = self._last_tick(deadline)
+        with self._mutex:
+            self._mutex.settle()
+            # guard: what a dropped queue has scheduled does not hold up the interpreter's end
+            #   without: pass
+            self._rest.wait_for(tick if drain else None)
+            self._placement.watchers.look()
+
+    def _last_tick(self, deadline: float) -> int:
+        return tick_before(self._placement.clock.monotonic() + deadline - SystemClock.monotonic())
 
     def _claim(self, deadline: float) -> bool:
         """Become the thread that closes; `False` if that is done, or did not come in time."""
@@ -266,24 +275,22 @@ class Lifecycle:
                 self._waiting_closers.clear()
 
     def _shut_down(self, deadline: float, *, drain: bool) -> None:
+        tick = self._last_tick(deadline)
         with self._mutex:
             self._mutex.settle()
             self._state.enter(State.CLOSING)
             if self._finished_before is None:
                 self._finished_before = self._rest.finished()
-            if not drain:
-                self._placement.scheduler.stop()
+            self._rest.wait_for(tick if drain else None)
             for lane in self._placement.scheduler.lanes:
                 lane.wake_producers()
             self._placement.closing.begun = True
             self._seats.tell_of_closing()
-        tick = tick_before(self._placement.clock.monotonic() + deadline - SystemClock.monotonic())
-        rested = (lambda: self._rest.has_drained(tick)) if drain else self._rest.is_still
-        self._placement.watchers.wait(rested, deadline - SystemClock.monotonic())
+        self._placement.watchers.wait(self._rest.has_come, deadline - SystemClock.monotonic())
         if self._rest.is_given_up:  # and so is a disk that hangs
             deadline = SystemClock.monotonic()
         report = self._abandon()
-        self._tell_dropped(report)
+        self._rest.tell_dropped(report.remaining, self._drops_because)
         self._placement.endings.tell_owed()
         self._stop_threads(deadline)
         self._account_for(report)
@@ -317,27 +324,13 @@ class Lifecycle:
 
     def _account_for(self, report: ShutdownReport) -> None:
         """Look what the log could not take. The report is final then; a record tells of a loss."""
-        journal, status = self._placement.journal, self._placement.status
         with self._mutex:
-            numbers = [each._number for each in status.live.values()]
-            numbers += [each.number for each in status.dead.values()]
-            lost = set() if journal is None else journal.lost(numbers)
-            # guard: what close loses is told
-            #   without: if True:
-            if journal is None or not lost:
-                self._report = report
-                return
-            left = sum(
-                each._number in lost and each._status is not Status.PROCESSING
-                for each in status.live.values()
-            )
-            report = replace(report, remaining=report.remaining - left, lost=len(lost))
-            loss = journal.writer.loss(len(lost))
-            loss.report = report
-            self._report = report
-            if journal.is_async:  # at the other levels they had been written, and were removed
+            self._report, loss = with_loss(report, self._placement)
+            journal = self._placement.journal
+            if journal is not None and journal.is_async:  # else it was written, and then removed
                 self._loss = loss
-        self._placement.reporter.report(logging.ERROR, f"the queue is closed; {loss}", loss)
+        if loss is not None:
+            self._placement.reporter.report(logging.ERROR, f"the queue is closed; {loss}", loss)
 
     def _stop_threads(self, deadline: float) -> None:
         self._placement.timer.stop()
@@ -345,8 +338,9 @@ class Lifecycle:
             stop()
         if self._processes is not None:
             self._processes.close(_left(deadline, 0.0))
-        if self._placement.journal is not None:
-            self._placement.journal.writer.close(_left(deadline, LOG_SECONDS_MIN))
+        journal = self._placement.journal
+        if journal is not None and journal.writer.close(_left(deadline, LOG_SECONDS_MIN)):
+            self.unlock()  # of a log that had failed before: nobody has done it yet
         seconds = _left(deadline, 0.1)
         self._runners.join(seconds)
         self._placement.timer.join(seconds)
@@ -354,7 +348,7 @@ class Lifecycle:
             self._placement.slots.close()
 
     def unlock(self) -> None:
-        """Nothing touches the log any more; called by its thread, which no signal interrupts."""
+        """Nothing touches the log any more. Its thread calls this, or `close` if it had failed."""
         lock, self._lock = self._lock, None
         if lock is not None and self._log is not None:
             self._log.files.unlock(lock)

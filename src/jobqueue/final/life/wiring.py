@@ -26,7 +26,7 @@ from ..core.isolation import Isolation
 from ..core.outcomes import Outcomes
 from ..core.periodic import PeriodicRoom
 from ..core.placement import Placement
-from ..core.queue_state import QueueState
+from ..core.queue_state import QueueState, State
 from ..core.registry import HandlerRegistry
 from ..core.scheduler import FairScheduler
 from ..core.seats import Seats
@@ -97,7 +97,12 @@ def assemble(
         life.fail_locked(error)
 
     def log_ended() -> None:
-        life.unlock()
+        # A log that failed stays locked until the queue is closed: handlers may still run. Only of
+        # a shared one the next owner waits for that.
+        # guard: a log that failed has no second owner
+        #   without: if True:
+        if state.now >= State.CLOSING or config.is_shared:
+            life.unlock()
         placement.endings.tell_owed_aside()
         if placement.journal is not None and placement.journal.writer.failure is not None:
             _report_failure(placement.reporter, placement.journal.writer.failure)

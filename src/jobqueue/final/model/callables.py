@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from types import FunctionType
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _within(function: object) -> list[object]:
         found.append(function)
         if isinstance(function, functools.partial):
             function = function.func
-        elif inspect.ismethod(function):
+        elif isinstance(function, (MethodType, staticmethod)):
             function = function.__func__
         elif isinstance(function, FunctionType):
             runs = _RUNS.intersection(function.__code__.co_names)
@@ -79,9 +79,12 @@ def _within(function: object) -> list[object]:
         elif isinstance(function, type) or inspect.isbuiltin(function):
             function = None
         else:
-            function = type(function).__call__
-            if not isinstance(function, FunctionType):
-                function = None
+            call = type(function).__call__
+            function = inspect.getattr_static(function, "__wrapped__", None)  # as of `lru_cache`
+            if isinstance(call, FunctionType):
+                found += _within(call)
+                if _RUNS.intersection(call.__code__.co_names):
+                    function = None
     return found
 
 

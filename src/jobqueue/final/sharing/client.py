@@ -16,7 +16,7 @@ import msgspec
 
 from ..callers.room_wait import refuse_given_up
 from ..callers.through_middleware import NESTED_MAX, Nested, handle_from
-from ..errors import DuplicateJobError, JobQueueError
+from ..errors import JobQueueError, repeated
 from ..exact import check_seconds
 from ..middleware import wrapped
 from ..model.job import Job, listed_jobs
@@ -271,7 +271,7 @@ class Client(RemoteOperator):
         for job in checked:
             self._check(job)
             if job._id in seen:
-                raise DuplicateJobError(f"job {job._id!r} stands more than once in this call")
+                raise repeated(job._id)
             seen.add(job._id)
         return checked
 

@@ -181,6 +181,11 @@ class Files(Opener):
             OSError: as `ENOSPC`; it is not larger than it was.
         """
         fd = self._open(path, os.O_RDWR | os.O_CREAT)
+        # guard: a file that has another name too is not filled
+        if os.fstat(fd).st_nlink > 1:  # it is somebody's, and would be changed or cut
+            os.close(fd)
+            self.unlink(path)
+            fd = self._open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         try:
             os.fchmod(fd, self._file_mode)
             before = os.fstat(fd).st_size

@@ -249,10 +249,13 @@ class LogWriter(LogThread):
                 self._work.notify()
         self.wait(request)
 
-    def close(self, timeout: float) -> None:
+    def close(self, timeout: float) -> bool:
         """Write and fsync what is open, seal the segment, end the thread. Without the lock.
 
         Half of the time is for accepted jobs that find the disk full; the thread goes on after it.
+
+        Returns:
+            Whether that is done: nothing touches the log any more.
         """
         with self._lock:
             self._closing = True
@@ -264,3 +267,4 @@ class LogWriter(LogThread):
         self._end_of_all.wait(self._lock, self._new_parker(), timeout)
         if self._end_of_all.done and self._thread.ident is not None:
             self._thread.join(timeout)  # not alone: interrupted, it takes the thread for ended
+        return self._end_of_all.done
