@@ -134,6 +134,9 @@ NOTICED_BY = {
     "callbacks that were hit are called": ("tests/crash/test_outside_exceptions.py",),
     "a thread that cannot go on ends": ("tests/crash/test_outside_exceptions.py",),
     "the end of a job that was broken off is recorded": ("tests/crash/test_outside_exceptions.py",),
+    "a thread that is hit again before it has recovered still does so": (
+        "tests/final/core/test_turns.py",
+    ),
     "a thread that was hit from outside of its handler goes on": (
         "tests/crash/test_outside_exceptions.py",
     ),

@@ -50,15 +50,16 @@ def live(turn: Turn, work: Callable[[], None], died: Callable[[BaseException], N
     try:
         try:
             _work_on(turn, work)
-        except BaseException:  # noqa: BLE001  # it came while the thread recovered from another
-            _work_on(turn, work)
+        except BaseException as error:  # noqa: BLE001  # it came before `recover` was called
+            # guard: a thread that is hit again before it has recovered still does so
+            #   without: _work_on(turn, work)
+            _work_on(turn, work, error)
     except BaseException as error:
         died(error)
         raise
 
 
-def _work_on(turn: Turn, work: Callable[[], None]) -> None:
-    error: BaseException | None = None
+def _work_on(turn: Turn, work: Callable[[], None], error: BaseException | None = None) -> None:
     while True:
         try:
             # guard: a thread that was hit from outside of its handler goes on
