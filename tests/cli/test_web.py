@@ -214,7 +214,8 @@ def test_the_demonstration_is_served_until_a_signal(tmp_path: Path, number: sign
         served.until("\n")
         told = json.loads(served.output)
         assert told["access"] == "write"
-        eventually(lambda: "sync_crm" in get(told["url"], "dead"), PATIENCE)
+        # Its retries take some seconds by themselves.
+        eventually(lambda: "sync_crm" in get(told["url"], "dead"), 3 * PATIENCE)
         assert list(tmp_path.glob("jobqueue-demo-*"))
         assert served.end(number) == 0
         assert len(served.output.splitlines()) == 1

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from jobqueue.final import Priority, Status
 from jobqueue.final.callers.changes import cancelling
 from jobqueue.final.callers.first_look import FirstLook
+from jobqueue.final.core import turns
 from jobqueue.final.core.bindings import Bindings
 from jobqueue.final.model.handle import NOT_ARRIVED, Ties
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from types import FunctionType
 
     import pytest
 
@@ -890,6 +892,11 @@ def new_worker(jq: JobQueue) -> Callable[[], None]:
     workers = pool(jq)
     with jq._mutex:
         return workers._make(workers.seats.add())._run
+
+
+def working_on_turns() -> FunctionType:
+    """What catches all that comes out of the work of a thread that runs attempts."""
+    return turns._work_on
 
 
 def taken(jq: JobQueue) -> JobHandle | None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobqueue.final.core import turns
+from jobqueue.final.core.turns import live
+from tests.support import insides
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +35,8 @@ class RecordedTurn:
 @contextmanager
 def hit_as_it_begins_to_recover() -> Iterator[None]:
     """A second exception comes when the first was caught, and nothing was done about it yet."""
-    lines, begin = inspect.getsourcelines(turns._work_on)
+    working = insides.working_on_turns()
+    lines, begin = inspect.getsourcelines(working)
     caught = next(begin + n for n, line in enumerate(lines) if "error = caught" in line)
     is_hit = False
 
@@ -45,7 +47,7 @@ def hit_as_it_begins_to_recover() -> Iterator[None]:
             raise LateError("second")
         return trace
 
-    sys.settrace(lambda frame, *_: trace if frame.f_code is turns._work_on.__code__ else None)
+    sys.settrace(lambda frame, *_: trace if frame.f_code is working.__code__ else None)
     try:
         yield
     finally:
@@ -64,6 +66,6 @@ def test_a_thread_that_is_hit_again_before_it_has_recovered_recovers() -> None:
             raise error
 
     with hit_as_it_begins_to_recover():
-        turns.live(turn, work, died.append)
+        live(turn, work, died.append)
 
     assert (turn.recovered, died, next(coming, "all")) == (["second"], [], "all")
