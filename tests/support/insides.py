@@ -9,7 +9,7 @@ A `Seam` names a private method for `monkeypatch.setattr(*seam, replacement)`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from jobqueue.final import Priority, Status
 from jobqueue.final.callers.changes import cancelling
@@ -896,7 +896,7 @@ def new_worker(jq: JobQueue) -> Callable[[], None]:
 
 def working_on_turns() -> FunctionType:
     """What catches all that comes out of the work of a thread that runs attempts."""
-    return turns._work_on
+    return cast("FunctionType", turns._work_on)
 
 
 def taken(jq: JobQueue) -> JobHandle | None:
