@@ -84,6 +84,7 @@ def test_a_status_or_a_lane_may_be_written_as_in_python(
         ("colour=red", "no parameter"),
         ("status=failed&status=queued", "twice"),
         ("handler=" + "x" * 300, "255 characters"),
+        ("error=" + "x" * 3000, "2048 characters"),
         ("text=%ff", "UTF-8"),
         ("x=1&" * 2000, "too many"),
         ("text=" + "x" * 20_000, "more than 16384 bytes"),
