@@ -107,6 +107,16 @@ def test_what_is_not_there_is_404(client: AsgiClient, page: str) -> None:
     assert client.get(page).status_code == 404
 
 
+@pytest.mark.parametrize("page", ["handlers", "periodic"])
+def test_a_page_past_the_last_one_does_not_say_that_there_are_none(
+    queue: JobQueue, client: AsgiClient, page: str
+) -> None:
+    queue.periodic("nightly", timedelta(days=1), lambda: Job(handler="length"))
+    answer = client.get(f"/{page}?from=5000")
+    assert "There are no more of them here. To the first" in text_of(answer.text)
+    assert f'href="{page}">To the first' in answer.text
+
+
 def test_a_page_that_was_not_found_finds_its_style(client: AsgiClient) -> None:
     assert 'href="../../static/style.css"' in client.get("/no/such/page").text
 
