@@ -65,6 +65,26 @@ def test_nothing_is_needed_but_msgspec() -> None:
     assert [each.partition(">")[0] for each in PROJECT["dependencies"]] == ["msgspec"]
 
 
+@pytest.mark.parametrize(
+    ("module", "package", "extra"),
+    [
+        ("jobqueue.telemetry.prometheus", "prometheus_client", "prometheus"),
+        ("jobqueue.telemetry.opentelemetry", "opentelemetry", "opentelemetry"),
+    ],
+)
+def test_what_is_not_installed_is_told_with_the_extra(
+    tmp_path: Path, module: str, package: str, extra: str
+) -> None:
+    program = (
+        f"import sys; sys.modules[{package!r}] = None\n"
+        f"try: import {module}\n"
+        f"except ModuleNotFoundError as error: print(error)"
+    )
+    told = run(sys.executable, "-c", program, cwd=tmp_path)
+    assert told.startswith(f"{module} needs {package}")
+    assert f"pip install 'jobqueue[{extra}]'" in told
+
+
 # The files that are shipped
 
 

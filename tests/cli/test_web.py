@@ -167,7 +167,7 @@ def test_a_queue_that_takes_no_commands_is_told_how_to(
     ("arguments", "said"),
     [
         ([], "name the log's directory"),
-        (["--demo", "somewhere"], "name the log's directory"),
+        (["--demo", "somewhere"], "name the log's directory (somewhere) or give --demo, not both"),
         (["nowhere"], "there is no such directory"),
         (["--demo", "--host", "0.0.0.0"], "--access"),
     ],

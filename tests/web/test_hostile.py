@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Callable
 from datetime import timedelta
 from html.parser import HTMLParser
 from typing import Any
@@ -140,6 +141,40 @@ def _fail_in_many_ways(queue: JobQueue, filling: str) -> None:
     ]
     for handle in handles:
         handle.wait()
+
+
+def test_dead_letters_with_hostile_names_are_no_large_page(opened: Open) -> None:
+    grows = "\U0010fffd"  # eight bytes where it is shown, twelve in a form
+
+    def failing(n: int) -> Callable[[bytes], None]:
+        error = type(grows * 1900 + str(n), (RejectJobError,), {})
+
+        def fail(_: bytes) -> None:
+            raise error("'" * 10_000)
+
+        return fail
+
+    handlers = {f"{n}{grows * 250}": failing(n) for n in range(41)}
+    with JobQueue(Config(num_workers=1), handlers=handlers) as queue:
+        for n, name in enumerate(handlers):
+            queue.enqueue(Job(id=f"{n}{grows * 250}", handler=name))
+        queue.join()
+        page = opened(queue=queue).get("/dead")
+        assert len(page.content) <= PAGE_MAX
+        assert re.search(r"These are the \d+ largest of 41 groups", page.text)
+
+
+def test_a_group_whose_error_has_a_long_name_can_be_changed(opened: Open) -> None:
+    def fail(_: bytes) -> None:
+        raise type("E" * 600, (RejectJobError,), {})
+
+    with JobQueue(handler=fail) as queue:
+        queue.enqueue(Job(id="long"))
+        queue.join()
+        client = opened(queue=queue)
+        (error,) = set(re.findall(r'name="error" value="(E+)"', client.get("/dead").text))
+        form = {"do": "discard", "to": "dead", "seen": "1", "error": error, "status": "failed"}
+        assert client.post("/change", form).headers["location"] == "dead?did=discard&n=1"
 
 
 def test_a_payload_of_many_mebibytes_is_cut(queue: JobQueue, opened: Open) -> None:

@@ -84,6 +84,7 @@ def test_a_status_or_a_lane_may_be_written_as_in_python(
         ("colour=red", "no parameter"),
         ("status=failed&status=queued", "twice"),
         ("handler=" + "x" * 300, "255 characters"),
+        ("error=" + "x" * 3000, "2048 characters"),
         ("text=%ff", "UTF-8"),
         ("x=1&" * 2000, "too many"),
         ("text=" + "x" * 20_000, "more than 16384 bytes"),
@@ -104,6 +105,16 @@ def test_a_wrong_filter_is_400_with_a_sentence(client: AsgiClient, query: str, w
 )
 def test_what_is_not_there_is_404(client: AsgiClient, page: str) -> None:
     assert client.get(page).status_code == 404
+
+
+@pytest.mark.parametrize("page", ["handlers", "periodic"])
+def test_a_page_past_the_last_one_does_not_say_that_there_are_none(
+    queue: JobQueue, client: AsgiClient, page: str
+) -> None:
+    queue.periodic("nightly", timedelta(days=1), lambda: Job(handler="length"))
+    answer = client.get(f"/{page}?from=5000")
+    assert "There are no more of them here. To the first" in text_of(answer.text)
+    assert f'href="{page}">To the first' in answer.text
 
 
 def test_a_page_that_was_not_found_finds_its_style(client: AsgiClient) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from jobqueue import JobQueue
+from jobqueue import JobQueue, Tasks
 from jobqueue.web import serve_dashboard
 from tests.support.asgi_client import SAME_ORIGIN, AsgiClient
 from tests.web.conftest import Open, failed
@@ -263,3 +263,24 @@ def test_a_name_that_was_made_to_lead_here_is_refused(queue: JobQueue, host: str
 def test_arguments_of_another_kind_are_told(queue: JobQueue, wrong: dict[str, Any]) -> None:
     with pytest.raises(TypeError, match="must be a function"):
         serve_dashboard(queue, port=0, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"port": -1}, "port must be a number from 0 to 65535"),
+        ({"port": 65_536}, "port must be a number from 0 to 65535"),
+        ({"port": "8099"}, "not '8099'"),
+        ({"late_after": -1}, "late_after must be so many seconds"),
+        ({"late_after": "5 min"}, "not '5 min'"),
+    ],
+)
+def test_numbers_that_cannot_be_are_told(queue: JobQueue, wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        serve_dashboard(queue, **{"port": 0, **wrong})
+
+
+@pytest.mark.parametrize("what", [None, "mail.db", Tasks()])
+def test_what_is_no_queue_is_told_at_once(what: Any) -> None:
+    with pytest.raises(TypeError, match=r"has no metrics\(\); give it the JobQueue itself"):
+        serve_dashboard(what, port=0)

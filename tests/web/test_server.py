@@ -87,6 +87,23 @@ def test_the_thread_ends_when_the_queue_is_closed() -> None:
     eventually(lambda: not threads())
 
 
+def test_a_queue_that_was_closed_is_told_when_it_has_come_to_rest(opened: Open) -> None:
+    ended = threading.Event()
+    queue = JobQueue(Config(num_workers=1), handler=lambda _: ended.wait())
+    queue.enqueue(Job(id="long"))
+    client = opened(queue=queue)
+    eventually(lambda: ">long</bdi>" in client.get("/").text)
+    closing = threading.Thread(target=queue.close)
+    closing.start()
+    eventually(lambda: queue.closed)
+    assert ">stopped</strong>" not in client.get("/").text
+    assert threads() == ["jobqueue-web-samples"]
+    ended.set()
+    closing.join()
+    eventually(lambda: ">stopped</strong>" in client.get("/").text)
+    eventually(lambda: not threads())
+
+
 class Clock:
     """Monotonic time, moved by hand."""
 

@@ -27,7 +27,13 @@ _LIVE, _STOPPED, _DEMO = "live", "stopped", "demo"
 
 def web(arguments: Namespace) -> Exit:
     """Serve the dashboard until a signal comes."""
-    if arguments.demo == (arguments.path is not None):
+    if arguments.demo and arguments.path is not None:
+        raise CommandError(
+            Exit.USAGE,
+            f"name the log's directory ({arguments.path}) or give --demo, not both: a "
+            f"demonstration has a log of its own",
+        )
+    if not arguments.demo and arguments.path is None:
         raise CommandError(
             Exit.USAGE, "name the log's directory, as in 'jobqueue web mail.db', or give --demo"
         )

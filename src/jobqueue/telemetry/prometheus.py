@@ -13,10 +13,17 @@ from itertools import accumulate, repeat
 from operator import add, attrgetter
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
-from prometheus_client.samples import Sample
-from prometheus_client.utils import floatToGoString
+try:
+    from prometheus_client.metrics_core import Metric
+    from prometheus_client.registry import Collector
+    from prometheus_client.samples import Sample
+    from prometheus_client.utils import floatToGoString
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"jobqueue.telemetry.prometheus needs {error.name}, which is not installed: pip install "
+        f"'jobqueue[prometheus]'",
+        name=error.name,
+    ) from None
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -45,6 +45,8 @@ FORM_BYTES_MAX = 262_144
 FIELDS_MAX = 1000
 QUERY_BYTES_MAX = 16_384
 _FORM = "application/x-www-form-urlencoded"
+_ASKED = ("metrics", "look", "info", "dead_groups", "handlers", "periodics", "paused")
+"""The calls that pages look at a queue by."""
 
 
 def dashboard(
@@ -68,6 +70,10 @@ def dashboard(
             `as_text` does, which `True` stands for. Without it they are not shown, and not
             searched.
         late_after: seconds after which a job that waits is late: half of what you promise.
+
+    Raises:
+        TypeError: the queue lacks a call that pages need, or `access` or `payload` is no function.
+        ValueError: `late_after` is no number of seconds.
     """
     return Dashboard(queue, access=access, payload=payload, late_after=late_after)
 
@@ -88,6 +94,16 @@ class Dashboard:
         late_after: float = 300.0,
         local_only: bool = False,
     ) -> None:
+        missing = [each for each in _ASKED if not callable(getattr(queue, each, None))]
+        if missing:
+            raise TypeError(
+                f"the dashboard needs a queue, and {queue!r} has no {missing[0]}(); give it the "
+                f"JobQueue itself, or tasks.queue"
+            )
+        if not _is_seconds(late_after):
+            raise ValueError(
+                f"late_after must be so many seconds, as in late_after=300, not {late_after!r}"
+            )
         if access is not None and not callable(access):
             raise TypeError(
                 f"access must be a function of a request that returns 'none', 'read' or 'write', "
@@ -192,6 +208,10 @@ class Dashboard:
         # A browser without scripts asks again by itself, too.
         again = {"Refresh": "2"} if told.status == 503 and request.method == "GET" else None
         return HTMLResponse(body, told.status, headers=again)
+
+
+def _is_seconds(value: object) -> bool:
+    return isinstance(value, int | float) and value >= 0
 
 
 def page_name(scope: Scope) -> str | None:

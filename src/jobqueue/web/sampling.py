@@ -2,7 +2,7 @@
 
 One thread a dashboard takes the points. It knows the samples by a weak reference alone, so it keeps
 neither them nor the queue alive: it ends when they are gone, when `close` is called, when the
-queue is closed, or with the process.
+queue is closed and has come to rest, or with the process.
 """
 
 from __future__ import annotations
@@ -176,6 +176,12 @@ class Samples:
             return None
         return self.now() - max(0.0, self._wall() - metrics.since), counts
 
+    def is_worked_on(self) -> bool:
+        """Whether a worker ran at the last point, and the queue could be asked."""
+        with self._lock:
+            metrics, trouble = self._latest, self._trouble
+        return metrics is not None and trouble is None and metrics.workers.count > 0
+
     def warm_up(self) -> None:
         """Have the queue put its jobs in order, which the first look at them does."""
         try:
@@ -216,8 +222,9 @@ def _run(reference: weakref.ref[Samples], ended: threading.Event) -> None:
     due = time.monotonic()
     while not ended.is_set():
         samples, began = reference(), time.monotonic()
-        if samples is None or getattr(samples.queue, "closed", False):
+        if samples is None:
             return
+        is_closed = getattr(samples.queue, "closed", False)
         try:
             samples.sample()
             if not samples.is_warm.is_set():
@@ -228,6 +235,9 @@ def _run(reference: weakref.ref[Samples], ended: threading.Event) -> None:
                 exc_info=error,
                 extra=ABOUT_NO_JOB,
             )
+        # A queue that closes works on for a while; the last point is to tell that it has ended.
+        if is_closed and not samples.is_worked_on():
+            return
         del samples  # while it sleeps, nothing here keeps the queue alive
         due = next_due(due, began, time.monotonic())
         ended.wait(due - time.monotonic())

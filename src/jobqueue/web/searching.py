@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 LIKE = ("status", "handler", "priority", "key", "error", "text")
 """What jobs are found by."""
+ERROR_MAX = 2048
+"""Characters of an error's class: all that is kept of an error, for a group may be one of those."""
 NOTICE = ("did", "n")
 """What an action leaves in the query of the page that follows it."""
 PRIORITIES = tuple(each.name.lower() for each in Priority)
@@ -65,8 +67,8 @@ def filters_of(like: Mapping[str, str]) -> dict[str, Any]:
     for name in ("handler", "key"):
         if len(asked.get(name, "")) > 255:
             raise WrongError(f"A {name} has at most 255 characters.")
-    if len(asked.get("error", "")) > 255:
-        raise WrongError("The name of an error's class has at most 255 characters here.")
+    if len(asked.get("error", "")) > ERROR_MAX:
+        raise WrongError(f"The name of an error's class has at most {ERROR_MAX} characters.")
     if len(asked.get("text", "")) > 1000:
         raise WrongError("A text that is looked for has at most 1000 characters.")
     return asked

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _END_SECONDS = 1
 """How long the end of the server waits for answers that are being written."""
+_PORT_MAX = 65_535
 
 
 class DashboardServer:
@@ -99,7 +100,9 @@ def serve_dashboard(
         late_after: as for `dashboard`.
 
     Raises:
-        ValueError: the address is beyond this machine, and `access` is not given.
+        TypeError: as for `dashboard`.
+        ValueError: the address is beyond this machine, and `access` is not given; there is no such
+            port; or as for `dashboard`.
         OSError: the port is taken.
     """
     if access is None and not is_loopback(host):
@@ -107,6 +110,11 @@ def serve_dashboard(
             f"serve_dashboard(host={host!r}) would show the queue to everybody who reaches this "
             f"machine; say who may see it, as in access=lambda request: 'read' if "
             f"request.headers.get('authorization') == ... else 'none', or leave host out"
+        )
+    if not _is_port(port):
+        raise ValueError(
+            f"port must be a number from 0 to {_PORT_MAX}, as in port=8099, not {port!r}; 0 takes "
+            f"a free one"
         )
     app = Dashboard(
         queue,
@@ -119,3 +127,7 @@ def serve_dashboard(
     listener = socket.create_server((host, port), family=family)
     app.begin()
     return DashboardServer(app, listener, host)
+
+
+def _is_port(value: object) -> bool:
+    return isinstance(value, int) and 0 <= value <= _PORT_MAX

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from markupsafe import escape
+
 from ..desk import COUNTED_MAX
 from ..formatting import in_form, link, visible
 from ..searching import only
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
 
 TRACE_MAX = 3000
 """Characters of a traceback that are shown here; the job's page shows all that is kept."""
+BYTES_MAX = 900_000
+"""All groups on the page together: hostile names and tracebacks grow when they are written."""
+_BYTES_BESIDES = 6000
+"""What else a group has at most: its last error, and what is the same for all groups."""
 
 
 class GroupRow(NamedTuple):
@@ -37,7 +43,22 @@ def show(desk: Desk, query: dict[str, str]) -> dict[str, Any]:
     """What the page of dead letters shows."""
     only(query, ())
     groups = desk.groups()
-    return {"groups": [_row(each) for each in groups.groups], "dead": groups}
+    rows: list[GroupRow] = []
+    left = BYTES_MAX
+    for each in groups.groups:
+        row = _row(each)
+        left -= _bytes_of(row)
+        if left < 0:
+            break
+        rows.append(row)
+    return {"groups": rows, "dead": groups}
+
+
+def _bytes_of(row: GroupRow) -> int:
+    """How much of the page a group takes, at most."""
+    names = sum(map(len, row.like.values()))  # in a form for each button
+    links = len(row.jobs or "") + len(in_form(row.group.last.id))
+    return _BYTES_BESIDES + 2 * names + links + len(escape(row.trace).encode())
 
 
 def _row(group: DeadGroup) -> GroupRow:
