@@ -200,6 +200,23 @@ def test_one_id_that_is_known_has_all_of_a_call_refused(opened: Opened) -> None:
     assert [job.id for job in queue.jobs()] == ["known"]
 
 
+def test_one_job_that_cannot_be_has_all_of_a_large_call_refused(opened: Opened) -> None:
+    """The database takes so many in several steps, and the last one finds it."""
+    queue = opened(len, start=False)
+    queue.enqueue(Job(id="known"))
+    many = [Job() for _ in range(1000)]
+
+    with pytest.raises(DuplicateJobError, match="an id of its own") as refused:
+        queue.enqueue_many([*many, Job(id="known")])
+    with pytest.raises(DuplicateJobError):
+        asyncio.run(queue.aenqueue_many([*many, Job(id="known")]))
+    with pytest.raises(ValueError, match="NUL"):
+        queue.enqueue_many([*many, Job(id="a\0")])
+
+    assert refused.value.accepted == ()
+    assert [job.id for job in queue.jobs()] == ["known"]
+
+
 def test_of_many_that_enqueue_one_id_at_once_one_does(opened: Opened) -> None:
     queues = [opened(len, start=False) for _ in range(2)]
     accepted, refused = [], []
