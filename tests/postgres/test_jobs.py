@@ -262,6 +262,8 @@ def test_what_text_in_postgres_cannot_hold_is_refused(opened: Opened, text: str)
             queue.enqueue(job)
     with pytest.raises(ValueError, match="NUL"):
         queue.register(text, len)
+    with pytest.raises(ValueError, match="schedule's name has a NUL"):
+        queue.periodic(text, "@daily", Job)
 
 
 def test_headers_key_and_payload_come_through(opened: Opened) -> None:
