@@ -47,6 +47,7 @@ def test_without_a_server_it_says_where_it_looked(databases: Any) -> None:
     [
         "postgre://shop:secret@127.0.0.1/shop",
         "nothing",
+        "shop:secret@127.0.0.1/a",
         "postgresql://shop:secret@127.0.0.1:x/a",
         "postgresql://shop:secret@127.0.0.1:99999/a",
         "postgresql://shop:a/secret@127.0.0.1/a",
@@ -183,6 +184,14 @@ def test_the_password_is_in_no_message_and_not_in_the_repr(
         "host=db user=shop password=secret dbname=shop",
         "postgresql://shop@db/shop?password=secret",
         "postgresql://shop:a@b/secret@db/shop",
+        "postgresql:///shop:secret@db/shop",
+        "postgresql:/shop:secret@db/shop",
+        "shop:secret@db/shop",
+        "//shop:secret@db/shop",
+        "host=db user=shop password = 'very secret'",
+        "host=db user=shop password='very secret",
+        "host=db user=shop password=very\\ secret",
+        "host=db user=shop password=a&secret",
     ):
         assert "secret" not in repr(PostgresConfig(given))
 
