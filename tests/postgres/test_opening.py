@@ -64,6 +64,8 @@ def test_a_database_that_is_not_there_or_has_no_tables(databases: Any) -> None:
 
 
 def test_an_unknown_user_and_one_without_rights(databases: Any, dsn: str) -> None:
+    from jobqueue.postgres import PostgresConfig, SchemaError, schema
+
     name = dsn.rpartition("/")[2]
     assert "user" in refusal(dsn.replace("postgres@", "nobody_at_all:secret@"))
     databases.execute("DROP ROLE IF EXISTS guest", "CREATE ROLE guest LOGIN", database=name)
@@ -74,6 +76,14 @@ def test_an_unknown_user_and_one_without_rights(databases: Any, dsn: str) -> Non
     assert "parameters" in refusal(f"{dsn}?not_there=1")
     databases.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO guest", database=name)
     assert "INSERT" in refusal(dsn.replace("postgres@", "guest@"))
+    databases.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO guest", database=name)
+    assert "SEQUENCES" in refusal(dsn.replace("postgres@", "guest@"))
+    databases.execute("GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO guest", database=name)
+    with PostgresConfig(dsn.replace("postgres@", "guest@")).open(handler=len) as queue:
+        assert queue.enqueue(Job(b"ab")).result(PATIENCE) == 2
+    databases.execute("REVOKE USAGE ON SCHEMA public FROM PUBLIC", database=name)
+    with pytest.raises(SchemaError, match="grant its user USAGE"):
+        schema.install(dsn.replace("postgres@", "guest@"))
 
 
 @pytest.mark.parametrize(
