@@ -19,6 +19,7 @@ from jobqueue.final import (
     Limit,
     Middleware,
     Priority,
+    QueueClosedError,
     Rate,
     RejectJobError,
     ResultGoneError,
@@ -173,6 +174,33 @@ def test_a_callback_is_called_when_the_job_has_ended(opened: Opened) -> None:
     queue.enqueue(Job()).add_done_callback(lambda handle: called.append(handle.status))
 
     assert eventually(lambda: called == [Status.COMPLETED])
+
+
+def test_what_has_ended_is_known_by_its_handle_after_the_close(opened: Opened) -> None:
+    def work(payload: bytes) -> int:
+        if not payload:
+            raise RejectJobError("nothing in it")
+        return len(payload)
+
+    queue = opened(work)
+    done, failed, awaited = queue.enqueue_many([Job(b"ab"), Job(), Job(b"abc")])
+    assert queue.join(PATIENCE)
+    waiting = queue.enqueue(Job(b"a"), delay=1000)
+    queue.close()
+
+    async def wait() -> object:
+        return await awaited
+
+    assert (done.status, failed.status) == (Status.COMPLETED, Status.FAILED)
+    assert (done.result(0), asyncio.run(wait())) == (2, 3)
+    with pytest.raises(JobFailedError, match="nothing in it"):
+        failed.result(0)
+    with pytest.raises(QueueClosedError):
+        waiting.result(0)
+    for ask in (queue.jobs, queue.dead_letters, queue.paused, lambda: queue.info(done.id)):
+        with pytest.raises(QueueClosedError):
+            ask()
+    assert queue.metrics().completed == 2
 
 
 # ── who may be enqueued ──────────────────────────────────────────────────────────────────────────
