@@ -197,6 +197,9 @@ def test_what_has_ended_is_known_by_its_handle_after_the_close(opened: Opened) -
         failed.result(0)
     with pytest.raises(QueueClosedError):
         waiting.result(0)
+    called: list[Status] = []
+    failed.add_done_callback(lambda handle: called.append(handle.status))
+    assert eventually(lambda: called == [Status.FAILED])
     for ask in (queue.jobs, queue.dead_letters, queue.paused, lambda: queue.info(done.id)):
         with pytest.raises(QueueClosedError):
             ask()

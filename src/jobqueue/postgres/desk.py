@@ -208,9 +208,15 @@ class Desk:
                 _note(handle, await self.end_of(handle.id, None))
             except JobQueueError:  # it is unknown, or the queue is closed: it will not end here
                 pass
+            tell()
+
+        def tell() -> None:
             self._core.aside(lambda: fn(handle), f"a callback of job {handle.id!r} failed")
 
-        self._core.spawn(call())
+        try:
+            self._core.spawn(call())
+        except QueueClosedError:  # the last known counts
+            tell()
 
     def _hold_back(self, handle: JobHandle, stop: StopRequest, jobs: list[Held]) -> None:
         self._core.hold_back(handle, stop, jobs)
