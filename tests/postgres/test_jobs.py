@@ -19,6 +19,7 @@ from jobqueue.final import (
     Limit,
     Middleware,
     Priority,
+    QueueClosedError,
     Rate,
     RejectJobError,
     ResultGoneError,
@@ -175,6 +176,36 @@ def test_a_callback_is_called_when_the_job_has_ended(opened: Opened) -> None:
     assert eventually(lambda: called == [Status.COMPLETED])
 
 
+def test_what_has_ended_is_known_by_its_handle_after_the_close(opened: Opened) -> None:
+    def work(payload: bytes) -> int:
+        if not payload:
+            raise RejectJobError("nothing in it")
+        return len(payload)
+
+    queue = opened(work)
+    done, failed, awaited = queue.enqueue_many([Job(b"ab"), Job(), Job(b"abc")])
+    assert queue.join(PATIENCE)
+    waiting = queue.enqueue(Job(b"a"), delay=1000)
+    queue.close()
+
+    async def wait() -> object:
+        return await awaited
+
+    assert (done.status, failed.status) == (Status.COMPLETED, Status.FAILED)
+    assert (done.result(0), asyncio.run(wait())) == (2, 3)
+    with pytest.raises(JobFailedError, match="nothing in it"):
+        failed.result(0)
+    with pytest.raises(QueueClosedError):
+        waiting.result(0)
+    called: list[Status] = []
+    failed.add_done_callback(lambda handle: called.append(handle.status))
+    assert eventually(lambda: called == [Status.FAILED])
+    for ask in (queue.jobs, queue.dead_letters, queue.paused, lambda: queue.info(done.id)):
+        with pytest.raises(QueueClosedError):
+            ask()
+    assert queue.metrics().completed == 2
+
+
 # ── who may be enqueued ──────────────────────────────────────────────────────────────────────────
 
 
@@ -197,6 +228,23 @@ def test_one_id_that_is_known_has_all_of_a_call_refused(opened: Opened) -> None:
     with pytest.raises(DuplicateJobError, match="'known'"):
         queue.enqueue_many([Job(id="a"), Job(id="b", key="k"), Job(id="known")])
 
+    assert [job.id for job in queue.jobs()] == ["known"]
+
+
+def test_one_job_that_cannot_be_has_all_of_a_large_call_refused(opened: Opened) -> None:
+    """The database takes so many in several steps, and the last one finds it."""
+    queue = opened(len, start=False)
+    queue.enqueue(Job(id="known"))
+    many = [Job() for _ in range(1000)]
+
+    with pytest.raises(DuplicateJobError, match="an id of its own") as refused:
+        queue.enqueue_many([*many, Job(id="known")])
+    with pytest.raises(DuplicateJobError):
+        asyncio.run(queue.aenqueue_many([*many, Job(id="known")]))
+    with pytest.raises(ValueError, match="NUL"):
+        queue.enqueue_many([*many, Job(id="a\0")])
+
+    assert refused.value.accepted == ()
     assert [job.id for job in queue.jobs()] == ["known"]
 
 
@@ -245,6 +293,8 @@ def test_what_text_in_postgres_cannot_hold_is_refused(opened: Opened, text: str)
             queue.enqueue(job)
     with pytest.raises(ValueError, match="NUL"):
         queue.register(text, len)
+    with pytest.raises(ValueError, match="schedule's name has a NUL"):
+        queue.periodic(text, "@daily", Job)
 
 
 def test_headers_key_and_payload_come_through(opened: Opened) -> None:

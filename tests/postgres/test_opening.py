@@ -47,6 +47,7 @@ def test_without_a_server_it_says_where_it_looked(databases: Any) -> None:
     [
         "postgre://shop:secret@127.0.0.1/shop",
         "nothing",
+        "shop:secret@127.0.0.1/a",
         "postgresql://shop:secret@127.0.0.1:x/a",
         "postgresql://shop:secret@127.0.0.1:99999/a",
         "postgresql://shop:a/secret@127.0.0.1/a",
@@ -63,6 +64,8 @@ def test_a_database_that_is_not_there_or_has_no_tables(databases: Any) -> None:
 
 
 def test_an_unknown_user_and_one_without_rights(databases: Any, dsn: str) -> None:
+    from jobqueue.postgres import PostgresConfig, SchemaError, schema
+
     name = dsn.rpartition("/")[2]
     assert "user" in refusal(dsn.replace("postgres@", "nobody_at_all:secret@"))
     databases.execute("DROP ROLE IF EXISTS guest", "CREATE ROLE guest LOGIN", database=name)
@@ -73,6 +76,14 @@ def test_an_unknown_user_and_one_without_rights(databases: Any, dsn: str) -> Non
     assert "parameters" in refusal(f"{dsn}?not_there=1")
     databases.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO guest", database=name)
     assert "INSERT" in refusal(dsn.replace("postgres@", "guest@"))
+    databases.execute("GRANT ALL ON ALL TABLES IN SCHEMA public TO guest", database=name)
+    assert "SEQUENCES" in refusal(dsn.replace("postgres@", "guest@"))
+    databases.execute("GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO guest", database=name)
+    with PostgresConfig(dsn.replace("postgres@", "guest@")).open(handler=len) as queue:
+        assert queue.enqueue(Job(b"ab")).result(PATIENCE) == 2
+    databases.execute("REVOKE USAGE ON SCHEMA public FROM PUBLIC", database=name)
+    with pytest.raises(SchemaError, match="grant its user USAGE"):
+        schema.install(dsn.replace("postgres@", "guest@"))
 
 
 @pytest.mark.parametrize(
@@ -183,6 +194,14 @@ def test_the_password_is_in_no_message_and_not_in_the_repr(
         "host=db user=shop password=secret dbname=shop",
         "postgresql://shop@db/shop?password=secret",
         "postgresql://shop:a@b/secret@db/shop",
+        "postgresql:///shop:secret@db/shop",
+        "postgresql:/shop:secret@db/shop",
+        "shop:secret@db/shop",
+        "//shop:secret@db/shop",
+        "host=db user=shop password = 'very secret'",
+        "host=db user=shop password='very secret",
+        "host=db user=shop password=very\\ secret",
+        "host=db user=shop password=a&secret",
     ):
         assert "secret" not in repr(PostgresConfig(given))
 

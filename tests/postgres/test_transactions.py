@@ -202,8 +202,11 @@ def test_a_connection_of_the_wrong_kind_is_refused(opened: Opened, dsn: str) -> 
                 queue.enqueue(Job(), connection=connection)
             with pytest.raises(NotSupportedError, match="plain"):
                 await layered.aenqueue(Job(), connection=connection)
-        with psycopg.connect(dsn) as plain, pytest.raises(TypeError, match="no awaited"):
+        with psycopg.connect(dsn) as plain, pytest.raises(TypeError, match="awaited"):
             await queue.aenqueue(Job(), connection=plain)
+        async with pytest.importorskip("asyncpg").create_pool(dsn, min_size=1) as pool:
+            with pytest.raises(TypeError, match="of a pool"):
+                await queue.aenqueue(Job(), connection=pool)
 
     asyncio.run(use())
     with pytest.raises(TypeError, match="must be one of"):

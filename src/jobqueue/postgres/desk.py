@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from ..final import (
     JobCancelledError,
@@ -43,12 +44,15 @@ if TYPE_CHECKING:
     Held = tuple[Job, float]
 
 LOOK_AGAIN_SECONDS = 5.0
+_AT_ONCE = 1000
+"""How many handles are looked up in one statement at the end."""
+_ENDED = f"{rows.LOOK} WHERE j.id = ANY($1::text[]) AND j.outcome IS NOT NULL"
 
 
 class StoredHandle(JobHandle[Any]):
     """A handle of a job in the database."""
 
-    __slots__ = ("_is_noted", "_stored")
+    __slots__ = ("__weakref__", "_is_noted", "_stored")
 
     def __init__(self, owner: Desk, job: Job, status: Status) -> None:
         super().__init__(owner, job, status)
@@ -65,12 +69,16 @@ class Desk:
         self._events: dict[int, set[asyncio.Event]] = {}
         self._meanwhile: list[set[int]] = []  # what ended while somebody looked for a job
         self._listens: asyncio.Task[None] | None = None
+        # Those that somebody has; any thread adds to it. It is asked for all of them at a stroke.
+        self._handles: WeakValueDictionary[int, StoredHandle] = WeakValueDictionary()
 
     # ── handles are made ─────────────────────────────────────────────────────────────────────
 
     def handle_of(self, job: Job, status: Status) -> StoredHandle:
         """A handle of a job that is in the database."""
-        return StoredHandle(self, job, status)
+        handle = StoredHandle(self, job, status)
+        self._handles[id(handle)] = handle
+        return handle
 
     def handle_in(self, row: Any) -> StoredHandle:
         """A handle of the job in a row."""
@@ -108,6 +116,23 @@ class Desk:
             for event in events:
                 event.set()
         self._events.clear()
+
+    async def look_last(self) -> None:
+        """Tell the handles of jobs that have ended: after the close nobody can look for them."""
+        handles: dict[str, list[StoredHandle]] = {}
+        for reference in self._handles.valuerefs():
+            handle = reference()
+            if handle is not None and not handle._is_noted:
+                handles.setdefault(handle.id, []).append(handle)
+        ids = list(handles)
+        for begin in range(0, len(ids), _AT_ONCE):
+            some = ids[begin : begin + _AT_ONCE]
+            found = await self._core.link.once(
+                lambda connection, some=some: connection.fetch(_ENDED, some)  # type: ignore[misc]  # bound early
+            )
+            for row in found:
+                for handle in handles[row["id"]]:
+                    _note(handle, row)
 
     async def end_of(self, job_id: str, timeout: float | None) -> Any:
         """The row of a job that has ended; of one that goes on, when the time is up, or closed."""
@@ -183,9 +208,15 @@ class Desk:
                 _note(handle, await self.end_of(handle.id, None))
             except JobQueueError:  # it is unknown, or the queue is closed: it will not end here
                 pass
+            tell()
+
+        def tell() -> None:
             self._core.aside(lambda: fn(handle), f"a callback of job {handle.id!r} failed")
 
-        self._core.spawn(call())
+        try:
+            self._core.spawn(call())
+        except QueueClosedError:  # the last known counts
+            tell()
 
     def _hold_back(self, handle: JobHandle, stop: StopRequest, jobs: list[Held]) -> None:
         self._core.hold_back(handle, stop, jobs)
@@ -216,8 +247,12 @@ class Desk:
         return self._awaited(handle).__await__()
 
     async def _awaited(self, handle: JobHandle) -> object:
-        with self._core.standing_in(handle.id):
-            _note(handle, await self._core.loop.await_(self.end_of(handle.id, None)))
+        if not (isinstance(handle, StoredHandle) and handle._is_noted):
+            with self._core.standing_in(handle.id):
+                try:
+                    _note(handle, await self._core.loop.await_(self.end_of(handle.id, None)))
+                except QueueClosedError:  # the last known counts
+                    pass
         if handle._status is Status.COMPLETED:
             return self._kept_result(handle)
         if handle._status is Status.CANCELLED:

@@ -43,11 +43,17 @@ class SchemaError(JobQueueError):
 
 def masked(dsn: str) -> str:
     """Where a DSN leads, without its password."""
+    is_url = "://" in dsn
+    end = r"[^&\s]" if is_url else r"\S"  # in libpq's "user=u password=p" an "&" ends nothing
     text = re.sub(
-        r"(?i)(password|passfile|sslpassword)=('(?:[^'\\]|\\.)*'|[^&\s]*)", r"\1=***", dsn
+        rf"(?i)(password|passfile|sslpassword)\s*=\s*('(?:[^'\\]|\\.)*(?:'|$)|(?:\\.|{end})*)",
+        r"\1=***",
+        dsn,
     )
     # Up to the last "@": a password may have an "@" or a "/" in it that was to be written "%40".
-    return re.sub(r"(://[^:/@?#]*):.*@", r"\1@", text, flags=re.DOTALL)
+    if not is_url:  # it cannot be read, but what stands where a password does may be one
+        return re.sub(r"^.*:.*@", "***@", text, flags=re.DOTALL)
+    return re.sub(r"(:///?[^:/@?#]*):.*@", r"\1@", text, flags=re.DOTALL)
 
 
 @contextmanager

@@ -78,10 +78,12 @@ async def by_awaited(connection: Any) -> Callable[[tuple[Any, ...]], Awaitable[R
             return list(await connection.fetch(NUMBERED, *arguments))
 
         return ask_asyncpg
-    if not inspect.iscoroutinefunction(getattr(connection, "execute", None)):
+    is_awaited = inspect.iscoroutinefunction(getattr(connection, "execute", None))
+    if not is_awaited or not callable(getattr(connection, "cursor", None)):  # a pool has none
         raise TypeError(
-            f"{connection!r} is no awaited connection; a plain one goes to "
-            f"queue.enqueue(job, connection=...)"
+            f"connection must be an awaited one of asyncpg, psycopg or SQLAlchemy, not "
+            f"{type(connection).__name__}: of a pool or an engine take one, and begin its "
+            f"transaction; a plain connection goes to queue.enqueue(job, connection=...)"
         )
 
     rows_as = _tuples(connection)

@@ -173,6 +173,7 @@ class Life:
         try:
             await self._metering.note()
             remaining = await core.link.once(lambda connection: connection.fetchval(_WAITING))
+            await core.desk.look_last()
         except LOST as error:
             core.reporter.report(
                 logging.WARNING, "the queue closes without its database, which has the jobs", error

@@ -216,6 +216,8 @@ class Producing:
     ) -> list[JobHandle]:
         """Have the database take jobs, some hundred at a time; waits for room.
 
+        What stands in the way of any of them is found before the first are taken.
+
         Args:
             size: that of `size`.
             together: whether it is all of them or none.
@@ -225,17 +227,34 @@ class Producing:
         if together and size is not None and len(jobs) > size:
             raise ValueError(f"{len(jobs)} jobs never have room together (queue_size={size})")
         deadline = None if timeout is None else SystemClock.monotonic() + timeout
+        calls = []
+        for begin in range(0, len(jobs), chunk or 1):
+            some, their = jobs[begin : begin + chunk], delays[begin : begin + chunk]
+            calls.append((some, their, rows.arguments(some, their, size)))
+        if len(calls) > 1:
+            await ask.look(self._refuse_known([job.id for job in jobs]))
         handles: list[JobHandle] = []
         try:
-            for begin in range(0, len(jobs), chunk or 1):
-                some = jobs[begin : begin + chunk]
-                arguments = rows.arguments(some, delays[begin : begin + chunk], size)
+            for some, their, arguments in calls:
                 found = await self._room(some[0], arguments, deadline, timeout, ask, cancel)
-                handles += await self._handles(some, delays[begin : begin + chunk], found, ask)
+                handles += await self._handles(some, their, found, ask)
         except JobQueueError as error:
             error.accepted = tuple(handles)
             raise
         return handles
+
+    async def _refuse_known(self, ids: list[str]) -> None:
+        """Raises if there is a job with one of these ids; the loop.
+
+        For calls with so many jobs that the database takes them in several steps. It looks at each
+        step again: another process may be quicker.
+        """
+        sought = "SELECT id FROM jobqueue_job WHERE id = ANY($1::text[]) LIMIT 1"
+        known = await self._core.link.for_caller(
+            lambda connection: connection.fetchval(sought, ids)
+        )
+        if known is not None:
+            raise _known(known)
 
     async def _room(
         self,
@@ -278,9 +297,7 @@ class Producing:
         ]
         for place, what, other in found:
             if what == "known":
-                raise DuplicateJobError(
-                    f"job {other!r} is known already; none of this call was accepted"
-                )
+                raise _known(other)
             if what == "taken":
                 unique = jobs[place - 1].unique
                 raise DuplicateJobError(
@@ -366,6 +383,10 @@ class Asking(NamedTuple):
     look: Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]]
     """Awaits a look of ours for a job."""
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+
+
+def _known(job_id: str) -> DuplicateJobError:
+    return DuplicateJobError(f"job {job_id!r} is known already; give each job an id of its own")
 
 
 async def _sleep(seconds: float) -> None:

@@ -49,7 +49,9 @@ SELECT version, engine,
   (SELECT bool_and(has_table_privilege(t, p))
      FROM unnest(ARRAY['pgqueuer','pgqueuer_log','jobqueue_job','jobqueue_count','jobqueue_paused',
                        'jobqueue_periodic','jobqueue_moved']) t,
-          unnest(ARRAY['SELECT','INSERT','UPDATE','DELETE']) p) AS may
+          unnest(ARRAY['SELECT','INSERT','UPDATE','DELETE']) p)
+  AND (SELECT bool_and(has_sequence_privilege(s, 'USAGE, UPDATE'))  -- one of them will do
+     FROM unnest(ARRAY['pgqueuer_id_seq','pgqueuer_log_id_seq']) s) AS may
 FROM jobqueue_schema"""
 
 
@@ -103,7 +105,7 @@ async def converge(connection: Connection) -> None:
                     await connection.execute(statement)
         finally:
             await connection.execute("SELECT pg_advisory_unlock($1)", _LOCK)
-    except asyncpg.InsufficientPrivilegeError as error:
+    except (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidSchemaNameError) as error:
         raise SchemaError(
             f"the tables of jobqueue could not be made: {error}; run 'jobqueue postgres install' "
             f"as the database's owner, and grant its user USAGE and CREATE on the schema"
@@ -130,7 +132,10 @@ async def check(connection: Connection) -> None:
     if row["engine"] != ENGINE:
         raise _older(f"it was made for PgQueuer {row['engine']}, this release uses {ENGINE}")
     if not row["may"]:
-        raise _no_rights("SELECT, INSERT, UPDATE and DELETE are needed on all of them")
+        raise _no_rights(
+            "SELECT, INSERT, UPDATE and DELETE are needed on all of them, and USAGE on their "
+            "sequences"
+        )
 
 
 async def _is_installed(connection: Connection) -> bool:

@@ -59,6 +59,8 @@ class Ticking:
     ) -> None:
         """See `JobQueue.periodic`."""
         entry = checked_entry(name, schedule, job_factory, tz, catch_up)
+        if "\0" in entry.name:
+            raise ValueError("a schedule's name has a NUL, which text in PostgreSQL cannot hold")
         self._core.loop.call(self._add(entry))
 
     async def _add(self, entry: Entry) -> None:
