@@ -88,6 +88,7 @@ class Both(State):
         self._images = itertools.count()
         self._every_id: set[str] = set()
         self._told_otherwise: list[object] = []
+        self._ended: list[Known] = []  # by the start that is looked at
         self._past: list[dict[str, Known]] = []
         """The jobs as they were before what was written a little later, which a crash undoes."""
         self._open(self.directory / "log", late=False)
@@ -498,11 +499,12 @@ class Both(State):
         self._told_otherwise.clear()
         crashed_jobs = {known.job.id for known in self.running} if crashed else set()
         self._open(path, late=late)
-        found = [self._restarted(state, crashed_jobs) for state in states]
-        assert any(jobs is not None for jobs in found), (
+        found = [(self._restarted(state, crashed_jobs), self._ended) for state in states]
+        assert any(jobs is not None for jobs, _ in found), (
             f"what is there is none of these: {self._told_otherwise}"
         )
-        self.jobs = [jobs for jobs in found if jobs is not None][-1]
+        self.jobs, ended = [(jobs, ended) for jobs, ended in found if jobs is not None][-1]
+        self._count_ended(ended)
         number = next(self.numbers)
         for known in sorted(self.jobs.values(), key=lambda known: known.number):
             known.handle = self.jq.handle(known.job.id)
@@ -519,6 +521,7 @@ class Both(State):
     ) -> dict[str, Known] | None:
         """The jobs as they are after a start; `None` if the queue has others."""
         self.jobs = {job_id: known.copy() for job_id, known in before.items()}
+        self._ended = []
         for known in self.jobs.values():
             known.has_room, known.line, known.passed = False, None, None
             known.reserved, known.place, known.held = None, 0, 0
@@ -549,10 +552,26 @@ class Both(State):
 
     def _cancel_at_start(self, known: Known, error: str | None) -> None:
         known.status, known.finished, known.error = Status.CANCELLED, self.now, error
+        self._ended.append(known)
         for each in self.jobs.values():
             if known.job.id in each.waits_for and each.waits:
                 each.waits_for.remove(known.job.id)
                 each.doomed_by.append(reason(known.job.id, None))
+
+    def _count_ended(self, ended: list[Known]) -> None:
+        """What a start ends itself is counted, once.
+
+        What has expired at this very time may have been written by the queue before, and so may the
+        end of what waited for it. Then this one has found it ended; the first were written first.
+        """
+        metrics = self.jq.metrics()
+        sure = list(itertools.takewhile(lambda known: not _has_expired(known), ended))
+        for known in (*sure, *reversed(ended[len(sure) :])):
+            priority = known.job.priority
+            told = metrics.by_priority[priority].cancelled
+            if known in sure or self.counts["cancelled", priority] < told:
+                for name in ["enqueued", "cancelled", *["expired"] * _has_expired(known)]:
+                    self.count(name, known)
 
     def _doomed_at_start(self) -> list[tuple[Known, list[str]]]:
         every = [reason(job_id, None) for job_id in self._every_id]
@@ -568,7 +587,7 @@ class Both(State):
             if info.last_error in known.doomed_by:
                 known.error = info.last_error
             known.doomed_by = []
-        if finished == self.now and (known.error or "").startswith("expired"):
+        if finished == self.now and _has_expired(known):
             known.finished = finished  # of several that expired at one time, some may be written
         return (info.status, info.retries, info.last_error, finished, info.created) == (
             known.status,
@@ -682,3 +701,7 @@ class Both(State):
             insides.check_lanes(insides.scheduler(self.jq))
             rooms = [lane.room for lane in insides.scheduler(self.jq).lanes]
         assert rooms == [self.room(priority) for priority in Priority]
+
+
+def _has_expired(known: Known) -> bool:
+    return (known.error or "").startswith("expired")
