@@ -5,12 +5,14 @@ Arguments: the log, and a file of acks, which names each job that was accepted.
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 
 import jobqueue
 from jobqueue import Config, Job, JobQueue, QueueClosedError
 from tests.support.children import Acks
+from tests.support.waiting import eventually
 
 
 def main(log: str, acks_path: str) -> int:
@@ -28,8 +30,14 @@ def main(log: str, acks_path: str) -> int:
             pass
 
     threading.Thread(target=produce, daemon=True).start()
-    threading.Timer(0.05, print, ["serving"]).start()
+    threading.Thread(target=tell_when_it_listens, daemon=True).start()
     return jobqueue.run(jq)
+
+
+def tell_when_it_listens() -> None:
+    """A signal that came before that would end the process."""
+    eventually(lambda: signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL)
+    print("serving")
 
 
 if __name__ == "__main__":
