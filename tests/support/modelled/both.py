@@ -564,14 +564,22 @@ class Both(State):
         What has expired at this very time may have been written by the queue before, and so may the
         end of what waited for it. Then this one has found it ended; the first were written first.
         """
-        metrics = self.jq.metrics()
-        sure = list(itertools.takewhile(lambda known: not _has_expired(known), ended))
-        for known in (*sure, *reversed(ended[len(sure) :])):
-            priority = known.job.priority
-            told = metrics.by_priority[priority].cancelled
-            if known in sure or self.counts["cancelled", priority] < told:
-                for name in ["enqueued", "cancelled", *["expired"] * _has_expired(known)]:
-                    self.count(name, known)
+        sure = len(list(itertools.takewhile(lambda known: not _has_expired(known), ended)))
+        metrics, counted = self.jq.metrics(), Counter[tuple[bool, Priority, bool]]()
+        for place in (*range(sure), *reversed(range(sure, len(ended)))):
+            priority, has_expired = ended[place].job.priority, _has_expired(ended[place])
+            by_default = ended[place].job.handler is None  # the others are registered later
+            counts = metrics.by_handler[None] if by_default else metrics.unregistered
+            told = counts.by_priority.get(priority)
+            kind = by_default, priority, has_expired
+            wanted = 0 if told is None else told.cancelled - told.expired
+            if has_expired:
+                wanted = 0 if told is None else told.expired
+            if place < sure or counted[kind] < wanted:
+                counted[kind] += 1
+                for name in ["enqueued", "cancelled", *["expired"] * has_expired]:
+                    self.counts[name, priority] += 1
+                    self.by_handler[name, None] += by_default
 
     def _doomed_at_start(self) -> list[tuple[Known, list[str]]]:
         every = [reason(job_id, None) for job_id in self._every_id]
