@@ -894,6 +894,11 @@ def new_worker(jq: JobQueue) -> Callable[[], None]:
         return workers._make(workers.seats.add())._run
 
 
+def may_expire(handle: JobHandle) -> bool:
+    """Whether a job that waits is cancelled when its time to start has passed."""
+    return handle._ties is not None and handle._ties.expiry is not None
+
+
 def working_on_turns() -> FunctionType:
     """What catches all that comes out of the work of a thread that runs attempts."""
     return cast("FunctionType", turns._work_on)

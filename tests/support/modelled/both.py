@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -499,16 +499,30 @@ class Both(State):
         self._told_otherwise.clear()
         crashed_jobs = {known.job.id for known in self.running} if crashed else set()
         self._open(path, late=late)
-        found = [(self._restarted(state, crashed_jobs), self._ended) for state in states]
+        found = [
+            (self._restarted(state, begun), self._ended)
+            for state in states
+            for begun in _begun_in(state, crashed_jobs, crashed=crashed)
+        ]
         assert any(jobs is not None for jobs, _ in found), (
             f"what is there is none of these: {self._told_otherwise}"
         )
         self.jobs, ended = [(jobs, ended) for jobs, ended in found if jobs is not None][-1]
-        self._count_ended(ended)
+        self._count_ended(ended, crashed=crashed)
+        perhaps_begun = {
+            each.job.id
+            for state in states
+            for begun in _begun_in(state, set(), crashed=crashed)
+            for each in state.values()
+            if each.job.id in begun
+        }
         number = next(self.numbers)
         for known in sorted(self.jobs.values(), key=lambda known: known.number):
             known.handle = self.jq.handle(known.job.id)
             known.outcome = known.started = NOT_KNOWN
+            if known.waits and known.expires_at is not None and known.job.id in perhaps_begun:
+                # Whether the log tells so can be seen by that alone.
+                known.has_begun = known.has_begun_in_log = not insides.may_expire(known.handle)
             if known.waits:
                 known.rank = (number,)
                 self.count("enqueued", known)
@@ -558,28 +572,28 @@ class Both(State):
                 each.waits_for.remove(known.job.id)
                 each.doomed_by.append(reason(known.job.id, None))
 
-    def _count_ended(self, ended: list[Known]) -> None:
+    def _count_ended(self, ended: list[Known], *, crashed: bool) -> None:
         """What a start ends itself is counted, once.
 
-        What has expired at this very time may have been written by the queue before, and so may the
-        end of what waited for it. Then this one has found it ended; the first were written first.
+        After a crash the queue alone knows which these are: what has ended at this very time may
+        have been written before it, or may not. Then there are at least those that cannot have.
         """
-        sure = len(list(itertools.takewhile(lambda known: not _has_expired(known), ended)))
-        metrics, counted = self.jq.metrics(), Counter[tuple[bool, Priority, bool]]()
-        for place in (*range(sure), *reversed(range(sure, len(ended)))):
-            priority, has_expired = ended[place].job.priority, _has_expired(ended[place])
-            by_default = ended[place].job.handler is None  # the others are registered later
+        sure = list(itertools.takewhile(lambda known: not _has_expired(known), ended))
+        at_least = Counter(map(_counted_where, sure if crashed else ended))
+        late = Counter(_counted_where(known) for known in ended if _has_expired(known))
+        metrics = self.jq.metrics()
+        for by_default, priority in itertools.product((True, False), Priority):
+            # All other handlers are registered later.
             counts = metrics.by_handler[None] if by_default else metrics.unregistered
             told = counts.by_priority.get(priority)
-            kind = by_default, priority, has_expired
-            wanted = 0 if told is None else told.cancelled - told.expired
-            if has_expired:
-                wanted = 0 if told is None else told.expired
-            if place < sure or counted[kind] < wanted:
-                counted[kind] += 1
-                for name in ["enqueued", "cancelled", *["expired"] * has_expired]:
-                    self.counts[name, priority] += 1
-                    self.by_handler[name, None] += by_default
+            cancelled, expired = (0, 0) if told is None else (told.cancelled, told.expired)
+            where = by_default, priority
+            assert cancelled >= at_least[where]
+            assert crashed or (cancelled, expired) == (at_least[where], late[where])
+            for name, count in (("cancelled", cancelled), ("expired", expired)):
+                self.counts[name, priority] += count
+                self.by_handler[name, None] += count * by_default
+            self.counts["enqueued", priority] += cancelled
 
     def _doomed_at_start(self) -> list[tuple[Known, list[str]]]:
         every = [reason(job_id, None) for job_id in self._every_id]
@@ -620,7 +634,12 @@ class Both(State):
         info, job = self.jq.info(job_id), known.job
         assert (info.id, info.status, info.priority) == (job.id, known.status, job.priority)
         assert (info.handler, info.headers) == (job.handler, job.headers)
-        assert (info.retries, info.last_error) == (known.retries, known.error)
+        assert (info.retries, info.last_error) == (known.retries, known.error), (
+            job_id,
+            info,
+            known,
+            self.now,
+        )
         assert info.last_traceback is None or known.error is not None  # a reason has none
         assert info.created == job.created
         assert info.finished == (None if known.finished is None else START + known.finished)
@@ -713,3 +732,15 @@ class Both(State):
 
 def _has_expired(known: Known) -> bool:
     return (known.error or "").startswith("expired")
+
+
+def _counted_where(known: Known) -> tuple[bool, Priority]:
+    """By whose counts a start counts it: the default handler's, or those of no handler."""
+    return known.job.handler is None, known.job.priority
+
+
+def _begun_in(state: dict[str, Known], running: set[str], *, crashed: bool) -> Iterator[set[str]]:
+    """The jobs that the log may tell to have begun: it may not know yet that they have ended."""
+    yield running
+    if crashed:
+        yield running | {name for name, known in state.items() if known.status is Status.PROCESSING}
