@@ -9,8 +9,7 @@ Whose thread: callers', and the queue's loop; no lock.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any
 
 from ..final import (
     DuplicateJobError,
@@ -27,7 +26,6 @@ from ..final import (
 from ..final.engine import (
     NESTED_MAX,
     Nested,
-    Parker,
     SystemClock,
     check_seconds,
     handle_from,
@@ -36,11 +34,12 @@ from ..final.engine import (
     wrapped,
 )
 from . import rows
+from .asking import Asking, run_here, sleep_here
 from .joining import NUMBERED, by_awaited, by_plain
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Coroutine, Iterable, Sequence
 
     from ..final.engine import Seconds
     from .core import Core
@@ -189,7 +188,7 @@ class Producing:
         self._core.refuse_closed()
         ask = self._own() if connection is None else self._plain(connection)
         work = self.accept(jobs, delays, timeout, ask, self.size(), cancel, together=together)
-        return self._core.loop.call(work) if connection is None else _run_here(work)
+        return self._core.loop.call(work) if connection is None else run_here(work)
 
     def accept_tick(self, job: Job) -> JobHandle:
         """Accept a job of a schedule, which needs no room; on a caller's thread, which waits."""
@@ -319,7 +318,7 @@ class Producing:
         async def look(work: Coroutine[Any, Any, Any]) -> Any:
             return call(work)
 
-        return Asking(ask, look, _sleep)
+        return Asking(ask, look, sleep_here)
 
     def _own(self) -> Asking:
         async def look(work: Coroutine[Any, Any, Any]) -> Any:
@@ -376,30 +375,8 @@ class Producing:
         )
 
 
-class Asking(NamedTuple):
-    """How the database is asked, and how one waits meanwhile."""
-
-    rows: Callable[[tuple[Any, ...]], Awaitable[Any]]
-    look: Callable[[Coroutine[Any, Any, Any]], Awaitable[Any]]
-    """Awaits a look of ours for a job."""
-    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
-
-
 def _known(job_id: str) -> DuplicateJobError:
     return DuplicateJobError(f"job {job_id!r} is known already; give each job an id of its own")
-
-
-async def _sleep(seconds: float) -> None:
-    Parker().park(seconds)
-
-
-def _run_here(work: Coroutine[Any, Any, list[JobHandle]]) -> list[JobHandle]:
-    """Run what awaits nothing that is not done at once, on this thread."""
-    try:
-        work.send(None)
-    except StopIteration as end:
-        return cast("list[JobHandle]", end.value)
-    raise AssertionError("a plain connection was awaited")
 
 
 def _taken(job: Job) -> Job:
