@@ -16,6 +16,7 @@ from ..timing.timer import tick_after
 if TYPE_CHECKING:
     from ..core.placement import Placement
     from ..core.queue_state import QueueState
+    from ..model.handle import JobHandle
 
 _NAMED = 3
 """Of so many jobs that are dropped the ids are told."""
@@ -74,7 +75,7 @@ class Rest:
         queued -= pausing.held_count()
         if self.count("processing") or self._placement.bindings.has_doomed:
             return False
-        if can_run and queued > 0 and queued > self._late_count(deadline_tick):
+        if can_run and queued > 0 and not self._come_too_late(queued, deadline_tick):
             return False
         if self._placement.clock.manual or not can_run:
             return True
@@ -84,22 +85,25 @@ class Rest:
             if not pausing.holds(handle)
         )
 
-    def _late_count(self, deadline_tick: int) -> int:
-        """How many queued jobs wait for a rate whose next token comes after the deadline."""
+    def _come_too_late(self, queued: int, deadline_tick: int) -> bool:
+        """Whether all that is queued waits for tokens of rates that come after the deadline."""
         placement, clock = self._placement, self._placement.clock
-        now = clock.monotonic()
         for lane in placement.scheduler.lanes:
             lane.has_work()  # as it is looked at, jobs step aside that may not start
-        waiting = chain.from_iterable(placement.bindings.aside)
-        lines = {handle._ties.line for handle in waiting if handle._ties is not None}
-        return sum(
-            line.waiting
-            for line in lines
+        aside, now = placement.bindings.aside, clock.monotonic()
+        if queued > sum(map(len, aside)):
+            return False
+
+        def is_late(handle: JobHandle) -> bool:
+            line = None if handle._ties is None else handle._ties.line
+            if not isinstance(line, Bucket):
+                return False
+            tick = tick_after(now + line.seconds_to_token(now))
             # guard: a drain does not wait for a token that comes too late
-            #   without: if False
-            if isinstance(line, Bucket)
-            and (clock.manual or tick_after(now + line.seconds_to_token(now)) > deadline_tick)
-        )
+            #   without: return False
+            return clock.manual or tick > deadline_tick
+
+        return all(map(is_late, chain.from_iterable(aside)))  # mostly the first is not
 
     def finished(self) -> int:
         """How many jobs have ended so far."""
