@@ -95,14 +95,17 @@ class Scenario:
     def _play(self, victim: _Process, survivor: _Process, producer: _Process) -> Outcome:
         begin = time.monotonic()
         self._until(
-            lambda: len(self._record.packed) >= self._orders / 3 and len(self._record.pids) == 2,
+            lambda: (
+                len(self._record.packed) >= self._orders / 3
+                and len(self._record.pids) == 2
+                and self._is_caught(victim.child)
+            ),
             (victim, survivor, producer),
         )
         victim.child.send_signal(signal.SIGKILL)
         victim.child.wait()
         killed = time.monotonic()
-        self._record.add(self._lines.new())
-        cut_off = set(self._record.began.get(victim.child.pid, ()))
+        cut_off = self._begun_by(victim.child)
         self._screen.say(
             f"Worker {victim.child.pid} got a SIGKILL, in the middle of {len(cut_off)} jobs."
         )
@@ -116,6 +119,19 @@ class Scenario:
         )
         result = audit(self._accepted(), self._record, victim.child.pid)
         return Outcome(result, time.monotonic() - begin, resumed)
+
+    def _is_caught(self, worker: subprocess.Popen[str]) -> bool:
+        """Stop a worker in the middle of a job; if it has none just now, it goes on."""
+        worker.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, worker.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        self._record.add(self._lines.new())
+        if self._begun_by(worker):
+            return True
+        worker.send_signal(signal.SIGCONT)
+        return False
+
+    def _begun_by(self, worker: subprocess.Popen[str]) -> set[int]:
+        return set(self._record.began.get(worker.pid, ()))
 
     def _accepted(self) -> set[int]:
         return set(map(int, LineReader(self._home / "acks").new()))

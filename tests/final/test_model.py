@@ -54,9 +54,6 @@ from tests.support.queues import STORES
 
 EXAMPLES = often(10, 30) * int(os.environ.get("MODEL_EXAMPLES", "1"))
 """How many runs of a machine; `MODEL_EXAMPLES=20` makes twenty times as many."""
-ALWAYS_THE_SAME = often(10, 0) == EXAMPLES
-"""Whether they are the same in each run, so that a change is judged by what it changes. What runs
-once a day draws new ones: what it finds may have been there for long."""
 IDS = [f"job-{number}" for number in range(10)]
 ANY_ID = st.sampled_from(IDS)
 PRIORITIES = st.sampled_from(Priority)
@@ -557,7 +554,6 @@ def hold_to_the_model(kind: str, reserved_workers: int, examples: int) -> None:
     options = settings(
         max_examples=examples,
         stateful_step_count=50,
-        derandomize=ALWAYS_THE_SAME,
         suppress_health_check=list(HealthCheck),
     )
     with patch("jobqueue.final.life.recovery.Files", HastyFiles):

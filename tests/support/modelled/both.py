@@ -134,9 +134,11 @@ class Both(State):
         gone = [known for known in ties if not self.is_known(known.job.id)]
         return gone[0] if len(ties) > 1 and gone else first
 
-    def choose_reason(self, known: Known, reasons: list[str]) -> str:
+    def choose_reason(self, known: Known, reasons: list[str | None]) -> str | None:
         """One of them that the queue tells."""
-        told = self.jq.info(known.job.id).last_error if self.is_known(known.job.id) else None
+        if not self.is_known(known.job.id):
+            return reasons[0]
+        told = self.jq.info(known.job.id).last_error
         return told if told in reasons else reasons[0]
 
     def look(self) -> None:

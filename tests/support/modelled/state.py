@@ -40,6 +40,8 @@ class State:
         paused, paused_handlers, paused_priorities: what is.
         listed: the ids of all jobs, in order, once anybody has looked.
         schedules: what is enqueued by itself.
+        perhaps_there: jobs that the last completion has forgotten in place of others that ended at
+            the same time: the queue may have known them still, and forgotten those first.
     """
 
     def __init__(self, reserved_workers: int) -> None:
@@ -64,6 +66,7 @@ class State:
         self.schedules.begin_again()
         self.holders: dict[tuple[object, ...], list[Known]] = {}
         self.reserved: dict[str, Known] = {}
+        self.perhaps_there: dict[str, Known] = {}
 
     def count(self, name: str, known: Known) -> None:
         """Count in the metrics."""
@@ -225,20 +228,29 @@ class State:
     def _wait(self, known: Known, after: Sequence[str], parent: Known | None) -> str | None:
         """Have it wait for those that it is to run after; returns why it is to be cancelled."""
         why: list[str] = []
+        perhaps: list[str] = []
         for each in dict.fromkeys(after):
             before = self.jobs.get(each)
             if parent is not None and each == parent.job.id:
                 continue
             if before is None:  # it was known when the parent's handler asked for this one
-                why = [f"job {each!r}, which it waits for, is not known any more"]
+                gone = f"job {each!r}, which it waits for, is not known any more"
+                if each not in self.perhaps_there:
+                    why = [gone]
+                    continue
+                perhaps.append(gone)
+                status = self.perhaps_there[each].status
+                perhaps += [reason(each, status)] if status in _WHAT else []
             elif before.is_live:
                 known.waits_for.append(each)
             elif before.status in _WHAT:
                 why.append(reason(each, before.status))
-        return self.choose_reason(known, why) if why else None
+        if not perhaps:
+            return self.choose_reason(known, [*why]) if why else None
+        return self.choose_reason(known, [*perhaps, *why] if why else [*perhaps, None])
 
-    def choose_reason(self, known: Known, reasons: list[str]) -> str:
-        """Why a job is cancelled, if there are several reasons."""
+    def choose_reason(self, known: Known, reasons: list[str | None]) -> str | None:
+        """Why a job is cancelled, if there are several reasons; None is for not at all."""
         del known
         return reasons[0]
 
@@ -295,6 +307,7 @@ class State:
         self.release(known)
         known.status, known.outcome, known.finished = Status.COMPLETED, outcome, self.now
         self.count("completed", known)
+        self.perhaps_there.clear()
         self.forget()
         born: list[Known] = []
         children, number = known.children, next(self.numbers)
@@ -375,6 +388,8 @@ class State:
                 oldest = self.choose_oldest(alike)
                 alike.remove(oldest)
                 del self.jobs[oldest.job.id]
+                if any(other.finished == oldest.finished for other in alike):
+                    self.perhaps_there[oldest.job.id] = oldest
 
     def choose_oldest(self, alike: list[Known]) -> Known:
         """One of those that ended first."""
