@@ -899,6 +899,11 @@ def may_expire(handle: JobHandle) -> bool:
     return handle._ties is not None and handle._ties.expiry is not None
 
 
+def is_unique(handle: JobHandle) -> bool:
+    """Whether no new job may have the identity that this one has."""
+    return handle._ties is not None and handle._ties.identity is not None
+
+
 def working_on_turns() -> FunctionType:
     """What catches all that comes out of the work of a thread that runs attempts."""
     return cast("FunctionType", turns._work_on)

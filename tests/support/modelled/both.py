@@ -522,9 +522,13 @@ class Both(State):
         for known in sorted(self.jobs.values(), key=lambda known: known.number):
             known.handle = self.jq.handle(known.job.id)
             known.outcome = known.started = NOT_KNOWN
-            if known.waits and known.expires_at is not None and known.job.id in perhaps_begun:
-                # Whether the log tells so can be seen by that alone.
-                known.has_begun = known.has_begun_in_log = not insides.may_expire(known.handle)
+            if known.waits and known.job.id in perhaps_begun:
+                # Whether the log tells so can be seen by what is no more from then on.
+                unique = known.job.unique
+                if known.expires_at is not None:
+                    known.has_begun = known.has_begun_in_log = not insides.may_expire(known.handle)
+                elif unique is not None and unique.until == "started":
+                    known.has_begun = known.has_begun_in_log = not insides.is_unique(known.handle)
             if known.waits:
                 known.rank = (number,)
                 self.count("enqueued", known)
