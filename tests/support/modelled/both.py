@@ -455,7 +455,9 @@ class Both(State):
         job = insides.renamed(schedule.made.pop(0), schedule.id_of(tick))
         met = self.refuses(job) or self.meets(job, 0.0, within=True)
         if met is None:
-            self.accept(job, self.jq.handle(job.id)).has_room = False
+            # One that a later tick has replaced may be forgotten by now.
+            handle = self.jq.handle(job.id) if self.is_known(job.id) else None
+            self.accept(job, handle).has_room = False
         if met is None or isinstance(met, Known):
             self.schedules.ran(schedule, tick)
             self._past.clear()  # its record has been waited for
