@@ -202,6 +202,8 @@ def test_an_id_goes_through_a_form_whatever_is_in_it(queue: JobQueue, client: As
         ("change", "do=cancel&id=a&to=http://evil.example"),
         ("change", "&".join(["do=cancel", *(f"id={n}" for n in range(200))])),
         ("change", "do=requeue&seen=1&status=lost"),
+        ("change", f"do=requeue&seen=000000001{'0' * 5000}"),
+        ("change", "do=requeue&seen=00000000100000000"),
         ("steer", "do=stop"),
         ("steer", "do=pause&handler=a&priority=low"),
         ("steer", "do=pause&priority=urgent"),

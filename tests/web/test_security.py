@@ -245,6 +245,12 @@ def test_beyond_this_machine_it_has_to_be_said_who_may_see_it(queue: JobQueue, h
         serve_dashboard(queue, host=host, port=0)
 
 
+@pytest.mark.parametrize("host", [None, b"127.0.0.1", 2130706433])
+def test_a_host_that_is_no_text_is_told(queue: JobQueue, host: Any) -> None:
+    with pytest.raises(TypeError, match="host must be a name or an address"):
+        serve_dashboard(queue, host=host, port=0)
+
+
 @pytest.mark.parametrize(
     "host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil", "[::1", ""]
 )

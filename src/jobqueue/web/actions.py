@@ -81,7 +81,8 @@ def _is_known(queue: Queue, job_id: str) -> bool:
 def _change_all(desk: Desk, do: str, given: dict[str, str]) -> int:
     """Change all that are like this, as many as were seen, and no more than can be counted."""
     seen = given.pop("seen", "")
-    if not (seen.isascii() and seen.isdigit() and 0 < int(seen[:9]) <= COUNTED_MAX):
+    is_number = seen.isascii() and seen.isdigit() and len(seen) < 10
+    if not (is_number and 0 < int(seen) <= COUNTED_MAX):
         raise WrongError(f"seen must tell how many jobs were counted, from 1 to {COUNTED_MAX}.")
     plain = given.pop("plain", "")
     filters = filters_of(given)
