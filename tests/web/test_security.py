@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from jobqueue import JobQueue, Tasks
-from jobqueue.web import serve_dashboard
+from jobqueue.web import dashboard, serve_dashboard
 from tests.support.asgi_client import SAME_ORIGIN, AsgiClient
 from tests.web.conftest import Open, failed
 
@@ -128,6 +128,37 @@ def test_a_form_of_the_dashboard_is_carried_out(
 ) -> None:
     assert client.post("/steer", PAUSE, headers=headers).status_code == 303
     assert queue.paused().all
+
+
+def test_a_form_that_breaks_off_does_nothing_and_is_no_error_in_the_log(
+    queue: JobQueue, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("jobqueue").setLevel(logging.INFO)
+    pages = dashboard(queue, access=lambda _: "write")
+    parts = [
+        {"type": "http.request", "body": b"do=pau", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    headers = {**SAME_ORIGIN, "content-type": "application/x-www-form-urlencoded"}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/steer",
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return parts.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(pages(scope, receive, send))
+    assert sent[0]["status"] == 400
+    assert caplog.records == []
+    assert not queue.paused().all
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import gc
 import hashlib
 import http.client
 import json
+import logging
 import re
 import socket
 import subprocess
@@ -177,6 +178,49 @@ def test_a_queue_that_does_not_answer_is_told(queue: JobQueue, opened: Open) -> 
     eventually(lambda: "The queue does not answer: the owner is gone" in client.get("/").text)
     assert "That is not known while the queue does not answer." in client.get("/").text
     assert client.get("/dead").status_code == 503
+
+
+def test_an_error_that_no_queue_should_raise_is_no_all_is_well_and_told_once(
+    queue: JobQueue, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        """Raises what the dashboard knows nothing of."""
+
+        def metrics(self) -> object:
+            raise ZeroDivisionError("1/0")
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(queue, name)
+
+    logging.getLogger("jobqueue").setLevel(logging.ERROR)
+    samples = Samples(queue)
+    samples.sample()
+    assert samples.latest()[1] is None
+    samples.queue = Broken()  # type: ignore[assignment]  # it is called as a queue
+    for _ in range(3):
+        samples.sample()
+    samples.close()
+    assert samples.latest()[1] == "ZeroDivisionError; the program's log tells where"
+    assert [each.message for each in caplog.records] == [
+        "the dashboard could not ask the queue how it is"
+    ]
+
+
+def test_a_file_that_a_queue_cannot_read_is_no_failure_of_the_dashboard(
+    queue: JobQueue, opened: Open
+) -> None:
+    class Gone:
+        """Cannot read its log any more."""
+
+        def dead_groups(self, limit: int) -> object:
+            raise FileNotFoundError(2, "No such file or directory", "mail.db")
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(queue, name)
+
+    answer = opened(queue=Gone()).get("/dead")
+    assert answer.status_code == 503
+    assert "mail.db" in answer.text
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from .actions import ACTIONS, OF_READERS
@@ -263,13 +263,17 @@ async def _body(request: Request) -> bytes:
 
     Raises:
         TooLargeError: it is larger.
+        WrongError: it ends too early.
     """
     parts, total = [], 0
-    async for part in request.stream():
-        parts.append(part)
-        total += len(part)
-        if total > FORM_BYTES_MAX:
-            raise TooLargeError(f"A form has at most {FORM_BYTES_MAX} bytes.")
+    try:
+        async for part in request.stream():
+            parts.append(part)
+            total += len(part)
+            if total > FORM_BYTES_MAX:
+                raise TooLargeError(f"A form has at most {FORM_BYTES_MAX} bytes.")
+    except ClientDisconnect:  # nobody reads this, and nothing is wrong here
+        raise WrongError("The form did not come to its end.") from None
     return b"".join(parts)
 
 

@@ -165,12 +165,12 @@ def page_error(error: Exception) -> PageError:
     """What a page says of an error of the queue.
 
     Raises:
-        Exception: the error itself, if it is none that a queue raises.
+        Exception: the error itself, if it is none that a queue should raise.
     """
     if isinstance(error, PageError):
         return error
     if isinstance(error, LogWriteError):
         return UnavailableError(f"It is done, but the log could not take it yet: {error}")
-    if isinstance(error, JobQueueError):
+    if isinstance(error, JobQueueError | OSError):
         return UnavailableError(str(error) or type(error).__name__)
     raise error
