@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import logging
 import re
 from datetime import timedelta
 from typing import Any
@@ -184,6 +185,24 @@ def test_a_schedule_is_run_now(queue: JobQueue, client: AsgiClient) -> None:
     queue.join()
     assert queue.metrics().completed == 1
     assert client.post("/tick", {"periodic": "nobody"}).status_code == 404
+
+
+@pytest.mark.parametrize("error", [KeyError("no template"), OSError("no template")], ids=repr)
+def test_a_schedule_whose_function_fails_is_named(
+    queue: JobQueue, client: AsgiClient, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    def fail() -> Job:
+        raise error
+
+    logging.getLogger("jobqueue").setLevel(logging.ERROR)
+    queue.periodic("<report>", timedelta(hours=1), fail)
+    answer = client.post("/tick", {"periodic": "<report>"})
+    said = f"The function of schedule '<report>' made no job ({type(error).__name__})"
+    assert answer.status_code == 500
+    assert said in html.unescape(answer.text)
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert record.exc_info[1] is error
 
 
 def test_an_id_goes_through_a_form_whatever_is_in_it(queue: JobQueue, client: AsgiClient) -> None:

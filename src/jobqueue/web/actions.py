@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from ..final import DuplicateJobError, Priority, UnknownJobError
+from ..final import DuplicateJobError, JobQueueError, Priority, UnknownJobError
 from .desk import COUNTED_MAX
-from .errors import MissingError, WrongError
+from .errors import MissingError, PageError, WrongError
 from .formatting import link, visible
+from .reporting import ABOUT_NO_JOB, logger
 from .searching import LIKE, PRIORITIES, filters_of, words
 
 if TYPE_CHECKING:
@@ -162,6 +163,15 @@ def tick(desk: Desk, form: Form) -> str:
         desk.queue.run_periodic(name)
     except DuplicateJobError:
         return link("periodic", did="like")
+    except JobQueueError:
+        raise
+    except Exception as error:
+        # It made no job, or none that the queue can take: that is the program's, not ours.
+        logger.exception("the function of schedule %r made no job", name, extra=ABOUT_NO_JOB)
+        raise PageError(
+            f"The function of schedule {visible(name)!r} made no job ({type(error).__name__}); the "
+            f"program's log tells why."
+        ) from error
     finally:
         desk.paced.forget()
     return link("periodic", did="tick")
