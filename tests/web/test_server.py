@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,12 +23,13 @@ import httpx
 import pytest
 
 from jobqueue import Config, Job, JobQueue, QueueClosedError
-from jobqueue.web import dashboard, files, serve_dashboard
+from jobqueue.web import Access, dashboard, files, serve_dashboard
 from jobqueue.web.concerns import concerns
 from jobqueue.web.pacing import Paced
 from jobqueue.web.sampling import Samples, next_due, rates
+from jobqueue.web.threads import AT_ONCE
 from tests.support.asgi_client import AsgiClient
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 from tests.web.conftest import Open, failed
 
 
@@ -311,6 +313,26 @@ def test_a_client_of_another_owner_has_the_same_pages(tmp_path: Path, opened: Op
             assert client.post("/steer", {"do": "pause", "handler": "length"}).status_code == 303
         assert [each.id for each in owner.dead_letters()] == ["b"]
         assert owner.paused().handlers == {"length"}
+
+
+def test_one_dashboard_is_asked_from_several_event_loops_at_once(queue: JobQueue) -> None:
+    """As from a server for WSGI that has a loop for each thread: none waits for another's turn."""
+    count = AT_ONCE + 1
+    together = threading.Barrier(count)
+
+    def access(_: object) -> Access:
+        together.wait(PATIENCE)
+        return "read"
+
+    pages = dashboard(queue, access=access)
+
+    def look() -> int:
+        with AsgiClient(pages) as client:
+            return client.get("/static/style.css").status_code
+
+    with ThreadPoolExecutor(count) as loops:
+        statuses = [loops.submit(look) for _ in range(count)]
+        assert {each.result(PATIENCE) for each in statuses} == {200}
 
 
 def test_a_queue_of_many_jobs_says_that_it_counts_no_further(opened: Open) -> None:

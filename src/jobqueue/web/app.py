@@ -79,7 +79,7 @@ def dashboard(
 
 
 class Dashboard:
-    """An ASGI application; `dashboard` makes it. Thread-safe; for one event loop at a time.
+    """An ASGI application; `dashboard` makes it. Thread-safe, and for any number of event loops.
 
     Its first request starts a thread that notes once a second how the queue is. That ends with
     `close`, and when the application is dropped; it keeps neither the queue nor the process alive.
