@@ -205,6 +205,15 @@ def test_a_schedule_whose_function_fails_is_named(
     assert record.exc_info[1] is error
 
 
+def test_named_jobs_are_not_changed_if_the_page_that_follows_cannot_be(
+    queue: JobQueue, client: AsgiClient
+) -> None:
+    failed(queue, "a")
+    queue.pause()
+    assert client.post("/change", {"do": "requeue", "id": "a", "status": "x"}).status_code == 400
+    assert statuses(queue) == {"a": "failed"}
+
+
 def test_an_id_goes_through_a_form_whatever_is_in_it(queue: JobQueue, client: AsgiClient) -> None:
     hostile = "a\r\nb\x00\u202e&\"'<>%41+ \ud7ff😀"
     failed(queue, hostile)

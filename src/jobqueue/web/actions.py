@@ -46,6 +46,7 @@ def change(desk: Desk, form: Form) -> str:
     if to not in _AFTERWARDS:
         raise WrongError("There is no such page to go on with.")
     given |= words({name: unquote(given[name]) for name in LIKE if name in given})
+    filters_of(given)  # also of named jobs: the page that follows has them
     ids = [unquote(value) for name, value in form if name == "id"]
     if len(ids) > IDS_MAX:
         raise WrongError(f"At most {IDS_MAX} jobs can be named at once.")
