@@ -182,6 +182,17 @@ def test_other_methods_are_refused(client: AsgiClient, method: str) -> None:
     assert client.request(method, "/").status_code == 405
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [("GET", "/steer", "POST"), ("POST", "/jobs", "GET, HEAD"), ("PUT", "/", "GET, HEAD")],
+)
+def test_a_refused_method_is_told_which_ones_there_are(
+    client: AsgiClient, method: str, path: str, allowed: str
+) -> None:
+    answer = client.request(method, path, headers=SAME_ORIGIN)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+
+
 def test_a_form_of_another_kind_or_size_is_refused(queue: JobQueue, client: AsgiClient) -> None:
     def sent(content: bytes, kind: str) -> int:
         headers = {**SAME_ORIGIN, "content-type": kind}

@@ -205,9 +205,12 @@ class Dashboard:
         is_fragment = "hx-request" in request.headers
         depth = (page or "").count("/")
         body = render_error(told, level, is_fragment=is_fragment, base="../" * depth)
-        # A browser without scripts asks again by itself, too.
-        again = {"Refresh": "2"} if told.status == 503 and request.method == "GET" else None
-        return HTMLResponse(body, told.status, headers=again)
+        headers = {}
+        if told.status == 503 and request.method == "GET":
+            headers["Refresh"] = "2"  # a browser without scripts asks again by itself, too
+        if isinstance(told, WrongMethodError):
+            headers["Allow"] = "POST" if page in ACTIONS else "GET, HEAD"
+        return HTMLResponse(body, told.status, headers=headers)
 
 
 def _is_seconds(value: object) -> bool:
