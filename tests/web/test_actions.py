@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, quote
 
 import pytest
 
-from jobqueue import Config, Job, JobQueue
+from jobqueue import Config, Job, JobQueue, LogWriteError
 from tests.support.asgi_client import AsgiClient
 from tests.web.conftest import Open, failed
 
@@ -212,6 +212,27 @@ def test_named_jobs_are_not_changed_if_the_page_that_follows_cannot_be(
     queue.pause()
     assert client.post("/change", {"do": "requeue", "id": "a", "status": "x"}).status_code == 400
     assert statuses(queue) == {"a": "failed"}
+
+
+def test_a_change_that_the_log_cannot_take_is_not_called_done(
+    queue: JobQueue, opened: Open
+) -> None:
+    class Full:
+        """Has no room for a record: it has cancelled the job, or has not, as the log had failed."""
+
+        def cancel_jobs(self, **_like: object) -> int:
+            raise LogWriteError(28, "No space left on device", "mail.db/000001.log")
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(queue, name)
+
+    queue.pause()
+    queue.enqueue(Job(id="a", handler="length"))
+    answer = opened(queue=Full()).post("/change", {"do": "cancel", "id": "a"})
+    assert answer.status_code == 503
+    assert "<h1>The log cannot be written</h1>" in answer.text
+    assert "So it may not be done" in answer.text
+    assert "No space left on device" in answer.text
 
 
 def test_an_id_goes_through_a_form_whatever_is_in_it(queue: JobQueue, client: AsgiClient) -> None:
