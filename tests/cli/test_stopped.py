@@ -201,3 +201,14 @@ def test_what_changes_meanwhile_is_seen(
         jq.handle("waits").wait(PATIENCE)
     monkeypatch.setattr("jobqueue.cli.stopped.time.monotonic", lambda: float("inf"))
     assert stopped.status("waits") is Status.COMPLETED
+
+
+def test_a_log_that_is_gone_meanwhile_is_told_at_each_call(
+    stopped: StoppedQueue, log: LogDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobqueue.cli.stopped.time.monotonic", lambda: float("inf"))
+    for each in log.path.iterdir():
+        each.unlink()
+    for _ in range(2):
+        with pytest.raises(JobQueueError, match="there is no log in this directory"):
+            stopped.status("waits")

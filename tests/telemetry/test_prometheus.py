@@ -340,6 +340,12 @@ def test_a_clients_scrape_shows_the_owners_queue(log_store: Store) -> None:
     assert scrapes.value("jobqueue_log_up") == 1
 
 
+@pytest.mark.parametrize("name", [None, 5, b"mails"])
+def test_a_name_that_is_no_text_is_told_at_once(memory: Store, name: Any) -> None:
+    with pytest.raises(TypeError, match="the name of a queue must be text"):
+        JobQueueCollector(memory.open(len), name)
+
+
 def test_several_queues_are_shown_by_one_collector(memory: Store) -> None:
     mail, images = memory.open(len, start=False), memory.open(len, start=False)
     collector = JobQueueCollector(mail, "mail")

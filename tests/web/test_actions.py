@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import logging
 import re
 from datetime import timedelta
 from typing import Any
@@ -10,7 +11,7 @@ from urllib.parse import parse_qsl, quote
 
 import pytest
 
-from jobqueue import Config, Job, JobQueue
+from jobqueue import Config, Job, JobQueue, LogWriteError
 from tests.support.asgi_client import AsgiClient
 from tests.web.conftest import Open, failed
 
@@ -186,6 +187,54 @@ def test_a_schedule_is_run_now(queue: JobQueue, client: AsgiClient) -> None:
     assert client.post("/tick", {"periodic": "nobody"}).status_code == 404
 
 
+@pytest.mark.parametrize("error", [KeyError("no template"), OSError("no template")], ids=repr)
+def test_a_schedule_whose_function_fails_is_named(
+    queue: JobQueue, client: AsgiClient, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    def fail() -> Job:
+        raise error
+
+    logging.getLogger("jobqueue").setLevel(logging.ERROR)
+    queue.periodic("<report>", timedelta(hours=1), fail)
+    answer = client.post("/tick", {"periodic": "<report>"})
+    said = f"The function of schedule '<report>' made no job ({type(error).__name__})"
+    assert answer.status_code == 500
+    assert said in html.unescape(answer.text)
+    (record,) = caplog.records
+    assert record.exc_info is not None
+    assert record.exc_info[1] is error
+
+
+def test_named_jobs_are_not_changed_if_the_page_that_follows_cannot_be(
+    queue: JobQueue, client: AsgiClient
+) -> None:
+    failed(queue, "a")
+    queue.pause()
+    assert client.post("/change", {"do": "requeue", "id": "a", "status": "x"}).status_code == 400
+    assert statuses(queue) == {"a": "failed"}
+
+
+def test_a_change_that_the_log_cannot_take_is_not_called_done(
+    queue: JobQueue, opened: Open
+) -> None:
+    class Full:
+        """Has no room for a record: it has cancelled the job, or has not, as the log had failed."""
+
+        def cancel_jobs(self, **_like: object) -> int:
+            raise LogWriteError(28, "No space left on device", "mail.db/000001.log")
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(queue, name)
+
+    queue.pause()
+    queue.enqueue(Job(id="a", handler="length"))
+    answer = opened(queue=Full()).post("/change", {"do": "cancel", "id": "a"})
+    assert answer.status_code == 503
+    assert "<h1>The log cannot be written</h1>" in answer.text
+    assert "So it may not be done" in answer.text
+    assert "No space left on device" in answer.text
+
+
 def test_an_id_goes_through_a_form_whatever_is_in_it(queue: JobQueue, client: AsgiClient) -> None:
     hostile = "a\r\nb\x00\u202e&\"'<>%41+ \ud7ff😀"
     failed(queue, hostile)
@@ -202,6 +251,8 @@ def test_an_id_goes_through_a_form_whatever_is_in_it(queue: JobQueue, client: As
         ("change", "do=cancel&id=a&to=http://evil.example"),
         ("change", "&".join(["do=cancel", *(f"id={n}" for n in range(200))])),
         ("change", "do=requeue&seen=1&status=lost"),
+        ("change", f"do=requeue&seen=000000001{'0' * 5000}"),
+        ("change", "do=requeue&seen=00000000100000000"),
         ("steer", "do=stop"),
         ("steer", "do=pause&handler=a&priority=low"),
         ("steer", "do=pause&priority=urgent"),

@@ -177,6 +177,12 @@ def test_a_group_whose_error_has_a_long_name_can_be_changed(opened: Open) -> Non
         assert client.post("/change", form).headers["location"] == "dead?did=discard&n=1"
 
 
+def test_a_long_payload_is_text_wherever_it_is_cut() -> None:
+    for shift in range(4):
+        payload = ("x" * shift + "\U0001f600" * 100_000).encode()
+        assert as_text(payload).startswith("x" * shift + "\U0001f600")
+
+
 def test_a_payload_of_many_mebibytes_is_cut(queue: JobQueue, opened: Open) -> None:
     queue.pause()
     queue.enqueue(Job(b'["' + b"a" * (15 * 2**20) + b'"]', id="long", handler="length"))

@@ -135,6 +135,14 @@ def test_a_job_tells_its_whole_story(queue: JobQueue, opened: Open) -> None:
     assert 'href="job?id=b"' in client.get("/job?id=c").text
 
 
+def test_a_job_tells_how_many_headers_it_has_besides_those_that_are_shown(
+    queue: JobQueue, client: AsgiClient
+) -> None:
+    queue.pause()
+    queue.enqueue(Job(id="a", headers={f"h{n}": "x" for n in range(142)}, handler="length"))
+    assert "and 42 more" in client.get("/job?id=a").text
+
+
 def test_a_result_is_shown(queue: JobQueue, opened: Open) -> None:
     queue.enqueue(Job(b"four", id="a", handler="length", store_result=True)).wait()
     assert "Result 4" in shown(opened(payload=str), "/job?id=a")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from jobqueue import JobQueue, Tasks
-from jobqueue.web import serve_dashboard
+from jobqueue.web import dashboard, serve_dashboard
 from tests.support.asgi_client import SAME_ORIGIN, AsgiClient
 from tests.web.conftest import Open, failed
 
@@ -130,6 +130,37 @@ def test_a_form_of_the_dashboard_is_carried_out(
     assert queue.paused().all
 
 
+def test_a_form_that_breaks_off_does_nothing_and_is_no_error_in_the_log(
+    queue: JobQueue, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.getLogger("jobqueue").setLevel(logging.INFO)
+    pages = dashboard(queue, access=lambda _: "write")
+    parts = [
+        {"type": "http.request", "body": b"do=pau", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    headers = {**SAME_ORIGIN, "content-type": "application/x-www-form-urlencoded"}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/steer",
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return parts.pop(0)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(pages(scope, receive, send))
+    assert sent[0]["status"] == 400
+    assert caplog.records == []
+    assert not queue.paused().all
+
+
 @pytest.mark.parametrize(
     ("path", "form"),
     [("/steer", {"do": "no"}), ("/tick", {"periodic": "unknown"}), ("/nothing", {}), ("/jobs", {})],
@@ -149,6 +180,17 @@ def test_nothing_is_done_by_a_link(client: AsgiClient, action: str) -> None:
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
 def test_other_methods_are_refused(client: AsgiClient, method: str) -> None:
     assert client.request(method, "/").status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [("GET", "/steer", "POST"), ("POST", "/jobs", "GET, HEAD"), ("PUT", "/", "GET, HEAD")],
+)
+def test_a_refused_method_is_told_which_ones_there_are(
+    client: AsgiClient, method: str, path: str, allowed: str
+) -> None:
+    answer = client.request(method, path, headers=SAME_ORIGIN)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
 
 
 def test_a_form_of_another_kind_or_size_is_refused(queue: JobQueue, client: AsgiClient) -> None:
@@ -242,6 +284,12 @@ def test_pages_have_nothing_inline_and_lead_nowhere_else(
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
 def test_beyond_this_machine_it_has_to_be_said_who_may_see_it(queue: JobQueue, host: str) -> None:
     with pytest.raises(ValueError, match="access=lambda request"):
+        serve_dashboard(queue, host=host, port=0)
+
+
+@pytest.mark.parametrize("host", [None, b"127.0.0.1", 2130706433])
+def test_a_host_that_is_no_text_is_told(queue: JobQueue, host: Any) -> None:
+    with pytest.raises(TypeError, match="host must be a name or an address"):
         serve_dashboard(queue, host=host, port=0)
 
 

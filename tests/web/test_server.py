@@ -6,6 +6,7 @@ import gc
 import hashlib
 import http.client
 import json
+import logging
 import re
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,12 +23,13 @@ import httpx
 import pytest
 
 from jobqueue import Config, Job, JobQueue, QueueClosedError
-from jobqueue.web import dashboard, files, serve_dashboard
+from jobqueue.web import Access, dashboard, files, serve_dashboard
 from jobqueue.web.concerns import concerns
 from jobqueue.web.pacing import Paced
 from jobqueue.web.sampling import Samples, next_due, rates
+from jobqueue.web.threads import AT_ONCE
 from tests.support.asgi_client import AsgiClient
-from tests.support.waiting import eventually
+from tests.support.waiting import PATIENCE, eventually
 from tests.web.conftest import Open, failed
 
 
@@ -179,6 +182,49 @@ def test_a_queue_that_does_not_answer_is_told(queue: JobQueue, opened: Open) -> 
     assert client.get("/dead").status_code == 503
 
 
+def test_an_error_that_no_queue_should_raise_is_no_all_is_well_and_told_once(
+    queue: JobQueue, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Broken:
+        """Raises what the dashboard knows nothing of."""
+
+        def metrics(self) -> object:
+            raise ZeroDivisionError("1/0")
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(queue, name)
+
+    logging.getLogger("jobqueue").setLevel(logging.ERROR)
+    samples = Samples(queue)
+    samples.sample()
+    assert samples.latest()[1] is None
+    samples.queue = Broken()  # type: ignore[assignment]  # it is called as a queue
+    for _ in range(3):
+        samples.sample()
+    samples.close()
+    assert samples.latest()[1] == "ZeroDivisionError; the program's log tells where"
+    assert [each.message for each in caplog.records] == [
+        "the dashboard could not ask the queue how it is"
+    ]
+
+
+def test_a_file_that_a_queue_cannot_read_is_no_failure_of_the_dashboard(
+    queue: JobQueue, opened: Open
+) -> None:
+    class Gone:
+        """Cannot read its log any more."""
+
+        def dead_groups(self, limit: int) -> object:
+            raise FileNotFoundError(2, "No such file or directory", "mail.db")
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(queue, name)
+
+    answer = opened(queue=Gone()).get("/dead")
+    assert answer.status_code == 503
+    assert "mail.db" in answer.text
+
+
 @pytest.mark.parametrize(
     ("state", "names"),
     [
@@ -269,6 +315,26 @@ def test_a_client_of_another_owner_has_the_same_pages(tmp_path: Path, opened: Op
         assert owner.paused().handlers == {"length"}
 
 
+def test_one_dashboard_is_asked_from_several_event_loops_at_once(queue: JobQueue) -> None:
+    """As from a server for WSGI that has a loop for each thread: none waits for another's turn."""
+    count = AT_ONCE + 1
+    together = threading.Barrier(count)
+
+    def access(_: object) -> Access:
+        together.wait(PATIENCE)
+        return "read"
+
+    pages = dashboard(queue, access=access)
+
+    def look() -> int:
+        with AsgiClient(pages) as client:
+            return client.get("/static/style.css").status_code
+
+    with ThreadPoolExecutor(count) as loops:
+        statuses = [loops.submit(look) for _ in range(count)]
+        assert {each.result(PATIENCE) for each in statuses} == {200}
+
+
 def test_a_queue_of_many_jobs_says_that_it_counts_no_further(opened: Open) -> None:
     with JobQueue(Config(queue_size=30_000), handler=len, start=False) as queue:
         queue.enqueue_many([Job(key="old" if n < 100 else "new") for n in range(10_500)])
@@ -278,10 +344,11 @@ def test_a_queue_of_many_jobs_says_that_it_counts_no_further(opened: Open) -> No
         page = client.get("/jobs?key=old").text
         assert "among the newest 10,000" in page
         (further,) = re.findall(r'rel="next" href="([^"]+)">Look further back', page)
-        assert (
-            "100 jobs" in re.sub(r"\s+", " ", client.get(f"/{further}".replace("&amp;", "&")).text)
-            or True
-        )
+        page = re.sub(r"\s+", " ", client.get(f"/{further}".replace("&amp;", "&")).text)
+        assert ">100+ jobs match<" in page
+        assert "among the newest" not in page
+        page = client.get(f"/{further}&error=x".replace("&amp;", "&")).text
+        assert "No older job is like that." in page
         queue.close(0, drain=False)
 
 

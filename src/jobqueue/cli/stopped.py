@@ -22,6 +22,7 @@ from ..final.model.look import DeadGroups, Look
 from ..final.model.paused import Paused
 from ..final.model.periodic import PeriodicInfo
 from .access import read_log
+from .exits import CommandError
 from .reading import Reading, fits, info_of, job_of, status_of
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ class StoppedQueue:
         arguments: `path`, the log's directory, `allow_shared` and `status_retention`.
 
     Raises:
-        CommandError, LogCorruptError, OSError: the log cannot be read; calls raise them too, if
-            that is so later on.
+        CommandError, LogCorruptError, OSError: the log cannot be read; if that is so later on,
+            calls raise a `JobQueueError` or an `OSError`.
     """
 
     def __init__(self, arguments: Namespace) -> None:
@@ -68,12 +69,12 @@ class StoppedQueue:
         self._reading = self._read()
 
     def _read(self) -> Reading:
-        began = time.monotonic()
-        self._state = _state_of(self._arguments.path)
+        began, state = time.monotonic(), _state_of(self._arguments.path)
         reading = read_log(
             self._arguments, lambda log: Reading(log, self._arguments.status_retention)
         )
         ended = time.monotonic()
+        self._state = state  # not if that failed: then it is tried again
         self._next_look = ended + (ended - began) / _SHARE_OF_TIME_MAX
         return reading
 
@@ -83,7 +84,10 @@ class StoppedQueue:
                 time.monotonic() >= self._next_look
                 and _state_of(self._arguments.path) != self._state
             ):
-                self._reading = self._read()
+                try:
+                    self._reading = self._read()
+                except CommandError as error:
+                    raise JobQueueError(str(error)) from None
             return self._reading
 
     # ── looking ──────────────────────────────────────────────────────────────────────────────

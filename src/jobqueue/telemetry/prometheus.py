@@ -96,6 +96,9 @@ class JobQueueCollector(Collector):
     Args:
         queue: any `jobqueue.ports.Queue`.
         name: tells it from other queues: the label `queue`.
+
+    Raises:
+        TypeError: as `add`.
     """
 
     def __init__(self, queue: Queue, name: str = "default") -> None:
@@ -106,8 +109,11 @@ class JobQueueCollector(Collector):
         """Show one more queue: a registry takes only one collector for the same metrics.
 
         Raises:
+            TypeError: the name is no text.
             ValueError: another one has this name.
         """
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a queue must be text, as in 'mails', not {name!r}")
         if any(each.name == name for each in self._shown):
             raise ValueError(f"a queue is shown as {name!r} already; give each a name of its own")
         self._shown += (_Shown(queue, name),)

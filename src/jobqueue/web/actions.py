@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from ..final import DuplicateJobError, Priority, UnknownJobError
+from ..final import DuplicateJobError, JobQueueError, Priority, UnknownJobError
 from .desk import COUNTED_MAX
-from .errors import MissingError, WrongError
+from .errors import MissingError, PageError, WrongError
 from .formatting import link, visible
+from .reporting import ABOUT_NO_JOB, logger
 from .searching import LIKE, PRIORITIES, filters_of, words
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def change(desk: Desk, form: Form) -> str:
     if to not in _AFTERWARDS:
         raise WrongError("There is no such page to go on with.")
     given |= words({name: unquote(given[name]) for name in LIKE if name in given})
+    filters_of(given)  # also of named jobs: the page that follows has them
     ids = [unquote(value) for name, value in form if name == "id"]
     if len(ids) > IDS_MAX:
         raise WrongError(f"At most {IDS_MAX} jobs can be named at once.")
@@ -81,7 +83,8 @@ def _is_known(queue: Queue, job_id: str) -> bool:
 def _change_all(desk: Desk, do: str, given: dict[str, str]) -> int:
     """Change all that are like this, as many as were seen, and no more than can be counted."""
     seen = given.pop("seen", "")
-    if not (seen.isascii() and seen.isdigit() and 0 < int(seen[:9]) <= COUNTED_MAX):
+    is_number = seen.isascii() and seen.isdigit() and len(seen) < 10
+    if not (is_number and 0 < int(seen) <= COUNTED_MAX):
         raise WrongError(f"seen must tell how many jobs were counted, from 1 to {COUNTED_MAX}.")
     plain = given.pop("plain", "")
     filters = filters_of(given)
@@ -161,6 +164,15 @@ def tick(desk: Desk, form: Form) -> str:
         desk.queue.run_periodic(name)
     except DuplicateJobError:
         return link("periodic", did="like")
+    except JobQueueError:
+        raise
+    except Exception as error:
+        # It made no job, or none that the queue can take: that is the program's, not ours.
+        logger.exception("the function of schedule %r made no job", name, extra=ABOUT_NO_JOB)
+        raise PageError(
+            f"The function of schedule {visible(name)!r} made no job ({type(error).__name__}); the "
+            f"program's log tells why."
+        ) from error
     finally:
         desk.paced.forget()
     return link("periodic", did="tick")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from .actions import ACTIONS, OF_READERS
@@ -79,7 +79,7 @@ def dashboard(
 
 
 class Dashboard:
-    """An ASGI application; `dashboard` makes it. Thread-safe; for one event loop at a time.
+    """An ASGI application; `dashboard` makes it. Thread-safe, and for any number of event loops.
 
     Its first request starts a thread that notes once a second how the queue is. That ends with
     `close`, and when the application is dropped; it keeps neither the queue nor the process alive.
@@ -205,9 +205,12 @@ class Dashboard:
         is_fragment = "hx-request" in request.headers
         depth = (page or "").count("/")
         body = render_error(told, level, is_fragment=is_fragment, base="../" * depth)
-        # A browser without scripts asks again by itself, too.
-        again = {"Refresh": "2"} if told.status == 503 and request.method == "GET" else None
-        return HTMLResponse(body, told.status, headers=again)
+        headers = {}
+        if told.status == 503 and request.method == "GET":
+            headers["Refresh"] = "2"  # a browser without scripts asks again by itself, too
+        if isinstance(told, WrongMethodError):
+            headers["Allow"] = "POST" if page in ACTIONS else "GET, HEAD"
+        return HTMLResponse(body, told.status, headers=headers)
 
 
 def _is_seconds(value: object) -> bool:
@@ -263,13 +266,17 @@ async def _body(request: Request) -> bytes:
 
     Raises:
         TooLargeError: it is larger.
+        WrongError: it ends too early.
     """
     parts, total = [], 0
-    async for part in request.stream():
-        parts.append(part)
-        total += len(part)
-        if total > FORM_BYTES_MAX:
-            raise TooLargeError(f"A form has at most {FORM_BYTES_MAX} bytes.")
+    try:
+        async for part in request.stream():
+            parts.append(part)
+            total += len(part)
+            if total > FORM_BYTES_MAX:
+                raise TooLargeError(f"A form has at most {FORM_BYTES_MAX} bytes.")
+    except ClientDisconnect:  # nobody reads this, and nothing is wrong here
+        raise WrongError("The form did not come to its end.") from None
     return b"".join(parts)
 
 

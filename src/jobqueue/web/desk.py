@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..final import JobQueueError, LogWriteError, Status, UnknownJobError
-from .errors import MissingError, NotYetError, PageError, UnavailableError, WrongError
+from .errors import (
+    MissingError,
+    NotYetError,
+    PageError,
+    UnavailableError,
+    UnwrittenError,
+    WrongError,
+)
 from .formatting import visible
 from .pacing import Paced
 from .searching import filters_of
@@ -165,12 +172,12 @@ def page_error(error: Exception) -> PageError:
     """What a page says of an error of the queue.
 
     Raises:
-        Exception: the error itself, if it is none that a queue raises.
+        Exception: the error itself, if it is none that a queue should raise.
     """
     if isinstance(error, PageError):
         return error
     if isinstance(error, LogWriteError):
-        return UnavailableError(f"It is done, but the log could not take it yet: {error}")
-    if isinstance(error, JobQueueError):
+        return UnwrittenError(f"So it may not be done: look before you press it again. {error}")
+    if isinstance(error, JobQueueError | OSError):
         return UnavailableError(str(error) or type(error).__name__)
     raise error

@@ -52,6 +52,13 @@ class UnavailableError(PageError):
     title = "The queue does not answer"
 
 
+class UnwrittenError(PageError):
+    """The queue's log could not take a change."""
+
+    status = 503
+    title = "The log cannot be written"
+
+
 class NotYetError(PageError):
     """The first look at all jobs takes some seconds."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import unicodedata
+from codecs import utf_8_decode
 from datetime import UTC, datetime
 from hashlib import blake2s
 from urllib.parse import quote, urlencode
@@ -47,7 +48,9 @@ def as_text(value: object) -> str:
     """
     if isinstance(value, bytes):
         try:
-            text = value[: 4 * PAYLOAD_MAX].decode()
+            # Where it is cut, a character may end that has begun; at the payload's own end, none.
+            is_whole = len(value) <= 4 * PAYLOAD_MAX
+            text, _ = utf_8_decode(value[: 4 * PAYLOAD_MAX], "strict", is_whole)
         except UnicodeDecodeError:
             return _hexadecimal(value)
         if len(value) > PAYLOAD_MAX:

@@ -144,9 +144,8 @@ class Samples:
         """Take a point; if the queue cannot be asked, keep why."""
         try:
             metrics = self.queue.metrics()
-        except (JobQueueError, OSError) as error:
-            with self._lock:
-                self._trouble = str(error) or type(error).__name__
+        except Exception as error:  # noqa: BLE001  # a user's queue may raise anything; pages tell
+            self._keep_trouble(error)
             return
         lanes = tuple(
             Lane(lane.queued, lane.oldest_wait, lane.completed, lane.failed, lane.retried)
@@ -164,6 +163,16 @@ class Samples:
                     each: before.grown[each] + _growth(each, before.lanes, lanes) for each in COUNTS
                 }
             self._points.append(Point(self.now(), lanes, grown, number))
+
+    def _keep_trouble(self, error: Exception) -> None:
+        """Keep why the queue could not be asked; what no queue should raise is logged, once."""
+        is_known = isinstance(error, JobQueueError | OSError)
+        kind = type(error).__name__
+        trouble = str(error) or kind if is_known else f"{kind}; the program's log tells where"
+        with self._lock:
+            is_new, self._trouble = trouble != self._trouble, trouble
+        if is_new and not is_known:
+            _record(error)
 
     def _before_first(self, metrics: Metrics) -> tuple[float, dict[str, int]] | None:
         """When the counts began, in monotonic time, and how far they are; `None` if at zero.
@@ -219,7 +228,7 @@ class Samples:
 
 def _run(reference: weakref.ref[Samples], ended: threading.Event) -> None:
     """Take a point each second, or less often; this thread."""
-    due = time.monotonic()
+    due, is_told = time.monotonic(), False
     while not ended.is_set():
         samples, began = reference(), time.monotonic()
         if samples is None:
@@ -230,17 +239,21 @@ def _run(reference: weakref.ref[Samples], ended: threading.Event) -> None:
             if not samples.is_warm.is_set():
                 samples.warm_up()
         except Exception as error:  # noqa: BLE001  # a user's queue may raise anything
-            logger.error(
-                "the dashboard could not ask the queue how it is",
-                exc_info=error,
-                extra=ABOUT_NO_JOB,
-            )
+            if not is_told:
+                _record(error)
+            is_told = True
         # A queue that closes works on for a while; the last point is to tell that it has ended.
         if is_closed and not samples.is_worked_on():
             return
         del samples  # while it sleeps, nothing here keeps the queue alive
         due = next_due(due, began, time.monotonic())
         ended.wait(due - time.monotonic())
+
+
+def _record(error: Exception) -> None:
+    logger.error(
+        "the dashboard could not ask the queue how it is", exc_info=error, extra=ABOUT_NO_JOB
+    )
 
 
 def next_due(due: float, began: float, ended: float) -> float:

@@ -100,11 +100,13 @@ def serve_dashboard(
         late_after: as for `dashboard`.
 
     Raises:
-        TypeError: as for `dashboard`.
+        TypeError: the address is no text, or as for `dashboard`.
         ValueError: the address is beyond this machine, and `access` is not given; there is no such
             port; or as for `dashboard`.
         OSError: the port is taken.
     """
+    if not isinstance(host, str):
+        raise TypeError(f"host must be a name or an address, as in host='0.0.0.0', not {host!r}")
     if access is None and not is_loopback(host):
         raise ValueError(
             f"serve_dashboard(host={host!r}) would show the queue to everybody who reaches this "

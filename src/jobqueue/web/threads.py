@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from anyio import CapacityLimiter, to_thread
+from anyio.lowlevel import RunVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,13 +17,18 @@ AT_ONCE = 4
 
 
 class Threads:
-    """Runs functions in threads, a few at a time. Used on one event loop at a time."""
+    """Runs functions in threads, a few at a time for each event loop. Thread-safe.
+
+    A limiter belongs to a loop: one that two loops share wakes nobody on the other one.
+    """
 
     def __init__(self) -> None:
-        self._limiter: CapacityLimiter | None = None
+        self._limiter: RunVar[CapacityLimiter] = RunVar("jobqueue-web-threads")
 
     async def run(self, function: Callable[..., T], *args: object) -> T:
         """What the function returns."""
-        if self._limiter is None:
-            self._limiter = CapacityLimiter(AT_ONCE)
-        return await to_thread.run_sync(function, *args, limiter=self._limiter)
+        limiter = self._limiter.get(None)
+        if limiter is None:
+            limiter = CapacityLimiter(AT_ONCE)
+            self._limiter.set(limiter)
+        return await to_thread.run_sync(function, *args, limiter=limiter)

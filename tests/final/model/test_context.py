@@ -182,6 +182,17 @@ def test_records_of_the_contexts_logger_carry_job_task_and_attempt(
     ] == [("a", "mail", 0), ("a", "mail", 1)]
 
 
+def test_what_a_call_of_the_contexts_logger_says_besides_is_in_its_record(
+    memory: Store, records: Records
+) -> None:
+    def work(payload: bytes, context: JobContext) -> None:
+        context.logger.warning("refunded", extra={"cents": 250, "job_id": "another"})
+
+    memory.open(work).enqueue(Job(id="a")).wait(PATIENCE)
+    (told,) = (each for each in records.rest() if each.name == "jobqueue.job")
+    assert (vars(told)["cents"], vars(told)["job_id"]) == (250, "a")
+
+
 def test_a_retry_tells_its_own_attempt(memory: Store) -> None:
     attempts = Attempts(ValueError("1"), "done")
     seen: list[int] = []

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from jobqueue.final import Config, Job, JobContext, JobQueue, RejectJobError, Status
+from jobqueue.final import (
+    Config,
+    Job,
+    JobContext,
+    JobQueue,
+    QueueClosedError,
+    RejectJobError,
+    Status,
+)
 from tests.support.waiting import PATIENCE, eventually
 
 if TYPE_CHECKING:
@@ -347,6 +355,38 @@ def test_who_may_only_look_has_no_buttons(queue: JobQueue, serve: Serve, visit: 
         page.goto(url + path)
         buttons = [each.inner_text() for each in page.get_by_role("button").all()]
         assert set(buttons) <= {"Filter"}
+
+
+def test_a_page_whose_job_is_gone_says_that_it_is_not_up_to_date(
+    queue: JobQueue, serve: Serve, visit: Visit
+) -> None:
+    fail(queue, "mail", 1)
+    seen = visit(f"{serve(queue).url}job?id=mail-0")
+    queue.discard("mail-0")
+    for _ in range(2):  # after the second answer, what came of the first one is settled
+        with seen.page.expect_response(lambda answer: answer.status == 404):
+            pass
+    assert seen.page.locator("#gone").is_visible()
+    assert not seen.page.locator("#lost").is_visible()
+    seen.complaints.clear()  # of answers that are errors
+
+
+def test_a_page_whose_queue_does_not_answer_says_so_and_goes_on(
+    queue: JobQueue, serve: Serve, visit: Visit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail_to_answer(_job_id: str) -> None:
+        raise QueueClosedError("the owner is gone")
+
+    fail(queue, "mail", 1)
+    seen = visit(f"{serve(queue).url}job?id=mail-0")
+    with monkeypatch.context() as patched:
+        patched.setattr(queue, "info", fail_to_answer)
+        for _ in range(2):
+            with seen.page.expect_response(lambda answer: answer.status == 503):
+                pass
+        assert seen.page.locator("#lost").is_visible()
+    expect(seen.page.locator("#lost")).to_be_hidden()
+    seen.complaints.clear()  # of answers that are errors
 
 
 def test_it_ends_at_once_with_a_page_open_and_the_page_says_so(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..exact import check_seconds
 from ..runtime.parking import Parker, Wakeable
@@ -18,7 +18,7 @@ from .job import about, listed_jobs
 from .progress import told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, MutableMapping, Sequence
 
     from ..exact import Seconds
     from .job import Job
@@ -260,7 +260,20 @@ class JobContext:
             "queue": self._stop.closing.queue,
             "task_name": self.job.handler,
         }
-        return logging.LoggerAdapter(handlers_logger, told_of)
+        return _AboutItsJob(handlers_logger, told_of)
+
+
+class _AboutItsJob(logging.LoggerAdapter[logging.Logger]):
+    """Says of which job a record is, besides what the call itself gives as `extra`.
+
+    Python's own drops that, and can be told not to only from 3.13 on.
+    """
+
+    def process(
+        self, msg: object, kwargs: MutableMapping[str, Any]
+    ) -> tuple[object, MutableMapping[str, Any]]:
+        kwargs["extra"] = {**(kwargs.get("extra") or {}), **(self.extra or {})}
+        return msg, kwargs
 
 
 def _checked(delays: Iterable[Seconds] | None, jobs: Sequence[object]) -> list[float]:

@@ -53,6 +53,7 @@ def show(desk: Desk, query: dict[str, str]) -> dict[str, Any]:
         "payload_size": None if info.payload is None else size(len(info.payload)),
         "result": None if info.result is None else _shown(desk, info.result),
         "headers": list(info.headers.items())[:HEADERS_MAX],
+        "headers_count": len(info.headers),
         "after": [] if job is None else list(job.after)[:TIED_MAX],
         "after_count": 0 if job is None else len(job.after),
         "expires": None if job is None else job.expires,

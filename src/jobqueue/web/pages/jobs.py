@@ -37,7 +37,7 @@ def show(desk: Desk, query: dict[str, str]) -> dict[str, Any]:
     has_more = look.matching > len(look.jobs)
     is_all = before is None and look.last is None
     from_start = look if is_all else desk.look(like, limit=1)  # how many there are
-    matching, is_whole = from_start.matching, from_start.last is None
+    matching, is_whole = max(from_start.matching, look.matching), from_start.last is None
     counted = min(matching, COUNTED_MAX)
     there = {job.status for job in look.jobs}
     return {
@@ -48,7 +48,9 @@ def show(desk: Desk, query: dict[str, str]) -> dict[str, Any]:
         "counted": counted,
         "is_more": not is_whole or matching > COUNTED_MAX,
         "looked_at": from_start.looked_at,
-        "is_whole": is_whole,
+        "looked_at_here": look.looked_at if look.last is not None else None,
+        # A page further back may have more of them than all that come before it.
+        "is_of_newest": not is_whole and matching == from_start.matching,
         "within": WITHIN,
         "next": _next(
             like,

@@ -3,7 +3,10 @@
 "use strict";
 
 const live = () => document.getElementById("live");
-const lost = (is) => { document.getElementById("lost").hidden = !is; };
+// What there is to say of why the page is as it was: "lost" or "gone"; nothing if it is not.
+const tell = (what) => {
+  for (const each of ["lost", "gone"]) document.getElementById(each).hidden = each !== what;
+};
 
 // A button that is about to be pressed must not move, and a menu that is open must not close.
 const AIMING_MS = 1000;
@@ -28,9 +31,15 @@ const told = () => {
   if (icon.getAttribute("href") !== file) icon.setAttribute("href", file);
 };
 
-document.addEventListener("htmx:after:swap", () => { lost(false); told(); });
-document.addEventListener("htmx:error", () => lost(true));
-document.addEventListener("htmx:response:error", () => lost(true));
+// htmx tells of a swap also if the answer was an error, and nothing was put into the page.
+document.addEventListener("htmx:after:swap", (event) => {
+  if (event.detail.ctx.response.status >= 400) return;
+  tell("");
+  told();
+});
+document.addEventListener("htmx:error", () => tell("lost"));
+document.addEventListener("htmx:response:error", (event) =>
+  tell(event.detail.ctx.response.status >= 500 ? "lost" : "gone"));
 
 // What an action has done is told once: an address that is passed on does not tell it again.
 const here = new URL(location.href);
