@@ -9,7 +9,7 @@ from .choosing import Choosing
 from .config import Config
 from .core.queue_state import State
 from .errors import LogWriteError
-from .exact import check_seconds
+from .exact import check_drain, check_seconds
 from .life.process_hooks import watch
 from .life.wiring import (
     assemble,
@@ -146,6 +146,7 @@ class JobQueue(Registering, Choosing):
         """
         if timeout is not None:
             timeout = check_seconds("timeout", timeout)
+        check_drain(drain)
         return self._life.close(timeout, drain=drain)
 
     def _use(self, loop: AbstractEventLoop) -> None:
