@@ -305,6 +305,26 @@ def test_retry_follows_whatever_a_handler_raises_and_the_worker_lives_on(
     assert rig.next_ran(4) == ["bad", "bad", "bad", "good"]
 
 
+@pytest.mark.parametrize("raised", [ValueError, SystemExit, KeyboardInterrupt])
+def test_retry_follows_whatever_a_log_handler_raises_and_the_worker_lives_on(
+    rig: Rig, raised: type[BaseException]
+) -> None:
+    class Raises(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise raised
+
+    logger, handler = logging.getLogger("jobqueue"), Raises()
+    logger.addHandler(handler)
+    try:
+        jq = rig.open(num_workers=1, base_delay=0.0, max_retries=2)
+        jq.enqueue(Job("bad", lambda: 1 // 0))
+        assert rig.await_metrics(jq, lambda m: m.failed == 1).retried == 2
+        jq.enqueue(rig.job("good"))
+        assert rig.next_ran(1) == ["good"]
+    finally:
+        logger.removeHandler(handler)
+
+
 def test_each_failed_attempt_is_logged_with_its_traceback(
     rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -102,6 +102,25 @@ def test_the_worker_outlives_whatever_a_handler_raises(
     assert ran.get(timeout=PATIENCE) == "good"
 
 
+@pytest.mark.parametrize("raised", [ValueError, SystemExit, KeyboardInterrupt])
+def test_the_worker_outlives_whatever_a_log_handler_raises(
+    jq: JobQueue, ran: queue.Queue[str], raised: type[BaseException]
+) -> None:
+    class Raises(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise raised
+
+    logger, handler = logging.getLogger("jobqueue"), Raises()
+    logger.addHandler(handler)
+    try:
+        jq.enqueue(Job("bad", lambda: 1 // 0))
+        jq.enqueue(Job("good", partial(ran.put, "good")))
+
+        assert ran.get(timeout=PATIENCE) == "good"
+    finally:
+        logger.removeHandler(handler)
+
+
 def test_after_close_a_job_is_refused(jq: JobQueue) -> None:
     jq.close()
 

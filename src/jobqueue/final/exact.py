@@ -76,6 +76,12 @@ def shown(value: object) -> str:
         return "a value with too many digits to be shown"
 
 
+def check_drain(drain: object) -> None:
+    """Raises `TypeError` if it is not what `close` takes: a text would mean `True`, also "no"."""
+    if not (drain is None or isinstance(drain, bool)):
+        raise TypeError(f"drain must be True, False or None, not {shown(drain)}")
+
+
 def check_seconds(name: str, value: object, alternative: str = "") -> float:
     """A time in seconds, or as a `timedelta`, as a `float`: the one place that checks seconds.
 

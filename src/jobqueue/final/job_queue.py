@@ -9,7 +9,7 @@ from .choosing import Choosing
 from .config import Config
 from .core.queue_state import State
 from .errors import LogWriteError
-from .exact import check_seconds
+from .exact import check_drain, check_seconds
 from .life.process_hooks import watch
 from .life.wiring import (
     assemble,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
     from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
+    from typing import NoReturn, SupportsIndex
 
     from .exact import Seconds
     from .life.served import Served
@@ -146,6 +147,7 @@ class JobQueue(Registering, Choosing):
         """
         if timeout is not None:
             timeout = check_seconds("timeout", timeout)
+        check_drain(drain)
         return self._life.close(timeout, drain=drain)
 
     def _use(self, loop: AbstractEventLoop) -> None:
@@ -195,6 +197,13 @@ class JobQueue(Registering, Choosing):
             if error is None:
                 raise
             error.add_note(str(loss))  # what ended the block goes on; a log record told of this
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        """Refused: when a copy is dropped, it would close the queue that is in use."""
+        raise TypeError(
+            "a JobQueue cannot be copied or pickled: have each process open it for itself, with "
+            "Config(persist_path=..., share='auto') where they are to share it"
+        )
 
     def __del__(self) -> None:
         life: Lifecycle | None = getattr(self, "_life", None)  # `None` if `__init__` failed

@@ -18,7 +18,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, Self
 
 from .config import Config
-from .exact import check_seconds
+from .exact import check_drain, check_seconds
 from .job_queue import JobQueue
 from .membership import Membership
 from .model.handlers import importable_name
@@ -118,6 +118,7 @@ class SharedJobQueue(JobQueue):
         """See `JobQueue.close`; a client only ends its connection: the jobs are the owner's."""
         if timeout is not None:
             timeout = check_seconds("timeout", timeout)
+        check_drain(drain)
         return self._membership.close(timeout, drain=drain)
 
     def _served(self) -> Served:

@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from .job import Attempt, Job, Priority
@@ -254,10 +255,9 @@ class JobQueue:
         try:
             attempt.job.handler()
         except BaseException:  # SystemExit too: it would end this thread, one worker fewer
-            attempts = self._config.max_retries + 1
-            logger.exception(
-                "job %r failed in attempt %d of %d", attempt.job.id, attempt.number + 1, attempts
-            )
+            job, number, attempts = attempt.job, attempt.number + 1, self._config.max_retries + 1
+            with suppress(BaseException):  # a log handler of the program's may raise as well
+                logger.exception("job %r failed in attempt %d of %d", job.id, number, attempts)
             return False
         return True
 

@@ -20,6 +20,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -83,7 +84,8 @@ class JobQueue:
             try:
                 job.handler()
             except BaseException:  # SystemExit too: it would end this thread, one worker fewer
-                logger.exception("job %r failed", job.id)  # flaw 3: and that was that
+                with suppress(BaseException):  # a log handler of the program's may raise as well
+                    logger.exception("job %r failed", job.id)  # flaw 3: and that was that
 
     def __enter__(self) -> JobQueue:
         return self

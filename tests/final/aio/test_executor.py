@@ -411,6 +411,28 @@ def test_a_task_that_others_cancel_costs_its_attempt_and_no_worker(memory: Store
     run(main())
 
 
+def test_a_task_that_others_cancel_before_it_has_begun_costs_its_attempt_and_no_worker(
+    memory: Store,
+) -> None:
+    def cancel_others() -> None:
+        for other in asyncio.all_tasks() - {asyncio.current_task()}:
+            if other.get_name() == "jobqueue-slot":  # not that of `wait_for`
+                other.cancel()
+
+    async def main() -> None:
+        async with opened(memory, length, num_workers=1, max_retries=0) as jq:
+            handle = jq.enqueue(Job())
+            while handle.status is Status.QUEUED:
+                await asyncio.sleep(0)
+            cancel_others()
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.wait_for(handle, PATIENCE / 4)
+            assert handle.status is Status.FAILED
+            assert await jq.enqueue(Job(b"x")) == 1
+
+    run(main())
+
+
 def test_each_attempt_has_a_context_of_its_own_and_knows_its_job(memory: Store) -> None:
     seen: list[tuple[str, str]] = []
 

@@ -403,6 +403,16 @@ def test_event_that_is_set_before_does_not_matter_where_there_is_room(store: Sto
     assert store.open(len).enqueue(Job(), cancel=cancel).result(PATIENCE) == 0
 
 
+@pytest.mark.parametrize("no_event", [True, threading.Event])
+def test_what_is_no_event_is_refused_also_where_there_is_room(
+    memory: Store, no_event: object
+) -> None:
+    jq = memory.open(len)
+    with pytest.raises(TypeError, match=r"cancel must be an event, as threading\.Event\(\)"):
+        jq.enqueue(Job(), cancel=no_event)  # type: ignore[arg-type]  # the wrong type is the point
+    assert jq.metrics().enqueued == 0
+
+
 def test_event_that_is_set_before_ends_a_call_that_would_block(store: Store) -> None:
     cancel = threading.Event()
     cancel.set()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 import sys
 import time
 import weakref
@@ -117,6 +119,15 @@ def test_handles_of_the_same_job_give_the_same_result(store: Store) -> None:
     second = jq.handle("a")
     jq.start()
     assert first.result(PATIENCE) is second.result(PATIENCE)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_handle_is_not_copied_for_its_copy_would_be_told_of_nothing(
+    memory: Store, copied: Callable[[object], object]
+) -> None:
+    handle = memory.open(len).enqueue(Job(id="a"))
+    with pytest.raises(TypeError, match=r"hand on its id, 'a', and write queue\.handle\(id\)"):
+        copied(handle)
 
 
 def test_wait_goes_on_through_retries(store: Store, clock: ManualClock) -> None:

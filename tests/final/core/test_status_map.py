@@ -464,6 +464,16 @@ def test_oldest_dead_letter_goes_with_a_warning_when_there_are_too_many(
     assert "max_dead_letters" in warning.getMessage()
 
 
+def test_the_error_for_a_dropped_dead_letter_names_the_setting_that_it_was_dropped_by(
+    memory: Store,
+) -> None:
+    jq = memory.open(handlers={"fails": fail}, max_dead_letters=1)
+    for id in ("a", "b"):
+        failed(jq, id)
+    with pytest.raises(UnknownJobError, match="or dead letters than max_dead_letters"):
+        jq.requeue("a")
+
+
 def test_dropped_dead_letter_stays_dropped_after_a_restart(log_store: Store) -> None:
     jq = log_store.open(handlers={"fails": fail}, max_dead_letters=2)
     for id in ("a", "b", "c"):

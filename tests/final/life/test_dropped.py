@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +46,20 @@ def _know_others() -> None:
 def _threads() -> int:
     own = set(threading.enumerate()) - _of_others
     return sum(thread.name.startswith("jobqueue-") for thread in own)
+
+
+# ── copies ───────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_queue_is_not_copied_for_the_end_of_its_copy_would_close_it(
+    memory: Store, copied: Callable[[object], object]
+) -> None:
+    jq = memory.open(len)
+    with pytest.raises(TypeError, match=r"a JobQueue cannot be copied or pickled: .* share='auto'"):
+        copied(jq)
+    gc.collect()
+    assert jq.enqueue(Job(b"abc")).result(PATIENCE) == 3
 
 
 # ── dropped ──────────────────────────────────────────────────────────────────────────────────

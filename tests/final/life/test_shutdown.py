@@ -427,6 +427,18 @@ def test_a_timeout_that_is_no_number_is_refused() -> None:
         jq.close("soon")  # type: ignore[arg-type]  # the wrong type is the point
 
 
+def test_a_drain_that_is_neither_true_nor_false_is_refused_and_the_queue_goes_on() -> None:
+    with JobQueue(handler=len) as jq:
+        with pytest.raises(TypeError, match="drain must be True, False or None, not 'no'"):
+            jq.close(drain="no")  # type: ignore[arg-type]  # the wrong type is the point
+        assert jq.enqueue(Job(b"abc")).result(PATIENCE) == 3
+
+
+def test_handlers_without_names_are_refused_by_a_message_that_says_what_to_write() -> None:
+    with pytest.raises(TypeError, match="handlers must map names to functions"):
+        JobQueue(handlers=[len])  # type: ignore[arg-type]  # the wrong type is the point
+
+
 # --- after close --------------------------------------------------------------------------------
 
 
@@ -572,6 +584,7 @@ def _refuse_nth_thread(monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
         ({"config": {"num_workers": 1}}, TypeError),
         ({"handler": lambda: None}, TypeError),
         ({"handler": "print"}, TypeError),
+        ({"handlers": [len]}, TypeError),
         ({"handlers": {"": len}}, ValueError),
         ({"handlers": {"a": lambda x, y, z: None}}, TypeError),
         ({"config": Config(executor="process"), "handler": lambda payload: payload}, ValueError),

@@ -236,6 +236,28 @@ def test_a_wait_for_room_is_given_up_by_an_event(sharing: Sharing) -> None:
         owner.status("given up")
 
 
+def test_an_event_that_is_set_before_does_not_matter_where_there_is_room(sharing: Sharing) -> None:
+    owner, client = sharing.open(len), sharing.client()
+    cancel = threading.Event()
+    cancel.set()
+
+    assert client.enqueue(Job(b"abc"), cancel=cancel).wait(PATIENCE) is Status.COMPLETED
+    assert owner.metrics().completed == 1
+
+
+def test_a_call_with_what_is_no_event_or_no_drain_is_refused_by_the_client(
+    sharing: Sharing,
+) -> None:
+    owner, client = sharing.open(len), sharing.client()
+    with pytest.raises(TypeError, match="cancel must be an event"):
+        client.enqueue(Job(), cancel=True)  # type: ignore[arg-type]  # the wrong type is the point
+    with pytest.raises(TypeError, match="drain must be True, False or None"):
+        client.close(drain="no")  # type: ignore[arg-type]  # the wrong type is the point
+
+    assert client.enqueue(Job(b"abc")).wait(PATIENCE) is Status.COMPLETED
+    assert owner.metrics().enqueued == 1
+
+
 def test_many_jobs_of_one_call_are_accepted_or_refused_as_by_the_owner(sharing: Sharing) -> None:
     owner, client = sharing.open(len), sharing.client()
     handles = client.enqueue_many([Job(id=str(n)) for n in range(100)])

@@ -84,6 +84,7 @@ class Slot:
         self.turn = turn
         self.task: asyncio.Task[None] | None = None
         self._runner = runner
+        self._first: Begun | None = None  # what a new task is for, until it takes its first step
         self._stop: StopRequest | None = None  # of the coroutine that runs
         self._context = self._new_context()
         self._coroutine: Any = None  # of the attempt
@@ -91,9 +92,20 @@ class Slot:
 
     def start(self, begun: Begun) -> None:
         """Run an attempt that has begun, and those that follow."""
+        self._first = begun
         self.task = self._runner.loop.create_task(self._work(begun), name="jobqueue-slot")
+        self.task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Settle what a task was for that others cancelled before its first step."""
+        if task is not self.task:  # it had given the slot back, which has a new task by now
+            return
+        first, self._first = self._first, None
+        if first is not None:
+            self._runner.next_for(self, first[0], None, asyncio.CancelledError())
 
     async def _work(self, begun: Begun | None) -> None:
+        self._first = None
         straight = 0
         while begun is not None:
             handle, handler = begun

@@ -25,7 +25,7 @@ from ..model.transitions import Status
 from ..runtime.mutex import await_turn, check_reentry
 from ..runtime.parking import Parker, Wakeable
 from .groups import GroupEntrance
-from .room_wait import RoomWait
+from .room_wait import RoomWait, check_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,6 +58,8 @@ class Admission(GroupEntrance):
             timeout = check_seconds("timeout", timeout)
         if type(delay) is not float or delay:  # in this order: no method of a user's is called
             delay = check_seconds("delay", delay)
+        if cancel is not None:
+            check_event(cancel)
         mutex = self._mutex
         if mutex._is_owned():
             check_reentry(mutex)

@@ -45,6 +45,12 @@ class RoomWait:
         parker.park(seconds)
 
 
+def check_event(cancel: object) -> None:
+    """Raises `TypeError` if it is no event: anything of which an object can be asked `is_set`."""
+    if isinstance(cancel, type) or not callable(getattr(cancel, "is_set", None)):
+        raise TypeError(f"cancel must be an event, as threading.Event(), or None, not {cancel!r}")
+
+
 def refuse_given_up(job: Job, given_up: threading.Event) -> None:
     """Raises if the caller wants the job no more."""
     if given_up.is_set():

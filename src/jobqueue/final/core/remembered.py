@@ -94,5 +94,5 @@ def unknown_job(job_id: str) -> UnknownJobError:
     """The error for an id that the queue does not know."""
     return UnknownJobError(
         f"no job {job_id!r} is known: it never was, was discarded, or was forgotten, as the oldest "
-        f"of more finished jobs than status_retention are"
+        f"are of more finished jobs than status_retention, or dead letters than max_dead_letters"
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -46,7 +47,7 @@ from .shutdown import Lifecycle
 from .ticking import Ticking
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from ..middleware import Layer, Layers
     from ..model.handle import HandleOwner
@@ -293,6 +294,24 @@ def checked_config(config: Config | None, clock: Clock) -> Config:
     return config
 
 
+def checked_handlers(
+    handlers: Mapping[str, Callable[..., object]] | None,
+) -> Mapping[str, Callable[..., object]]:
+    """The handlers that a queue is made with.
+
+    Raises:
+        TypeError: they have no names.
+    """
+    if handlers is None:
+        return {}
+    if not isinstance(handlers, Mapping):
+        raise TypeError(
+            f"handlers must map names to functions, as in handlers={{'mail.send': send}}, "
+            f"not {handlers!r}; one function for all jobs is handler=..."
+        )
+    return handlers
+
+
 def make_registry(
     config: Config,
     default: Callable[..., object] | None,
@@ -318,7 +337,7 @@ def make_registry(
         config.queue_size,
         refuses_unknown=config.unknown_handlers == "refuse",
     )
-    for name, function in (handlers or {}).items():
+    for name, function in checked_handlers(handlers).items():
         registry.put(check_text("handler name", name), registry.make(function))
     return registry
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Hashable, Mapping
     from contextlib import AbstractContextManager
     from types import TracebackType
-    from typing import Any
+    from typing import Any, NoReturn, SupportsIndex
 
     from typing_extensions import TypeVar
 
@@ -309,6 +309,13 @@ class JobHandle(Generic[R_co]):
     def _hold_back(self, stop: StopRequest, jobs: list[Held]) -> None:
         """See `JobContext.enqueue`."""
         self._owner._hold_back(cast("JobHandle", self), stop, jobs)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        """Refused: a copy would be told of nothing that becomes of the job."""
+        raise TypeError(
+            f"a JobHandle cannot be copied or pickled: hand on its id, {self.id!r}, and write "
+            f"queue.handle(id) there"
+        )
 
     def __repr__(self) -> str:
         return f"<JobHandle {self.id!r} {self._status.name}>"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from ..callers.room_wait import refuse_given_up
+from ..callers.room_wait import check_event, refuse_given_up
 from ..callers.through_middleware import NESTED_MAX, Nested, handle_from
 from ..errors import JobQueueError, repeated
 from ..exact import check_seconds
@@ -86,17 +86,31 @@ class Client(RemoteOperator):
         if timeout is not None:
             timeout = check_seconds("timeout", timeout)
         delay = check_seconds("delay", delay)
+        if cancel is not None:
+            check_event(cancel)
         if not self._layers:
             return self._enqueue(job, timeout, delay, cancel)
         through = wrapped(self._layers, lambda job: self._enqueue(job, timeout, delay, cancel))
         return handle_from(through(job), job)
 
+    def _enqueue_unless(
+        self, job: Job, timeout: float | None, delay: float, given_up: threading.Event
+    ) -> JobHandle:
+        """As `enqueue`, but what is given up before it is asked for is not, even if there is room.
+
+        For a coroutine that waits meanwhile: it may be cancelled while a layer is at work.
+        """
+
+        def enqueue_unless(job: Job) -> JobHandle:
+            refuse_given_up(job, given_up)
+            return self._enqueue(job, timeout, delay, given_up)
+
+        return handle_from(wrapped(self._layers, enqueue_unless)(job), job)
+
     def _enqueue(
         self, job: Job, timeout: float | None, delay: float, cancel: threading.Event | None
     ) -> JobHandle:
         job, arguments = self._one(job, timeout, delay)
-        if cancel is not None:
-            refuse_given_up(job, cancel)
         value = self._asking.ask(ENQUEUE, arguments, cancel=cancel)
         return self._handle(job, delay, value)
 
@@ -104,16 +118,15 @@ class Client(RemoteOperator):
         self, job: Job, *, timeout: Seconds | None = None, delay: Seconds = 0.0
     ) -> JobHandle:
         """See `JobQueue`."""
+        self._check(job)
+        limit = None if timeout is None else check_seconds("timeout", timeout)
+        seconds = check_seconds("delay", delay)
         if self._layers:
             return await self._in_thread_unless(
-                lambda cancel: self.enqueue(job, timeout=timeout, delay=delay, cancel=cancel)
+                lambda given_up: self._enqueue_unless(job, limit, seconds, given_up)
             )
-        self._check(job)
-        if timeout is not None:
-            timeout = check_seconds("timeout", timeout)
-        delay = check_seconds("delay", delay)
-        job, arguments = self._one(job, timeout, delay)
-        return self._handle(job, delay, await self._asking.aask(ENQUEUE, arguments))
+        job, arguments = self._one(job, limit, seconds)
+        return self._handle(job, seconds, await self._asking.aask(ENQUEUE, arguments))
 
     def _one(self, job: Job, timeout: float | None, delay: float) -> tuple[Job, msgspec.Raw]:
         job = _taken(job)
