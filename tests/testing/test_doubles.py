@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
@@ -298,3 +298,22 @@ def test_assert_enqueued_compares_the_options_that_using_has_set() -> None:
     for other in (add.using(key="other"), add.using(after=["x"]), add.using(delay=4)):
         with pytest.raises(AssertionError, match=r"add\(\) with (key|after|delay)=.* was not"):
             assert_enqueued(tasks, other)
+
+
+def test_assert_enqueued_compares_the_time_that_using_has_set() -> None:
+    now, hour = datetime.now(UTC), timedelta(hours=1)
+    with recorded(tasks):
+        add.using(at=now + hour).enqueue(1)
+        add.using(at=now - hour).enqueue(2)
+    assert_enqueued(tasks, add.using(at=now + hour), a=1)
+    assert_enqueued(tasks, add.using(at=now - 2 * hour), a=2)  # passed, too: it is now
+    for a, other in ((1, now + 2 * hour), (1, now), (2, now + hour)):
+        with pytest.raises(AssertionError, match=rf"add\(a={a}\) with at=.* was not"):
+            assert_enqueued(tasks, add.using(at=other), a=a)
+
+
+def test_assert_enqueued_tells_the_options_that_the_calls_had() -> None:
+    with recorded(tasks):
+        add.using(key="k", delay=3).enqueue(1)
+    with pytest.raises(AssertionError, match=r"\n  add\(a=1\) with key='k', delay=3\.0$"):
+        assert_enqueued(tasks, add.using(key="other", delay=3), a=1)

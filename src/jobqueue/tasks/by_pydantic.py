@@ -49,6 +49,9 @@ class ByPydantic(TypedJson):
     def _dump(arguments: Any) -> bytes:
         return _dump(arguments)
 
+    def _load_one(self, of: Any, written: bytes) -> object:
+        return pydantic.TypeAdapter[Any](of).validate_json(written, strict=True)
+
     def _told(self, error: Exception) -> tuple[str, str]:
         if not isinstance(error, pydantic.ValidationError):
             return "", str(error)

@@ -20,7 +20,7 @@ from .arrival import Difference, described, difference, shortened
 from .parameters import UNSET, Parameters, type_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ..final import JobContext
 
@@ -52,8 +52,27 @@ class TypedJson(ABC):
         self.call: Callable[[Any, JobContext | None], Any] = parameters.call_fields
 
     @abstractmethod
+    def _load_one(self, of: Any, written: bytes) -> object:
+        """Reads a value of this type; raises whatever it raises."""
+
+    @abstractmethod
     def _told(self, error: Exception) -> tuple[str, str]:
-        """The argument that an error of `load` is about, and what it says of it."""
+        """The argument that an error of `load` is about, and what it says of it.
+
+        An error of the code of a user's class names none: the argument is empty text then.
+        """
+
+    def _blamed(self, arguments: Mapping[str, Any], error: Exception) -> tuple[str, str]:
+        """The same, of these arguments: that which cannot be read by itself, if none is named."""
+        name, told = self._told(error)
+        if name in self._parameters.types:
+            return name, told
+        for name, value in arguments.items():
+            try:
+                self._load_one(self._parameters.types[name], self._dump(value))
+            except Exception as own:  # noqa: BLE001  # code of a user's class
+                return name, f"{type(own).__name__}: {own}".removesuffix(": ")
+        return "", told
 
     def encode(self, arguments: dict[str, Any]) -> bytes:
         """See `Wire`."""
@@ -103,7 +122,7 @@ class TypedJson(ABC):
                     f"cannot be carried: {own}; wanted is "
                     f"{type_name(self._parameters.types[name])}"
                 )
-        name, told = self._told(error)
+        name, told = self._blamed(arguments, error)
         value = arguments.get(name)
         if isinstance(value, float) and not math.isfinite(value):
             told = "JSON has no such number"
@@ -132,7 +151,7 @@ class TypedJson(ABC):
         wrong = self._parameters.check(found)
         if wrong is not None:
             return wrong
-        name, told = self._told(error)
+        name, told = self._blamed(found, error)
         return (
             f"argument {name!r} was found as {shortened(found.get(name))}, wanted is "
             f"{type_name(self._parameters.types.get(name, Any))}: {told}"
@@ -200,7 +219,7 @@ def _advice(found: Difference, of: Any) -> str:
 
 
 def _leaves_open(of: Any) -> bool:
-    """Whether an annotation does not say what is in it: `Any` or a bare container."""
-    return _is_one(of, (Any, list, dict, tuple, set, frozenset)) or any(
+    """Whether an annotation does not say what is in it: `Any`, `object` or a bare container."""
+    return _is_one(of, (Any, object, list, dict, tuple, set, frozenset)) or any(
         map(_leaves_open, typing.get_args(of))
     )

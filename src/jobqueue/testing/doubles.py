@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -307,9 +308,9 @@ def assert_enqueued(tasks: Tasks, task: BaseTask[Any, Any], /, **arguments: obje
         got = {**defaults, **call.arguments}
         if _has_options(call, task) and all(got[name] == arguments[name] for name in arguments):
             return
-    seen = "".join(f"\n  {call.name}({_written(call.arguments)})" for call in calls)
-    chosen = _written(_chosen(task))
-    what = f"{task.name}({_written(arguments)})" + (f" with {chosen}" if chosen else "")
+    chosen = _chosen(task)
+    seen = "".join("\n  " + _told(call.name, call.arguments, _had(call, chosen)) for call in calls)
+    what = _told(task.name, arguments, chosen)
     raise AssertionError(f"{what} was not enqueued; enqueued were:{seen or ' none'}")
 
 
@@ -330,19 +331,49 @@ def _defaults(function: Callable[..., object]) -> dict[str, Any]:
     }
 
 
-def _chosen(task: BaseTask[Any, Any]) -> dict[str, object]:
+def _chosen(task: BaseTask[Any, Any]) -> dict[str, Any]:
     """The options of a call that `using` has set, as far as they can be seen in a job."""
-    names = ("priority", "id", "max_retries", "headers", "key", "unique", "after", "expires")
+    names = ("priority", "at", "id", "max_retries", "headers", "key", "unique", "after", "expires")
     chosen = {name: getattr(task.options, name) for name in names}
     given = {name: value for name, value in chosen.items() if value is not None}
     return {**given, "delay": task.options.delay} if task.options.delay else given
 
 
+def _had(call: RecordedCall, names: Iterable[str]) -> dict[str, object]:
+    """The options of these names that a recorded call had."""
+    due = datetime.fromtimestamp(call.job.created + call.delay, UTC)
+    of_the_call: dict[str, object] = {"at": due, "delay": call.delay}
+    return {
+        name: of_the_call[name] if name in of_the_call else getattr(call.job, name)
+        for name in names
+    }
+
+
+def _is_due(call: RecordedCall, at: datetime) -> bool:
+    """Whether a call is due at this time, or at once if that has passed."""
+    due = call.job.created + call.delay
+    return due >= at.timestamp() - _AT_SECONDS and (
+        call.delay == 0 or due <= at.timestamp() + _AT_SECONDS
+    )
+
+
+_AT_SECONDS = 1.0
+"""A call's delay is counted from a moment that is a little later than its job's `created`."""
+
+
 def _has_options(call: RecordedCall, task: BaseTask[Any, Any]) -> bool:
     chosen = _chosen(task)
+    at: datetime | None = chosen.pop("at", None)
+    if at is not None and not _is_due(call, at):
+        return False
     return chosen.pop("delay", call.delay) == call.delay and all(
         getattr(call.job, name) == value for name, value in chosen.items()
     )
+
+
+def _told(name: str, arguments: Mapping[str, object], options: Mapping[str, object]) -> str:
+    call = f"{name}({_written(arguments)})"
+    return f"{call} with {_written(options)}" if options else call
 
 
 def _written(arguments: Mapping[str, object]) -> str:
