@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
-from .exact import Schedule
+from .exact import Schedule, check_seconds
 from .middleware import Middleware
 from .model.periodic import CatchUp
 from .model.results import ResultCodec
@@ -48,6 +48,7 @@ __all__ = [
     "Queue",
     "ResultCodec",
     "Schedule",
+    "check_seconds",
     "parse_schedule",
     "tells_names",
     "unknown_name",

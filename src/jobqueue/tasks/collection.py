@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from ..final import Config, JobQueue, Middleware, QueueClosedError
+from ..final import Config, JobQueue, Middleware, QueueClosedError, current_job
 from .declaration import Declaration, checked_function, taken, twice
 from .decorator import Declaring
 from .errors import QueueNotOpenError
@@ -203,7 +203,7 @@ class Tasks(Declaring):
                 f"middleware must be a list, as in open(middleware=[...]), not {middleware!r}"
             )
         config = Config() if config is None else config
-        if not callable(getattr(config, "open", None)):
+        if isinstance(config, type) or not callable(getattr(config, "open", None)):
             raise TypeError(f"config must be a Config or None, not {config!r}")
         with self._lock:
             self._refuse_second()
@@ -368,7 +368,14 @@ class OpenQueue:
 
 
 def _not_open() -> QueueNotOpenError:
-    return QueueNotOpenError(
+    message = (
         "no queue is open for these tasks; write: with tasks.open(): …, or in a coroutine: "
         "async with tasks.open(): …"
     )
+    if current_job() is not None:
+        message += (
+            '; a handler in a process of its own (executor="process") has no queue: what it '
+            "enqueues is accepted when it has returned, by @tasks.task(atomic=True), or by "
+            "context.enqueue(task.job(…))"
+        )
+    return QueueNotOpenError(message)

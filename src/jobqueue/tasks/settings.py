@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar, get_args
 
 from ..final import Backoff, Job, Limit, Priority, Rate, Unique
-from ..final.ports import CatchUp, parse_schedule, unknown_name
-from .options import Seconds, seconds
+from ..final.ports import CatchUp, check_seconds, parse_schedule, unknown_name
+from .options import Seconds
 
 if TYPE_CHECKING:
     from ..final.ports import Schedule
@@ -140,7 +140,7 @@ def checked_settings(
         return Settings(
             priority=example.priority,
             max_retries=example.max_retries,
-            timeout=None if timeout is None else seconds("timeout", timeout),
+            timeout=None if timeout is None else check_seconds("timeout", timeout),
             retry_on=None if retry_on is None else _types(retry_on),
             backoff=_checked_backoff(backoff),
             store_result=store_result,
