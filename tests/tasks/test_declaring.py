@@ -58,6 +58,10 @@ def lines(path: str) -> Iterator[str]:
     yield path
 
 
+def take(x: int) -> int:
+    return x
+
+
 async def pages(path: str) -> AsyncIterator[str]:
     yield path
 
@@ -67,6 +71,13 @@ def test_a_task_is_what_functools_wraps_makes_of_its_function() -> None:
     assert thumbnail.__name__ == "thumbnail"
     assert thumbnail.__doc__ == "Makes a small picture."
     assert list(inspect.signature(thumbnail).parameters) == ["path", "width"]
+
+
+def test_a_function_may_be_given_together_with_options() -> None:
+    own = Tasks()
+    first, second = own.task(take, name="first"), own.task(fn=take, name="second", expires=5)
+    assert (first.name, second.name) == ("first", "second")
+    assert second.job(1).expires == 5
 
 
 def test_a_called_task_runs_here_and_now() -> None:
