@@ -45,6 +45,10 @@ def fail() -> None:
     raise RetryJobError(delay=60.0)
 
 
+def len_of(text: str) -> int:
+    return len(text)
+
+
 noted: list[str] = []
 
 
@@ -317,3 +321,28 @@ def test_assert_enqueued_tells_the_options_that_the_calls_had() -> None:
         add.using(key="k", delay=3).enqueue(1)
     with pytest.raises(AssertionError, match=r"\n  add\(a=1\) with key='k', delay=3\.0$"):
         assert_enqueued(tasks, add.using(key="other", delay=3), a=1)
+
+
+def test_assert_enqueued_knows_the_recording_that_goes_on_around_another() -> None:
+    with recorded(tasks) as outer:
+        add.enqueue(1)
+        with recorded(tasks):
+            add.enqueue(2)
+            with pytest.raises(AssertionError):
+                assert_enqueued(tasks, add, a=1)
+        add.enqueue(3)
+        assert_enqueued(tasks, add, a=1)
+        assert_enqueued(tasks, add, a=3)
+    assert_enqueued(tasks, add, a=3)  # the last one, when none goes on
+    assert [call.arguments["a"] for call in outer] == [1, 3]
+
+
+def test_a_recording_is_that_of_included_tasks_too() -> None:
+    whole, part = Tasks(), Tasks()
+    inner: Any = part.task(name="inner")(len_of)
+    whole.include(part, "part.")
+    for recorded_by in (part, whole):
+        with recorded(recorded_by):
+            inner.enqueue("a" if recorded_by is part else "b")
+        for tasks_of in (part, whole):
+            assert_enqueued(tasks_of, inner, text="a" if recorded_by is part else "b")

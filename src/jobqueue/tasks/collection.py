@@ -302,6 +302,11 @@ class Tasks(Declaring):
 
     # ── for tests ────────────────────────────────────────────────────────────────────────────
 
+    @property
+    def outermost(self) -> Tasks:
+        """The collection that this one is included in, by way of others perhaps; or itself."""
+        return self._root()
+
     @contextmanager
     def stand_in(self, target: Target) -> Iterator[None]:
         """Have calls go to `target`, whether or not a queue is open; see `jobqueue.testing`."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from ..final import Config, Job, JobHandle, JobQueue, Priority, Status, current_job
@@ -270,9 +270,15 @@ def recorded(tasks: Tasks) -> Iterator[list[RecordedCall]]:
     """
     _check_is_tasks("recorded", tasks)
     double = _Recorder(tasks)
+    outermost = tasks.outermost
+    before = _recordings.get(outermost)
     with double.queue, tasks.stand_in(double):
-        _recordings[tasks] = double.calls
-        yield double.calls
+        _recordings[outermost] = _Recording(double.calls, double.queue)
+        try:
+            yield double.calls
+        finally:
+            if before is not None and not before.queue.closed:  # it goes on around this one
+                _recordings[outermost] = before
 
 
 def assert_enqueued(tasks: Tasks, task: BaseTask[Any, Any], /, **arguments: object) -> None:
@@ -292,11 +298,12 @@ def assert_enqueued(tasks: Tasks, task: BaseTask[Any, Any], /, **arguments: obje
         ValueError: it is a task of other `Tasks`.
     """
     _check_is_tasks("assert_enqueued", tasks)
-    calls = _recordings.get(tasks)
-    if calls is None:
+    recording = _recordings.get(tasks.outermost)
+    if recording is None:
         raise RuntimeError(
             "nothing was recorded; write: with recorded(tasks): …, and then assert_enqueued(…)"
         )
+    calls = recording.calls
     declaration = tasks.declaration_of(task)
     takes = declaration.parameters.types
     for name in arguments:
@@ -380,4 +387,12 @@ def _written(arguments: Mapping[str, object]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in arguments.items())
 
 
-_recordings: WeakKeyDictionary[Tasks, list[RecordedCall]] = WeakKeyDictionary()
+class _Recording(NamedTuple):
+    """It knows nothing of the `Tasks`, which are to be forgotten with it."""
+
+    calls: list[RecordedCall]
+    queue: JobQueue
+
+
+_recordings: WeakKeyDictionary[Tasks, _Recording] = WeakKeyDictionary()
+"""The last recording of each collection that no other includes, or the one that goes on."""
