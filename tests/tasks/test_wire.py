@@ -249,7 +249,11 @@ def test_a_union_that_json_cannot_tell_apart_is_refused() -> None:
         (b'["a"]', "no JSON object"),
         (b'{"path"', "no JSON"),
         (b"\xff", "no JSON"),
+        (b'\xef\xbb\xbf{"path":"a"}', "no JSON.*BOM"),
+        (b'{"path":NaN}', "no JSON.*NaN is no number"),
+        (b'{"path":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "no JSON.*recursion"),
     ],
+    ids=lambda value: str(value)[:30],
 )
 def test_what_does_not_fit_the_signature_any_more_is_a_dead_letter_that_says_why(
     payload: bytes, says: str

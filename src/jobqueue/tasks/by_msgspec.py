@@ -67,7 +67,7 @@ class ResultByMsgspec(TypedResult):
         self._load = msgspec.json.Decoder(returns, dec_hook=_from_wire).decode
 
 
-_PATH = re.compile(r"at `\$\.([^`.\[]+)")
+_PATH = re.compile(r"`\$\.([^`.\[]+)")
 
 
 # ── types that msgspec leaves to us ──────────────────────────────────────────────────────────

@@ -71,7 +71,8 @@ class TypedJson(ABC):
             try:
                 self._load_one(self._parameters.types[name], self._dump(value))
             except Exception as own:  # noqa: BLE001  # code of a user's class
-                return name, f"{type(own).__name__}: {own}".removesuffix(": ")
+                kind, told = type(own).__name__, self._told(own)[1]
+                return name, told if kind == "ValidationError" else f"{kind}: {told}".rstrip(": ")
         return "", told
 
     def encode(self, arguments: dict[str, Any]) -> bytes:
@@ -143,8 +144,8 @@ class TypedJson(ABC):
     def misfit(self, payload: bytes, error: Exception) -> str:
         """See `Wire`."""
         try:
-            found = json.loads(payload)
-        except ValueError as malformed:
+            found = json.loads(payload.decode(), parse_constant=_no_number)
+        except (ValueError, RecursionError) as malformed:
             return f"the payload is no JSON ({malformed}): {shortened(payload)}"
         if not isinstance(found, dict):
             return f"the payload is no JSON object of arguments by name: {shortened(found)}"
@@ -152,10 +153,16 @@ class TypedJson(ABC):
         if wrong is not None:
             return wrong
         name, told = self._blamed(found, error)
+        if not name:
+            return f"the payload cannot be read ({told}): {shortened(payload)}"
         return (
             f"argument {name!r} was found as {shortened(found.get(name))}, wanted is "
             f"{type_name(self._parameters.types.get(name, Any))}: {told}"
         )
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number there")
 
 
 class TypedResult(ABC):
