@@ -62,6 +62,16 @@ def take(x: int) -> int:
     return x
 
 
+def logged(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As decorators that measure or log are."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return call
+
+
 async def pages(path: str) -> AsyncIterator[str]:
     yield path
 
@@ -168,6 +178,18 @@ def test_the_options_of_the_function_are_read_when_an_attempt_runs(tmp_path: Pat
     with after.open(config) as queue:
         assert queue.handle(job_id).wait(PATIENCE) is Status.COMPLETED
     assert len(tried) == 2
+
+
+def test_a_decorated_function_is_a_task_as_the_one_within_would_be() -> None:
+    own = Tasks()
+    within = own.task(logged(fetch.__wrapped__), name="within")
+    assert isinstance(within, AsyncTask)
+    with own.open(Config(executor="asyncio", num_workers=1)):
+        assert within.enqueue("abc").result(PATIENCE) == 3
+    with pytest.raises(TypeError, match="coroutine function"):
+        own.open()
+    with pytest.raises(TypeError, match="lines is a generator function"):
+        own.task(logged(lines))
 
 
 def test_a_coroutine_function_gives_an_async_task_whose_call_is_the_coroutine() -> None:
@@ -300,6 +322,7 @@ class Words:
         ({"retry_on": ["OSError"]}, TypeError, r"retry_on must be.*\['OSError'\]"),
         ({"backoff": "x"}, TypeError, r"backoff must be a Backoff, as in Backoff\(base=1\.0\)"),
         ({"backoff": Backoff}, TypeError, "backoff must be a Backoff"),
+        ({"backoff": fetch.__wrapped__}, TypeError, "backoff must be a Backoff"),
         ({"store_result": "no"}, TypeError, "store_result must be True or False"),
         ({"codec": 3}, TypeError, r"codec must be None, or an object with encode\(arguments\)"),
         ({"codec": Words}, TypeError, r".*not the class Words; write Words\(\.\.\.\)"),

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from .exact import Schedule, check_seconds
 from .middleware import Middleware
+from .model.callables import is_coroutine_function, is_generator_function
 from .model.periodic import CatchUp
+from .model.policy import gives_seconds
 from .model.results import ResultCodec
 from .runtime.clock import Clock
 from .spelling import tells_names, unknown_name
@@ -49,6 +51,9 @@ __all__ = [
     "ResultCodec",
     "Schedule",
     "check_seconds",
+    "gives_seconds",
+    "is_coroutine_function",
+    "is_generator_function",
     "parse_schedule",
     "tells_names",
     "unknown_name",

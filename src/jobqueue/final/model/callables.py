@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_RUNS = frozenset({"run", "run_until_complete", "run_coroutine_threadsafe", "create_task", "send"})
+_RUNS = frozenset(
+    {
+        "async_to_sync",
+        "create_task",
+        "run",
+        "run_coroutine_threadsafe",
+        "run_until_complete",
+        "send",
+    }
+)
 """What a function names that runs a coroutine by itself, or goes through a generator."""
 
 
