@@ -9,7 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -435,3 +435,28 @@ def test_the_queue_calls_a_handler_that_any_queue_can_have() -> None:
         handle = jq.enqueue(Job(b'{"path":"a","width":3}', handler="thumbnail"))
         run_all(jq)
         assert handle.result(0) == "a@3"
+
+
+def hourly() -> None: ...
+
+
+def doubled(x: int) -> int:
+    return 2 * x
+
+
+def unwritable(x: complex) -> complex:
+    return x
+
+
+@pytest.mark.parametrize("wrong", [fetch.__wrapped__, unwritable], ids=["awaited", "unwritable"])
+def test_tasks_of_which_an_open_queue_refuses_one_are_not_there_at_all(wrong: Any) -> None:
+    more, whole = Tasks(), Tasks()
+    more.periodic(timedelta(hours=1), name="hourly")(hourly)
+    more.task(name="doubled")(doubled)
+    more.task(name="wrong")(wrong)
+    with whole.open(start=False) as queue:
+        for refuses, given in ((whole.include, more), (more.bind, queue)):
+            with pytest.raises(TypeError):
+                cast("Any", refuses)(given)
+            assert [each.name for each in queue.handlers()] == []
+            assert queue.periodics() == []

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from ..final import Config, JobQueue, Middleware, QueueClosedError, current_job
-from .declaration import Declaration, checked_function, taken, twice
+from .declaration import Declaration, checked_function, register_all, taken, twice
 from .decorator import Declaring
 from .errors import QueueNotOpenError
 from .options import Options
@@ -122,8 +122,7 @@ class Tasks(Declaring):
                 checked_name(start + name, f"include(): {start!r} and the name of a task together")
             queue = self._open_queue()
             if queue is not None:
-                for name, declaration in other._all():
-                    declaration.register(queue, start + name)
+                register_all(queue, other._all(), start)
             other._parent, other._prefix = self, prefix
             self._included.append((prefix, other))
             for name, declaration in other._all():
@@ -238,8 +237,7 @@ class Tasks(Declaring):
                     "bind() was given a queue that is closed; make another, or write: "
                     "with tasks.open(): …"
                 )
-            for name, declaration in self._all():
-                declaration.register(queue, name)
+            register_all(queue, self._all())
             self._queue, self._target = queue, OpenQueue(queue)
 
     def _refuse_second(self) -> None:

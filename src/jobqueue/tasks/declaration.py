@@ -155,6 +155,20 @@ class Declaration:
             )
 
 
+def register_all(
+    queue: Handlers, declarations: Iterable[tuple[str, Declaration]], prefix: str = ""
+) -> None:
+    """Make tasks known to a queue by these names; what it would refuse is looked at first.
+
+    So that it has none of them then: types that cannot be carried, and coroutine functions.
+    """
+    listed = list(declarations)
+    for _, declaration in listed:
+        _ = declaration.handler
+    for name, declaration in sorted(listed, key=lambda each: not each[1].is_async):
+        declaration.register(queue, prefix + name)
+
+
 def _handler(declaration: Declaration) -> Callable[..., object]:
     load, call, is_atomic = _parts(declaration)
 
