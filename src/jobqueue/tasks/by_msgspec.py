@@ -121,7 +121,7 @@ def _not_possible(of: Any) -> tuple[str, str] | None:
         return f"in JSON its parts look alike ({error})" if is_union else str(error), remedy
     if foreign is None:
         return None
-    return f"a {type_name(foreign)} cannot be written as JSON", _OTHER_TYPES
+    return f"a value of type {type_name(foreign)} cannot be written as JSON", _OTHER_TYPES
 
 
 _OTHER_TYPES = "use built-in types, dataclasses or models"

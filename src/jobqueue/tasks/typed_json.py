@@ -71,8 +71,7 @@ class TypedJson(ABC):
             try:
                 self._load_one(self._parameters.types[name], self._dump(value))
             except Exception as own:  # noqa: BLE001  # code of a user's class
-                kind, told = type(own).__name__, self._told(own)[1]
-                return name, told if kind == "ValidationError" else f"{kind}: {told}".rstrip(": ")
+                return name, _said(own, self._told(own)[1])
         return "", told
 
     def encode(self, arguments: dict[str, Any]) -> bytes:
@@ -161,6 +160,12 @@ class TypedJson(ABC):
         )
 
 
+def _said(error: Exception, told: str) -> str:
+    """What an error says, with its kind unless it is the JSON library's own."""
+    kind = type(error).__name__
+    return told if kind == "ValidationError" else f"{kind}: {told}".removesuffix(": ")
+
+
 def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no number there")
 
@@ -178,15 +183,21 @@ class TypedResult(ABC):
         self._task = task
 
     def encode(self, result: object) -> bytes:
-        """Raises `TypeError` or `ValueError` if the result does not fit its type."""
-        written = self._dump(result)
-        found = difference(result, self._load(written))
+        """Raises `TypeError` if the result does not fit its type."""
+        try:
+            written = self._dump(result)
+            found = difference(result, self._load(written))
+        except Exception as error:  # to write and read a user's type runs code of its class
+            raise self._refused(result, _said(error, str(error))) from error
         if found is not None:
-            raise TypeError(
-                f"task {self._task!r} returned {described(result)}, wanted is "
-                f"{type_name(self._returns)}: {_advice(found, self._returns)}"
-            )
+            raise self._refused(result, _advice(found, self._returns))
         return written
+
+    def _refused(self, result: object, why: str) -> TypeError:
+        return TypeError(
+            f"task {self._task!r} returned {described(result)}, wanted is "
+            f"{type_name(self._returns)}: {why}"
+        )
 
     def decode(self, data: bytes) -> object:
         """The result."""
