@@ -57,7 +57,9 @@ class ByPydantic(TypedJson):
             return "", str(error)
         first = error.errors(include_url=False, include_context=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        return str(first["loc"][0]) if first["loc"] else "", f"{first['msg']} - at `{place}`"
+        if not place:
+            return "", first["msg"]
+        return str(first["loc"][0]), f"{first['msg']} - at `{place}`"
 
 
 class ResultByPydantic(TypedResult):
