@@ -60,6 +60,17 @@ def refuse_undone_function(
         )
 
 
+def check_callback(fn: object) -> None:
+    """Raises `TypeError` if this cannot be called when a job has ended, by whichever thread."""
+    if not callable(fn):
+        raise TypeError(f"a callback must be callable, not {fn!r}")
+    if inspect.iscoroutinefunction(fn):
+        raise TypeError(
+            f"a callback must be a plain function, for nobody awaits it; {fn!r} is a coroutine "
+            f"function: await the handle in a coroutine of yours, and go on from there"
+        )
+
+
 def is_coroutine_function(function: Callable[..., object]) -> bool:
     """Whether what a call of it returns has to be awaited."""
     return any(inspect.iscoroutinefunction(each) for each in _within(function))
