@@ -460,3 +460,14 @@ def test_tasks_of_which_an_open_queue_refuses_one_are_not_there_at_all(wrong: An
                 cast("Any", refuses)(given)
             assert [each.name for each in queue.handlers()] == []
             assert queue.periodics() == []
+
+
+def test_a_task_in_place_of_its_handler_is_refused() -> None:
+    with JobQueue(start=False) as jq:
+        for given in (("x",), ()):
+            with pytest.raises(TypeError, match=r"thumbnail\.handler"):
+                jq.handler(*given)(thumbnail)
+    with pytest.raises(TypeError, match=r"tasks\.bind\(queue\)"):
+        JobQueue(handlers={"x": thumbnail})
+    with JobQueue(handlers={"x": thumbnail.handler}, start=False) as jq:
+        assert [each.name for each in jq.handlers()] == ["x"]

@@ -60,6 +60,17 @@ def refuse_undone_function(
         )
 
 
+def refuse_task(function: object) -> None:
+    """Raises `TypeError` for a task, whose function would get the payload as an argument."""
+    kind = type(function)
+    if hasattr(kind, "handler") and hasattr(kind, "enqueue"):
+        name = getattr(function, "__name__", "task")
+        raise TypeError(
+            f"{function!r} takes arguments of its own, and a handler takes a payload; write "
+            f"tasks.bind(queue), or register its handler: {name}.handler"
+        )
+
+
 def check_callback(fn: object) -> None:
     """Raises `TypeError` if this cannot be called when a job has ended, by whichever thread."""
     if not callable(fn):
