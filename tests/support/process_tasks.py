@@ -20,3 +20,8 @@ def fan_out(count: int, delay: float, fails: bool = False) -> int:
     if fails:
         raise ValueError
     return count
+
+
+@tasks.task(max_retries=0)
+def enqueue_at_once(text: str) -> str:
+    return note.enqueue(text).id

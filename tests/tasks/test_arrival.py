@@ -328,7 +328,16 @@ def returning(of: Any, value: object) -> Callable[[], Any]:
 
 
 @pytest.mark.parametrize(
-    ("of", "value"), [(str, b"abc"), (list[str], ("a",)), (Any, {1: 2}), (Order, Rush(1))]
+    ("of", "value"),
+    [
+        (str, b"abc"),
+        (list[str], ("a",)),
+        (Any, {1: 2}),
+        (Order, Rush(1)),
+        (int, True),
+        (float, float("nan")),
+        (object, object()),
+    ],
 )
 def test_a_result_that_would_be_read_as_something_else_fails_its_job(of: Any, value: Any) -> None:
     tasks = Tasks()

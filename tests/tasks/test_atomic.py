@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from jobqueue import Config, DuplicateJobError, JobQueue, Status, Unique, UnknownJobError, chain
-from jobqueue.tasks import Tasks
+from jobqueue.tasks import QueueNotOpenError, Tasks
 from jobqueue.testing import ManualClock, run_all
 from tests.support import process_tasks
 from tests.support.waiting import PATIENCE, eventually
@@ -228,6 +228,15 @@ def test_in_a_process_a_delay_goes_along() -> None:
     with process_tasks.tasks.open(Config(executor="process", num_workers=1)) as queue:
         assert process_tasks.fan_out.enqueue(1, 60.0).result(PATIENCE) == 1
         assert queue.status("child-0") is Status.SCHEDULED
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("measured_children")
+def test_in_a_process_a_task_that_is_not_atomic_is_told_how_to_enqueue() -> None:
+    with process_tasks.tasks.open(Config(executor="process", num_workers=1)):
+        handle = process_tasks.enqueue_at_once.enqueue("a")
+        with pytest.raises(QueueNotOpenError, match=r"process.*@tasks\.task\(atomic=True\)"):
+            handle.result(PATIENCE)
 
 
 @tasks.task(atomic=True)

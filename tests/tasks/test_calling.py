@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
@@ -101,6 +102,7 @@ class Loud(Middleware):
     ("call", "says"),
     [
         (lambda: tasks.open(cast("Any", 3)), "config must be a Config or None, not 3"),
+        (lambda: tasks.open(cast("Any", Config)), "config must be a Config or None, not <class"),
         (lambda: tasks.open(middleware=cast("Any", Loud())), r"open\(middleware=\[\.\.\.\]\)"),
         (lambda: tasks.open(middleware=cast("Any", Loud)), r"open\(middleware=\[\.\.\.\]\)"),
         (lambda: tasks.bind(cast("Any", None)), r"bind\(\) takes a JobQueue, not None"),
@@ -279,7 +281,7 @@ def test_delays_are_seconds_a_timedelta_or_an_aware_time() -> None:
         ({"at": datetime(2026, 1, 1)}, ValueError, "no time zone"),
         ({"at": 5.0}, TypeError, "at must be a datetime"),
         ({"at": datetime(2026, 1, 1, tzinfo=UTC), "delay": 1}, ValueError, "one of the two"),
-        ({"delay": -1}, ValueError, "delay must be >= 0"),
+        ({"delay": -1}, ValueError, "delay must be a finite number of seconds >= 0"),
         ({"delay": float("nan")}, ValueError, "delay must be"),
         ({"delay": "1"}, TypeError, "delay must be a number"),
         ({"enqueue_timeout": -1}, ValueError, "enqueue_timeout"),
@@ -390,6 +392,19 @@ def test_as_completed_raises_when_the_time_is_over(blocked: Blocker) -> None:
         with pytest.raises(TimeoutError, match="1 of 1"):
             next(as_completed([handle], timeout=0.01))
         blocked.gate.set()
+
+
+@pytest.mark.parametrize("seconds", [10**400, 1e300, 1e10, Fraction(10**10), timedelta.max])
+def test_a_time_longer_than_a_computer_lasts_means_for_ever(seconds: Any) -> None:
+    within: Any = Tasks().task(name="within", timeout=seconds)(len)
+    with tasks.open(Config(queue_size=1, num_workers=1)) as jq:
+        assert next(as_completed([double.enqueue(1)], timeout=seconds)).result() == 2
+        assert list(double.map([1, 2, 3], timeout=seconds)) == [2, 4, 6]
+        patient = double.using(enqueue_timeout=seconds)
+        assert gather([patient.enqueue(each) for each in range(9)])[8] == 16
+        assert double.using(delay=seconds).enqueue(1).status is Status.SCHEDULED
+        jq.register("within", within.handler, timeout=seconds)
+        jq.cancel_jobs()
 
 
 def test_jobs_of_a_queue_that_closes_end_for_as_completed() -> None:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -58,6 +58,20 @@ def lines(path: str) -> Iterator[str]:
     yield path
 
 
+def take(x: int) -> int:
+    return x
+
+
+def logged(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As decorators that measure or log are."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return call
+
+
 async def pages(path: str) -> AsyncIterator[str]:
     yield path
 
@@ -67,6 +81,13 @@ def test_a_task_is_what_functools_wraps_makes_of_its_function() -> None:
     assert thumbnail.__name__ == "thumbnail"
     assert thumbnail.__doc__ == "Makes a small picture."
     assert list(inspect.signature(thumbnail).parameters) == ["path", "width"]
+
+
+def test_a_function_may_be_given_together_with_options() -> None:
+    own = Tasks()
+    first, second = own.task(take, name="first"), own.task(fn=take, name="second", expires=5)
+    assert (first.name, second.name) == ("first", "second")
+    assert second.job(1).expires == 5
 
 
 def test_a_called_task_runs_here_and_now() -> None:
@@ -157,6 +178,18 @@ def test_the_options_of_the_function_are_read_when_an_attempt_runs(tmp_path: Pat
     with after.open(config) as queue:
         assert queue.handle(job_id).wait(PATIENCE) is Status.COMPLETED
     assert len(tried) == 2
+
+
+def test_a_decorated_function_is_a_task_as_the_one_within_would_be() -> None:
+    own = Tasks()
+    within = own.task(logged(fetch.__wrapped__), name="within")
+    assert isinstance(within, AsyncTask)
+    with own.open(Config(executor="asyncio", num_workers=1)):
+        assert within.enqueue("abc").result(PATIENCE) == 3
+    with pytest.raises(TypeError, match="coroutine function"):
+        own.open()
+    with pytest.raises(TypeError, match="lines is a generator function"):
+        own.task(logged(lines))
 
 
 def test_a_coroutine_function_gives_an_async_task_whose_call_is_the_coroutine() -> None:
@@ -289,6 +322,7 @@ class Words:
         ({"retry_on": ["OSError"]}, TypeError, r"retry_on must be.*\['OSError'\]"),
         ({"backoff": "x"}, TypeError, r"backoff must be a Backoff, as in Backoff\(base=1\.0\)"),
         ({"backoff": Backoff}, TypeError, "backoff must be a Backoff"),
+        ({"backoff": fetch.__wrapped__}, TypeError, "backoff must be a Backoff"),
         ({"store_result": "no"}, TypeError, "store_result must be True or False"),
         ({"codec": 3}, TypeError, r"codec must be None, or an object with encode\(arguments\)"),
         ({"codec": Words}, TypeError, r".*not the class Words; write Words\(\.\.\.\)"),
@@ -401,3 +435,39 @@ def test_the_queue_calls_a_handler_that_any_queue_can_have() -> None:
         handle = jq.enqueue(Job(b'{"path":"a","width":3}', handler="thumbnail"))
         run_all(jq)
         assert handle.result(0) == "a@3"
+
+
+def hourly() -> None: ...
+
+
+def doubled(x: int) -> int:
+    return 2 * x
+
+
+def unwritable(x: complex) -> complex:
+    return x
+
+
+@pytest.mark.parametrize("wrong", [fetch.__wrapped__, unwritable], ids=["awaited", "unwritable"])
+def test_tasks_of_which_an_open_queue_refuses_one_are_not_there_at_all(wrong: Any) -> None:
+    more, whole = Tasks(), Tasks()
+    more.periodic(timedelta(hours=1), name="hourly")(hourly)
+    more.task(name="doubled")(doubled)
+    more.task(name="wrong")(wrong)
+    with whole.open(start=False) as queue:
+        for refuses, given in ((whole.include, more), (more.bind, queue)):
+            with pytest.raises(TypeError):
+                cast("Any", refuses)(given)
+            assert [each.name for each in queue.handlers()] == []
+            assert queue.periodics() == []
+
+
+def test_a_task_in_place_of_its_handler_is_refused() -> None:
+    with JobQueue(start=False) as jq:
+        for given in (("x",), ()):
+            with pytest.raises(TypeError, match=r"thumbnail\.handler"):
+                jq.handler(*given)(thumbnail)
+    with pytest.raises(TypeError, match=r"tasks\.bind\(queue\)"):
+        JobQueue(handlers={"x": thumbnail})
+    with JobQueue(handlers={"x": thumbnail.handler}, start=False) as jq:
+        assert [each.name for each in jq.handlers()] == ["x"]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, NoReturn, TypedDict, cast
+from typing import Any, Literal, NamedTuple, NoReturn, TypedDict, Unpack, cast
 from uuid import UUID
 
 import pytest
@@ -42,8 +42,21 @@ class Order:
     at: datetime | None = None
 
 
+@dataclasses.dataclass
+class Positive:
+    number: int
+
+    def __post_init__(self) -> None:
+        assert self.number > 0, "not positive"
+
+
 class Foreign:
     pass
+
+
+class Unshowable:
+    def __repr__(self) -> str:
+        raise AttributeError("_name")
 
 
 def given(function: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[bytes, dict[str, Any]]:
@@ -85,6 +98,8 @@ VALUES: list[tuple[Any, Any]] = [
     (tuple[int, ...], (1, 2)),
     (dict[UUID, list[Order]], {UUID(int=1): [Order(2, [])]}),
     (Any, {"a": [1, None, "x"]}),
+    (object, [1]),
+    (dict[str, object], {"a": [1, None, "x"]}),
 ]
 
 
@@ -183,6 +198,34 @@ def test_wrong_arguments_are_refused_at_the_call(args: tuple[Any, ...], says: st
         task.job(*args)
 
 
+def test_keywords_may_be_those_of_a_typed_dict() -> None:
+    def take(path: str, **options: Unpack[Options]) -> None: ...
+
+    assert given(take, "a", deep=True) == (
+        b'{"path":"a","options":{"deep":true}}',
+        {"path": "a", "options": {"deep": True}},
+    )
+    with pytest.raises(TypeError, match=r"argument 'options' is .* wanted is Options: .*`bool`"):
+        given(cast("Any", take), "a", deep=1)
+
+
+def test_a_class_whose_own_checks_refuse_an_argument_is_told_with_the_argument() -> None:
+    task = Tasks().task(name="f")(taking(Positive))
+    value = Positive(1)
+    value.number = -1
+    with pytest.raises(TypeError, match=r"argument 'x' is Positive.*: .*not positive"):
+        task.job(value)
+    with pytest.raises(ValueError, match=r"argument 'x' was found as .*-1.*: .*not positive"):
+        task.arguments_of(Job(b'{"x":{"number":-1}}'))
+
+
+@pytest.mark.parametrize("value", [10**5000, Unshowable()], ids=["long", "broken"])
+def test_an_argument_that_cannot_be_shown_is_refused_with_its_name(value: object) -> None:
+    task = Tasks().task(name="f")(taking(str))
+    with pytest.raises(TypeError, match=r"task 'f': argument 'x' is <one that cannot be shown: "):
+        task.job(value)
+
+
 @pytest.mark.parametrize("of", [Foreign, list[Foreign], dict[str, Foreign | None]])
 def test_a_type_that_json_cannot_hold_is_refused_with_what_to_do(of: Any) -> None:
     task = Tasks().task(name="f")(taking(of))
@@ -206,7 +249,11 @@ def test_a_union_that_json_cannot_tell_apart_is_refused() -> None:
         (b'["a"]', "no JSON object"),
         (b'{"path"', "no JSON"),
         (b"\xff", "no JSON"),
+        (b'\xef\xbb\xbf{"path":"a"}', "no JSON.*BOM"),
+        (b'{"path":NaN}', "no JSON.*NaN is no number"),
+        (b'{"path":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "no JSON.*recursion"),
     ],
+    ids=lambda value: str(value)[:30],
 )
 def test_what_does_not_fit_the_signature_any_more_is_a_dead_letter_that_says_why(
     payload: bytes, says: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
@@ -43,6 +43,10 @@ def twice(a: int) -> int:
 @tasks.task
 def fail() -> None:
     raise RetryJobError(delay=60.0)
+
+
+def len_of(text: str) -> int:
+    return len(text)
 
 
 noted: list[str] = []
@@ -298,3 +302,47 @@ def test_assert_enqueued_compares_the_options_that_using_has_set() -> None:
     for other in (add.using(key="other"), add.using(after=["x"]), add.using(delay=4)):
         with pytest.raises(AssertionError, match=r"add\(\) with (key|after|delay)=.* was not"):
             assert_enqueued(tasks, other)
+
+
+def test_assert_enqueued_compares_the_time_that_using_has_set() -> None:
+    now, hour = datetime.now(UTC), timedelta(hours=1)
+    with recorded(tasks):
+        add.using(at=now + hour).enqueue(1)
+        add.using(at=now - hour).enqueue(2)
+    assert_enqueued(tasks, add.using(at=now + hour), a=1)
+    assert_enqueued(tasks, add.using(at=now - 2 * hour), a=2)  # passed, too: it is now
+    for a, other in ((1, now + 2 * hour), (1, now), (2, now + hour)):
+        with pytest.raises(AssertionError, match=rf"add\(a={a}\) with at=.* was not"):
+            assert_enqueued(tasks, add.using(at=other), a=a)
+
+
+def test_assert_enqueued_tells_the_options_that_the_calls_had() -> None:
+    with recorded(tasks):
+        add.using(key="k", delay=3).enqueue(1)
+    with pytest.raises(AssertionError, match=r"\n  add\(a=1\) with key='k', delay=3\.0$"):
+        assert_enqueued(tasks, add.using(key="other", delay=3), a=1)
+
+
+def test_assert_enqueued_knows_the_recording_that_goes_on_around_another() -> None:
+    with recorded(tasks) as outer:
+        add.enqueue(1)
+        with recorded(tasks):
+            add.enqueue(2)
+            with pytest.raises(AssertionError):
+                assert_enqueued(tasks, add, a=1)
+        add.enqueue(3)
+        assert_enqueued(tasks, add, a=1)
+        assert_enqueued(tasks, add, a=3)
+    assert_enqueued(tasks, add, a=3)  # the last one, when none goes on
+    assert [call.arguments["a"] for call in outer] == [1, 3]
+
+
+def test_a_recording_is_that_of_included_tasks_too() -> None:
+    whole, part = Tasks(), Tasks()
+    inner: Any = part.task(name="inner")(len_of)
+    whole.include(part, "part.")
+    for recorded_by in (part, whole):
+        with recorded(recorded_by):
+            inner.enqueue("a" if recorded_by is part else "b")
+        for tasks_of in (part, whole):
+            assert_enqueued(tasks_of, inner, text="a" if recorded_by is part else "b")

@@ -268,6 +268,21 @@ async def together_awaited() -> None:
     assert_type(await agroup(call, call), tuple[JobHandle[str], JobHandle[str]])
 
 
+def shorten(path: str, *, context: JobContext = CONTEXT) -> str:
+    return path if context.attempt else path[:1]
+
+
+async def ask(context: JobContext, url: str) -> bytes:
+    return url.encode() * context.attempt
+
+
+def called_with_a_function() -> None:
+    assert_type(tasks.task(shorten, name="short", expires=5).enqueue("a"), JobHandle[str])
+    assert_type(tasks.task(fn=shorten).enqueue("a"), JobHandle[str])
+    assert_type(tasks.task(ask, name="ask", timeout=3.0).enqueue("a"), JobHandle[bytes])
+    tasks.task(ask, name="ask").enqueue(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
 def plain(jq: JobQueue) -> None:
     assert_type(jq.enqueue(Job(b"x")).result(), object)
 

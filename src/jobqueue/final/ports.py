@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
-from .exact import Schedule
+from .exact import Schedule, check_seconds
 from .middleware import Middleware
+from .model.callables import is_coroutine_function, is_generator_function
 from .model.periodic import CatchUp
+from .model.policy import gives_seconds
 from .model.results import ResultCodec
 from .runtime.clock import Clock
 from .spelling import tells_names, unknown_name
@@ -48,6 +50,10 @@ __all__ = [
     "Queue",
     "ResultCodec",
     "Schedule",
+    "check_seconds",
+    "gives_seconds",
+    "is_coroutine_function",
+    "is_generator_function",
     "parse_schedule",
     "tells_names",
     "unknown_name",

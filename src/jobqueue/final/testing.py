@@ -31,7 +31,8 @@ def run_all(queue: JobQueue) -> None:
     """Run everything that is due, on this thread, until nothing is left that is.
 
     Jobs that the handlers enqueue run too, and retries that are due at once. Nothing is waited
-    for: with a `ManualClock`, advance it and call this again.
+    for: with a `ManualClock`, advance it and call this again. A handler that sleeps by
+    `JobContext.wait` on such a clock sleeps until another thread advances it.
 
     Args:
         queue: one that was made with `start=False`, and not started. Its handlers run in threads:

@@ -70,7 +70,10 @@ def described(value: object) -> str:
 
 def shortened(value: object) -> str:
     """A value, in a message."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception as error:  # noqa: BLE001  # that of a user's type; or a number of 5,000 digits
+        text = f"<one that cannot be shown: {error}>"
     return text if len(text) <= FOUND_CHARS_MAX else f"{text[: FOUND_CHARS_MAX - 1]}…"
 
 

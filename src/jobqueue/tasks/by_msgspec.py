@@ -39,6 +39,9 @@ class ByMsgspec(TypedJson):
         )
         self.load = msgspec.json.Decoder(fields, dec_hook=_from_wire).decode
 
+    def _load_one(self, of: Any, written: bytes) -> object:
+        return msgspec.json.decode(written, type=of, dec_hook=_from_wire)
+
     def _told(self, error: Exception) -> tuple[str, str]:
         match = _PATH.search(str(error))
         return match[1] if match is not None else "", str(error).replace("`$.", "`")
@@ -64,7 +67,7 @@ class ResultByMsgspec(TypedResult):
         self._load = msgspec.json.Decoder(returns, dec_hook=_from_wire).decode
 
 
-_PATH = re.compile(r"at `\$\.([^`.\[]+)")
+_PATH = re.compile(r"`\$\.([^`.\[]+)")
 
 
 # ── types that msgspec leaves to us ──────────────────────────────────────────────────────────
@@ -79,6 +82,8 @@ def _to_wire(value: object) -> object:
 
 
 def _from_wire(wanted: type, value: object) -> object:
+    if wanted is object:  # as `Any`, which msgspec knows by itself
+        return value
     if issubclass(wanted, PurePath):
         if not isinstance(value, str):
             raise ValueError(f"expected a path as text, got {type(value).__name__}")
@@ -116,7 +121,7 @@ def _not_possible(of: Any) -> tuple[str, str] | None:
         return f"in JSON its parts look alike ({error})" if is_union else str(error), remedy
     if foreign is None:
         return None
-    return f"a {type_name(foreign)} cannot be written as JSON", _OTHER_TYPES
+    return f"a value of type {type_name(foreign)} cannot be written as JSON", _OTHER_TYPES
 
 
 _OTHER_TYPES = "use built-in types, dataclasses or models"
@@ -131,7 +136,7 @@ def _foreign(info: object, seen: set[int]) -> Any | None:
         return None
     seen.add(id(info))
     if isinstance(info, msgspec.inspect.CustomType):
-        is_known = issubclass(info.cls, PurePath) or _is_model(info.cls)
+        is_known = info.cls is object or issubclass(info.cls, PurePath) or _is_model(info.cls)
         return None if is_known else info.cls
     for field in info.__struct_fields__:
         inner = getattr(info, field)

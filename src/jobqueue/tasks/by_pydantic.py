@@ -49,12 +49,17 @@ class ByPydantic(TypedJson):
     def _dump(arguments: Any) -> bytes:
         return _dump(arguments)
 
+    def _load_one(self, of: Any, written: bytes) -> object:
+        return pydantic.TypeAdapter[Any](of).validate_json(written, strict=True)
+
     def _told(self, error: Exception) -> tuple[str, str]:
         if not isinstance(error, pydantic.ValidationError):
             return "", str(error)
         first = error.errors(include_url=False, include_context=False)[0]
         place = ".".join(str(part) for part in first["loc"])
-        return str(first["loc"][0]) if first["loc"] else "", f"{first['msg']} - at `{place}`"
+        if not place:
+            return "", first["msg"]
+        return str(first["loc"][0]), f"{first['msg']} - at `{place}`"
 
 
 class ResultByPydantic(TypedResult):

@@ -8,8 +8,8 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from ..final import Config, JobQueue, Middleware, QueueClosedError
-from .declaration import Declaration, checked_function, taken, twice
+from ..final import Config, JobQueue, Middleware, QueueClosedError, current_job
+from .declaration import Declaration, checked_function, register_all, taken, twice
 from .decorator import Declaring
 from .errors import QueueNotOpenError
 from .options import Options
@@ -122,8 +122,7 @@ class Tasks(Declaring):
                 checked_name(start + name, f"include(): {start!r} and the name of a task together")
             queue = self._open_queue()
             if queue is not None:
-                for name, declaration in other._all():
-                    declaration.register(queue, start + name)
+                register_all(queue, other._all(), start)
             other._parent, other._prefix = self, prefix
             self._included.append((prefix, other))
             for name, declaration in other._all():
@@ -203,7 +202,7 @@ class Tasks(Declaring):
                 f"middleware must be a list, as in open(middleware=[...]), not {middleware!r}"
             )
         config = Config() if config is None else config
-        if not callable(getattr(config, "open", None)):
+        if isinstance(config, type) or not callable(getattr(config, "open", None)):
             raise TypeError(f"config must be a Config or None, not {config!r}")
         with self._lock:
             self._refuse_second()
@@ -238,8 +237,7 @@ class Tasks(Declaring):
                     "bind() was given a queue that is closed; make another, or write: "
                     "with tasks.open(): …"
                 )
-            for name, declaration in self._all():
-                declaration.register(queue, name)
+            register_all(queue, self._all())
             self._queue, self._target = queue, OpenQueue(queue)
 
     def _refuse_second(self) -> None:
@@ -301,6 +299,11 @@ class Tasks(Declaring):
         return queue is not None and queue is other._open_queue()
 
     # ── for tests ────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def outermost(self) -> Tasks:
+        """The collection that this one is included in, by way of others perhaps; or itself."""
+        return self._root()
 
     @contextmanager
     def stand_in(self, target: Target) -> Iterator[None]:
@@ -368,7 +371,14 @@ class OpenQueue:
 
 
 def _not_open() -> QueueNotOpenError:
-    return QueueNotOpenError(
+    message = (
         "no queue is open for these tasks; write: with tasks.open(): …, or in a coroutine: "
         "async with tasks.open(): …"
     )
+    if current_job() is not None:
+        message += (
+            '; a handler in a process of its own (executor="process") has no queue: what it '
+            "enqueues is accepted when it has returned, by @tasks.task(atomic=True), or by "
+            "context.enqueue(task.job(…))"
+        )
+    return QueueNotOpenError(message)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..final import JobContext, RejectJobError
+from ..final.ports import is_coroutine_function, is_generator_function
 from .atomic import ATTEMPT, Attempt
 from .codec import Wire, result_codec, wire
 from .parameters import ANY_NUMBER, Parameters
@@ -84,7 +85,7 @@ class Declaration:
         self.full_name = name  # with the prefixes under which it is included
         self.settings = settings
         self.repetition = repetition
-        self.is_async = inspect.iscoroutinefunction(function)
+        self.is_async = is_coroutine_function(function)
 
     @functools.cached_property
     def handler(self) -> Callable[..., object]:
@@ -152,6 +153,20 @@ class Declaration:
                 f"{self.function.__qualname__} is to be called by a schedule, which gives no "
                 f"arguments, and wants {', '.join(required)}; give each parameter a default"
             )
+
+
+def register_all(
+    queue: Handlers, declarations: Iterable[tuple[str, Declaration]], prefix: str = ""
+) -> None:
+    """Make tasks known to a queue by these names; what it would refuse is looked at first.
+
+    So that it has none of them then: types that cannot be carried, and coroutine functions.
+    """
+    listed = list(declarations)
+    for _, declaration in listed:
+        _ = declaration.handler
+    for name, declaration in sorted(listed, key=lambda each: not each[1].is_async):
+        declaration.register(queue, prefix + name)
 
 
 def _handler(declaration: Declaration) -> Callable[..., object]:
@@ -256,7 +271,7 @@ def checked_function(function: object, name: str | None) -> Callable[..., Any]:
         raise TypeError(
             f"a task must be a function, not {_described(function)}; {_WRITE_A_FUNCTION}"
         )
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+    if is_generator_function(function):
         raise TypeError(
             f"{_described(function)} is a generator function: calling it would run nothing; "
             f"let it return a list, or loop inside of it"

@@ -145,40 +145,49 @@ class Declaring(ABC):
     """What has `@tasks.task`: `Tasks`. Its overloads are those above, once more for a method."""
 
     @overload
-    def task(self, fn: TakesAnyFirstAndGivesAny[P, R], /) -> Task[P, R]: ...
+    def task(
+        self, fn: TakesAnyFirstAndGivesAny[P, R], **options: Unpack[TaskOptions]
+    ) -> Task[P, R]: ...
 
     @overload
-    def task(self, fn: GivesAny[Concatenate[JobContext, P], R], /) -> Task[P, R]: ...
+    def task(
+        self, fn: GivesAny[Concatenate[JobContext, P], R], **options: Unpack[TaskOptions]
+    ) -> Task[P, R]: ...
 
     @overload
-    def task(self, fn: GivesAny[P, R], /) -> Task[P, R]: ...
+    def task(self, fn: GivesAny[P, R], **options: Unpack[TaskOptions]) -> Task[P, R]: ...
 
     @overload
-    def task(self, fn: GivesAnyForNothing[P, R], /) -> Task[P, R]: ...
+    def task(self, fn: GivesAnyForNothing[P, R], **options: Unpack[TaskOptions]) -> Task[P, R]: ...
 
     @overload
-    def task(self, fn: TakesAnyFirst[P, Awaited[R]], /) -> AsyncTask[P, R]: ...
+    def task(
+        self, fn: TakesAnyFirst[P, Awaited[R]], **options: Unpack[TaskOptions]
+    ) -> AsyncTask[P, R]: ...
 
     @overload
-    def task(self, fn: WithContext[P, Awaited[R]], /) -> AsyncTask[P, R]: ...
+    def task(
+        self, fn: WithContext[P, Awaited[R]], **options: Unpack[TaskOptions]
+    ) -> AsyncTask[P, R]: ...
 
     @overload
-    def task(self, fn: Callable[P, Awaited[R]], /) -> AsyncTask[P, R]: ...
+    def task(
+        self, fn: Callable[P, Awaited[R]], **options: Unpack[TaskOptions]
+    ) -> AsyncTask[P, R]: ...
 
     @overload
-    def task(self, fn: TakesAnyFirst[P, R], /) -> Task[P, R]: ...
+    def task(self, fn: TakesAnyFirst[P, R], **options: Unpack[TaskOptions]) -> Task[P, R]: ...
 
     @overload
-    def task(self, fn: WithContext[P, R], /) -> Task[P, R]: ...
+    def task(self, fn: WithContext[P, R], **options: Unpack[TaskOptions]) -> Task[P, R]: ...
 
     @overload
-    def task(self, fn: Callable[P, R], /) -> Task[P, R]: ...
+    def task(self, fn: Callable[P, R], **options: Unpack[TaskOptions]) -> Task[P, R]: ...
 
     @overload
     def task(
         self,
         fn: None = None,
-        /,
         *,
         name: str | None = None,
         priority: Priority = Priority.MEDIUM,
@@ -200,7 +209,6 @@ class Declaring(ABC):
     def task(
         self,
         fn: Callable[..., Any] | None = None,
-        /,
         *,
         name: str | None = None,
         priority: Priority = Priority.MEDIUM,

@@ -8,7 +8,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ..final import QueueClosedError, Status
-from .options import Seconds, seconds
+from ..final.ports import check_seconds
+from .options import Seconds
 from .waiting import is_of_job
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ class Map:
     ) -> None:
         self._calls = calls
         self._in_flight_max = in_flight_max
-        self._deadline = None if timeout is None else time.monotonic() + seconds("timeout", timeout)
+        self._deadline = (
+            None if timeout is None else time.monotonic() + check_seconds("timeout", timeout)
+        )
         self._return_exceptions = return_exceptions
         self._pending: deque[JobHandle[Any]] = deque()
 

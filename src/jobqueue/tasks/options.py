@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..final import Job, Priority, Unique
+from ..final.ports import check_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,9 +49,9 @@ class Options:
         if changes.get("at") is not None:
             values["at"], values["delay"] = _aware(changes["at"]), 0.0
         elif changes.get("delay") is not None:
-            values["delay"], values["at"] = seconds("delay", changes["delay"]), None
+            values["delay"], values["at"] = check_seconds("delay", changes["delay"]), None
         if changes.get("enqueue_timeout") is not None:
-            values["enqueue_timeout"] = seconds("enqueue_timeout", changes["enqueue_timeout"])
+            values["enqueue_timeout"] = check_seconds("enqueue_timeout", changes["enqueue_timeout"])
         _take_plan(values, changes)
         return Options(**values)
 
@@ -80,22 +80,6 @@ def _take_plan(values: dict[str, Any], changes: Mapping[str, Any]) -> None:
         values["after"] = example.after
     if "expires" in given:
         values["expires"] = example.expires
-
-
-def seconds(name: str, value: Seconds) -> float:
-    """A length of time in seconds.
-
-    Raises:
-        TypeError: it is neither a number nor a `timedelta`.
-        ValueError: it is negative, infinite or not a number.
-    """
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number of seconds or a timedelta, not {value!r}")
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{name} must be >= 0 and finite, not {value!r} seconds")
-    return float(value)
 
 
 def _aware(at: datetime) -> datetime:

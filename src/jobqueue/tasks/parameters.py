@@ -38,7 +38,7 @@ class Parameters:
 
     Attributes:
         types: the type of each argument on the wire, by the parameter's name: that of a `*args`
-            is a list, that of a `**kwargs` a dictionary.
+            is a list, that of a `**kwargs` a dictionary, or the `TypedDict` that it unpacks.
         required: the names of those without a default.
         star: the name of `*args`, whose values are given as a tuple; `None` if it has none.
         returns: the type of the result.
@@ -115,6 +115,8 @@ def _wire_type(parameter: inspect.Parameter, hints: Mapping[str, Any]) -> Any:
     if parameter.kind is parameter.VAR_POSITIONAL:
         return types.GenericAlias(list, hint)
     if parameter.kind is parameter.VAR_KEYWORD:
+        if typing.get_origin(hint) is typing.Unpack:  # of a TypedDict, which is all of them
+            return typing.get_args(hint)[0]
         return types.GenericAlias(dict, (str, hint))
     return hint
 

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar, get_args
 
 from ..final import Backoff, Job, Limit, Priority, Rate, Unique
-from ..final.ports import CatchUp, parse_schedule, unknown_name
-from .options import Seconds, seconds
+from ..final.ports import CatchUp, check_seconds, gives_seconds, parse_schedule, unknown_name
+from .options import Seconds
 
 if TYPE_CHECKING:
     from ..final.ports import Schedule
     from .codec import Codec
 
 T = TypeVar("T")
-BackoffRule = Backoff | Callable[[int, BaseException], float]
+BackoffRule = Backoff | Callable[[int, BaseException], Seconds]
 
 _NAME_LENGTH_MAX = 255  # of a handler's name in the log
 
@@ -140,7 +140,7 @@ def checked_settings(
         return Settings(
             priority=example.priority,
             max_retries=example.max_retries,
-            timeout=None if timeout is None else seconds("timeout", timeout),
+            timeout=None if timeout is None else check_seconds("timeout", timeout),
             retry_on=None if retry_on is None else _types(retry_on),
             backoff=_checked_backoff(backoff),
             store_result=store_result,
@@ -231,8 +231,7 @@ def _checked_switch(name: str, value: bool) -> bool:
 
 
 def _checked_backoff(backoff: BackoffRule | None) -> BackoffRule | None:
-    given: object = backoff
-    if given is None or (callable(given) and not isinstance(given, type)):
+    if backoff is None or gives_seconds(backoff):
         return backoff
     raise TypeError(
         f"backoff must be a Backoff, as in Backoff(base=1.0), or a function of attempt and error "

@@ -20,7 +20,7 @@ from .arrival import Difference, described, difference, shortened
 from .parameters import UNSET, Parameters, type_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ..final import JobContext
 
@@ -52,8 +52,27 @@ class TypedJson(ABC):
         self.call: Callable[[Any, JobContext | None], Any] = parameters.call_fields
 
     @abstractmethod
+    def _load_one(self, of: Any, written: bytes) -> object:
+        """Reads a value of this type; raises whatever it raises."""
+
+    @abstractmethod
     def _told(self, error: Exception) -> tuple[str, str]:
-        """The argument that an error of `load` is about, and what it says of it."""
+        """The argument that an error of `load` is about, and what it says of it.
+
+        An error of the code of a user's class names none: the argument is empty text then.
+        """
+
+    def _blamed(self, arguments: Mapping[str, Any], error: Exception) -> tuple[str, str]:
+        """The same, of these arguments: that which cannot be read by itself, if none is named."""
+        name, told = self._told(error)
+        if name in self._parameters.types:
+            return name, told
+        for name, value in arguments.items():
+            try:
+                self._load_one(self._parameters.types[name], self._dump(value))
+            except Exception as own:  # noqa: BLE001  # code of a user's class
+                return name, _said(own, self._told(own)[1])
+        return "", told
 
     def encode(self, arguments: dict[str, Any]) -> bytes:
         """See `Wire`."""
@@ -103,7 +122,7 @@ class TypedJson(ABC):
                     f"cannot be carried: {own}; wanted is "
                     f"{type_name(self._parameters.types[name])}"
                 )
-        name, told = self._told(error)
+        name, told = self._blamed(arguments, error)
         value = arguments.get(name)
         if isinstance(value, float) and not math.isfinite(value):
             told = "JSON has no such number"
@@ -124,19 +143,31 @@ class TypedJson(ABC):
     def misfit(self, payload: bytes, error: Exception) -> str:
         """See `Wire`."""
         try:
-            found = json.loads(payload)
-        except ValueError as malformed:
+            found = json.loads(payload.decode(), parse_constant=_no_number)
+        except (ValueError, RecursionError) as malformed:
             return f"the payload is no JSON ({malformed}): {shortened(payload)}"
         if not isinstance(found, dict):
             return f"the payload is no JSON object of arguments by name: {shortened(found)}"
         wrong = self._parameters.check(found)
         if wrong is not None:
             return wrong
-        name, told = self._told(error)
+        name, told = self._blamed(found, error)
+        if not name:
+            return f"the payload cannot be read ({told}): {shortened(payload)}"
         return (
             f"argument {name!r} was found as {shortened(found.get(name))}, wanted is "
             f"{type_name(self._parameters.types.get(name, Any))}: {told}"
         )
+
+
+def _said(error: Exception, told: str) -> str:
+    """What an error says, with its kind unless it is the JSON library's own."""
+    kind = type(error).__name__
+    return told if kind == "ValidationError" else f"{kind}: {told}".removesuffix(": ")
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number there")
 
 
 class TypedResult(ABC):
@@ -152,15 +183,21 @@ class TypedResult(ABC):
         self._task = task
 
     def encode(self, result: object) -> bytes:
-        """Raises `TypeError` or `ValueError` if the result does not fit its type."""
-        written = self._dump(result)
-        found = difference(result, self._load(written))
+        """Raises `TypeError` if the result does not fit its type."""
+        try:
+            written = self._dump(result)
+            found = difference(result, self._load(written))
+        except Exception as error:  # to write and read a user's type runs code of its class
+            raise self._refused(result, _said(error, str(error))) from error
         if found is not None:
-            raise TypeError(
-                f"task {self._task!r} returned {described(result)}, wanted is "
-                f"{type_name(self._returns)}: {_advice(found, self._returns)}"
-            )
+            raise self._refused(result, _advice(found, self._returns))
         return written
+
+    def _refused(self, result: object, why: str) -> TypeError:
+        return TypeError(
+            f"task {self._task!r} returned {described(result)}, wanted is "
+            f"{type_name(self._returns)}: {why}"
+        )
 
     def decode(self, data: bytes) -> object:
         """The result."""
@@ -200,7 +237,7 @@ def _advice(found: Difference, of: Any) -> str:
 
 
 def _leaves_open(of: Any) -> bool:
-    """Whether an annotation does not say what is in it: `Any` or a bare container."""
-    return _is_one(of, (Any, list, dict, tuple, set, frozenset)) or any(
+    """Whether an annotation does not say what is in it: `Any`, `object` or a bare container."""
+    return _is_one(of, (Any, object, list, dict, tuple, set, frozenset)) or any(
         map(_leaves_open, typing.get_args(of))
     )

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from ..final import JobHandle
-from .options import Seconds, seconds
+from ..final.ports import check_seconds
+from .options import Seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +34,7 @@ def as_completed(
         RuntimeError: by the iterator: as for `JobHandle.wait`, if a handler has to wait; or this is
             the thread of the event loop that runs the attempts: `await` the handles there.
     """
-    deadline = None if timeout is None else time.monotonic() + seconds("timeout", timeout)
+    deadline = None if timeout is None else time.monotonic() + check_seconds("timeout", timeout)
     waited = list(dict.fromkeys(_checked("as_completed", handles)))
     ended: queue.SimpleQueue[JobHandle[R]] = queue.SimpleQueue()
     for handle in waited:

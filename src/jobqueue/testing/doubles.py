@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from ..final import Config, Job, JobHandle, JobQueue, Priority, Status, current_job
@@ -269,9 +270,15 @@ def recorded(tasks: Tasks) -> Iterator[list[RecordedCall]]:
     """
     _check_is_tasks("recorded", tasks)
     double = _Recorder(tasks)
+    outermost = tasks.outermost
+    before = _recordings.get(outermost)
     with double.queue, tasks.stand_in(double):
-        _recordings[tasks] = double.calls
-        yield double.calls
+        _recordings[outermost] = _Recording(double.calls, double.queue)
+        try:
+            yield double.calls
+        finally:
+            if before is not None and not before.queue.closed:  # it goes on around this one
+                _recordings[outermost] = before
 
 
 def assert_enqueued(tasks: Tasks, task: BaseTask[Any, Any], /, **arguments: object) -> None:
@@ -291,11 +298,12 @@ def assert_enqueued(tasks: Tasks, task: BaseTask[Any, Any], /, **arguments: obje
         ValueError: it is a task of other `Tasks`.
     """
     _check_is_tasks("assert_enqueued", tasks)
-    calls = _recordings.get(tasks)
-    if calls is None:
+    recording = _recordings.get(tasks.outermost)
+    if recording is None:
         raise RuntimeError(
             "nothing was recorded; write: with recorded(tasks): …, and then assert_enqueued(…)"
         )
+    calls = recording.calls
     declaration = tasks.declaration_of(task)
     takes = declaration.parameters.types
     for name in arguments:
@@ -307,9 +315,9 @@ def assert_enqueued(tasks: Tasks, task: BaseTask[Any, Any], /, **arguments: obje
         got = {**defaults, **call.arguments}
         if _has_options(call, task) and all(got[name] == arguments[name] for name in arguments):
             return
-    seen = "".join(f"\n  {call.name}({_written(call.arguments)})" for call in calls)
-    chosen = _written(_chosen(task))
-    what = f"{task.name}({_written(arguments)})" + (f" with {chosen}" if chosen else "")
+    chosen = _chosen(task)
+    seen = "".join("\n  " + _told(call.name, call.arguments, _had(call, chosen)) for call in calls)
+    what = _told(task.name, arguments, chosen)
     raise AssertionError(f"{what} was not enqueued; enqueued were:{seen or ' none'}")
 
 
@@ -330,23 +338,61 @@ def _defaults(function: Callable[..., object]) -> dict[str, Any]:
     }
 
 
-def _chosen(task: BaseTask[Any, Any]) -> dict[str, object]:
+def _chosen(task: BaseTask[Any, Any]) -> dict[str, Any]:
     """The options of a call that `using` has set, as far as they can be seen in a job."""
-    names = ("priority", "id", "max_retries", "headers", "key", "unique", "after", "expires")
+    names = ("priority", "at", "id", "max_retries", "headers", "key", "unique", "after", "expires")
     chosen = {name: getattr(task.options, name) for name in names}
     given = {name: value for name, value in chosen.items() if value is not None}
     return {**given, "delay": task.options.delay} if task.options.delay else given
 
 
+def _had(call: RecordedCall, names: Iterable[str]) -> dict[str, object]:
+    """The options of these names that a recorded call had."""
+    due = datetime.fromtimestamp(call.job.created + call.delay, UTC)
+    of_the_call: dict[str, object] = {"at": due, "delay": call.delay}
+    return {
+        name: of_the_call[name] if name in of_the_call else getattr(call.job, name)
+        for name in names
+    }
+
+
+def _is_due(call: RecordedCall, at: datetime) -> bool:
+    """Whether a call is due at this time, or at once if that has passed."""
+    due = call.job.created + call.delay
+    return due >= at.timestamp() - _AT_SECONDS and (
+        call.delay == 0 or due <= at.timestamp() + _AT_SECONDS
+    )
+
+
+_AT_SECONDS = 1.0
+"""A call's delay is counted from a moment that is a little later than its job's `created`."""
+
+
 def _has_options(call: RecordedCall, task: BaseTask[Any, Any]) -> bool:
     chosen = _chosen(task)
+    at: datetime | None = chosen.pop("at", None)
+    if at is not None and not _is_due(call, at):
+        return False
     return chosen.pop("delay", call.delay) == call.delay and all(
         getattr(call.job, name) == value for name, value in chosen.items()
     )
+
+
+def _told(name: str, arguments: Mapping[str, object], options: Mapping[str, object]) -> str:
+    call = f"{name}({_written(arguments)})"
+    return f"{call} with {_written(options)}" if options else call
 
 
 def _written(arguments: Mapping[str, object]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in arguments.items())
 
 
-_recordings: WeakKeyDictionary[Tasks, list[RecordedCall]] = WeakKeyDictionary()
+class _Recording(NamedTuple):
+    """It knows nothing of the `Tasks`, which are to be forgotten with it."""
+
+    calls: list[RecordedCall]
+    queue: JobQueue
+
+
+_recordings: WeakKeyDictionary[Tasks, _Recording] = WeakKeyDictionary()
+"""The last recording of each collection that no other includes, or the one that goes on."""

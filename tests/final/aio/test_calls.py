@@ -119,6 +119,17 @@ def test_a_full_lane_holds_up_the_call_and_not_the_loop(store: Store) -> None:
     run(main())
 
 
+def test_many_that_find_no_room_in_time_are_told_for_how_long(memory: Store) -> None:
+    jq = memory.open(len, queue_size=1, start=False)
+
+    async def main() -> None:
+        await jq.aenqueue(Job())
+        with pytest.raises(EnqueueTimeoutError, match=r"\(1 job\) stayed full for 0\.2 s;"):
+            await jq.aenqueue_many([Job(), Job()], timeout=0.2)
+
+    run(main())
+
+
 def test_many_more_jobs_than_there_is_room_for_are_accepted_in_their_order(memory: Store) -> None:
     jq = memory.open(bytes.decode, queue_size=3, num_workers=1)
 

@@ -20,6 +20,7 @@ from jobqueue.final import (
     QueueClosedError,
     RejectJobError,
     Status,
+    Unique,
 )
 from tests.support import insides
 from tests.support.handlers import Blocker, in_thread
@@ -81,6 +82,16 @@ def test_a_callback_of_a_job_that_has_ended_is_called_at_once_by_its_caller(memo
     handle.wait(PATIENCE)
     handle.add_done_callback(told)
     assert told.threads == [threading.current_thread().name]
+
+
+def test_a_callback_that_nobody_would_await_is_refused(memory: Store) -> None:
+    async def awaited(handle: JobHandle) -> None: ...
+
+    jq = memory.open(len, start=False)
+    job = Job(unique=Unique(by="handler+payload"))
+    for handle in (jq.enqueue(job), jq.enqueue(Job(unique=job.unique))):
+        with pytest.raises(TypeError, match=r"plain function.*coroutine function: await the han"):
+            handle.add_done_callback(awaited)
 
 
 def test_a_callback_is_called_once_after_the_last_attempt(memory: Store) -> None:

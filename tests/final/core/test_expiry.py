@@ -48,6 +48,21 @@ def test_a_job_that_has_not_started_in_time_is_cancelled_and_says_so(
             again.handle("late").result(0)
 
 
+def test_those_that_wait_for_it_are_cancelled_when_the_move_of_the_clock_returns(
+    memory: Store, clock: ManualClock
+) -> None:
+    jq = open_waiting(memory, clock)
+    jq.enqueue(Job(id="late", expires=5.0))
+    child = jq.enqueue(Job(id="child", after=["late"]))
+    grandchild = jq.enqueue(Job(after=[child]))
+
+    clock.advance(5.0)
+
+    assert [child.status, grandchild.status] == [Status.CANCELLED] * 2
+    assert jq.info(grandchild.id).last_error == "job 'child', which it waits for, was cancelled"
+    check_rest(jq)
+
+
 def test_the_time_counts_from_enqueue(memory: Store, clock: ManualClock) -> None:
     jq = open_waiting(memory, clock)
     job = Job(expires=5.0)

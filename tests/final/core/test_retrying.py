@@ -105,6 +105,17 @@ def test_a_delay_that_an_error_asks_for_comes_before_the_backoff(
     assert handle.result(PATIENCE) == "done"
 
 
+def test_a_backoff_that_could_give_no_seconds_is_refused(memory: Store) -> None:
+    async def awaited(attempt: int, error: BaseException) -> float:
+        return 1.0
+
+    jq = memory.open(start=False)
+    hopeless: list[Any] = [awaited, Backoff, 3]
+    for backoff in hopeless:
+        with pytest.raises(TypeError, match=r"backoff must be a Backoff, or a function of"):
+            jq.register("a", len, backoff=backoff)
+
+
 @pytest.mark.parametrize("wrong", [-1, float("nan"), "soon", None, ZeroDivisionError("boom")])
 def test_a_backoff_that_fails_is_told_and_the_queues_own_is_taken(
     memory: Store, records: Records, clock: ManualClock, wrong: object

@@ -61,7 +61,8 @@ def refuse_given_up(job: Job, given_up: threading.Event) -> None:
 
 def no_room(job: Job, lane: Lane, timeout: float | None) -> EnqueueTimeoutError:
     """The error for a job that no room came for in time."""
+    jobs = "1 job" if lane.maxsize == 1 else f"{lane.maxsize} jobs"
     return EnqueueTimeoutError(
-        f"job {job._id!r} was not accepted: the {job._priority.name} lane ({lane.maxsize} "
-        f"jobs) stayed full for {timeout or 0.0:g} s; try again later, or raise queue_size"
+        f"job {job._id!r} was not accepted: the {job._priority.name} lane ({jobs}) stayed full "
+        f"for {round(timeout or 0.0, 3):g} s; try again later, or raise queue_size"
     )

@@ -366,4 +366,6 @@ class Bindings:
             self._cancel(handle, f"expired after {seconds:g} s", expired=True)
             if self._placement.journal is not None:
                 self._placement.journal.writer.commit(inline=False)
+        if self.has_doomed:  # what waits for it, too, before the move of a manual clock returns
+            self.look_after()
         self._placement.endings.tell_owed_aside()

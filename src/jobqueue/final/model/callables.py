@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_RUNS = frozenset({"run", "run_until_complete", "run_coroutine_threadsafe", "create_task", "send"})
+_RUNS = frozenset(
+    {
+        "async_to_sync",
+        "create_task",
+        "run",
+        "run_coroutine_threadsafe",
+        "run_until_complete",
+        "send",
+    }
+)
 """What a function names that runs a coroutine by itself, or goes through a generator."""
 
 
@@ -48,6 +57,28 @@ def refuse_undone_function(
         raise TypeError(
             f"handler {name} {what} a method in a class, and there is no object to call it on; "
             f"register that of an object, as {kind}().{own_name}, or a function"
+        )
+
+
+def refuse_task(function: object) -> None:
+    """Raises `TypeError` for a task, whose function would get the payload as an argument."""
+    kind = type(function)
+    if hasattr(kind, "handler") and hasattr(kind, "enqueue"):
+        name = getattr(function, "__name__", "task")
+        raise TypeError(
+            f"{function!r} takes arguments of its own, and a handler takes a payload; write "
+            f"tasks.bind(queue), or register its handler: {name}.handler"
+        )
+
+
+def check_callback(fn: object) -> None:
+    """Raises `TypeError` if this cannot be called when a job has ended, by whichever thread."""
+    if not callable(fn):
+        raise TypeError(f"a callback must be callable, not {fn!r}")
+    if inspect.iscoroutinefunction(fn):
+        raise TypeError(
+            f"a callback must be a plain function, for nobody awaits it; {fn!r} is a coroutine "
+            f"function: await the handle in a coroutine of yours, and go on from there"
         )
 
 

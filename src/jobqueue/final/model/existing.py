@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .callables import check_callback
 from .handle import JobHandle
 
 if TYPE_CHECKING:
@@ -66,8 +67,7 @@ class ExistingHandle(JobHandle[Any]):
 
     def add_done_callback(self, fn: Callable[[JobHandle[Any]], object]) -> None:
         """See `JobHandle`; `fn` is called with this handle."""
-        if not callable(fn):
-            raise TypeError(f"a callback must be callable, not {fn!r}")
+        check_callback(fn)
         self._first.add_done_callback(lambda _: fn(self))
 
     def __repr__(self) -> str:

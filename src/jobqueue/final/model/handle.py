@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, cast
 
 from ..errors import JobCancelledError, JobQueueError
+from .callables import check_callback
 from .progress import progress_of
 from .transitions import Status
 
@@ -300,10 +301,9 @@ class JobHandle(Generic[R_co]):
             fn: `fn(handle)`; it should be quick, for a worker's next job waits for it.
 
         Raises:
-            TypeError: `fn` cannot be called.
+            TypeError: `fn` cannot be called, or is a coroutine function.
         """
-        if not callable(fn):
-            raise TypeError(f"a callback must be callable, not {fn!r}")
+        check_callback(fn)
         self._owner._add_done_callback(cast("JobHandle", self), cast("Callback", fn))
 
     def _hold_back(self, stop: StopRequest, jobs: list[Held]) -> None:

@@ -8,7 +8,7 @@ from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakKeyDictionary
 
-from .callables import is_coroutine_function, refuse_undone_function
+from .callables import is_coroutine_function, refuse_task, refuse_undone_function
 from .policy import NO_POLICY, Policy
 
 if TYPE_CHECKING:
@@ -152,6 +152,7 @@ def _form(function: Callable[..., object], coroutines: bool) -> _Form:
 def _look_into(function: Callable[..., object], coroutines: bool, code: CodeType | None) -> _Form:
     if not callable(function):
         raise TypeError(f"a handler must be callable, not {function!r}")
+    refuse_task(function)
     refuse_undone_function(function, name_of(function), coroutines=coroutines)
     is_async = coroutines and is_coroutine_function(function)
     return _Form(code, is_async, *_takes_context(function))

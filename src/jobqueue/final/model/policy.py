@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..exact import check_seconds
+from .callables import is_coroutine_function
 from .limits import Limit, Rate
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def checked_policy(
         raise TypeError(f"limit must be a Limit, as in limit=Limit(2), not {limit!r}")
     if rate is not None and not isinstance(rate, Rate):
         raise TypeError(f"rate must be a Rate, as in rate=Rate(100, per=60.0), not {rate!r}")
-    if backoff is not None and not callable(backoff):
+    if backoff is not None and not gives_seconds(backoff):
         raise TypeError(
             f"backoff must be a Backoff, or a function of attempt and error that gives seconds, "
             f"not {backoff!r}"
@@ -92,6 +93,15 @@ def checked_policy(
         backoff,
         result_codec,
         tuple(rule for rule in (limit, rate) if rule is not None),
+    )
+
+
+def gives_seconds(backoff: object) -> bool:
+    """Whether this may be a function of attempt and error that gives seconds."""
+    return (
+        callable(backoff)
+        and not isinstance(backoff, type)  # as `Backoff` without parentheses
+        and not is_coroutine_function(backoff)
     )
 
 
