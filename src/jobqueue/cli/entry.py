@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from .exits import Exit
+from .output import with_output
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit: with code 2 after wrong usage, with 0 after `--help` and `--version`.
     """
     given = sys.argv[1:] if arguments is None else arguments
+    return with_output(lambda: _command(given))
+
+
+def _command(given: Sequence[str]) -> int:
     if given[:1] == ["run"]:
         from .worker import main as work
 
@@ -37,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from .command import main as run
 
     try:
-        return run(arguments)
+        return run(given)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != _PRINTS_WITH:
             raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -56,7 +55,7 @@ def show_jobs(
     if torn is not None:
         complain(f"note: {torn}; what follows there does not count")
     while arguments.follow:
-        sys.stdout.flush()
+        screen.flush()
         following.rest()
         jobs, _ = read_log(arguments, lambda log: _load(log, arguments.status_retention))
         for entry in following.news(choose(jobs)):
