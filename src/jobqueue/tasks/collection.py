@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from ..final import Config, JobQueue, Middleware, QueueClosedError
+from ..final.ports import tells_names
 from .declaration import Declaration, checked_function, taken, twice
 from .decorator import Declaring
 from .errors import QueueNotOpenError
@@ -175,6 +176,7 @@ class Tasks(Declaring):
 
     # ── opening ──────────────────────────────────────────────────────────────────────────────
 
+    @tells_names("open(...) has no argument")
     def open(
         self,
         config: Opener | None = None,
