@@ -175,6 +175,13 @@ def test_a_path_that_is_not_there_ends_in_2_and_is_not_made(
 
 
 @pytest.mark.parametrize("name", ALL)
+def test_an_empty_path_is_told_as_that(command: Command, name: str) -> None:
+    outcome = command(name, path="")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith("jobqueue: PATH is empty; ")
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_a_file_is_no_log(command: Command, sound: LogDirectory, name: str) -> None:
     path = str(sound.path / segment_name(1))
     outcome = command(name, path=path)

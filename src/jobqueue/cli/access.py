@@ -56,6 +56,8 @@ def find_log(path: str) -> str:
         CommandError: there is none.
         OSError: it cannot be listed.
     """
+    if not path:
+        raise CommandError(Exit.USAGE, "PATH is empty; give the log's directory, the persist_path")
     directory = os.path.abspath(path)
     if not os.path.lexists(directory):
         raise CommandError(Exit.USAGE, f"{path}: there is no such directory")
