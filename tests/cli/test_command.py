@@ -114,6 +114,22 @@ def test_what_a_command_does_not_know_shows_the_usage_of_that_command(
     assert f"unrecognized arguments: {'y' if 'y' in arguments else '--frobnicate'}" in shown
 
 
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["log", "cat", "x", "--stauts=failed"], "--status"),
+        (["run", "x", "--num-workers", "3"], "--workers"),
+        (["run", "x", "--persist-pth", "y"], "--persist-path"),
+    ],
+)
+def test_a_misspelt_option_is_told_with_the_one_that_is_meant(
+    arguments: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert capsys.readouterr().err.endswith(f"; did you mean {meant!r}?\n")
+
+
 @pytest.mark.parametrize("arguments", [[], ["log"]])
 def test_alone_the_command_is_help(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
