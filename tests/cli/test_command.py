@@ -198,6 +198,14 @@ def test_an_empty_path_is_told_as_that(command: Command, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
+def test_an_address_is_no_log_and_its_password_is_not_shown(command: Command, name: str) -> None:
+    outcome = command(name, path="postgresql://shop:secret@db/shop")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith("jobqueue: PATH is the directory of a log, not an address; ")
+    assert "secret" not in outcome.err
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_a_file_is_no_log(command: Command, sound: LogDirectory, name: str) -> None:
     path = str(sound.path / segment_name(1))
     outcome = command(name, path=path)
