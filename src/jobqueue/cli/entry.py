@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _PRINTS_WITH = "rich"
+_EXTRAS = {"web": "cli,web", "postgres": "cli,postgres", "migrate": "cli,postgres"}
+"""What brings all that a command needs, if it is more than `cli`."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,9 +48,10 @@ def _command(given: Sequence[str]) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != _PRINTS_WITH:
             raise
+        extras = _EXTRAS.get(given[0], "cli") if given else "cli"
         print(
-            "jobqueue: this command prints with rich, which is not installed: "
-            "pip install 'jobqueue[cli]'",
+            f"jobqueue: this command prints with rich, which is not installed: "
+            f"pip install 'jobqueue[{extras}]'",
             file=sys.stderr,
         )
         return Exit.USAGE
