@@ -161,6 +161,8 @@ def _bound_names(node: ast.stmt, package: str) -> list[str]:
             return [alias.asname or alias.name for alias in node.names]
         case ast.If(test=ast.Name(id="TYPE_CHECKING"), body=body):  # imported at their first use
             return [name for each in body for name in _bound_names(each, package)]
+        case ast.Try(body=body):  # what an extra brings: without it, it is told which
+            return [name for each in body for name in _bound_names(each, package)]
         case ast.Assign(targets=targets):
             return [target.id for target in targets if isinstance(target, ast.Name)]
         case ast.AnnAssign(target=ast.Name(id=name)):
@@ -180,6 +182,7 @@ def _within(module: str | None, package: str) -> bool:
         ("from .job import Job, _hidden", ["Job"]),
         ("from jobqueue.final import Job as Task", ["Task"]),
         ("class A: ...\ndef b(): ...\nC = 1\nD: int = 2\n_e = 3", ["A", "b", "C", "D"]),
+        ("try:\n    from .job import Job\nexcept ImportError:\n    raise", ["Job"]),
         ("__version__ = '1'\n__all__ = ['__version__']", ["__version__"]),
     ],
 )

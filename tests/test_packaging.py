@@ -70,6 +70,13 @@ def test_nothing_is_needed_but_msgspec() -> None:
     [
         ("jobqueue.telemetry.prometheus", "prometheus_client", "prometheus"),
         ("jobqueue.telemetry.opentelemetry", "opentelemetry", "opentelemetry"),
+        ("jobqueue.contrib.django", "django", "django"),
+        ("jobqueue.contrib.flask", "flask", "flask"),
+        ("jobqueue.postgres", "asyncpg", "postgres"),
+        ("jobqueue.postgres", "pgqueuer", "postgres"),
+        ("jobqueue.web", "jinja2", "web"),
+        ("jobqueue.web", "starlette", "web"),
+        ("jobqueue.web", "uvicorn", "web"),
     ],
 )
 def test_what_is_not_installed_is_told_with_the_extra(
@@ -83,6 +90,18 @@ def test_what_is_not_installed_is_told_with_the_extra(
     told = run(sys.executable, "-c", program, cwd=tmp_path)
     assert told.startswith(f"{module} needs {package}")
     assert f"pip install 'jobqueue[{extra}]'" in told
+
+
+def test_the_backend_for_django_6_says_that_it_is_for_that(tmp_path: Path) -> None:
+    pytest.importorskip("django", reason="needs the extra 'django'")
+    program = (
+        "import sys; sys.modules['django.tasks'] = None\n"
+        "try: from jobqueue.contrib.django import JobQueueBackend\n"
+        "except ImportError as error: print(error)"
+    )
+    told = run(sys.executable, "-c", program, cwd=tmp_path)
+    assert told.startswith("JobQueueBackend is a backend for the tasks of Django 6")
+    assert "jobqueue.contrib.django.tasks" in told
 
 
 # The files that are shipped

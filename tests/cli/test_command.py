@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 from zlib import crc32
 
 import pytest
@@ -114,6 +114,22 @@ def test_what_a_command_does_not_know_shows_the_usage_of_that_command(
     assert f"unrecognized arguments: {'y' if 'y' in arguments else '--frobnicate'}" in shown
 
 
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["log", "cat", "x", "--stauts=failed"], "--status"),
+        (["run", "x", "--num-workers", "3"], "--workers"),
+        (["run", "x", "--persist-pth", "y"], "--persist-path"),
+    ],
+)
+def test_a_misspelt_option_is_told_with_the_one_that_is_meant(
+    arguments: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert capsys.readouterr().err.endswith(f"; did you mean {meant!r}?\n")
+
+
 @pytest.mark.parametrize("arguments", [[], ["log"]])
 def test_alone_the_command_is_help(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
@@ -172,6 +188,21 @@ def test_a_path_that_is_not_there_ends_in_2_and_is_not_made(
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err == f"jobqueue: {path}: there is no such directory\n"
     assert not os.path.lexists(path)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_empty_path_is_told_as_that(command: Command, name: str) -> None:
+    outcome = command(name, path="")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith("jobqueue: PATH is empty; ")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_address_is_no_log_and_its_password_is_not_shown(command: Command, name: str) -> None:
+    outcome = command(name, path="postgresql://shop:secret@db/shop")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith("jobqueue: PATH is the directory of a log, not an address; ")
+    assert "secret" not in outcome.err
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -309,11 +340,19 @@ def test_ctrl_c_ends_in_130_without_a_traceback(
 
 
 def run(
-    *arguments: str, environment: dict[str, str] | None = None
+    *arguments: str,
+    environment: dict[str, str] | None = None,
+    stdout: int | IO[bytes] = subprocess.PIPE,
+    closed: int | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
+    """Run the command; `closed` is a descriptor that it does not get."""
+    command = [sys.executable, "-m", "jobqueue.cli", *arguments]
+    if closed is not None:
+        command = ["sh", "-c", f'exec "$0" "$@" {closed}>&-', *command]
     return subprocess.run(
-        [sys.executable, "-m", "jobqueue.cli", *arguments],
-        capture_output=True,
+        command,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         timeout=60,
         check=False,
         env=environment,
@@ -342,6 +381,48 @@ def test_a_reader_that_goes_away_is_no_error(log: LogDirectory, options: tuple[s
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(60) == 141
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [("--help",), ("--version",), ("log", "cat", "--help")])
+def test_a_reader_of_the_help_that_goes_away_is_no_error(options: tuple[str, ...]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    environment = os.environ | {"PYTHONUNBUFFERED": ""}
+    try:
+        result = run(*options, environment=environment, stdout=writing)
+    finally:
+        os.close(writing)
+    assert (result.returncode, result.stderr) == (141, b"")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("options", [("verify",), ("cat", "--json"), ("cat",), ("inspect",)])
+def test_an_output_that_cannot_be_written_is_told_as_that(
+    sound: LogDirectory, options: tuple[str, ...], unbuffered: str
+) -> None:
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    with Path("/dev/full").open("wb") as full:
+        result = run("log", *options, str(sound.path), environment=environment, stdout=full)
+    why = os.strerror(errno.ENOSPC)
+    assert result.stderr.decode() == f"jobqueue: the output cannot be written: {why}\n"
+    assert result.returncode == 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "code"), [("verify", 0), ("watch", 7)])
+def test_without_an_output_the_exit_code_tells(sound: LogDirectory, name: str, code: int) -> None:
+    result = run("log", name, str(sound.path), closed=1)
+    assert result.returncode == code
+    assert b"Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_messages_do_not_go_to_the_output_if_there_is_no_stderr(tmp_path: Path) -> None:
+    result = run("log", "cat", "--json", str(tmp_path / "missing"), closed=2)
+    assert (result.returncode, result.stdout) == (2, b"")
 
 
 @pytest.mark.slow

@@ -66,6 +66,19 @@ def test_it_completes(
     assert wanted <= offered, asked.stderr
 
 
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_a_command_is_told_on_one_line_that_is_whole(
+    shell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = script(shell, capsys)
+    for told in (
+        "look into a log and mend it",
+        "have the queue that runs start no more jobs, until",
+    ):
+        (line,) = {each for each in shown.splitlines() if told in each}
+        assert line.rstrip("'\"").endswith(("mend it", "until it ends or is resumed"))
+
+
 def test_zsh_can_read_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     program = shell_there("zsh")
     (tmp_path / "_jobqueue").write_text(script("zsh", capsys))

@@ -111,6 +111,11 @@ def test_an_id_that_no_dead_letter_has_ends_in_6_and_nothing_is_changed(
     assert {n: data for n, data in letters.content().items() if n != LOCK_NAME} == before
 
 
+def test_such_an_id_beside_all_of_them_is_told_too(command: Command, letters: LogDirectory) -> None:
+    outcome = command("dead", "--requeue", "all", "--requeue", "nobody")
+    assert (outcome.code, outcome.out) == (6, "")
+
+
 def test_where_there_is_none_all_of_them_are_none(command: Command, log: LogDirectory) -> None:
     log.put(segment(1, 1, [[job(1)]]))
     before = log.content()

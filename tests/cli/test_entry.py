@@ -62,6 +62,19 @@ def test_without_rich_the_command_says_what_to_install(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "extras"),
+    [(("web", "--demo"), "cli,web"), (("postgres", "verify"), "cli,postgres")],
+)
+def test_without_rich_all_that_a_command_needs_is_named(
+    options: tuple[str, ...], extras: str
+) -> None:
+    ended = run_without("rich", AS_A_SCRIPT, *options)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.endswith(f"pip install 'jobqueue[{extras}]'\n")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("--help",), ("log", "cat", "--help")])
 def test_without_rich_there_is_help(options: tuple[str, ...]) -> None:
     ended = run_without("rich", AS_A_SCRIPT, *options)

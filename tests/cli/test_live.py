@@ -63,9 +63,12 @@ def test_failed_jobs_are_queued_again(queue: JobQueue, ask: Asks) -> None:
     assert queue.status("b") is Status.QUEUED
 
 
-def test_if_one_id_is_no_dead_letters_nothing_is_changed(queue: JobQueue, ask: Asks) -> None:
+@pytest.mark.parametrize("other", ["a", "all"])
+def test_if_one_id_is_no_dead_letters_nothing_is_changed(
+    queue: JobQueue, ask: Asks, other: str
+) -> None:
     fail(queue, "a")
-    outcome = ask("dead", "--requeue", "a", "--requeue", "none")
+    outcome = ask("dead", "--requeue", other, "--requeue", "none")
     assert outcome.code == 6
     assert "'none'" in outcome.err or "id none" in outcome.err
     assert queue.status("a") is Status.FAILED
@@ -114,6 +117,12 @@ def test_handlers_priorities_and_the_whole_queue_are_paused_and_resumed(
 
 def test_only_one_thing_is_paused_at_a_time(queue: JobQueue, ask: Asks) -> None:
     assert ask("pause", "--handler", "len", "--priority", "low").code == 2
+
+
+def test_a_handler_without_a_name_cannot_be_paused(queue: JobQueue, ask: Asks) -> None:
+    outcome = ask("pause", "--handler", "")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "--handler needs a name" in outcome.err
 
 
 def test_looking_reads_the_log_of_a_live_queue(queue: JobQueue, command: Command) -> None:

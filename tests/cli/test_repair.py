@@ -123,6 +123,17 @@ def test_what_is_there_already_is_not_replaced(command: Command, log: LogDirecto
     )
 
 
+@pytest.mark.parametrize("place", ["new", "deep/new"])
+def test_a_place_within_the_old_log_is_refused(
+    command: Command, log: LogDirectory, place: str
+) -> None:
+    log.put(segment(1, 1, [[job(1)]]))
+    outcome = command("repair", "--output", str(log.path / place))
+    assert (outcome.code, outcome.out) == (2, "")
+    assert "is inside the old log" in outcome.err
+    assert not (log.path / place).parent.joinpath("new").exists()
+
+
 def test_a_slash_at_the_end_of_the_path_does_not_put_it_inside(
     command: Command, log: LogDirectory
 ) -> None:

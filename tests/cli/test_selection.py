@@ -154,6 +154,15 @@ def test_who_follows_sees_each_job_that_comes_and_each_change(
     assert min(changes.slept) >= LOOK_SECONDS
 
 
+def test_who_follows_sees_no_change_of_a_job_that_came_before(
+    command: Command, days: LogDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both: list[Record] = [Requeued(1, at(29)), Requeued(2, at(29))]
+    monkeypatch.setattr("jobqueue.cli.selection.pause", Changes(days, both))
+    options = ("--follow", "--limit", "0", "--since", "2025-11-02", "--json")
+    assert ids(command, "cat", *options) == ["job-2"]
+
+
 def test_who_follows_dead_letters_sees_one_that_fails_again(
     command: Command, log: LogDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,6 +80,12 @@ def test_what_names_no_queue_is_told(target: str, told: str) -> None:
     assert caught.value.code is Exit.USAGE
 
 
+@pytest.mark.parametrize("target", ["shop_jobs:tasks", "shop_jobs:settings", "shop_jobs:Config"])
+def test_settings_that_are_there_are_named(target: str) -> None:
+    with pytest.raises(CommandError, match=r"; in there is shop_jobs:config$"):
+        find_config(target)
+
+
 def test_what_is_no_config_is_told() -> None:
     with pytest.raises(CommandError, match=r"name a jobqueue\.Config"):
         find_config("shop_jobs:tasks")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -229,6 +230,21 @@ def test_in_django_by_wsgi(queue: JobQueue) -> None:
     client.set_cookie("sessionid", session_of("looks", "view_backgroundjob"))
     assert "Lanes" in by(client)("/jobs")[1]
     app.close()
+
+
+@pytest.mark.parametrize("missing", ["a2wsgi", "jinja2"])
+@pytest.mark.parametrize("framework", ["flask", "django"])
+def test_by_wsgi_one_extra_is_named_that_brings_all(
+    monkeypatch: pytest.MonkeyPatch, framework: str, missing: str
+) -> None:
+    from jobqueue.contrib.django.web import mount_wsgi
+
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ImportError, match=rf"needs {missing}, .*'jobqueue\[wsgi\]'"):
+        if framework == "flask":
+            JobQueueExtension(tasks=tasks(), web=PREFIX, access=who)  # type: ignore[arg-type]
+        else:
+            mount_wsgi(PREFIX, object())
 
 
 def test_nothing_keeps_a_loop_after_the_mount_is_closed() -> None:

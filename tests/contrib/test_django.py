@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,15 +126,25 @@ def test_a_forked_process_opens_a_queue_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"num_worker": 3}, "'num_worker' is no option"),
+        ({"num_worker": 3}, "'num_worker' is no option; did you mean 'num_workers'?"),
+        ({"on_comit": True}, "'on_comit' is no option; did you mean 'on_commit'?"),
+        ({"quux": 3}, "'quux' is no option; there are 'on_commit' and the fields of jobqueue.Conf"),
         ({"num_workers": 0}, "num_workers must be"),
         ({"executor": "process"}, "does not go with Django"),
         ({"on_commit": "yes"}, "on_commit must be"),
     ],
 )
 def test_an_option_that_cannot_work_is_told(options: dict[str, Any], told: str) -> None:
-    with pytest.raises(ImproperlyConfigured, match=told):
+    with pytest.raises(ImproperlyConfigured, match=re.escape(told)):
         Options.of(options)
+
+
+def test_the_command_tells_of_such_an_option_without_a_traceback() -> None:
+    with (
+        override_settings(JOBQUEUE={"persist_pth": "jobs"}),
+        pytest.raises(CommandError, match="did you mean 'persist_path'"),
+    ):
+        call_command("jobqueue", "inspect")
 
 
 def test_without_settings_a_call_says_what_to_write() -> None:

@@ -159,6 +159,18 @@ def test_persist_path_that_is_no_path_is_refused(value: object) -> None:
     assert "persist_path" in refused("persist_path", value)
 
 
+@pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg", "file"])
+def test_an_address_in_place_of_a_path_is_refused_and_its_password_is_not_shown(
+    scheme: str,
+) -> None:
+    message = refused("persist_path", f"{scheme}://shop:secret@db/shop")
+    assert message.startswith(
+        f"persist_path must be the path of a directory, not an address ({scheme}:"
+    )
+    assert "PostgresConfig" in message
+    assert "secret" not in message
+
+
 @pytest.mark.parametrize(
     ("field", "value", "what_would_do"),
     [

@@ -11,7 +11,7 @@ from copy import copy
 
 import pytest
 
-from jobqueue.final import Config, Job, UnknownHandlerError
+from jobqueue.final import Config, Job, JobQueue, UnknownHandlerError
 from jobqueue.final.spelling import did_you_mean, nearest, tells_names
 from jobqueue.tasks import Tasks
 from tests.support.queues import Store, every_store
@@ -63,6 +63,28 @@ def test_a_misspelt_option_of_a_task_is_told() -> None:
     assert str(refused.value) == wanted
     with pytest.raises(TypeError, match="has no option 'shedule'; did you mean 'schedule'"):
         tasks.periodic("@daily", shedule="@hourly")  # type: ignore[call-arg]  # likewise
+
+
+def test_a_misspelt_option_of_a_call_is_told() -> None:
+    task = Tasks().task(len)
+    with pytest.raises(TypeError) as refused:
+        task.using(max_retry=5)  # type: ignore[call-arg]  # likewise
+    assert str(refused.value) == "using(...) has no option 'max_retry'; did you mean 'max_retries'?"
+
+
+def test_a_setting_in_place_of_a_config_is_told_with_what_there_is() -> None:
+    with pytest.raises(TypeError) as refused:
+        JobQueue(num_workers=2)  # type: ignore[call-arg]  # likewise
+    assert str(refused.value).startswith(
+        "JobQueue(...) has no argument 'num_workers'; there are config, handler, handlers, start"
+    )
+    with pytest.raises(TypeError, match=r"^open\(...\) has no argument 'persist_path'; there are "):
+        Tasks().open(persist_path="jobs")  # type: ignore[call-arg]  # likewise
+
+
+def test_too_many_arguments_for_a_queue_are_told_of_the_queue() -> None:
+    with pytest.raises(TypeError, match=r"^JobQueue.__init__\(\) takes from 1 to 2 positional"):
+        JobQueue(Config(), len)  # type: ignore[call-arg]  # likewise
 
 
 def test_other_type_errors_stay_as_they_are() -> None:

@@ -108,6 +108,7 @@ class Loud(Middleware):
         (lambda: tasks.bind(cast("Any", None)), r"bind\(\) takes a JobQueue, not None"),
         (lambda: gather(cast("Any", [3])), r"gather\(\) takes handles.*task\.enqueue.*not 3"),
         (lambda: gather(cast("Any", 3)), r"gather\(\) takes a list of handles, not 3"),
+        (lambda: gather([], cast("Any", [])), r"gather\(\) takes one list of all handles"),
         (lambda: as_completed(cast("Any", [3])), r"as_completed\(\) takes handles.*not 3"),
         (lambda: as_completed(cast("Any", [[]])), r"as_completed\(\) takes handles.*not \[\]"),
         (lambda: run_all(cast("Any", 3)), r"run_all\(\) takes a JobQueue.*tasks\.queue.*not 3"),

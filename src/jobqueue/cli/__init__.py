@@ -7,6 +7,7 @@ suited.py       settings for programs that serve
 logs.py         log records as text or JSON
 reload.py       `run --reload`: starts the worker anew when its code changes
 command.py      the parser, and which error ends in which exit code
+output.py       what is printed arrives, or the command says that it did not
 access.py       finding a log; reading one that may be in use; locking one to change it
 live.py         a steady view of files that a queue is writing to
 changes.py      appending to a log and compacting it, as a queue does

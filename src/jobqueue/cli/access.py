@@ -56,7 +56,15 @@ def find_log(path: str) -> str:
         CommandError: there is none.
         OSError: it cannot be listed.
     """
+    if not path:
+        raise CommandError(Exit.USAGE, "PATH is empty; give the log's directory, the persist_path")
     directory = os.path.abspath(path)
+    if "://" in path and not os.path.isdir(directory):  # there may be a password in it
+        raise CommandError(
+            Exit.USAGE,
+            "PATH is the directory of a log, not an address; 'jobqueue postgres' is for a queue on "
+            "PostgreSQL, and 'jobqueue migrate PATH DSN' takes the log first",
+        )
     if not os.path.lexists(directory):
         raise CommandError(Exit.USAGE, f"{path}: there is no such directory")
     if not os.path.isdir(directory):

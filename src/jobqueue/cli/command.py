@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import io
 import math
-import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from textwrap import fill
@@ -29,6 +28,7 @@ from .options import (
     later,
     show_help,
 )
+from .output import written
 from .serving import PORT, add_access, port_number
 from .words import ALL, INTERVAL_SECONDS_MIN, PRIORITIES, Status, complain
 from .worker import SUMMARY, about, add_options
@@ -52,21 +52,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Raises:
         SystemExit: with code 2 after wrong usage, with 0 after `--help` and `--version`.
+        BrokenPipeError: nobody reads the output any more.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # if the locale is not UTF-8
     parsed = _parser().parse_args(arguments)
     try:
-        code = _run(parsed.run, parsed)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Python flushes once more at its exit, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.BROKEN_PIPE
+        return _run(parsed.run, parsed)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
-    return code
 
 
 def _run(run: Run, parsed: argparse.Namespace) -> Exit:
@@ -371,7 +366,8 @@ def _add_completion(groups: Commands, whole: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", choices=SHELLS)
 
     def complete(arguments: argparse.Namespace) -> Exit:
-        print(script(whole, arguments.shell))
+        with written():
+            print(script(whole, arguments.shell))
         return Exit.OK
 
     parser.set_defaults(run=complete)

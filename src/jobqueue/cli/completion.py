@@ -32,6 +32,10 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
     for action in _actions(parser):
         if action.dest in _DIRECTORIES:
             action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]  # shtab looks for it
+        if isinstance(action, argparse._SubParsersAction):
+            # Shells show it on one line; of a description shtab takes the first, as it is wrapped.
+            for command in action._choices_actions:
+                action.choices[command.dest].description = command.help
     return str(shtab.complete(parser, shell))
 
 

@@ -38,9 +38,7 @@ def on_postgres(dsn: str, **settings: Any) -> PostgresConfig:
         from ..postgres import PostgresConfig
     except ImportError as error:
         raise ImportError(
-            f"a queue on PostgreSQL ({DSN}, or dsn) needs the extra 'postgres' ({error}): "
-            f"pip install 'jobqueue[postgres]'",
-            name=error.name,
+            f"a queue on PostgreSQL is asked for ({DSN}, or dsn), and {error}", name=error.name
         ) from None
     return PostgresConfig(dsn, **settings)
 

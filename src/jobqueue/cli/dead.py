@@ -68,52 +68,55 @@ def discard_letters(arguments: Namespace, ids: list[str]) -> Exit:
 
 
 def _requeue(arguments: Namespace) -> Exit:
-    ids = None if ALL in arguments.requeue else arguments.requeue
+    every = ALL in arguments.requeue
+    ids = [each for each in arguments.requeue if each != ALL]
 
     def in_queue(queue: RemoteOperator) -> list[str]:
-        chosen = _named_of(queue, ids)
+        chosen = _named_of(queue, ids, every=every)
         for each in chosen:
             queue.requeue(each)
         return chosen
 
     def in_log(log: Log) -> list[str]:
-        return _write(log, arguments, ids, lambda entry, now: Requeued(entry.number, now))
+        return _write(
+            log, arguments, ids, lambda entry, now: Requeued(entry.number, now), every=every
+        )
 
     return _show_change(arguments, "requeued", change(arguments, in_queue, in_log))
 
 
-def _named_of(queue: RemoteOperator, ids: list[str] | None) -> list[str]:
-    """The ids, each a dead letter's; `None` are all."""
-    letters = [info.id for info in queue.dead_letters()]
-    return letters if ids is None else _known(letters, ids)
+def _named_of(queue: RemoteOperator, ids: list[str], *, every: bool = False) -> list[str]:
+    return _known([info.id for info in queue.dead_letters()], ids, every=every)
 
 
 def _write(
     log: Log,
     arguments: Namespace,
-    ids: list[str] | None,
+    ids: list[str],
     record: Callable[[Entry, float], Record],
+    *,
+    every: bool = False,
 ) -> list[str]:
-    """Write a record of each of these jobs, all in one batch; `None` are all dead letters."""
+    """Write a record of each of these jobs, or of every dead letter, all in one batch."""
     distrust_memory(log.files, log.directory)
     jobs = Jobs(log, arguments.status_retention)
     letters = {entry.id: entry for entry in _letters(jobs)}
-    chosen = list(letters) if ids is None else _known(list(letters), ids)
+    chosen = _known(list(letters), ids, every=every)
     if chosen:
         make_ready(log, jobs.reading)
         append(log, jobs.reading, [record(letters[each], jobs.now) for each in chosen])
     return chosen
 
 
-def _known(letters: list[str], ids: list[str]) -> list[str]:
-    """The ids, each once; each of them must be a letter's."""
+def _known(letters: list[str], ids: list[str], *, every: bool) -> list[str]:
+    """The ids, each once, or every letter's; each of the ids must be a letter's."""
     there = set(letters)
     unknown = [each for each in ids if each not in there]
     if unknown:
         raise CommandError(
             Exit.NO_SUCH_JOB, f"no dead letter has the id {', '.join(unknown)}; nothing was changed"
         )
-    return list(dict.fromkeys(ids))
+    return letters if every else list(dict.fromkeys(ids))
 
 
 def _show_change(arguments: Namespace, verb: str, ids: list[str]) -> Exit:

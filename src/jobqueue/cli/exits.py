@@ -32,8 +32,8 @@ exit codes:
      are missing, older or newer
   5  the operating system refused: permissions, a full disk, an I/O error; or no connection to the
      database
-  6  no job, or no dead letter, has the id that was given; migrate: some jobs were left behind,
-     since the database has others of their ids
+  6  no job, or no dead letter, has the id that was given, or no schedule the name; migrate: some
+     jobs were left behind, since the database has others of their ids
   7  no queue has the log open, and the command is for one that runs
 """
 

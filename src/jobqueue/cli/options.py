@@ -8,6 +8,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from ..final.config import Config
+from ..final.spelling import did_you_mean
 from .exits import EXIT_CODES, Exit
 from .moments import since
 
@@ -29,7 +30,9 @@ class Parser(argparse.ArgumentParser):
         """As argparse does, but nothing is left over."""
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+            option = next((each for each in unknown if each.startswith("--")), "")
+            meant = did_you_mean(option.partition("=")[0], self._option_string_actions)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
         return parsed, unknown
 
 

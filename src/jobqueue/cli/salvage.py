@@ -25,6 +25,7 @@ def repair(arguments: Namespace) -> Exit:
     screen = Screen(as_json=arguments.json)
     with owned_log(arguments) as log:
         new = os.path.abspath(arguments.output or f"{log.directory}.repaired")
+        _refuse_inside(log.directory, new)
         try:
             result = salvage(log.files, log.directory, new)
         except FileExistsError as error:
@@ -34,6 +35,15 @@ def repair(arguments: Namespace) -> Exit:
     else:
         _show(screen, log, new, result)
     return Exit.DAMAGED if result.findings else Exit.OK
+
+
+def _refuse_inside(old: str, new: str) -> None:
+    """A new log within the old one would change that, and could not take its place."""
+    place = os.path.realpath(old)
+    if os.path.commonpath([place, os.path.realpath(new)]) == place != os.path.realpath(new):
+        raise CommandError(
+            Exit.USAGE, f"{new} is inside the old log, which stays as it is; name a place beside it"
+        )
 
 
 def _as_json(log: Log, new: str, result: Salvage) -> dict[str, Any]:

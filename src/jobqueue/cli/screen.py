@@ -17,6 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from .output import written
 from .words import complain, printable
 
 __all__ = [
@@ -110,17 +111,19 @@ class Screen:
 
     def tell(self, data: object) -> None:
         """Print an object for scripts."""
-        sys.stdout.write(json.dumps(data, separators=(",", ":")) + "\n")
+        with written():
+            sys.stdout.write(json.dumps(data, separators=(",", ":")) + "\n")
 
     def show(self, *things: Text | Table) -> None:
         """Print something for people; lines of text are not wrapped."""
-        for thing in things:
-            if isinstance(thing, Table):
-                self._console.print(thing)
-            elif self._console.is_terminal:
-                self._console.print(thing, soft_wrap=True)
-            else:
-                sys.stdout.write(f"{thing.plain}\n")  # a hundred times as fast
+        with written():
+            for thing in things:
+                if isinstance(thing, Table):
+                    self._console.print(thing)
+                elif self._console.is_terminal:
+                    self._console.print(thing, soft_wrap=True)
+                else:
+                    sys.stdout.write(f"{thing.plain}\n")  # a hundred times as fast
 
     def live(self) -> Live | None:
         """What shows one thing in place of the last, on a terminal; `None` if there is none."""
@@ -130,7 +133,8 @@ class Screen:
 
     def flush(self) -> None:
         """Let whoever reads it have it now."""
-        sys.stdout.flush()
+        with written():
+            sys.stdout.flush()
 
 
 class _Console(Console):

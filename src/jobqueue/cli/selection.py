@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -44,9 +43,12 @@ def show_jobs(
     following = _Following()
     jobs, torn = read_log(arguments, lambda log: _load(log, arguments.status_retention))
     since = None if arguments.since is None else arguments.since(jobs.now)
-    chosen = [
-        each for each in following.news(choose(jobs)) if since is None or moment(each) >= since
-    ]
+
+    def news(jobs: Jobs) -> list[Entry]:
+        entries = following.news(choose(jobs))
+        return [each for each in entries if since is None or moment(each) >= since]
+
+    chosen = news(jobs)
     if arguments.limit is not None:
         chosen = chosen[max(0, len(chosen) - arguments.limit) :]
     for entry in chosen:
@@ -56,10 +58,10 @@ def show_jobs(
     if torn is not None:
         complain(f"note: {torn}; what follows there does not count")
     while arguments.follow:
-        sys.stdout.flush()
+        screen.flush()
         following.rest()
         jobs, _ = read_log(arguments, lambda log: _load(log, arguments.status_retention))
-        for entry in following.news(choose(jobs)):
+        for entry in news(jobs):
             _show(screen, entry, full=arguments.full)
     return Exit.OK
 

@@ -98,6 +98,12 @@ def _steer(arguments: Namespace, call: str) -> Exit:
             Exit.USAGE, "give one of --handler, --priority and --periodic; or none: the whole queue"
         )
 
+    if arguments.handler == "":
+        raise CommandError(
+            Exit.USAGE,
+            "--handler needs a name: jobs of the default handler are paused with the whole queue",
+        )
+
     def in_queue(queue: RemoteOperator) -> dict[str, object]:
         getattr(queue, call)(**what)
         paused = queue.paused()

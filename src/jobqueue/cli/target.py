@@ -14,6 +14,7 @@ from ..tasks.task import BaseTask
 from .exits import CommandError, Exit
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
     from ..final.ports import Opener
@@ -29,7 +30,7 @@ def find(target: str) -> Tasks | JobQueue:
         CommandError: there is no such module, nothing of this name in it, or it is something else.
     """
     module, name = _parts(target)
-    found = _look_up(module, name, target)
+    found = _look_up(module, name, target, _what_there_is)
     made = found
     if callable(found) and not isinstance(found, (BaseTask, Tasks, JobQueue)):
         try:
@@ -59,12 +60,13 @@ def find_config(target: str) -> Opener:
         CommandError: there is none.
     """
     module, name = _parts(target, "config")
-    found = _look_up(module, name, target)
-    if isinstance(found, Config) or (is_dataclass(found) and hasattr(found, "settings")):
+    found = _look_up(module, name, target, _which_settings)
+    if _is_settings(found):
         return cast("Opener", found)
     raise CommandError(
         Exit.USAGE,
-        f"--config {target} is {_shown(found)}; name a jobqueue.Config, or a PostgresConfig",
+        f"--config {target} is {_shown(found)}; name a jobqueue.Config, or a PostgresConfig"
+        f"{_which_settings(module)}",
     )
 
 
@@ -105,7 +107,9 @@ def _raise_failed(name: str, error: Exception) -> NoReturn:
     ) from None
 
 
-def _look_up(module: ModuleType, name: str, target: str) -> object:
+def _look_up(
+    module: ModuleType, name: str, target: str, what_there_is: Callable[[ModuleType], str]
+) -> object:
     found: object = module
     for part in name.split("."):
         try:
@@ -114,9 +118,22 @@ def _look_up(module: ModuleType, name: str, target: str) -> object:
             raise CommandError(
                 Exit.USAGE,
                 f"the module {module.__name__!r} has no {name!r} (of {target!r}); write "
-                f"{module.__name__}:name{_what_there_is(module)}",
+                f"{module.__name__}:name{what_there_is(module)}",
             ) from None
     return found
+
+
+def _is_settings(found: object) -> bool:
+    if isinstance(found, type):
+        return False
+    return isinstance(found, Config) or (is_dataclass(found) and hasattr(found, "settings"))
+
+
+def _which_settings(module: ModuleType) -> str:
+    names = sorted(name for name, each in vars(module).items() if _is_settings(each))
+    if not names:
+        return f"; there are no settings of a queue in {module.__name__!r}"
+    return f"; in there is {', '.join(f'{module.__name__}:{name}' for name in names)}"
 
 
 def _what_there_is(module: ModuleType) -> str:

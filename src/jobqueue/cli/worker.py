@@ -32,6 +32,7 @@ from ..tasks import QueueNotOpenError, Tasks
 from .database import dsn_given, on_postgres
 from .exits import CommandError, Exit
 from .logs import FORMATS, LEVELS, logger, set_up
+from .options import Parser
 from .serving import PORT, add_access, port_number
 from .serving import serve as serve_dashboard
 from .suited import no_worker, shared, tell_start
@@ -109,7 +110,7 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         SystemExit: with code 2 after wrong usage, with 0 after `--help`.
     """
-    parser = argparse.ArgumentParser(prog="jobqueue run", **about())
+    parser = Parser(prog="jobqueue run", **about())
     add_options(parser)
     parsed = parser.parse_args(arguments)
     try:

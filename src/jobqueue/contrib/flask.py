@@ -24,12 +24,18 @@ import os
 import threading
 import weakref
 from dataclasses import fields
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-import click
-from flask import Flask, current_app
-from flask.cli import AppGroup
+try:
+    import click
+    from flask import Flask, current_app
+    from flask.cli import AppGroup
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"jobqueue.contrib.flask needs {error.name}, which is not installed: pip install "
+        f"'jobqueue[flask]'",
+        name=error.name,
+    ) from None
 
 from ..cli import main as command
 from ..cli.database import dsn_given, on_postgres
@@ -89,7 +95,7 @@ class JobQueueExtension:
                 f"not {tasks!r}"
             )
         self._tasks = tasks
-        self._web, self._access = _checked_web(web, access), access
+        self._web, self._access = check_dashboard(web, access, by_wsgi=True), access
         if app is not None:
             self.init_app(app)
 
@@ -213,17 +219,6 @@ class _InAppContext(Middleware):
     ) -> object:
         with self._app.app_context():
             return await call_next(context)
-
-
-def _checked_web(web: object, access: object) -> str | None:
-    path = check_dashboard(web, access)
-    if path is not None and find_spec("a2wsgi") is None:
-        raise ImportError(
-            "the dashboard in a Flask application needs a2wsgi, which is not installed: "
-            "pip install 'jobqueue[flask,wsgi]'",
-            name="a2wsgi",
-        )
-    return path
 
 
 def _config(app: Flask) -> Any:

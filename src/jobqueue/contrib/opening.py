@@ -34,8 +34,11 @@ def suited(config: Opener | None, tasks: Tasks, *, on_loop: bool = False) -> Ope
     return opener
 
 
-def check_dashboard(web: object, access: object) -> str | None:
+def check_dashboard(web: object, access: object, *, by_wsgi: bool = False) -> str | None:
     """The path of the dashboard; `None` if there is to be none.
+
+    Args:
+        by_wsgi: whether the application speaks WSGI.
 
     Raises:
         ValueError: of the two that it needs only one is given, or that is no path.
@@ -54,10 +57,12 @@ def check_dashboard(web: object, access: object) -> str | None:
             f"access must be a function of a request that returns 'none', 'read' or 'write', not "
             f"{access!r}"
         )
-    for name in ("jinja2", "starlette", "uvicorn"):
+    extra = "wsgi" if by_wsgi else "web"
+    for name in ("jinja2", "starlette", "uvicorn", *(("a2wsgi",) if by_wsgi else ())):
         if find_spec(name) is None:
             raise ImportError(
-                f"the dashboard needs {name}, which is not installed: pip install 'jobqueue[web]'",
+                f"the dashboard needs {name}, which is not installed: pip install "
+                f"'jobqueue[{extra}]'",
                 name=name,
             )
     return "/" + web.strip("/")

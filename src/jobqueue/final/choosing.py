@@ -19,7 +19,7 @@ class Choosing:
     _shared: ClassVar[type[Any] | None] = None
     """The class of shared queues; set by it, for it stands above."""
 
-    def __new__(cls, config: object = None, **_: object) -> Self:
+    def __new__(cls, config: object = None, *_: object, **__: object) -> Self:
         """An object of this class, or of one below it that is shared, too."""
         kind: type[Any] = cls
         if isinstance(config, Config) and config.is_shared and cls._shared is not None:

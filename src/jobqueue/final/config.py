@@ -271,6 +271,14 @@ def _exact_path(name: str, value: object) -> str | os.PathLike[str] | None:
             f"{name} must be the path of a directory (text), "
             f"or None to keep everything in memory, not {value!r}"
         )
+    scheme, mark, _ = (path or "").partition("://")
+    if (
+        mark and scheme.replace("+", "_").isidentifier()
+    ):  # the rest is not shown: there may be a password in it
+        raise ConfigError(
+            f"{name} must be the path of a directory, not an address ({scheme}://…); for a queue "
+            f"on PostgreSQL open a jobqueue.postgres.PostgresConfig, or set JOBQUEUE_DSN"
+        )
     return exact_str(value) if isinstance(value, str) else value  # type: ignore[return-value]  # it is one of a str
 
 

@@ -24,6 +24,7 @@ from .model.handle import JobHandle
 from .model.handlers import importable_name
 from .registering import Registering
 from .sharing.serving import serve
+from .spelling import tells_names
 from .steering import Steering
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class JobQueue(Registering, Choosing):
         OSError: the log's directory cannot be used.
     """
 
+    @tells_names("JobQueue(...) has no argument")
     def __init__(
         self,
         config: Config | None = None,

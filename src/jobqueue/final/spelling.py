@@ -51,14 +51,17 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> str:
     return f"{what} {name!r}{did_you_mean(name, names) or '; there are ' + ', '.join(names)}"
 
 
-def tells_names(what: str, names: Callable[[], Iterable[str]]) -> Callable[[Function], Function]:
+def tells_names(
+    what: str, names: Callable[[], Iterable[str]] | None = None
+) -> Callable[[Function], Function]:
     """Decorator: of a keyword that the function does not take, tell which one was meant.
 
     It costs a call more. Python tells that by itself from 3.13 on, but not what else there is.
 
     Args:
         what: how the message begins, as in "Config has no setting".
-        names: gives the keywords that there are, if they are needed.
+        names: gives the keywords that there are, if they are needed; those of the function itself,
+            if it takes no others.
 
     Returns:
         What makes the function raise `TypeError` in these words. Its other errors stay as they are.
@@ -70,7 +73,7 @@ def tells_names(what: str, names: Callable[[], Iterable[str]]) -> Callable[[Func
             try:
                 return function(*args, **options)
             except TypeError:
-                known = list(names())
+                known = list(_keywords_of(function) if names is None else names())
                 unknown = next((each for each in options if each not in known), None)
                 if unknown is None:
                     raise
@@ -79,3 +82,9 @@ def tells_names(what: str, names: Callable[[], Iterable[str]]) -> Callable[[Func
         return cast("Function", call)
 
     return wrap
+
+
+def _keywords_of(function: Any) -> Iterable[str]:
+    code = function.__code__
+    named = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    return (each for each in named[code.co_posonlyargcount :] if each != "self")

@@ -21,8 +21,17 @@ queue (`jobqueue.final.engine`).
 It needs the extra `postgres`.
 """
 
-from .config import PostgresConfig
-from .errors import NotConnectedError, SchemaError
-from .queue import PostgresQueue
+try:
+    from .config import PostgresConfig
+    from .errors import NotConnectedError, SchemaError
+    from .queue import PostgresQueue
+except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] not in ("asyncpg", "pgqueuer"):
+        raise
+    raise ModuleNotFoundError(
+        f"jobqueue.postgres needs {error.name}, which is not installed: pip install "
+        f"'jobqueue[postgres]'",
+        name=error.name,
+    ) from None
 
 __all__ = ["NotConnectedError", "PostgresConfig", "PostgresQueue", "SchemaError"]

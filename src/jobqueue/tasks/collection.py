@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from ..final import Config, JobQueue, Middleware, QueueClosedError, current_job
+from ..final.ports import tells_names
 from .declaration import Declaration, checked_function, register_all, taken, twice
 from .decorator import Declaring
 from .errors import QueueNotOpenError
@@ -174,6 +175,7 @@ class Tasks(Declaring):
 
     # ── opening ──────────────────────────────────────────────────────────────────────────────
 
+    @tells_names("open(...) has no argument")
     def open(
         self,
         config: Opener | None = None,

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from ..final import Job
+from ..final.ports import tells_names
 from .atomic import ATTEMPT, holding_back
 from .call import Call
 from .mapping import Map
@@ -121,6 +122,7 @@ class BaseTask(Generic[P, R]):
         """What a queue calls with a job's payload; for `JobQueue.register`, and for processes."""
         return self._declaration.handler
 
+    @tells_names("using(...) has no option")
     def using(
         self,
         *,

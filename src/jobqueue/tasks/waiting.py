@@ -91,9 +91,14 @@ def gather(handles: Iterable[JobHandle[Any]], return_exceptions: bool = False) -
             them in this order is raised, and the other jobs go on.
 
     Raises:
-        TypeError: something else than a handle is among them.
+        TypeError: something else than a handle is among them, or more than one list is given.
     """
     waited = _checked("gather", handles)
+    if not isinstance(return_exceptions, bool):  # of a second list the results would be lost
+        raise TypeError(
+            f"gather() takes one list of all handles, and return_exceptions is True or False, not "
+            f"{return_exceptions!r}"
+        )
     if not return_exceptions:
         return [handle.result() for handle in waited]
     results: list[Any] = []

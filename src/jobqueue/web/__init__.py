@@ -11,9 +11,17 @@ so it works for a queue in this process, for a client of one in another, and for
 these calls.
 """
 
-from .app import Dashboard, dashboard
-from .formatting import as_text
-from .security import Access
-from .server import DashboardServer, serve_dashboard
+try:
+    from .app import Dashboard, dashboard
+    from .formatting import as_text
+    from .security import Access
+    from .server import DashboardServer, serve_dashboard
+except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] not in ("anyio", "jinja2", "starlette", "uvicorn"):
+        raise
+    raise ModuleNotFoundError(
+        f"jobqueue.web needs {error.name}, which is not installed: pip install 'jobqueue[web]'",
+        name=error.name,
+    ) from None
 
 __all__ = ["Access", "Dashboard", "DashboardServer", "as_text", "dashboard", "serve_dashboard"]

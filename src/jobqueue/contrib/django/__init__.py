@@ -27,6 +27,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+try:
+    from django import get_version
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "jobqueue.contrib.django needs django, which is not installed: pip install "
+        "'jobqueue[django]'",
+        name=error.name,
+    ) from None
+
 if TYPE_CHECKING:
     from .backend import JobQueueBackend
     from .own import tasks
@@ -40,8 +49,16 @@ def __getattr__(name: str) -> object:
     And `JobQueueBackend` needs `django.tasks`, which only Django 6 has.
     """
     if name == "JobQueueBackend":
-        from . import backend
-
+        try:
+            from . import backend
+        except ModuleNotFoundError as error:
+            if error.name != "django.tasks":
+                raise
+            raise ImportError(
+                f"JobQueueBackend is a backend for the tasks of Django 6, and this is Django "
+                f"{get_version()}: declare tasks by jobqueue.contrib.django.tasks",
+                name=error.name,
+            ) from None
         return backend.JobQueueBackend
     if name == "tasks":
         from . import own

@@ -19,6 +19,7 @@ from django.utils.module_loading import autodiscover_modules, import_string
 
 from ...cli.database import on_postgres
 from ...final import Config, ConfigError, JobQueue
+from ...final.spelling import did_you_mean
 from ..opening import suited
 from .connections import Connections
 from .own import tasks
@@ -60,9 +61,12 @@ class Options:
         is_on_postgres = "dsn" in values
         unknown = sorted(set(values) - set(_FIELDS))
         if unknown and not is_on_postgres:
+            there_are = (
+                f"; there are 'on_commit' and the fields of jobqueue.Config: {', '.join(_FIELDS)}"
+            )
+            meant = did_you_mean(unknown[0], ["on_commit", *_FIELDS])
             raise ImproperlyConfigured(
-                f"jobqueue: {', '.join(map(repr, unknown))} is no option; there are 'on_commit' "
-                f"and the fields of jobqueue.Config: {', '.join(_FIELDS)}"
+                f"jobqueue: {', '.join(map(repr, unknown))} is no option{meant or there_are}"
             )
         try:
             config: Any = on_postgres(**values) if is_on_postgres else Config(**values)

@@ -95,5 +95,5 @@ def mount_wsgi(path: str, app: Any, alias: str = DEFAULT) -> Any:
     from ..mounting import WsgiDashboard
     from ..opening import check_dashboard
 
-    checked = check_dashboard(path, staff_access)
+    checked = check_dashboard(path, staff_access, by_wsgi=True)
     return WsgiDashboard(app, checked or path, lambda: queues.get(alias), staff_access)

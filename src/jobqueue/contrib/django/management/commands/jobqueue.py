@@ -6,6 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
 from .....cli import main
@@ -43,7 +44,10 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Do what was asked for; the exit codes are those of `jobqueue`."""
         part, alias = options["part"], options["backend"]
-        config = Options.of(given_options(alias)).config
+        try:
+            config = Options.of(given_options(alias)).config
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error)) from error
         if part == "run":
             why = no_worker(config, "'share': 'auto'")
             if why is not None:
