@@ -272,6 +272,16 @@ def test_a_job_without_any_handler_is_refused(opened: Opened) -> None:
         opened().enqueue(Job())
 
 
+def test_a_drain_and_an_event_that_are_none_are_refused_at_the_call(opened: Opened) -> None:
+    jq = opened(handler=len)
+    with pytest.raises(TypeError, match="cancel must be an event"):
+        jq.enqueue(Job(), cancel=True)
+    with pytest.raises(TypeError, match="drain must be True, False or None"):
+        jq.close(drain="no")
+
+    assert jq.enqueue(Job(b"abc")).result(PATIENCE) == 3
+
+
 def test_a_job_runs_once_its_handler_is_registered_somewhere(opened: Opened) -> None:
     with pytest.raises(TypeError, match="unknown_handlers"):
         opened(unknown_handlers="refuse")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from .aio.from_thread import in_thread
 from .aio.threads import KeptThreads
+from .callers.room_wait import check_event
 from .callers.schedules import checked_entry
 from .callers.through_middleware import NESTED_MAX, Nested, handle_from
 from .callers.ticks import job_of
@@ -18,7 +19,7 @@ from .core.registry import HandlerRegistry
 from .core.retrying import Retrying
 from .core.telling import quantiles
 from .errors import repeated
-from .exact import Schedule, Seconds, check_seconds
+from .exact import Schedule, Seconds, check_drain, check_seconds
 from .life.process_hooks import watch
 from .life.served import Served
 from .life.wiring import make_registry
@@ -76,6 +77,8 @@ __all__ = [
     "Told",
     "and_one_more",
     "begun_in_handler",
+    "check_drain",
+    "check_event",
     "check_id",
     "check_seconds",
     "check_text",

@@ -119,7 +119,8 @@ class Operating(AsyncDoor):
 
         Raises:
             TypeError, ValueError: an argument is nothing that a job can have.
-            LogWriteError: they are cancelled, but the log could not take it yet.
+            LogWriteError: they are cancelled, but the log could not take it yet; if the log had
+                failed for good before, nothing has changed.
             QueueClosedError: the queue is closed; some may have been cancelled before.
         """
         wanted = checked_filter(status, handler, priority, key, error, text)

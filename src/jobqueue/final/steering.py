@@ -134,7 +134,8 @@ class Steering(Operating):
         Raises:
             UnknownJobError: no such job is known, or it has been forgotten.
             TypeError: the id is no text.
-            LogWriteError: it is cancelled, but the log could not take it yet.
+            LogWriteError: it is cancelled, but the log could not take it yet; if the log had failed
+                for good before, nothing has changed.
         """
         job_id = check_id(job_id)
         self._enter(waits=True)
@@ -169,7 +170,8 @@ class Steering(Operating):
             UnknownJobError: no such job is known, or it has been forgotten.
             TypeError: the id is no text.
             ValueError: the job has not failed.
-            LogWriteError: it is dropped, but the log could not take it yet.
+            LogWriteError: it is dropped, but the log could not take it yet; if the log had failed
+                for good before, nothing has changed.
         """
         job_id = check_id(job_id)
         self._enter(waits=True)

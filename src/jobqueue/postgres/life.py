@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..final import QueueClosedError, ShutdownReport
+from ..final.engine import check_drain
 from .errors import LOST
 from .keeping import Keeping
 from .metering import Metering
@@ -126,6 +127,7 @@ class Life:
 
     def close(self, timeout: float | None, *, drain: bool | None) -> ShutdownReport:
         """See `JobQueue.close`."""
+        check_drain(drain)
         core = self._core
         if self._is_forked:
             return self._report

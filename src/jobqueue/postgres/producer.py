@@ -27,6 +27,7 @@ from ..final.engine import (
     NESTED_MAX,
     Nested,
     SystemClock,
+    check_event,
     check_seconds,
     handle_from,
     listed_jobs,
@@ -116,6 +117,8 @@ class Producing:
         self.check(job)
         seconds = None if timeout is None else check_seconds("timeout", timeout)
         delay = check_seconds("delay", delay)
+        if cancel is not None:
+            check_event(cancel)
 
         def accept(job: Job) -> JobHandle:
             return self._accept([job], [delay], seconds, cancel, connection)[0]
