@@ -547,7 +547,7 @@ class Both(State):
         for known in self.jobs.values():
             known.has_room, known.line, known.passed = False, None, None
             known.reserved, known.place, known.held = None, 0, 0
-            # The log may know that it runs, and not yet how the job before it on its seat has ended.
+            # The log may know that it runs, and not how the job before it on its seat has ended.
             known.has_begun_in_log |= known.is_live and known.job.id in crashed
             if known.status is Status.PROCESSING:
                 known.status = Status.QUEUED
