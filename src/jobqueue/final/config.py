@@ -265,13 +265,16 @@ def _exact_choice(name: str, value: object, choices: tuple[str, ...]) -> str:
 
 
 def _exact_path(name: str, value: object) -> str | os.PathLike[str] | None:
+    if value is None:
+        return None
     path = os.fspath(value) if isinstance(value, (str, os.PathLike)) else None
-    if value is not None and not (isinstance(path, str) and _can_be_path(exact_str(path))):
+    text = exact_str(path) if isinstance(path, str) else ""
+    if not _can_be_path(text):
         raise ConfigError(
             f"{name} must be the path of a directory (text), "
             f"or None to keep everything in memory, not {value!r}"
         )
-    scheme, mark, _ = (path or "").partition("://")
+    scheme, mark, _ = text.partition("://")
     if (
         mark and scheme.replace("+", "_").isidentifier()
     ):  # the rest is not shown: there may be a password in it

@@ -366,6 +366,9 @@ class Bindings:
             self._cancel(handle, f"expired after {seconds:g} s", expired=True)
             if self._placement.journal is not None:
                 self._placement.journal.writer.commit(inline=False)
-        if self.has_doomed:  # what waits for it, too, before the move of a manual clock returns
-            self.look_after()
         self._placement.endings.tell_owed_aside()
+
+    def look_after_expired(self) -> None:
+        """Likewise, after all that has expired: see to what waits for it, as `look_after`."""
+        if self.has_doomed:  # or the move of a manual clock would return before
+            self.look_after()

@@ -96,6 +96,9 @@ class Bonds(Protocol):
     def look_after(self) -> None:
         """Without the mutex: cancel and queue the jobs that others have left to do so."""
 
+    def look_after_expired(self) -> None:
+        """Likewise, if there are any, after all has expired that does now."""
+
     def hold_back(self, parent: JobHandle, jobs: Sequence[Held]) -> None:
         """Take jobs that are to be enqueued when the parent's handler returns."""
 

@@ -174,10 +174,7 @@ class Placement:
             return self._snapshot_bytes()
 
     def reserve_bytes(self) -> int:
-        """About what a snapshot, the ends of all unfinished jobs and what waits would take.
-
-        No mutex.
-        """
+        """About what a snapshot, all unfinished jobs' ends and what waits would take. No mutex."""
         with self.mutex:
             self.mutex.settle()
             waiting = 0 if self.journal is None else self.journal.writer.waiting_records
@@ -248,7 +245,8 @@ class Placement:
         wanted = [cast("Callable[[], Callable[[], object] | None]", each)() for each in functions]
         if self.registry.untold:
             wanted.append(self.missing.tell)
-        return [later for later in wanted if later is not None]
+        laters = [later for later in wanted if later is not None]
+        return [*laters, self.bindings.look_after_expired] if laters else []
 
     def _due(self, handle: JobHandle, now: float) -> None:
         if handle._ties is not None and handle._ties.waits_for:
