@@ -275,9 +275,8 @@ def _exact_path(name: str, value: object) -> str | os.PathLike[str] | None:
             f"or None to keep everything in memory, not {value!r}"
         )
     scheme, mark, _ = text.partition("://")
-    if (
-        mark and scheme.replace("+", "_").isidentifier()
-    ):  # the rest is not shown: there may be a password in it
+    if mark and scheme.replace("+", "_").isidentifier():
+        # The rest is not shown: there may be a password in it.
         raise ConfigError(
             f"{name} must be the path of a directory, not an address ({scheme}://…); for a queue "
             f"on PostgreSQL open a jobqueue.postgres.PostgresConfig, or set JOBQUEUE_DSN"
