@@ -50,6 +50,8 @@ from tests.support.turns import Turns
 from tests.support.waiting import PATIENCE, eventually
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from jobqueue.final.model.periodic import CatchUp
 
 START = 1000.0
@@ -196,17 +198,30 @@ class Both(State):
         self.forget()
         self.look()
 
-    def _reason(self, known: Known, *others: str) -> str:
-        """Why it was cancelled, of the reasons that there are; if it was forgotten, any of them."""
+    def _reason(self, known: Known, *others: str, later: Sequence[Known] = ()) -> str:
+        """Why it was cancelled, of the reasons that there are.
+
+        If it was forgotten, any of them by which as many have expired as the queue has counted.
+
+        Args:
+            later: those whose time has passed, too, and that are looked at after it.
+        """
         eventually(self._has_arrived)
         reasons = [*others, *known.doomed_by]
         if not self.is_known(known.job.id):
             priority = known.job.priority
             expired = self.jq.metrics().by_priority[priority].expired
-            return reasons[0 if expired > self.counts["expired", priority] else -1]
+            sure = [each for each in later if each.job.priority is priority and self._expires(each)]
+            return reasons[0 if expired > self.counts["expired", priority] + len(sure) else -1]
         error = self.jq.info(known.job.id).last_error
         assert error in reasons, f"{known.job.id}: {error!r} is none of {reasons}"
         return error
+
+    def _expires(self, known: Known) -> bool:
+        """Whether a job whose time has passed was surely cancelled for that."""
+        if self.is_known(known.job.id):
+            return (self.jq.info(known.job.id).last_error or "").startswith("expired")
+        return not (known.waits_for or known.doomed_by)
 
     # ── time and workers ─────────────────────────────────────────────────────────────────────
 
@@ -214,10 +229,12 @@ class Both(State):
         """Let time pass."""
         self.clock.advance(seconds)
         self.pass_time(seconds)
-        for known in self.expired():
+        expired = self.expired()
+        for place, known in enumerate(expired):
             self.remember()
             why = f"expired after {known.job.expires:g} s"
-            known.error = self._reason(known, why) if known.doomed_by else why
+            later = expired[place + 1 :]
+            known.error = self._reason(known, why, later=later) if known.doomed_by else why
             known.doomed_by.clear()
             if known.error == why:
                 self.count("expired", known)
