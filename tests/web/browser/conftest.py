@@ -15,6 +15,8 @@ import pytest
 pytest.importorskip("starlette", reason="the dashboard is made of it")
 pytest.importorskip("playwright", reason="it drives the browser")
 
+from playwright.sync_api import expect
+
 from jobqueue.web import as_text, serve_dashboard
 from jobqueue.web.demo import demonstration
 from tests.support.browser import launched, visitor
@@ -31,6 +33,10 @@ if TYPE_CHECKING:
 
     Visit = Callable[..., Visitor]
     Serve = Callable[..., DashboardServer]
+
+# A page keeps what it was told for 400 times as long as that took to find out: on a busy machine
+# it may be seconds until it shows what is new.
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture(scope="module")
