@@ -205,7 +205,7 @@ def test_keywords_may_be_those_of_a_typed_dict() -> None:
         b'{"path":"a","options":{"deep":true}}',
         {"path": "a", "options": {"deep": True}},
     )
-    with pytest.raises(TypeError, match=r"argument 'options' is .* wanted is Options: .*`bool`"):
+    with pytest.raises(TypeError, match=r"argument 'options' is .* wanted is Options: .*bool"):
         given(cast("Any", take), "a", deep=1)
 
 
