@@ -10,6 +10,7 @@ import ctypes
 import random
 import sys
 import threading
+import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -104,9 +105,19 @@ def ended(metrics: Metrics) -> int:
     return metrics.completed + metrics.failed + metrics.cancelled
 
 
+def where_threads_are() -> str:
+    """What each thread does: such a fault may come once in a thousand runs."""
+    frames = sys._current_frames()
+    return "\n".join(
+        f"{each.name}\n{''.join(traceback.format_stack(frames[each.ident]))}"
+        for each in threading.enumerate()
+        if each.ident in frames
+    )
+
+
 def assert_whole(jq: JobQueue, handles: list[JobHandle]) -> None:
     """All jobs have ended and are counted once, and as many workers as before wait for more."""
-    assert jq.join(PATIENCE)
+    assert jq.join(PATIENCE), where_threads_are()
     metrics = jq.metrics()
     assert metrics.enqueued == ended(metrics) == len(handles)
     assert (metrics.queued, metrics.scheduled, metrics.processing) == (0, 0, 0)
