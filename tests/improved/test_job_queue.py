@@ -14,6 +14,7 @@ import pytest
 from jobqueue.improved import EnqueueTimeoutError, Job, JobQueue, Metrics, Priority
 from tests.improved.rig import PATIENCE, Rig
 from tests.support import insides
+from tests.support.records import log_handler_that_raises
 from tests.support.waiting import eventually_freed
 
 HIGH, MEDIUM, LOW = Priority
@@ -309,20 +310,12 @@ def test_retry_follows_whatever_a_handler_raises_and_the_worker_lives_on(
 def test_retry_follows_whatever_a_log_handler_raises_and_the_worker_lives_on(
     rig: Rig, raised: type[BaseException]
 ) -> None:
-    class Raises(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            raise raised
-
-    logger, handler = logging.getLogger("jobqueue"), Raises()
-    logger.addHandler(handler)
-    try:
+    with log_handler_that_raises(raised):
         jq = rig.open(num_workers=1, base_delay=0.0, max_retries=2)
         jq.enqueue(Job("bad", lambda: 1 // 0))
         assert rig.await_metrics(jq, lambda m: m.failed == 1).retried == 2
         jq.enqueue(rig.job("good"))
         assert rig.next_ran(1) == ["good"]
-    finally:
-        logger.removeHandler(handler)
 
 
 def test_each_failed_attempt_is_logged_with_its_traceback(

@@ -13,6 +13,7 @@ import pytest
 
 from jobqueue.naive import Job, JobQueue
 from tests.support import insides
+from tests.support.records import log_handler_that_raises
 
 PATIENCE = 10.0  # seconds until a wait for what is bound to happen counts as failed
 
@@ -106,19 +107,11 @@ def test_the_worker_outlives_whatever_a_handler_raises(
 def test_the_worker_outlives_whatever_a_log_handler_raises(
     jq: JobQueue, ran: queue.Queue[str], raised: type[BaseException]
 ) -> None:
-    class Raises(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            raise raised
-
-    logger, handler = logging.getLogger("jobqueue"), Raises()
-    logger.addHandler(handler)
-    try:
+    with log_handler_that_raises(raised):
         jq.enqueue(Job("bad", lambda: 1 // 0))
         jq.enqueue(Job("good", partial(ran.put, "good")))
 
         assert ran.get(timeout=PATIENCE) == "good"
-    finally:
-        logger.removeHandler(handler)
 
 
 def test_after_close_a_job_is_refused(jq: JobQueue) -> None:

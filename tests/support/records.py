@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tests.support.waiting import PATIENCE
 
@@ -41,3 +43,19 @@ class Records(logging.Handler):
 
     def __exit__(self, *_error: object) -> None:
         logging.getLogger("jobqueue").removeHandler(self)
+
+
+@contextmanager
+def log_handler_that_raises(raised: type[BaseException]) -> Iterator[None]:
+    """Within this a log handler of the program's raises at each record of the queue's."""
+
+    class Raises(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise raised
+
+    logger, handler = logging.getLogger("jobqueue"), Raises()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
