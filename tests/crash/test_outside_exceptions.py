@@ -7,10 +7,11 @@ handler that it was meant for has ended by then, it hits the queue's own code.
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import random
 import sys
+import tempfile
 import threading
-import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -107,12 +108,10 @@ def ended(metrics: Metrics) -> int:
 
 def where_threads_are() -> str:
     """What each thread does: such a fault may come once in a thousand runs."""
-    frames = sys._current_frames()
-    return "\n".join(
-        f"{each.name}\n{''.join(traceback.format_stack(frames[each.ident]))}"
-        for each in threading.enumerate()
-        if each.ident in frames
-    )
+    with tempfile.TemporaryFile("w+") as file:
+        faulthandler.dump_traceback(file)
+        file.seek(0)
+        return file.read()
 
 
 def assert_whole(jq: JobQueue, handles: list[JobHandle]) -> None:
@@ -157,6 +156,31 @@ def test_a_storm_of_exceptions_from_outside_loses_no_job_and_no_worker(
     if durability != "memory":
         with JobQueue(config, handler=len, start=False) as jq:
             assert {jq.status(handle.id) for handle in handles} == {Status.COMPLETED}
+
+
+def test_no_thread_that_runs_attempts_starts_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception for it might hit the new one, and it would wait for ever that this begins."""
+    starters: list[tuple[str, str]] = []
+    start = threading.Thread.start
+
+    def noted(thread: threading.Thread) -> None:
+        starters.append((thread.name, threading.current_thread().name))
+        start(thread)
+
+    def fails(payload: bytes) -> None:
+        raise ValueError
+
+    def waits(payload: bytes) -> None:
+        jq.enqueue(Job(handler="fails")).wait(PATIENCE)
+
+    handlers = {"fails": fails, "waits": waits}
+    with JobQueue(Config(num_workers=1, max_retries=0), handlers=handlers) as jq:
+        monkeypatch.setattr(threading.Thread, "start", noted)
+        assert jq.enqueue(Job(handler="waits")).wait(PATIENCE) is Status.COMPLETED
+
+    by_workers = [each for each, starter in starters if starter.startswith("jobqueue-worker")]
+    assert by_workers == []
+    assert {"jobqueue-report", "jobqueue-worker-2"} <= {each for each, _ in starters}
 
 
 # --- each place, in turn ------------------------------------------------------------------------

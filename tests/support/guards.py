@@ -56,6 +56,7 @@ NOTICED_BY = {
     "jobs whose records are on their way to the log are run too": (
         "tests/final/core/test_children.py",
     ),
+    "a worker starts no thread by itself": ("tests/crash/test_outside_exceptions.py",),
     "workers are reserved for High": ("tests/final/core/test_reserved.py",),
     "a wall clock that was set back makes no delay longer": ("tests/final/core/test_expiry.py",),
     "a bucket holds no more than its tokens": ("tests/final/core/test_limits.py",),

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..exact import exact_str
 from .clock import SystemClock
 from .parking import Parker
+from .starting import start_elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -194,12 +195,14 @@ class Reporter:
         self._add(_Record(level, message, error, about))
 
     def prepare(self) -> None:
-        """Start the thread for a record that will come; on a worker's thread only.
+        """Have the thread started for a record that will come; on a worker's thread only.
 
         So it is there before anybody hears of what the record tells, and may look at the threads.
         """
-        if self._thread is None and not self._closing:
-            self._start()
+        if self._thread is None and not self._closing and self._call_soon is not None:
+            # guard: a worker starts no thread by itself
+            #   without: self._start()
+            start_elsewhere(self._call_soon, self._start)
 
     def report_and_wait(
         self, level: int, message: str, error: BaseException, about: About = NO_JOB

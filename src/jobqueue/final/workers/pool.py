@@ -21,6 +21,7 @@ from ..errors import JobQueueError, thread_died
 from ..model.job import about
 from ..runtime.clock import SystemClock
 from ..runtime.mutex import has_gil
+from ..runtime.starting import start_elsewhere
 from ..timing.timer import tick_after
 from .in_this_thread import BorrowedThread
 from .worker import Worker
@@ -164,7 +165,9 @@ class WorkerPool:
 
     def _make_stand_in(self, seat: Seat) -> Callable[[], None]:
         """With the mutex: see `Seats.make_stand_in`."""
-        return partial(self._start_stand_in, seat, self._make(self.seats.add()))
+        stand_in = self._make(self.seats.add())
+        call_soon = self._outcomes.placement.timer.call_soon
+        return partial(start_elsewhere, call_soon, partial(self._start_stand_in, seat, stand_in))
 
     def _start_stand_in(self, seat: Seat | None, stand_in: Worker) -> None:
         """Start what stands in for a seat, or for one that went without.
