@@ -15,6 +15,7 @@ import logging
 import re
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -72,6 +73,7 @@ class Program:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty current directory, from which modules can be imported until the test ends."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.syspath_prepend(READERS_MODULES)
     monkeypatch.syspath_prepend(tmp_path)
     before = set(sys.modules)

@@ -83,6 +83,7 @@ class Log:
             on_ended=self._end,
             new_parker=Parker,
             needed=int,
+            ends=int,
             report=self._report,
             monotonic=time.monotonic,
         )

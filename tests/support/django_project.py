@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -15,6 +17,8 @@ def set_up() -> None:
     """Do it, if it was not done."""
     if settings.configured:
         return
+    directory = tempfile.mkdtemp(prefix="jobqueue-django-")
+    atexit.register(shutil.rmtree, directory)
     settings.configure(
         SECRET_KEY="of the tests",
         INSTALLED_APPS=[
@@ -51,7 +55,7 @@ def set_up() -> None:
         DATABASES={
             "default": {
                 "ENGINE": "django.db.backends.sqlite3",
-                "NAME": Path(tempfile.mkdtemp()) / "db",
+                "NAME": Path(directory) / "db",
             }
         },
         JOBQUEUE={},

@@ -173,14 +173,12 @@ class Placement:
             self.mutex.settle()
             return self._snapshot_bytes()
 
-    def reserve_bytes(self) -> int:
-        """About what a snapshot, all unfinished jobs' ends and what waits would take. No mutex."""
+    def ends_bytes(self) -> int:
+        """About what all unfinished jobs' ends and what waits would take. No mutex."""
         with self.mutex:
             self.mutex.settle()
             waiting = 0 if self.journal is None else self.journal.writer.waiting_records
-            records = len(self.status.live) * 2 + waiting
-            bytes_then = self._snapshot_bytes() + records * RECORD_BYTES
-        return bytes_then + bytes_then // 4
+            return (len(self.status.live) * 2 + waiting) * RECORD_BYTES
 
     def _snapshot_bytes(self) -> int:
         status = self.status

@@ -103,7 +103,7 @@ class OpenedLog:
             on_failed=on_failed,
             on_ended=on_ended,
             needed=placement.needed_bytes,
-            wanted=placement.reserve_bytes,
+            ends=placement.ends_bytes,
             room=log.room,
             report=self._report_compaction,
             monotonic=SystemClock.monotonic,

@@ -117,6 +117,11 @@ class Room:
             with suppress(OSError):  # whether there is room by now is seen by what needs it
                 self._files.unlink(path_in(self._directory, name))
 
+    @property
+    def held(self) -> int:
+        """How many bytes are held."""
+        return self._held
+
     def take(self, wanted: int) -> None:
         """Hold so many bytes if it can be done; with less need, less.
 

@@ -9,15 +9,18 @@ Relies on: `step` is called by the log's thread.
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
-from ...errors import LogCorruptError
+from ...errors import LogCorruptError, LogWriteError
+from ..files import FULL
 from ..maintenance.snapshot import CompactionStoppedError, compact
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..files import Files
+    from ..maintenance.snapshot import Compaction
     from .active_segment import ActiveSegment
     from .batch import LogOptions
 
@@ -32,6 +35,8 @@ GAIN_BYTES_MIN = 8 << 10
 LOOKS_MAX = 60
 """After a compaction that found no room it is tried again at the latest after so many looks."""
 LOOK_SECONDS = 1.0
+FEWER = 10
+"""Of so many finished jobs one is kept, if there is no room for all."""
 _NEVER = float("inf")
 
 
@@ -170,15 +175,7 @@ class Compactor:
 
     def _compact(self, through: int, expected: int) -> None:
         try:
-            result = self._active.room.provide(
-                lambda: compact(
-                    self._files,
-                    self._directory,
-                    through,
-                    self._options.status_retention,
-                    lambda: self._stopped,
-                )
-            )
+            result = self._compact_as_can_be(through)
         except CompactionStoppedError:
             return
         except (OSError, LogCorruptError) as error:
@@ -191,6 +188,41 @@ class Compactor:
         self._failures = 0
         self._underestimate = max(0, result.bytes_after - expected)
         self._active.compacted(result.files, result.bytes_before, result.bytes_after)
+
+    def _compact_as_can_be(self, through: int) -> Compaction:
+        """Compact; if there is no room even without the reserve, with fewer finished jobs.
+
+        That may have become too small: a disk that was nearly full gave no more. What the log tells
+        of finished jobs is worth less than that it takes jobs again.
+
+        Raises:
+            CompactionStoppedError, LogCorruptError, OSError: as `compact` does.
+        """
+        room, retention = self._active.room, self._options.status_retention
+        while True:
+            try:
+                result = room.provide(partial(self._compact_to, through, retention))
+            except OSError as error:
+                if error.errno not in FULL or room.lacks_inodes or not retention:
+                    raise
+                # guard: a snapshot for which there is no room is made smaller
+                #   without: raise
+                lack, retention = error, retention // FEWER
+            else:
+                break
+        if (all_of_them := self._options.status_retention) > retention:
+            text = (
+                f"{lack.strerror}; it was once {retention:,} finished jobs were kept, not the last"
+                f" {all_of_them:,}: the next start does not know the others"
+            )
+            self._report(LogWriteError(lack.errno, text, self._directory))
+        return result
+
+    def _compact_to(self, through: int, retention: int) -> Compaction:
+        return compact(self._files, self._directory, through, retention, self._is_stopped)
+
+    def _is_stopped(self) -> bool:
+        return self._stopped
 
     @property
     def has_begun(self) -> bool:

@@ -56,7 +56,7 @@ class Delivery(ABC):
         on_failed: told that the log has failed for good.
         on_ended: told that nothing will touch the log any more.
         needed: estimates the bytes of what the log is still needed for.
-        wanted: estimates how much of the disk is to be held in reserve; `None`: as much.
+        ends: estimates the bytes of all unfinished jobs' ends.
         room: what holds it; `None` makes one.
         report: called if a compaction failed.
         monotonic: real time in seconds.
@@ -77,7 +77,7 @@ class Delivery(ABC):
         on_failed: OnFailed,
         on_ended: OnEnded,
         needed: Callable[[], int],
-        wanted: Callable[[], int] | None = None,
+        ends: Callable[[], int],
         room: Room | None = None,
         report: Callable[[BaseException], None],
         monotonic: Callable[[], float],
@@ -121,7 +121,7 @@ class Delivery(ABC):
             options,
             self._active,
             needed=needed,
-            wanted=wanted or needed,
+            ends=ends,
             report=report,
             now=monotonic(),
         )
@@ -209,6 +209,8 @@ class Delivery(ABC):
             if batch.is_backlog:
                 self._write_in_pieces(batch)
             else:
+                # guard: many jobs are not written if there would be no room for their ends
+                self._upkeep.check_room_for(batch.records)
                 self._active.write(batch.records)
         except OSError as error:
             if room.notes(error):

@@ -12,18 +12,25 @@ import errno
 from typing import TYPE_CHECKING
 
 from ...errors import LogWriteError
+from ..format.record import Enqueued
 from .compactor import Compactor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ..files import Files, Problem
+    from ..format.record import Record
     from .active_segment import ActiveSegment
     from .batch import LogOptions
 
 LOOK_SECONDS = 0.5
 """How often it is looked whether the log is still there: what was taken away shows within 1 s."""
 _GROWTH_BYTES_MIN = 64 << 10
+MANY_RECORDS = 500
+"""The reserve has room for the ends of fewer jobs, and grows with them."""
+PLENTY_BYTES = 64 << 20
+"""With so many it is not looked whether there is room for the ends of many jobs."""
+_RECORD_BYTES = 100  # what a record takes besides its payload, about
 
 
 class Upkeep:
@@ -31,7 +38,7 @@ class Upkeep:
 
     Args:
         needed: estimates the bytes of what is unfinished, failed and retained.
-        wanted: estimates the bytes of the reserve.
+        ends: estimates the bytes of all unfinished jobs' ends.
         report: called if a compaction failed; the log goes on without.
         now: monotonic seconds.
 
@@ -48,7 +55,7 @@ class Upkeep:
         active: ActiveSegment,
         *,
         needed: Callable[[], int],
-        wanted: Callable[[], int],
+        ends: Callable[[], int],
         report: Callable[[BaseException], None],
         now: float,
     ) -> None:
@@ -56,7 +63,7 @@ class Upkeep:
         self.look_due = now + LOOK_SECONDS
         self._directory = directory
         self._active = active
-        self._wanted = wanted
+        self._needed, self._ends = needed, ends
         self._bytes_seen = 0  # size of the log when the reserve was adjusted
         self.compactor = Compactor(files, directory, options, active, needed=needed, report=report)
 
@@ -92,6 +99,31 @@ class Upkeep:
         has_changed = looked or self._active.bytes - self._bytes_seen > _GROWTH_BYTES_MIN
         if has_changed and not self._active.room.is_short:
             self.take()
+
+    def check_room_for(self, records: Sequence[Record]) -> None:
+        """See that there is room for the ends of all jobs once these records are written.
+
+        Without, the log would be stuck: it is only smaller once these are in it.
+
+        Raises:
+            OSError: there would be none.
+        """
+        if len(records) < MANY_RECORDS:
+            return
+        room = self._active.free_bytes() + self._active.room.held
+        if room >= PLENTY_BYTES:
+            return
+        size = len(records) * _RECORD_BYTES
+        size += sum(len(each.payload) for each in records if type(each) is Enqueued)
+        if room < size + self._ends():
+            raise OSError(
+                errno.ENOSPC, "there would be no room left to record how so many jobs have ended"
+            )
+
+    def _wanted(self) -> int:
+        """How large the reserve should be: a snapshot and all ends, and a quarter more."""
+        size = self._needed() + self._ends()
+        return size + size // 4
 
     def take(self) -> None:
         """Have the reserve be as large as is needed now."""
