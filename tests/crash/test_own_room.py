@@ -238,7 +238,6 @@ def test_jobs_that_ended_before_they_were_written_do_not_keep_the_disk_full(disk
         assert eventually(lambda: _flushes(jq))
 
 
-@pytest.mark.slow
 def test_jobs_that_come_together_leave_room_for_their_ends(disk: Disk) -> None:
     """Fault 32 of docs/reliability.md."""
     with JobQueue(_config(disk("size=2m")), handler=len) as jq:
@@ -260,7 +259,6 @@ def test_jobs_that_come_together_leave_room_for_their_ends(disk: Disk) -> None:
         assert eventually(lambda: _takes_a_job(jq, b"x" * 300_000))
 
 
-@pytest.mark.slow
 def test_if_there_is_no_room_for_all_finished_jobs_the_oldest_are_forgotten(
     disk: Disk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

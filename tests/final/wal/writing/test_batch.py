@@ -77,14 +77,14 @@ def test_of_a_job_that_was_discarded_before_it_was_written_nothing_is_kept() -> 
 
 def test_jobs_that_ended_first_are_forgotten_first_and_those_that_have_not_are_kept() -> None:
     batch = OpenBatch()
-    batch.records = [*map(_accepted, range(1, 5)), *map(_completed, (9, 3, 1, 4))]
+    batch.records = [*map(_accepted, range(1, 5)), *map(_completed, (9, 3, 1, 8, 4))]
 
     records, forgotten = batch.without_some_ended(lambda _ended: 2)
 
     assert forgotten == 1
     assert records == [
         *(_accepted(2), _completed(9)),
-        *(_accepted(1), _completed(1), _accepted(4), _completed(4)),
+        *(_accepted(1), _completed(1), _completed(8), _accepted(4), _completed(4)),
     ]
 
 

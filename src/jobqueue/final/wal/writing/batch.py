@@ -122,8 +122,8 @@ class OpenBatch:
         """Its records with only some of the jobs of which all is in it, end included.
 
         The others are as if the log had forgotten them, which it does with the oldest ones. What
-        is kept comes last, each job's records together. One that others wait for, or that enqueued
-        some by its end, stays where it is. Changes nothing.
+        is kept of a job stands where it has ended, all together. One that others wait for, or that
+        enqueued some by its end, stays where it is. Changes nothing.
 
         Args:
             afford: told their records, job by job, those that ended first coming first; returns
@@ -149,10 +149,17 @@ class OpenBatch:
             return self.records, 0
         count = len(ended) - afford(ended)
         numbers = {job[0].job for job in ended}
+        kept = {job[0].job: job for job in ended[count:]}
         # guard: a tick is remembered longer than its job
-        #   without: records = [each for each in self.records if each.job not in numbers]
-        records = [each for each in self.records if each.job not in numbers or type(each) is Ticked]
-        return records + [each for job in ended[count:] for each in job], count
+        #   without: moves = [each.job in numbers for each in self.records]
+        moves = [each.job in numbers and type(each) is not Ticked for each in self.records]
+        records: list[Record] = []
+        for each, is_moved in zip(self.records, moves, strict=True):
+            if not is_moved:
+                records.append(each)
+            elif isinstance(each, _ENDS):
+                records += kept.get(each.job, ())
+        return records, count
 
     def pieces(self) -> Iterator[int]:
         """Yield how many records, from the first on, may be written first; then of the rest.
