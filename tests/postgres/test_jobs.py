@@ -168,6 +168,16 @@ def test_a_handle_is_awaited_on_any_loop(opened: Opened) -> None:
     assert asyncio.run(use()) == "hello"
 
 
+def test_a_handle_of_a_job_that_returned_nothing_is_awaited(opened: Opened) -> None:
+    queue = opened(lambda payload: None)
+
+    async def use() -> list[object]:
+        handle = await queue.aenqueue(Job())
+        return [await handle, await handle, await queue.handle(handle.id)]
+
+    assert asyncio.run(use()) == [None, None, None]
+
+
 def test_a_callback_is_called_when_the_job_has_ended(opened: Opened) -> None:
     queue = opened(len)
     called: list[Status] = []

@@ -254,7 +254,8 @@ class Desk:
                 except QueueClosedError:  # the last known counts
                     pass
         if handle._status is Status.COMPLETED:
-            return self._kept_result(handle)
+            outcome = handle._outcome
+            return self._kept_result(handle) if outcome is NO_RESULT else outcome
         if handle._status is Status.CANCELLED:
             raise JobCancelledError(f"job {handle.id!r} was cancelled")
         raise self._missing_result(handle)
