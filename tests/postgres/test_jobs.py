@@ -544,6 +544,30 @@ def test_a_running_job_is_asked_to_stop_from_another_process(opened: Opened, gat
     assert there.info(handle.id).last_error == "RuntimeError: it was asked to stop"
 
 
+def test_a_notice_to_stop_that_comes_late_does_not_cancel_a_requeued_job(
+    opened: Opened, databases: Any, gate: Gate
+) -> None:
+    """Cancelled as it fails: the notice comes to processes in which the job does not run."""
+    failures = [ValueError("no")]
+
+    def handle(payload: bytes) -> int:
+        if failures:
+            raise failures.pop()
+        return len(payload)
+
+    queue = opened(handle, handlers={"gate": gate}, max_retries=0)
+    assert queue.enqueue(Job(id="a")).wait(PATIENCE) is Status.FAILED
+    databases.execute(
+        "SELECT pg_notify('jobqueue_stop', number::text) FROM jobqueue_job",
+        database=queue.config.dsn.rpartition("/")[2],
+    )
+    other = queue.enqueue(Job(handler="gate"))
+    assert gate.began.acquire(timeout=PATIENCE)
+    assert other.cancel()  # by a notice that comes after that one
+    assert other.wait(PATIENCE) is Status.CANCELLED
+    assert queue.requeue("a").wait(PATIENCE) is Status.COMPLETED
+
+
 def test_past_its_time_an_attempt_is_asked_to_stop_and_another_job_runs(
     opened: Opened, gate: Gate
 ) -> None:

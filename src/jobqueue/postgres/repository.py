@@ -87,6 +87,7 @@ class Repository(Queries):
                 self._is_empty = False
                 return []
             core.is_told, core.is_looking = False, True
+            core.stopped.clear()
             core.waking.looks()
             try:
                 picked = await self._next(entrypoints, queue_manager_id, heartbeat_timeout)
