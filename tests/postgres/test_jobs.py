@@ -756,6 +756,42 @@ def test_coroutines_run_on_the_loop_that_entered_and_are_cancelled_there(opened:
     asyncio.run(use())
 
 
+def test_a_coroutine_that_is_cancelled_before_it_begins_costs_an_attempt(opened: Opened) -> None:
+    """A program that cancels all tasks of its loop, as some do before they end."""
+    ran: list[int] = []
+
+    async def handle(payload: bytes, context: JobContext) -> None:
+        ran.append(context.attempt)
+
+    def cancel_first(loop: Any, work: Any, **settings: Any) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, **settings)
+        task.cancel()
+        loop.set_task_factory(None)
+        return task
+
+    async def use() -> None:
+        async with opened(handle, executor="asyncio") as queue:
+            handle_ = await queue.aenqueue(Job(), delay=0.1)
+            asyncio.get_running_loop().set_task_factory(cancel_first)
+            await handle_
+
+    asyncio.run(use())
+    assert ran == [1]
+
+
+def test_coroutines_whose_loop_has_ended_fail_and_hold_up_nothing(opened: Opened) -> None:
+    async def handle(payload: bytes) -> None:
+        """Never called."""
+
+    async def use() -> Any:
+        return await opened(handle, executor="asyncio", max_retries=0).__aenter__()
+
+    queue = asyncio.run(use())
+
+    assert queue.enqueue(Job(b"a")).wait(PATIENCE) is Status.FAILED
+    assert queue.close(PATIENCE).unfinished == ()
+
+
 def test_middleware_sees_each_job_each_attempt_and_each_end(opened: Opened) -> None:
     told: list[object] = []
 

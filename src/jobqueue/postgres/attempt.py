@@ -109,7 +109,7 @@ class Attempt:
             RetryRequested: another attempt is to follow.
         """
         core = self.core
-        has_run = False
+        has_run, why = False, None
         try:
             why = await self._why_not()
             if why is None:
@@ -123,6 +123,8 @@ class Attempt:
                 pass
             core.ended(self)
             return
+        except Exception as error:  # noqa: BLE001  # no thread can be started, the loop has ended
+            self._error = error
         finally:
             self._leave_slot()
             if has_run:
@@ -168,6 +170,8 @@ class Attempt:
             if not ended.done():
                 ended.set_result(None)
 
+        # It counts for as long as the handler has not begun: a program may cancel its task before.
+        self._error = asyncio.CancelledError("it was cancelled before it began")
         if handler.is_async:
             core.on_handlers_loop(self._acall(handler, context), lambda: _soon(loop, end))
         else:
@@ -251,6 +255,7 @@ class Attempt:
     # ── the handler's thread, or its loop ────────────────────────────────────────────────────
 
     def _call_here(self, handler: Handler, context: JobContext, end: Any) -> None:
+        self._error = None
         try:
             contextvars.Context().run(self._in_context, handler, context)
         except BaseException as error:  # noqa: BLE001  # whatever a handler may raise
@@ -263,6 +268,7 @@ class Attempt:
 
     async def _acall(self, handler: Handler, context: JobContext) -> None:
         """In a task of its own, which is cancelled when the attempt is asked to stop."""
+        self._error = None
         task = asyncio.current_task()
         assert task is not None
         stopping = _Stopping(asyncio.get_running_loop(), task)
