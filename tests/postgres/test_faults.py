@@ -101,6 +101,20 @@ def test_a_job_of_a_dead_process_runs_again_soon_after_the_heartbeat_timeout(
     assert handle.wait(PATIENCE) is Status.CANCELLED
 
 
+def test_a_job_that_has_started_in_time_runs_again_when_its_process_dies(
+    opened: Opened, workers: Workers
+) -> None:
+    producer = opened(len, start=False)
+    first = workers.start()
+    handle = producer.enqueue(Job(b"60000", id="long", expires=1.0))
+    assert eventually(lambda: workers.told("begins")["long"] == 1)
+    workers.start()
+    first.process.kill()
+
+    assert eventually(lambda: workers.told("begins")["long"] == 2)
+    assert producer.cancel(handle.id)
+
+
 def test_a_job_that_was_asked_to_stop_does_not_run_again_when_its_process_dies(
     opened: Opened, workers: Workers
 ) -> None:

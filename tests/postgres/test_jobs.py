@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import Counter
 from typing import Any
 
@@ -383,7 +384,8 @@ def test_a_job_that_has_not_started_in_time_is_cancelled(opened: Opened, gate: G
     gate.open.set()
 
     assert late.wait(PATIENCE) is Status.CANCELLED
-    assert "expires" in (queue.info(swept.id).last_error or "")
+    told = {queue.info(each.id).last_error for each in (swept, late)}
+    assert told == {"expired after 0.01 s"}
     assert eventually(lambda: queue.metrics().expired == 2)
 
 
@@ -391,6 +393,50 @@ def test_a_job_expires_also_if_no_process_runs_any(opened: Opened) -> None:
     queue = opened(len, start=False, heartbeat_timeout=2.0)
     until_status(queue.enqueue(Job(expires=0.01)), Status.CANCELLED)
     assert queue.metrics().expired == 1
+
+
+def test_a_job_that_has_started_in_time_does_not_expire_when_it_is_requeued(
+    opened: Opened,
+) -> None:
+    failures = [ValueError("no")]
+
+    def handle(payload: bytes) -> int:
+        if failures:
+            raise failures.pop()
+        return len(payload)
+
+    queue = opened(handle, max_retries=0, heartbeat_timeout=2.0)
+    handle_ = queue.enqueue(Job(id="a", expires=0.5))
+    assert handle_.wait(PATIENCE) is Status.FAILED
+    created = queue.info("a").created
+    assert eventually(lambda: time.time() > created + 0.5)
+    assert queue.requeue("a").wait(PATIENCE) is Status.COMPLETED
+    assert queue.info("a").last_error is None  # it is as new, as in one process
+
+
+def test_a_job_that_waits_for_its_key_expires(opened: Opened, gate: Gate) -> None:
+    queue = opened(num_workers=2)
+    queue.register("keyed", gate, limit=Limit(1, per_key=True))
+    queue.enqueue(Job(handler="keyed", key="a"))
+    assert gate.began.acquire(timeout=PATIENCE)
+    late = queue.enqueue(Job(handler="keyed", key="a", expires=0.5))
+
+    assert late.wait(PATIENCE) is Status.CANCELLED
+    assert queue.metrics().expired == 1
+
+
+def test_a_job_that_waits_for_its_key_is_unique_until_it_has_started(
+    opened: Opened, gate: Gate
+) -> None:
+    queue = opened(num_workers=2)
+    queue.register("keyed", gate, limit=Limit(1, per_key=True))
+    until = Unique(by="handler+payload", until="started")
+    queue.enqueue(Job(b"1", handler="keyed", key="a", unique=until))
+    assert gate.began.acquire(timeout=PATIENCE)
+    waiting = queue.enqueue(Job(b"2", handler="keyed", key="a", unique=until))
+    until_status(waiting, Status.PROCESSING)
+
+    assert queue.enqueue(Job(b"2", handler="keyed", key="a", unique=until)).id == waiting.id
 
 
 def test_a_delayed_job_waits_and_can_be_run_at_once(opened: Opened) -> None:

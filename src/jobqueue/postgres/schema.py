@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     Connection = Any  # asyncpg's
 
-VERSION = 2
+VERSION = 3
 """Of the tables and functions here; it goes up with each change of them.
 
 Functions that have other parameters now are made beside the old ones, so that processes of the
