@@ -127,7 +127,7 @@ class Desk:
         ids = list(handles)
         for begin in range(0, len(ids), _AT_ONCE):
             some = ids[begin : begin + _AT_ONCE]
-            found = await self._core.link.once(
+            found = await self._core.link.answered(
                 lambda connection, some=some: connection.fetch(_ENDED, some)  # type: ignore[misc]  # bound early
             )
             for row in found:
