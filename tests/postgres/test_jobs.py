@@ -559,6 +559,9 @@ def test_text_that_postgres_cannot_hold_finds_nothing(opened: Opened) -> None:
     for look in (queue.status, queue.info, queue.handle, queue.cancel):
         with pytest.raises(UnknownJobError):
             look("a\0b")
+        with pytest.raises(UnknownJobError):
+            look("\udcff")
+    assert queue.cancel_jobs(ids=["a\0b", "\udcff"]) == 0
     with pytest.raises(ValueError, match="cannot hold"):
         queue.jobs(text="a\0b")
     assert queue.metrics().engine.reconnects == 0
@@ -588,6 +591,30 @@ def test_a_running_job_is_asked_to_stop_from_another_process(opened: Opened, gat
     assert there.cancel(handle.id)
     assert handle.wait(PATIENCE) is Status.CANCELLED
     assert there.info(handle.id).last_error == "RuntimeError: it was asked to stop"
+
+
+def test_an_attempt_that_was_cancelled_is_no_failure_of_its_handler(
+    opened: Opened, gate: Gate
+) -> None:
+    queue = opened(gate)
+    handle = queue.enqueue(Job())
+    assert gate.began.acquire(timeout=PATIENCE)
+    handle.cancel()
+
+    async def wait() -> None:
+        await handle
+
+    with pytest.raises(JobCancelledError, match="it was asked to stop"):
+        asyncio.run(wait())
+    assert queue.handlers()[0].failures == {}
+
+
+def test_what_has_not_failed_is_told_by_its_status(opened: Opened) -> None:
+    queue = opened(len, start=False)
+    queue.enqueue(Job(id="a"))
+    for change in (queue.requeue, queue.discard):
+        with pytest.raises(ValueError, match="'a' is queued; only failed jobs"):
+            change("a")
 
 
 def test_a_notice_to_stop_that_comes_late_does_not_cancel_a_requeued_job(
@@ -677,7 +704,7 @@ def test_dead_letters_are_listed_requeued_and_discarded_from_another_process(
     assert eventually(lambda: there.dead_letters() == [])
     with pytest.raises(UnknownJobError):
         there.status("1")
-    with pytest.raises(ValueError, match="has not failed"):
+    with pytest.raises(ValueError, match="is completed; only failed"):
         there.requeue("0")
 
 

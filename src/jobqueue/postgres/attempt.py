@@ -230,7 +230,8 @@ class Attempt:
         self.failure = failure = describe(error)
         failure = failure[0].replace("\0", "\\x00"), failure[1].replace("\0", "\\x00")
         self.failure = failure
-        core.times.failed(self.name, failure[0])
+        if not self.stop.cancelled:
+            core.times.failed(self.name, failure[0])
         delay = None if self.stop.cancelled else core.delay_of(self, error)
         if delay is not None:
             self._report(logging.WARNING, f"it is tried again in {delay:.3g} s", error)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from ..final import (
-    JobCancelledError,
     JobFailedError,
     JobHandle,
     JobQueueError,
@@ -30,6 +29,7 @@ from ..final.engine import (
     StoredResult,
     check_seconds,
     read_result,
+    was_cancelled,
 )
 from . import rows
 
@@ -257,7 +257,7 @@ class Desk:
             outcome = handle._outcome
             return self._kept_result(handle) if outcome is NO_RESULT else outcome
         if handle._status is Status.CANCELLED:
-            raise JobCancelledError(f"job {handle.id!r} was cancelled")
+            raise was_cancelled(handle)
         raise self._missing_result(handle)
 
 

@@ -91,6 +91,6 @@ def _refused(where: str, error: BaseException, what: str) -> NotConnectedError:
 def unknown(job_id: str) -> UnknownJobError:
     """The error for a job that is not there."""
     return UnknownJobError(
-        f"no job {job_id!r} is known: it never was, was discarded, or has been forgotten "
-        f"(status_retention)"
+        f"no job {job_id!r} is known: it never was, was discarded, or was forgotten, as the oldest "
+        f"are of more jobs than status_retention, or dead letters than max_dead_letters"
     )
