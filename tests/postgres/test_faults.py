@@ -252,6 +252,39 @@ def test_what_runs_goes_on_while_the_connection_is_cut_and_its_end_is_told_later
     assert {each.name for each in caplog.records} <= {"jobqueue"}  # the driver floods no log
 
 
+def test_an_outcome_waits_for_a_database_that_takes_nothing_for_a_while(
+    databases: Any, dsn: str, opened: Opened
+) -> None:
+    """It is read-only, as that of a server whose disk is full or that a standby takes over from."""
+    from jobqueue.postgres import NotConnectedError
+
+    name = dsn.rpartition("/")[2]
+    began, gate = threading.Semaphore(0), threading.Event()
+
+    def handle(payload: bytes) -> int:
+        began.release()
+        return len(payload) if gate.wait(PATIENCE) else -1
+
+    def be(setting: str) -> None:
+        databases.execute(
+            f"ALTER DATABASE {name} SET default_transaction_read_only = {setting}",
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",
+        )
+
+    queue = opened(handle, heartbeat_timeout=PATIENCE, connect_timeout=0.5)
+    handle_ = queue.enqueue(Job(b"abc"))
+    assert began.acquire(timeout=PATIENCE)
+    be("on")
+    with pytest.raises(NotConnectedError, match="read-only transaction"):
+        queue.enqueue(Job())
+    gate.set()
+    assert eventually(lambda: queue.metrics().workers.busy == 0)
+    be("off")
+
+    assert handle_.result(PATIENCE) == 3
+    assert not began.acquire(blocking=False)
+
+
 def test_what_was_written_though_nobody_said_so_counts(databases: Any, dsn: str) -> None:
     from jobqueue.postgres import PostgresConfig
 

@@ -150,13 +150,20 @@ class Link:
             except AGAIN as error:
                 use = use if again is None else again
                 if loop.time() + delay > deadline or self.closed.is_set():
-                    raise NotConnectedError(
-                        f"the database {self._config.where} could not be reached for "
-                        f"{patience:g} s ({type(error).__name__}); the call may have been carried "
-                        f"out: look by the job's id"
-                    ) from None
+                    raise self._gave_up(error) from None
             await asyncio.sleep(delay)
             delay = min(2 * delay, AGAIN_SECONDS_MAX)
+
+    def _gave_up(self, error: BaseException) -> NotConnectedError:
+        where, seconds = self._config.where, self._config.connect_timeout
+        if not isinstance(error, LOST):
+            return NotConnectedError(
+                f"the database {where} has refused the call for {seconds:g} s: {error}"
+            )
+        return NotConnectedError(
+            f"the database {where} could not be reached for {seconds:g} s "
+            f"({type(error).__name__}); the call may have been carried out: look by the job's id"
+        )
 
     async def until_done(self, use: Use, *, again: Use | None = None) -> Any:
         """Do something, and try it again until the queue is closed; `None` if that comes first."""
