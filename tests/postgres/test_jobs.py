@@ -259,6 +259,18 @@ def test_one_job_that_cannot_be_has_all_of_a_large_call_refused(opened: Opened) 
     assert [job.id for job in queue.jobs()] == ["known"]
 
 
+def test_many_large_jobs_go_in_several_calls(opened: Opened, databases: Any) -> None:
+    """PostgreSQL takes at most 1 GiB in one."""
+    queue = opened(len, start=False)
+    payload = b"x" * 6 * 1024 * 1024
+    handles = queue.enqueue_many([Job(payload, id=str(each)) for each in range(5)])
+
+    assert [each.id for each in handles] == ["0", "1", "2", "3", "4"]
+    calls = "SELECT count(*) FROM jobqueue_job GROUP BY xmin::text ORDER BY min(number)"
+    found = databases.execute(calls, database=queue.config.dsn.rpartition("/")[2])
+    assert [count for (count,) in found] == [2, 2, 1]
+
+
 def test_of_many_that_enqueue_one_id_at_once_one_does(opened: Opened) -> None:
     queues = [opened(len, start=False) for _ in range(2)]
     accepted, refused = [], []
