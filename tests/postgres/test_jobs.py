@@ -566,6 +566,13 @@ def test_close_leaves_to_others_what_waits_for_its_key_and_cancel_ends_it(
     closing.join(PATIENCE)
 
 
+def test_a_misspelt_filter_is_told_with_the_one_that_is_meant(opened: Opened) -> None:
+    queue = opened(len, start=False)
+    for look in (queue.jobs, queue.look, queue.cancel_jobs):
+        with pytest.raises(TypeError, match=r"'handlr'; did you mean 'handler'\?"):
+            look(handlr="mail")
+
+
 def test_text_that_postgres_cannot_hold_finds_nothing(opened: Opened) -> None:
     queue = opened(len, start=False)
     for look in (queue.status, queue.info, queue.handle, queue.cancel):
