@@ -447,6 +447,8 @@ def test_a_job_that_waits_for_its_key_is_unique_until_it_has_started(
     assert gate.began.acquire(timeout=PATIENCE)
     waiting = queue.enqueue(Job(b"2", handler="keyed", key="a", unique=until))
     until_status(waiting, Status.PROCESSING)
+    queue.register("free", len)  # a job that is picked after it, and has ended
+    assert queue.enqueue(Job(handler="free")).wait(PATIENCE) is Status.COMPLETED
 
     assert queue.enqueue(Job(b"2", handler="keyed", key="a", unique=until)).id == waiting.id
 
