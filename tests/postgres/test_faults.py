@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from tests.support.waiting import PATIENCE, eventually
 
 pytestmark = pytest.mark.slow
 HEARTBEAT = 2.0
+_LOCKED = "SELECT count(*) FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted"
 Opened = Any
 
 
@@ -99,6 +101,20 @@ def test_a_job_of_a_dead_process_runs_again_soon_after_the_heartbeat_timeout(
     assert time.monotonic() - killed <= HEARTBEAT + 1.0
     assert producer.cancel(handle.id)
     assert handle.wait(PATIENCE) is Status.CANCELLED
+
+
+def test_a_job_that_has_started_in_time_runs_again_when_its_process_dies(
+    opened: Opened, workers: Workers
+) -> None:
+    producer = opened(len, start=False)
+    first = workers.start()
+    handle = producer.enqueue(Job(b"60000", id="long", expires=1.0))
+    assert eventually(lambda: workers.told("begins")["long"] == 1)
+    workers.start()
+    first.process.kill()
+
+    assert eventually(lambda: workers.told("begins")["long"] == 2)
+    assert producer.cancel(handle.id)
 
 
 def test_a_job_that_was_asked_to_stop_does_not_run_again_when_its_process_dies(
@@ -234,6 +250,98 @@ def test_what_runs_goes_on_while_the_connection_is_cut_and_its_end_is_told_later
         assert other.metrics().failed == 0
     proxy.close()
     assert {each.name for each in caplog.records} <= {"jobqueue"}  # the driver floods no log
+
+
+def test_an_outcome_waits_for_a_database_that_takes_nothing_for_a_while(
+    databases: Any, dsn: str, opened: Opened
+) -> None:
+    """It is read-only, as that of a server whose disk is full or that a standby takes over from."""
+    from jobqueue.postgres import NotConnectedError
+
+    name = dsn.rpartition("/")[2]
+    began, gate = threading.Semaphore(0), threading.Event()
+
+    def handle(payload: bytes) -> int:
+        began.release()
+        return len(payload) if gate.wait(PATIENCE) else -1
+
+    def be(setting: str) -> None:
+        databases.execute(
+            f"ALTER DATABASE {name} SET default_transaction_read_only = {setting}",
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",
+        )
+
+    queue = opened(handle, heartbeat_timeout=PATIENCE, connect_timeout=0.5)
+    handle_ = queue.enqueue(Job(b"abc"))
+    assert began.acquire(timeout=PATIENCE)
+    be("on")
+    with pytest.raises(NotConnectedError, match="read-only transaction"):
+        queue.enqueue(Job())
+    gate.set()
+    assert eventually(lambda: queue.metrics().workers.busy == 0)
+    be("off")
+
+    assert handle_.result(PATIENCE) == 3
+    assert not began.acquire(blocking=False)
+
+
+def test_what_was_written_though_nobody_said_so_counts(databases: Any, dsn: str) -> None:
+    from jobqueue.postgres import PostgresConfig
+
+    proxy = Proxy(databases.port)
+    through = databases.dsn(dsn.rpartition("/")[2], port=proxy.port)
+
+    def handle(payload: bytes, context: JobContext) -> None:
+        if payload == b"fail" and not context.attempt:
+            proxy.cuts_after = b"ValueError: this once"
+            raise ValueError("this once")
+        if payload == b"enqueue":
+            context.enqueue(Job(b"by it"))
+            proxy.cuts_after = b"COMMIT"
+
+    with PostgresConfig(through, base_delay=0.01).open(handler=handle) as queue:
+        for payload in (b"fail", b"enqueue"):
+            assert queue.enqueue(Job(payload)).wait(PATIENCE) is Status.COMPLETED
+            assert eventually(lambda: proxy.cuts_after is None)
+        assert queue.join(PATIENCE)
+        assert queue.metrics().retried == 1
+        assert engine(queue).late == 0
+    proxy.close()
+
+
+def test_a_call_that_nothing_answers_gives_up_after_a_while(databases: Any, dsn: str) -> None:
+    """As behind a firewall that drops what it gets: no connection is refused or reset."""
+    from jobqueue.postgres import NotConnectedError, PostgresConfig
+
+    proxy = Proxy(databases.port)
+    through = databases.dsn(dsn.rpartition("/")[2], port=proxy.port)
+    with PostgresConfig(through, connect_timeout=2.0).open(handler=len) as queue:
+        assert queue.enqueue(Job()).result(PATIENCE) == 0
+        proxy.passes.clear()
+        begun = time.monotonic()
+        with pytest.raises(NotConnectedError):
+            queue.enqueue(Job())
+        assert queue.close(PATIENCE).unfinished == ()
+        assert time.monotonic() - begun < 20.0  # it was minutes
+    proxy.close()
+
+
+def test_a_call_that_takes_long_is_waited_for(databases: Any, dsn: str) -> None:
+    from jobqueue.postgres import PostgresConfig
+
+    with (
+        PostgresConfig(dsn, connect_timeout=0.1).open(handler=len, start=False) as queue,
+        ThreadPoolExecutor() as pool,
+    ):
+        held = pool.submit(
+            databases.execute,
+            "DO $$ BEGIN LOCK TABLE jobqueue_job; PERFORM pg_sleep(2); END $$",
+            database=dsn.rpartition("/")[2],
+        )
+        assert eventually(lambda: databases.execute(_LOCKED)[0][0])
+        queue.enqueue(Job(id="a"))
+        assert held.result(PATIENCE) is not None
+        assert queue.status("a") is Status.QUEUED
 
 
 def test_a_call_without_a_connection_gives_up_after_a_while(databases: Any, dsn: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import Counter
 from typing import Any
 
@@ -168,6 +169,16 @@ def test_a_handle_is_awaited_on_any_loop(opened: Opened) -> None:
     assert asyncio.run(use()) == "hello"
 
 
+def test_a_handle_of_a_job_that_returned_nothing_is_awaited(opened: Opened) -> None:
+    queue = opened(lambda payload: None)
+
+    async def use() -> list[object]:
+        handle = await queue.aenqueue(Job())
+        return [await handle, await handle, await queue.handle(handle.id)]
+
+    assert asyncio.run(use()) == [None, None, None]
+
+
 def test_a_callback_is_called_when_the_job_has_ended(opened: Opened) -> None:
     queue = opened(len)
     called: list[Status] = []
@@ -246,6 +257,18 @@ def test_one_job_that_cannot_be_has_all_of_a_large_call_refused(opened: Opened) 
 
     assert refused.value.accepted == ()
     assert [job.id for job in queue.jobs()] == ["known"]
+
+
+def test_many_large_jobs_go_in_several_calls(opened: Opened, databases: Any) -> None:
+    """PostgreSQL takes at most 1 GiB in one."""
+    queue = opened(len, start=False)
+    payload = b"x" * 6 * 1024 * 1024
+    handles = queue.enqueue_many([Job(payload, id=str(each)) for each in range(5)])
+
+    assert [each.id for each in handles] == ["0", "1", "2", "3", "4"]
+    calls = "SELECT count(*) FROM jobqueue_job GROUP BY xmin::text ORDER BY min(number)"
+    found = databases.execute(calls, database=queue.config.dsn.rpartition("/")[2])
+    assert [count for (count,) in found] == [2, 2, 1]
 
 
 def test_of_many_that_enqueue_one_id_at_once_one_does(opened: Opened) -> None:
@@ -373,7 +396,8 @@ def test_a_job_that_has_not_started_in_time_is_cancelled(opened: Opened, gate: G
     gate.open.set()
 
     assert late.wait(PATIENCE) is Status.CANCELLED
-    assert "expires" in (queue.info(swept.id).last_error or "")
+    told = {queue.info(each.id).last_error for each in (swept, late)}
+    assert told == {"expired after 0.01 s"}
     assert eventually(lambda: queue.metrics().expired == 2)
 
 
@@ -381,6 +405,52 @@ def test_a_job_expires_also_if_no_process_runs_any(opened: Opened) -> None:
     queue = opened(len, start=False, heartbeat_timeout=2.0)
     until_status(queue.enqueue(Job(expires=0.01)), Status.CANCELLED)
     assert queue.metrics().expired == 1
+
+
+def test_a_job_that_has_started_in_time_does_not_expire_when_it_is_requeued(
+    opened: Opened,
+) -> None:
+    failures = [ValueError("no")]
+
+    def handle(payload: bytes) -> int:
+        if failures:
+            raise failures.pop()
+        return len(payload)
+
+    queue = opened(handle, max_retries=0, heartbeat_timeout=2.0)
+    handle_ = queue.enqueue(Job(id="a", expires=0.5))
+    assert handle_.wait(PATIENCE) is Status.FAILED
+    created = queue.info("a").created
+    assert eventually(lambda: time.time() > created + 0.5)
+    assert queue.requeue("a").wait(PATIENCE) is Status.COMPLETED
+    assert queue.info("a").last_error is None  # it is as new, as in one process
+
+
+def test_a_job_that_waits_for_its_key_expires(opened: Opened, gate: Gate) -> None:
+    queue = opened(num_workers=2)
+    queue.register("keyed", gate, limit=Limit(1, per_key=True))
+    queue.enqueue(Job(handler="keyed", key="a"))
+    assert gate.began.acquire(timeout=PATIENCE)
+    late = queue.enqueue(Job(handler="keyed", key="a", expires=0.5))
+
+    assert late.wait(PATIENCE) is Status.CANCELLED
+    assert queue.metrics().expired == 1
+
+
+def test_a_job_that_waits_for_its_key_is_unique_until_it_has_started(
+    opened: Opened, gate: Gate
+) -> None:
+    queue = opened(num_workers=2)
+    queue.register("keyed", gate, limit=Limit(1, per_key=True))
+    until = Unique(by="handler+payload", until="started")
+    queue.enqueue(Job(b"1", handler="keyed", key="a", unique=until))
+    assert gate.began.acquire(timeout=PATIENCE)
+    waiting = queue.enqueue(Job(b"2", handler="keyed", key="a", unique=until))
+    until_status(waiting, Status.PROCESSING)
+    queue.register("free", len)  # a job that is picked after it, and has ended
+    assert queue.enqueue(Job(handler="free")).wait(PATIENCE) is Status.COMPLETED
+
+    assert queue.enqueue(Job(b"2", handler="keyed", key="a", unique=until)).id == waiting.id
 
 
 def test_a_delayed_job_waits_and_can_be_run_at_once(opened: Opened) -> None:
@@ -498,11 +568,21 @@ def test_close_leaves_to_others_what_waits_for_its_key_and_cancel_ends_it(
     closing.join(PATIENCE)
 
 
+def test_a_misspelt_filter_is_told_with_the_one_that_is_meant(opened: Opened) -> None:
+    queue = opened(len, start=False)
+    for look in (queue.jobs, queue.look, queue.cancel_jobs):
+        with pytest.raises(TypeError, match=r"'handlr'; did you mean 'handler'\?"):
+            look(handlr="mail")
+
+
 def test_text_that_postgres_cannot_hold_finds_nothing(opened: Opened) -> None:
     queue = opened(len, start=False)
     for look in (queue.status, queue.info, queue.handle, queue.cancel):
         with pytest.raises(UnknownJobError):
             look("a\0b")
+        with pytest.raises(UnknownJobError):
+            look("\udcff")
+    assert queue.cancel_jobs(ids=["a\0b", "\udcff"]) == 0
     with pytest.raises(ValueError, match="cannot hold"):
         queue.jobs(text="a\0b")
     assert queue.metrics().engine.reconnects == 0
@@ -532,6 +612,54 @@ def test_a_running_job_is_asked_to_stop_from_another_process(opened: Opened, gat
     assert there.cancel(handle.id)
     assert handle.wait(PATIENCE) is Status.CANCELLED
     assert there.info(handle.id).last_error == "RuntimeError: it was asked to stop"
+
+
+def test_an_attempt_that_was_cancelled_is_no_failure_of_its_handler(
+    opened: Opened, gate: Gate
+) -> None:
+    queue = opened(gate)
+    handle = queue.enqueue(Job())
+    assert gate.began.acquire(timeout=PATIENCE)
+    handle.cancel()
+
+    async def wait() -> None:
+        await handle
+
+    with pytest.raises(JobCancelledError, match="it was asked to stop"):
+        asyncio.run(wait())
+    assert queue.handlers()[0].failures == {}
+
+
+def test_what_has_not_failed_is_told_by_its_status(opened: Opened) -> None:
+    queue = opened(len, start=False)
+    queue.enqueue(Job(id="a"))
+    for change in (queue.requeue, queue.discard):
+        with pytest.raises(ValueError, match="'a' is queued; only failed jobs"):
+            change("a")
+
+
+def test_a_notice_to_stop_that_comes_late_does_not_cancel_a_requeued_job(
+    opened: Opened, databases: Any, gate: Gate
+) -> None:
+    """Cancelled as it fails: the notice comes to processes in which the job does not run."""
+    failures = [ValueError("no")]
+
+    def handle(payload: bytes) -> int:
+        if failures:
+            raise failures.pop()
+        return len(payload)
+
+    queue = opened(handle, handlers={"gate": gate}, max_retries=0)
+    assert queue.enqueue(Job(id="a")).wait(PATIENCE) is Status.FAILED
+    databases.execute(
+        "SELECT pg_notify('jobqueue_stop', number::text) FROM jobqueue_job",
+        database=queue.config.dsn.rpartition("/")[2],
+    )
+    other = queue.enqueue(Job(handler="gate"))
+    assert gate.began.acquire(timeout=PATIENCE)
+    assert other.cancel()  # by a notice that comes after that one
+    assert other.wait(PATIENCE) is Status.CANCELLED
+    assert queue.requeue("a").wait(PATIENCE) is Status.COMPLETED
 
 
 def test_past_its_time_an_attempt_is_asked_to_stop_and_another_job_runs(
@@ -597,7 +725,7 @@ def test_dead_letters_are_listed_requeued_and_discarded_from_another_process(
     assert eventually(lambda: there.dead_letters() == [])
     with pytest.raises(UnknownJobError):
         there.status("1")
-    with pytest.raises(ValueError, match="has not failed"):
+    with pytest.raises(ValueError, match="is completed; only failed"):
         there.requeue("0")
 
 
@@ -720,6 +848,42 @@ def test_coroutines_run_on_the_loop_that_entered_and_are_cancelled_there(opened:
         assert set(loops) == {asyncio.get_running_loop()}
 
     asyncio.run(use())
+
+
+def test_a_coroutine_that_is_cancelled_before_it_begins_costs_an_attempt(opened: Opened) -> None:
+    """A program that cancels all tasks of its loop, as some do before they end."""
+    ran: list[int] = []
+
+    async def handle(payload: bytes, context: JobContext) -> None:
+        ran.append(context.attempt)
+
+    def cancel_first(loop: Any, work: Any, **settings: Any) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, **settings)
+        task.cancel()
+        loop.set_task_factory(None)
+        return task
+
+    async def use() -> None:
+        async with opened(handle, executor="asyncio") as queue:
+            handle_ = await queue.aenqueue(Job(), delay=0.1)
+            asyncio.get_running_loop().set_task_factory(cancel_first)
+            await handle_
+
+    asyncio.run(use())
+    assert ran == [1]
+
+
+def test_coroutines_whose_loop_has_ended_fail_and_hold_up_nothing(opened: Opened) -> None:
+    async def handle(payload: bytes) -> None:
+        """Never called."""
+
+    async def use() -> Any:
+        return await opened(handle, executor="asyncio", max_retries=0).__aenter__()
+
+    queue = asyncio.run(use())
+
+    assert queue.enqueue(Job(b"a")).wait(PATIENCE) is Status.FAILED
+    assert queue.close(PATIENCE).unfinished == ()
 
 
 def test_middleware_sees_each_job_each_attempt_and_each_end(opened: Opened) -> None:

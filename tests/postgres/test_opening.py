@@ -307,6 +307,6 @@ def test_what_is_installed_does_not_change_without_a_new_version() -> None:
     text = "\n".join((statements.TABLES, *statements.FUNCTIONS))
 
     assert (schema.VERSION, hashlib.sha256(text.encode()).hexdigest()[:16]) == (
-        2,
-        "8f64d9821af5b601",
+        3,
+        "e5de773a7a8de766",
     )

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -164,6 +165,29 @@ def test_ticks_that_were_missed_are_caught_up_with(opened: Opened, databases: An
     assert all(each.id.startswith("hourly@") for each in again.jobs())
     with pytest.raises(ValueError, match="taken by another schedule"):
         again.periodic("hourly", timedelta(hours=2), Job)
+
+
+def test_schedules_whose_functions_ask_the_queue_leave_it_a_connection(opened: Opened) -> None:
+    from jobqueue import Job
+
+    queue = opened(len, start=False, pool_size=2)
+
+    def make() -> Job:
+        assert queue.jobs(limit=1) is not None
+        assert {each.name for each in queue.periodics()} == names
+        return Job()
+
+    names = {"a", "b", "c"}
+    begin = threading.Event()
+
+    def make_later() -> Job:
+        assert begin.wait(PATIENCE)
+        return make()
+
+    for name in sorted(names):
+        queue.periodic(name, timedelta(milliseconds=100), make_later)
+    begin.set()
+    assert eventually(lambda: len({each.id.partition("@")[0] for each in queue.jobs()}) == 3)
 
 
 # ── the command ──────────────────────────────────────────────────────────────────────────────────

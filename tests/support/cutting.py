@@ -12,6 +12,8 @@ class Proxy:
     Attributes:
         port: where it listens.
         lets_in: whether new connections are passed on; else they are closed at once.
+        passes: while it is not set nothing gets through, and nobody is told.
+        cuts_after: all connections are cut in place of the answer to this, once.
     """
 
     def __init__(self, to: int) -> None:
@@ -19,6 +21,10 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.lets_in = True
+        self.passes = threading.Event()
+        self.passes.set()
+        self.cuts_after: bytes | None = None
+        self._asked: socket.socket | None = None
         self._lock = threading.Lock()  # guards the list
         self._open: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
@@ -35,13 +41,19 @@ class Proxy:
             outer = socket.create_connection(("127.0.0.1", self._to))
             with self._lock:
                 self._open += [inner, outer]
-            for source, target in ((inner, outer), (outer, inner)):
-                threading.Thread(target=self._pass_on, args=(source, target), daemon=True).start()
+            for ends in ((inner, outer, True), (outer, inner, False)):
+                threading.Thread(target=self._pass_on, args=ends, daemon=True).start()
 
-    @staticmethod
-    def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    def _pass_on(self, source: socket.socket, target: socket.socket, asks: object) -> None:
         try:
             while data := source.recv(65536):
+                self.passes.wait()
+                if asks and self.cuts_after is not None and self.cuts_after in data:
+                    self.cuts_after, self._asked = None, target
+                if not asks and self._asked is source:
+                    self._asked = None
+                    self.cut()
+                    return
                 target.sendall(data)
         except OSError:
             pass
@@ -65,5 +77,6 @@ class Proxy:
 
     def close(self) -> None:
         """Cut all, and listen no more."""
+        self.passes.set()
         self._listener.close()
         self.cut(lets_in=False)

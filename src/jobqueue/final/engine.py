@@ -30,7 +30,7 @@ from .model.context import RUNNING, Closing, StopRequest
 from .model.existing import ExistingHandle
 from .model.filters import Filter, checked_filter, checked_ids, checked_limit, checked_priority
 from .model.frozen_dict import FrozenDict
-from .model.handle import NO_RESULT, JobHandle
+from .model.handle import NO_RESULT, JobHandle, was_cancelled
 from .model.handler_meter import Spread
 from .model.handlers import Handler, importable_name, name_of
 from .model.ids import new_id
@@ -104,6 +104,7 @@ __all__ = [
     "repeated",
     "stored_result",
     "utc_text",
+    "was_cancelled",
     "watch",
     "wrapped",
 ]

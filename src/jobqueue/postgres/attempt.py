@@ -45,6 +45,11 @@ if TYPE_CHECKING:
 
     Held = tuple[Job, float]
 
+_STARTED = """WITH marked AS (UPDATE pgqueuer SET headers = headers || '{"started": true}'
+WHERE id = $1 AND queue_manager_id = $2 RETURNING id)
+UPDATE jobqueue_job j SET expires = NULL, identity = CASE WHEN $3 THEN NULL ELSE identity END
+FROM marked WHERE j.number = marked.id"""
+
 
 async def _nothing(job: object) -> None:
     """What the engine would run, had it no executor of ours."""
@@ -80,11 +85,11 @@ class Attempt:
             about, row.payload, lane, handler, row.attempts, row.created.timestamp()
         )
         self._is_to_stop = "stop" in about or row.id in core.stopped
-        self._is_late = (
-            self.job.expires is not None
-            and row.attempts == 0
-            and (row.updated - row.created).total_seconds() > self.job.expires
-        )
+        # One that has started before, in a process that died or before it failed, is in time.
+        self._starts_by: float | None = None
+        if self.job.expires is not None and row.attempts == 0 and "started" not in about:
+            waited = (row.updated - row.created).total_seconds()
+            self._starts_by = SystemClock.monotonic() + self.job.expires - waited
         self._until_started = bool(about.get("until_started"))
         self.wait = max(0.0, (row.updated - row.execute_after).total_seconds())
         self.handle: JobHandle = JobHandle(core.desk, self.job, Status.PROCESSING)
@@ -109,7 +114,7 @@ class Attempt:
             RetryRequested: another attempt is to follow.
         """
         core = self.core
-        has_run = False
+        has_run, why = False, None
         try:
             why = await self._why_not()
             if why is None:
@@ -123,6 +128,8 @@ class Attempt:
                 pass
             core.ended(self)
             return
+        except Exception as error:  # noqa: BLE001  # no thread can be started, the loop has ended
+            self._error = error
         finally:
             self._leave_slot()
             if has_run:
@@ -142,17 +149,25 @@ class Attempt:
         """Why it is cancelled before it has begun; `None` if it is not."""
         if self._is_to_stop:
             return ""
-        if self._is_late:
-            return "it had not started within its time (expires)"
-        if self._until_started:
-            await self.core.link.until_done(self._let_identity_go)
-        if not await self.core.keys.enter(self):
+        if not self.is_late and not await self.core.keys.enter(self):
             raise _LeftError
-        return "" if self.stop.cancelled else None
+        if self.stop.cancelled:
+            return ""
+        if self.is_late:
+            return f"expired after {self.job.expires:g} s"
+        if self._until_started or self._starts_by is not None:
+            await self.core.link.until_done(self._note_start)
+        return None
 
-    async def _let_identity_go(self, connection: Any) -> None:
+    @property
+    def is_late(self) -> bool:
+        """Whether its time to start is over."""
+        return self._starts_by is not None and SystemClock.monotonic() > self._starts_by
+
+    async def _note_start(self, connection: Any) -> None:
+        """From now on another job like it may come, and it has started in time."""
         await connection.execute(
-            "UPDATE jobqueue_job SET identity = NULL WHERE number = $1", self.number
+            _STARTED, self.number, self.core.settling.manager, self._until_started
         )
 
     async def _call(self, handler: Handler) -> None:
@@ -168,6 +183,8 @@ class Attempt:
             if not ended.done():
                 ended.set_result(None)
 
+        # It counts for as long as the handler has not begun: a program may cancel its task before.
+        self._error = asyncio.CancelledError("it was cancelled before it began")
         if handler.is_async:
             core.on_handlers_loop(self._acall(handler, context), lambda: _soon(loop, end))
         else:
@@ -213,7 +230,8 @@ class Attempt:
         self.failure = failure = describe(error)
         failure = failure[0].replace("\0", "\\x00"), failure[1].replace("\0", "\\x00")
         self.failure = failure
-        core.times.failed(self.name, failure[0])
+        if not self.stop.cancelled:
+            core.times.failed(self.name, failure[0])
         delay = None if self.stop.cancelled else core.delay_of(self, error)
         if delay is not None:
             self._report(logging.WARNING, f"it is tried again in {delay:.3g} s", error)
@@ -251,6 +269,7 @@ class Attempt:
     # ── the handler's thread, or its loop ────────────────────────────────────────────────────
 
     def _call_here(self, handler: Handler, context: JobContext, end: Any) -> None:
+        self._error = None
         try:
             contextvars.Context().run(self._in_context, handler, context)
         except BaseException as error:  # noqa: BLE001  # whatever a handler may raise
@@ -263,6 +282,7 @@ class Attempt:
 
     async def _acall(self, handler: Handler, context: JobContext) -> None:
         """In a task of its own, which is cancelled when the attempt is asked to stop."""
+        self._error = None
         task = asyncio.current_task()
         assert task is not None
         stopping = _Stopping(asyncio.get_running_loop(), task)

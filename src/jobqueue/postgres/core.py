@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 
     Held = tuple[Job, float]
 
-_STOPPED_MAX = 10_000
 _NOTHING = Paused(False, frozenset(), frozenset(), frozenset())
 
 
@@ -90,7 +89,7 @@ class Core:
         self.settling = Settling(self)
         self.limits = Limits(self)
         self.attempts: dict[int, Attempt] = {}
-        self.stopped: dict[int, None] = {}  # the jobs that somebody has asked to stop lately
+        self.stopped: set[int] = set()  # the jobs that somebody has asked to stop during a look
         self.results: dict[str, object] = {}  # of jobs that ran here, which cannot be written
         self.paused = _NOTHING
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -165,12 +164,11 @@ class Core:
     def _stop_jobs(self, numbers: str) -> None:
         """Somebody has asked these jobs to stop."""
         for number in map(int, numbers.split(",")):
-            self.stopped[number] = None
             attempt = self.attempts.get(number)
             if attempt is not None:
                 attempt.stop.cancel()
-        while len(self.stopped) > _STOPPED_MAX:
-            del self.stopped[next(iter(self.stopped))]
+            elif self.is_looking:  # the look may have read its row before; any later one sees it
+                self.stopped.add(number)
 
     # ── attempts; the loop ───────────────────────────────────────────────────────────────────
 
@@ -225,7 +223,6 @@ class Core:
     def forget(self, attempt: Attempt) -> None:
         """An attempt is over; the job may be picked again, by this process too."""
         self.attempts.pop(attempt.number, None)
-        self.stopped.pop(attempt.number, None)
 
     def make_room(self) -> None:
         """The outcome of an attempt is told: another job may be picked in its place."""
@@ -254,7 +251,11 @@ class Core:
 
     def on_handlers_loop(self, work: Coroutine[Any, Any, None], end: Callable[[], None]) -> None:
         """Run a coroutine handler where those run; then call `end`."""
-        future = asyncio.run_coroutine_threadsafe(work, self.handlers_loop())
+        try:
+            future = asyncio.run_coroutine_threadsafe(work, self.handlers_loop())
+        except RuntimeError:  # that of `async with` has ended
+            work.close()
+            raise
         future.add_done_callback(lambda _: end())
 
     def handlers_loop(self) -> asyncio.AbstractEventLoop:

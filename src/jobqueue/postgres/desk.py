@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from ..final import (
-    JobCancelledError,
     JobFailedError,
     JobHandle,
     JobQueueError,
@@ -30,6 +29,7 @@ from ..final.engine import (
     StoredResult,
     check_seconds,
     read_result,
+    was_cancelled,
 )
 from . import rows
 
@@ -127,7 +127,7 @@ class Desk:
         ids = list(handles)
         for begin in range(0, len(ids), _AT_ONCE):
             some = ids[begin : begin + _AT_ONCE]
-            found = await self._core.link.once(
+            found = await self._core.link.answered(
                 lambda connection, some=some: connection.fetch(_ENDED, some)  # type: ignore[misc]  # bound early
             )
             for row in found:
@@ -254,9 +254,10 @@ class Desk:
                 except QueueClosedError:  # the last known counts
                     pass
         if handle._status is Status.COMPLETED:
-            return self._kept_result(handle)
+            outcome = handle._outcome
+            return self._kept_result(handle) if outcome is NO_RESULT else outcome
         if handle._status is Status.CANCELLED:
-            raise JobCancelledError(f"job {handle.id!r} was cancelled")
+            raise was_cancelled(handle)
         raise self._missing_result(handle)
 
 

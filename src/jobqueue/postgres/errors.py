@@ -29,8 +29,13 @@ LOST = (
 """What the driver raises if the connection is gone, or cannot be had: it is worth another try."""
 
 
-AGAIN = (*LOST, asyncpg.TransactionRollbackError)
-"""The same, and what two transactions do to each other, as a deadlock: it is worth another try."""
+AGAIN = (
+    *LOST,
+    asyncpg.TransactionRollbackError,  # what two transactions do to each other, as a deadlock
+    asyncpg.ReadOnlySQLTransactionError,  # a standby that takes over, a server that saves its disk
+    asyncpg.InsufficientResourcesError,  # the disk is full, say
+)
+"""The same, and what the database refuses now and may take later: it is worth another try."""
 
 
 class NotConnectedError(JobQueueError, ConnectionError):
@@ -91,6 +96,6 @@ def _refused(where: str, error: BaseException, what: str) -> NotConnectedError:
 def unknown(job_id: str) -> UnknownJobError:
     """The error for a job that is not there."""
     return UnknownJobError(
-        f"no job {job_id!r} is known: it never was, was discarded, or has been forgotten "
-        f"(status_retention)"
+        f"no job {job_id!r} is known: it never was, was discarded, or was forgotten, as the oldest "
+        f"are of more jobs than status_retention, or dead letters than max_dead_letters"
     )

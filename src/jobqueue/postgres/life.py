@@ -174,7 +174,7 @@ class Life:
         remaining = 0
         try:
             await self._metering.note()
-            remaining = await core.link.once(lambda connection: connection.fetchval(_WAITING))
+            remaining = await core.link.answered(lambda connection: connection.fetchval(_WAITING))
             await core.desk.look_last()
         except LOST as error:
             core.reporter.report(

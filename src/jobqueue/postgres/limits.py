@@ -186,7 +186,7 @@ class Keys:
         line = self._lines.setdefault((name, key), deque())
         line.append(attempt)
         self._core.slots.leave()
-        while not (attempt.stop.cancelled or self._core.has_stopped):
+        while not (attempt.stop.cancelled or attempt.is_late or self._core.has_stopped):
             is_next = line[0] is attempt and self._core.slots.free > 0
             attempt.keyed = is_next and self._take(rules, key)
             if attempt.keyed:

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 _ENGINE = schema.settings().channel
 AGAIN_SECONDS_MAX = 1.0
-ANSWER_SECONDS = 10.0
-"""After which a connection that does not answer is given up."""
+ANSWER_SECONDS, ANSWER_SECONDS_MIN = 10.0, 0.5
+"""After which a connection that does not answer is given up; at the least, if somebody waits."""
 
 
 class Link:
@@ -95,13 +95,43 @@ class Link:
         """Within this there is a connection; entering it may raise one of `errors.LOST`."""
         return self._pool.acquire()
 
-    async def once(self, use: Use) -> Any:
-        """Do something with a connection; raises `errors.LOST` if that is gone."""
+    async def once(self, use: Use, held: list[Any] | None = None) -> Any:
+        """Do something with a connection; raises `errors.LOST` if that is gone.
+
+        Args:
+            held: gets the connection.
+        """
         async with self._pool.acquire() as connection:
+            if held is not None:
+                held.append(connection)
             try:
                 return await use(connection)
             except (asyncpg.DataError, asyncpg.CharacterNotInRepertoireError) as error:
                 raise ValueError(f"PostgreSQL cannot hold a value: {error}") from None
+
+    async def answered(self, use: Use) -> Any:
+        """The same, for who cannot wait until the network gives a dead connection up.
+
+        What takes long is waited for as long as the database answers others.
+
+        Raises:
+            TimeoutError: it has not answered for `connect_timeout`; or another of `errors.LOST`.
+        """
+        held: list[Any] = []
+        task = asyncio.get_running_loop().create_task(self.once(use, held))
+        task.add_done_callback(_seen)  # whoever is cancelled does not ask how it has ended
+        seconds = max(self._config.connect_timeout / 2, ANSWER_SECONDS_MIN)
+        try:
+            while not task.done():
+                done, _ = await asyncio.wait({task}, timeout=seconds)
+                if not done and not await self.check(seconds) and not task.done():
+                    raise TimeoutError
+            return task.result()
+        finally:
+            if not task.done():
+                for connection in held:  # else it asks the server to stop, and waits for that
+                    connection.terminate()
+                task.cancel()
 
     async def for_caller(self, use: Use, *, again: Use | None = None) -> Any:
         """Do something, and try it again for `connect_timeout` while the connection is gone.
@@ -116,24 +146,31 @@ class Link:
         deadline, delay = loop.time() + patience, 0.02
         while True:
             try:
-                return await self.once(use)
+                return await self.answered(use)
             except AGAIN as error:
                 use = use if again is None else again
                 if loop.time() + delay > deadline or self.closed.is_set():
-                    raise NotConnectedError(
-                        f"the database {self._config.where} could not be reached for "
-                        f"{patience:g} s ({type(error).__name__}); the call may have been carried "
-                        f"out: look by the job's id"
-                    ) from None
+                    raise self._gave_up(error) from None
             await asyncio.sleep(delay)
             delay = min(2 * delay, AGAIN_SECONDS_MAX)
+
+    def _gave_up(self, error: BaseException) -> NotConnectedError:
+        where, seconds = self._config.where, self._config.connect_timeout
+        if not isinstance(error, LOST):
+            return NotConnectedError(
+                f"the database {where} has refused the call for {seconds:g} s: {error}"
+            )
+        return NotConnectedError(
+            f"the database {where} could not be reached for {seconds:g} s "
+            f"({type(error).__name__}); the call may have been carried out: look by the job's id"
+        )
 
     async def until_done(self, use: Use, *, again: Use | None = None) -> Any:
         """Do something, and try it again until the queue is closed; `None` if that comes first."""
         delay = 0.02
         while not self.closed.is_set():
             try:
-                return await self.once(use)
+                return await self.answered(use)
             except AGAIN:
                 use = use if again is None else again
             await self.pause(delay)
@@ -151,11 +188,12 @@ class Link:
 
     async def fetch(self, query: str, *args: object) -> list[dict[str, object]]:
         """Rows."""
-        return [dict(row) for row in await self._pool.fetch(query, *args)]
+        rows = await self.answered(lambda connection: connection.fetch(query, *args))
+        return [dict(row) for row in rows]
 
     async def execute(self, query: str, *args: object) -> str:
         """A statement without rows."""
-        done: str = await self._pool.execute(query, *args)
+        done: str = await self.answered(lambda connection: connection.execute(query, *args))
         return done
 
     async def notify(self, channel: str, payload: str) -> None:
@@ -249,17 +287,24 @@ class Link:
                 function()
             return
 
-    async def check(self) -> None:
-        """Find out whether the listener still has its connection: a dead one may say nothing."""
+    async def check(self, seconds: float = ANSWER_SECONDS) -> bool:
+        """Whether the listener still has its connection: a dead one may say nothing."""
         async with self._is_asked:
             listener = self._listener
             if listener is None:
-                return
+                return False
             try:
-                await asyncio.wait_for(listener.execute("SELECT 1"), ANSWER_SECONDS)
+                await asyncio.wait_for(listener.execute("SELECT 1"), seconds)
             except LOST:
                 listener.terminate()
                 self._lost()
+                return False
+            return True
+
+
+def _seen(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 async def _keep(connection: object) -> None:

@@ -100,4 +100,4 @@ class Loop:
 
 def closed() -> QueueClosedError:
     """The error for a call that comes too late."""
-    return QueueClosedError("the queue is closed")
+    return QueueClosedError("the queue is closed; make a new one to go on")

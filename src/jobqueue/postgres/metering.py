@@ -83,7 +83,7 @@ class Metering:
                 )
 
         try:
-            live, dead, ended, processes = await self._core.link.once(use)
+            live, dead, ended, processes = await self._core.link.answered(use)
         except LOST:
             return self._last
         rows: Rows = defaultdict(lambda: defaultdict(float))

@@ -5,6 +5,7 @@ Whose thread: callers', which wait for the queue's loop; no lock.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from ..final import JobHandle, JobInfo, Paused, Priority, Status
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from .core import Core
 
 _AT_ONCE = 500
+_BEYOND = re.compile("[\0\ud800-\udfff]")
 _BY_ID = "jobqueue_job j ON j.id = u.id LEFT JOIN pgqueuer q ON q.id = j.number"
 
 
@@ -53,7 +55,7 @@ class Operator:
     def _known(self, job_id: str) -> str:
         """The id, which may be that of a job."""
         job_id = check_id(job_id)
-        if "\0" in job_id:  # PostgreSQL's text cannot hold it
+        if not _can_be(job_id):
             raise unknown(job_id)
         return job_id
 
@@ -105,7 +107,12 @@ class Operator:
 
     def _of_failed(self, function: str, job_id: str) -> None:
         if not self.fetch(f"SELECT {function}($1)", [job_id]):
-            raise ValueError(f"job {job_id!r} has not failed: it is {self.status(job_id).value}")
+            was = self.status(job_id)
+            if was is Status.FAILED and self.fetch(f"SELECT {function}($1)", [job_id]):
+                return  # it has failed just now
+            raise ValueError(
+                f"job {job_id!r} is {was.value}; only failed jobs are requeued and discarded"
+            )
 
     # ── many jobs ────────────────────────────────────────────────────────────────────────────
 
@@ -138,7 +145,7 @@ class Operator:
         arguments: list[Any] = [None if limit is None else checked_limit(limit)]
         tables, order = TABLES, "j.number"
         if ids is not None:
-            arguments.append([each for each in dict.fromkeys(checked_ids(ids)) if "\0" not in each])
+            arguments.append([each for each in dict.fromkeys(checked_ids(ids)) if _can_be(each)])
             tables = f"unnest($2::text[]) WITH ORDINALITY u(id, place) JOIN {_BY_ID}"
             order = "u.place"
         more = condition(checked_filter(**like), arguments)
@@ -253,6 +260,11 @@ def _what(
     if periodic is not None:
         found.append(("tick", check_text("periodic", periodic)))
     return found or [("all", "")]
+
+
+def _can_be(job_id: str) -> bool:
+    """Whether PostgreSQL's text can hold it; else no job has it."""
+    return _BEYOND.search(job_id) is None
 
 
 def _chunks(ids: list[str]) -> list[list[str]]:

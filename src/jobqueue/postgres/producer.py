@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from ..final.engine import Seconds
     from .core import Core
 
-CHUNK = 1000
-"""How many jobs go in one call."""
+CHUNK, CHUNK_BYTES = 1000, 16 * 1024 * 1024
+"""How many jobs go in one call, and how much payload: PostgreSQL takes at most 1 GiB at a time."""
 _LOOK_SECONDS_MIN, _LOOK_SECONDS_MAX = 0.005, 0.1
 """How long a producer sleeps between two looks whether there is room, at first and at last."""
 
@@ -230,8 +230,9 @@ class Producing:
             raise ValueError(f"{len(jobs)} jobs never have room together (queue_size={size})")
         deadline = None if timeout is None else SystemClock.monotonic() + timeout
         calls = []
-        for begin in range(0, len(jobs), chunk or 1):
-            some, their = jobs[begin : begin + chunk], delays[begin : begin + chunk]
+        size_max = None if together else CHUNK_BYTES
+        for begin, end in rows.portions(jobs, chunk, size_max):
+            some, their = jobs[begin:end], delays[begin:end]
             calls.append((some, their, rows.arguments(some, their, size)))
         if len(calls) > 1:
             await ask.look(self._refuse_known([job.id for job in jobs]))

@@ -50,6 +50,9 @@ _LEAVE = """WITH gone AS (UPDATE pgqueuer SET status = 'queued', queue_manager_i
 WHERE id = ANY($1) AND queue_manager_id = $2 RETURNING id)
 SELECT jobqueue_wake() WHERE EXISTS (SELECT FROM gone)"""
 _RETRY = "SELECT jobqueue_retry($1, $2, $3, $4, $5, $6, $7, $8)"
+_RETRIED = """SELECT EXISTS (SELECT FROM jobqueue_job
+WHERE number = $1 AND started = $2 AND retries > $3)"""
+"""Whether a retry is ours, though the call that wrote it was cut off."""
 _BUSY_SECONDS = 0.02
 
 
@@ -87,6 +90,7 @@ class Repository(Queries):
                 self._is_empty = False
                 return []
             core.is_told, core.is_looking = False, True
+            core.stopped.clear()
             core.waking.looks()
             try:
                 picked = await self._next(entrypoints, queue_manager_id, heartbeat_timeout)
@@ -162,9 +166,16 @@ class Repository(Queries):
         async def use(connection: Any) -> Any:
             return await connection.fetchval(_RETRY, *arguments)
 
+        async def again(connection: Any) -> Any:
+            """It may have been done."""
+            sought = (job.id, attempt.started, attempt.job.retries)
+            return (
+                "retried" if await connection.fetchval(_RETRIED, *sought) else await use(connection)
+            )
+
         core.forget(attempt)  # before: without a delay it may be picked again at once
         try:
-            done = await core.link.until_done(use)
+            done = await core.link.until_done(use, again=again)
         except Exception as problem:  # noqa: BLE001  # told; the job runs again once it is stale
             core.reporter.report(logging.ERROR, f"job {attempt.job.id!r} was not retried", problem)
             return

@@ -12,7 +12,7 @@ from ..final import Attempt, Job, JobInfo, NotSupportedError, Priority, Progress
 from ..final.engine import ATTEMPTS_MAX, StoredResult, and_one_more, check_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 _NOW = timedelta(0)
 _write = msgspec.json.Encoder().encode
@@ -43,6 +43,19 @@ def entrypoint(priority: Priority, handler: str | None) -> str:
 def parts(name: str) -> tuple[Priority, str | None]:
     """The lane and the handler of an entrypoint."""
     return Priority(int(name[0])), name[2:] or None
+
+
+def portions(jobs: Sequence[Job], most: int, bytes_most: int | None) -> Iterator[tuple[int, int]]:
+    """Where the jobs of each call begin and end; one has more bytes if its only job has."""
+    begin = size = 0
+    for end, job in enumerate(jobs):
+        is_full = bytes_most is not None and size + len(job.payload) > bytes_most
+        if end > begin and (is_full or end - begin == most):
+            yield begin, end
+            begin, size = end, 0
+        size += len(job.payload)
+    if jobs:
+        yield begin, len(jobs)
 
 
 def arguments(jobs: Sequence[Job], delays: Sequence[float], size: int | None) -> tuple[Any, ...]:

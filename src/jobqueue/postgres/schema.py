@@ -4,8 +4,8 @@ The engine, PgQueuer, has a table of jobs that wait or run. Beside it stand tabl
 is known of each job for as long as it is remembered, what is paused, the schedules, the counts of
 each process. What changes both is a function in the database, so that it is one round trip and one
 transaction, also within that of an application. Into those functions the engine's own statements
-are put as the engine writes them: no SQL of ours changes its table but to mark a row (`stop`, and
-`execute_after` of a job that is to run at once).
+are put as the engine writes them: no SQL of ours changes its table but to mark a row (`stop`,
+`started`, and `execute_after` of a job that is to run at once).
 
 A version stands in `jobqueue_schema`. A process opens the queue only if it is the one that it
 knows.
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     Connection = Any  # asyncpg's
 
-VERSION = 2
+VERSION = 3
 """Of the tables and functions here; it goes up with each change of them.
 
 Functions that have other parameters now are made beside the old ones, so that processes of the

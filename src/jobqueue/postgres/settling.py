@@ -126,7 +126,11 @@ class Settling:
                         await self._core.producing.insert(connection, arguments(jobs, delays, None))
                 return bool(owned)
 
-        return bool(await self._core.link.until_done(use))
+        async def again(connection: Any) -> bool:
+            ours = await connection.fetchval(_OURS, [outcome.number], [outcome.finished])
+            return bool(ours) or await use(connection)
+
+        return bool(await self._core.link.until_done(use, again=again))
 
     @property
     def manager(self) -> UUID:

@@ -291,7 +291,9 @@ BEGIN
     WHERE j.expires < now() AND j.outcome IS NULL AND q.status = 'queued' AND q.attempts = 0
     ORDER BY q.id LIMIT 400 FOR UPDATE OF q SKIP LOCKED);
   IF cardinality(late) > 0 THEN
-    PERFORM jobqueue_drop(late, 'expired', 'it had not started within its time (expires)');
+    PERFORM jobqueue_drop(late, 'expired', NULL);
+    UPDATE jobqueue_job SET error = 'expired after ' || (about->>'expires')::float8 || ' s',
+      trace = NULL WHERE number = ANY(late);
   END IF;
 END $jobqueue$;
 """
@@ -332,7 +334,8 @@ BEGIN
     WHERE j.id = ANY(ids) AND q.status = 'failed' ORDER BY q.id FOR UPDATE OF q);
   PERFORM jobqueue_engine_requeue(failed);
   UPDATE pgqueuer SET headers = headers - 'stop' WHERE id = ANY(failed) AND headers ? 'stop';
-  UPDATE jobqueue_job j SET outcome = NULL, finished = NULL, retries = 0,
+  UPDATE jobqueue_job j SET outcome = NULL, error = NULL, trace = NULL, started = NULL,
+    finished = NULL, retries = 0, attempts = '[]',
     identity = CASE WHEN NOT EXISTS (SELECT 1 FROM jobqueue_job o
                                      WHERE o.identity = j.about->>'identity')
                THEN j.about->>'identity' END

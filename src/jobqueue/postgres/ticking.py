@@ -48,6 +48,9 @@ class Ticking:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._entries: dict[str, Entry] = {}
+        # A tick has a connection while its job is made. The factory may ask the queue something,
+        # and heartbeats go on: there is always a connection that no tick has.
+        self._turns = asyncio.Semaphore(core.config.pool_size // 2)
 
     def register(
         self,
@@ -85,13 +88,20 @@ class Ticking:
             lambda connection: connection.fetchrow(_BEGIN, name, now)
         )
 
+    async def _last(self, name: str) -> Any:
+        """The last tick; it waits for none that is under way."""
+        sought = "SELECT last FROM jobqueue_periodic WHERE name = $1"
+        return await self._core.link.for_caller(
+            lambda connection: connection.fetchval(sought, name)
+        )
+
     async def infos(self) -> list[PeriodicInfo]:
         """See `JobQueue.periodics`."""
         await self._core.operator.steer()
         paused, found = self._core.paused.periodics, []
         for entry in list(self._entries.values()):
             now = SystemClock.time()
-            last, _ = await self._row(entry.name, now)
+            last = await self._last(entry.name)
             is_paused = entry.name in paused
             upcoming = None if is_paused else entry.rule.first_after(max(entry.settled, now))
             found.append(
@@ -140,7 +150,9 @@ class Ticking:
                 return True
 
         try:
-            if await self._core.link.until_done(use):
+            async with self._turns:
+                done = await self._core.link.until_done(use)
+            if done:
                 entry.last = tick
         except asyncio.CancelledError:
             raise

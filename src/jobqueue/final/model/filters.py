@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..exact import exact_str, shown, whole_number
+from ..spelling import tells_names
 from .checks import check_id, check_text
 from .job import Priority
 from .transitions import Status
@@ -71,6 +72,7 @@ def error_class(error: str) -> str:
     return error.partition(":")[0]
 
 
+@tells_names("jobs are not told apart by")
 def checked_filter(
     status: Statuses | None = None,
     handler: str | None = None,
