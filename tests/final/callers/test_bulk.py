@@ -115,6 +115,24 @@ def test_who_waits_for_a_cancelled_job_is_told(memory: Store) -> None:
     assert waiting.result(PATIENCE) is Status.CANCELLED
 
 
+def test_ctrl_c_within_a_callback_of_one_job_keeps_no_other_from_being_told(
+    memory: Store,
+) -> None:
+    def interrupted(_: JobHandle) -> None:
+        raise KeyboardInterrupt
+
+    jq = memory.open(len, start=False)
+    told: list[JobHandle] = []
+    jq.enqueue(Job()).add_done_callback(interrupted)
+    handle = jq.enqueue(Job())
+    handle.add_done_callback(told.append)
+
+    with pytest.raises(KeyboardInterrupt):
+        jq.cancel_jobs()
+
+    assert told == [handle]
+
+
 def test_a_producer_gets_the_room_of_cancelled_jobs(memory: Store) -> None:
     jq = memory.open(len, start=False, queue_size=2)
     jq.enqueue_many([Job(), Job()])

@@ -178,9 +178,8 @@ class Bulk:
                     self._placement.carry_out_beside(change)
                     count += 1
         finally:
-            for handle in ended:
-                if handle._status is Status.CANCELLED:
-                    self._placement.endings.tell(handle)
+            cancelled = [each for each in ended if each._status is Status.CANCELLED]
+            self._placement.endings.tell_each(cancelled)
         return count
 
     def _commit(self) -> None:
