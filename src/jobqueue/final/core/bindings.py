@@ -315,7 +315,7 @@ class Bindings:
                 self._placement.mutex.settle()
                 self._is_called = False
                 has_more = self._state.now < State.ENDED and self._step()
-        self._placement.endings.tell_owed_aside()
+        self._tell_owed()
 
     def _step(self) -> bool:
         """Cancel some of the jobs that are doomed, or release some dependents; is there more?"""
@@ -366,7 +366,18 @@ class Bindings:
             self._cancel(handle, f"expired after {seconds:g} s", expired=True)
             if self._placement.journal is not None:
                 self._placement.journal.writer.commit(inline=False)
-        self._placement.endings.tell_owed_aside()
+        self._tell_owed()
+
+    def _tell_owed(self) -> None:
+        """Tell of what was cancelled. Without the mutex.
+
+        Other threads than the timer's, as one that moves a manual clock, may run code of users; and
+        they may be hit from outside as they start a thread, see `runtime/starting.py`.
+        """
+        if self._timer.is_own_thread():
+            self._placement.endings.tell_owed_aside()
+        else:
+            self._placement.endings.tell_owed_here()
 
     def look_after_expired(self) -> None:
         """Likewise, after all that has expired: see to what waits for it, as `look_after`."""

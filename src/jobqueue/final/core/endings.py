@@ -123,7 +123,7 @@ class Endings:
         return interruption
 
     def tell_owed_here(self) -> None:
-        """Do that on a thread of the queue's own, which no callback ends."""
+        """Do that, and report what interrupted a callback: the calling thread has more to do."""
         interruption = self.tell_owed()
         if interruption is not None:
             message = "a callback of a job that has ended was interrupted"
