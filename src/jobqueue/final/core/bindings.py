@@ -232,12 +232,8 @@ class Bindings:
 
     def go(self, handle: JobHandle) -> None:
         """A job waits for no other any more: queue it, if it has arrived and is not delayed."""
-        status = self._placement.status
         if handle._status is _SCHEDULED and handle._since >= 0 and not handle._due_tick:
-            meter = status.meters[handle._job._priority]
-            handle._since = ARRIVING  # one step
-            handle._status = _QUEUED
-            meter.scheduled -= 1
+            self._placement.status.hasten(handle, ARRIVING)
         if handle._status is _QUEUED and handle._since == ARRIVING:
             self._placement.arrive(handle)
 
