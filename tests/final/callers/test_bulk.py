@@ -26,7 +26,7 @@ from jobqueue.final.callers import bulk
 from jobqueue.final.life import recovery
 from jobqueue.final.testing import ManualClock, run_all
 from tests.support import insides
-from tests.support.handlers import Recorder, in_thread
+from tests.support.handlers import LastWord, Recorder, in_thread
 from tests.support.interrupts import each_place
 from tests.support.left_out import often
 from tests.support.logs import HastyFiles
@@ -144,6 +144,20 @@ def test_a_producer_gets_the_room_of_cancelled_jobs(memory: Store) -> None:
 
 
 # --- requeue and discard --------------------------------------------------------------------------
+
+
+def test_what_goes_with_discarded_jobs_may_ask_the_queue(memory: Store) -> None:
+    jq = memory.open(len)
+    asked: list[int] = []
+    for n in range(3):
+        word = LastWord(lambda: asked.append(jq.metrics().failed))
+        assert jq.enqueue_with_handler(Job(id=str(n)), word).wait(PATIENCE) is Status.FAILED
+        del word
+    assert jq.join(PATIENCE)
+
+    jq.discard_jobs()
+
+    assert asked == [3, 3, 3]
 
 
 @every_store
