@@ -5,8 +5,9 @@ from __future__ import annotations
 import queue
 import threading
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from jobqueue.final import RejectJobError
 from tests.support.waiting import PATIENCE
 
 if TYPE_CHECKING:
@@ -35,6 +36,19 @@ class Recorder:
         while not self.jobs.empty():
             ids.append(self.jobs.get().id)
         return ids
+
+
+class LastWord:
+    """A handler that refuses each job, and calls a function when nobody has it any more."""
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self._function = function
+
+    def __call__(self, payload: bytes) -> NoReturn:
+        raise RejectJobError
+
+    def __del__(self) -> None:
+        self._function()
 
 
 class Blocker:

@@ -18,8 +18,10 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+from unittest.mock import patch
 
 from jobqueue.final import (
     DuplicateJobError,
@@ -30,6 +32,8 @@ from jobqueue.final import (
     Unique,
     current_job,
 )
+from jobqueue.final.processes.wire import Channel
+from jobqueue.final.runtime.parking import Parker
 from tests.support.waiting import PATIENCE, eventually
 
 if TYPE_CHECKING:
@@ -457,6 +461,55 @@ def progress_and_wait(payload: bytes) -> None:
     say(payload, "told")
     await_go(payload)
     context.progress(1000, 1000, "done")
+
+
+def threads_of_first_progress(payload: bytes, context: JobContext) -> list[str]:
+    """The names of the threads that it starts."""
+    before = set(threading.enumerate())
+    context.progress(1)
+    return [each.name for each in threading.enumerate() if each not in before]
+
+
+def progress_after_alarm(payload: bytes, context: JobContext) -> None:
+    """An alarm of the handler's ends its first call as that wakes the thread that sends."""
+    signal.signal(signal.SIGALRM, _raise_timeout)
+
+    def alarmed(parker: Parker) -> None:
+        signal.raise_signal(signal.SIGALRM)
+
+    with suppress(TimeoutError), patch.object(Parker, "unpark", alarmed):
+        context.progress(1)
+    context.progress(2)
+    say(payload, "told")
+    await_go(payload)
+
+
+def _raise_timeout(number: int, frame: object) -> NoReturn:
+    raise TimeoutError
+
+
+def tell_from_signal_handler(payload: bytes, context: JobContext) -> str:
+    """A signal comes while a call waits for the owner's answer; its handler makes calls, too."""
+    refusals: list[str] = []
+
+    def beat(number: int, frame: object) -> None:
+        context.progress(1, message="beat")
+        try:
+            context.enqueue(Job(id="beaten"))
+        except RuntimeError as error:
+            refusals.append(str(error))
+
+    signal.signal(signal.SIGALRM, beat)
+    receive = Channel.receive
+
+    def signalled(channel: Channel) -> tuple[int, int, bytes]:
+        signal.raise_signal(signal.SIGALRM)
+        return receive(channel)
+
+    with patch.object(Channel, "receive", signalled):
+        context.enqueue(Job(id="child", handler="echo"))
+    (refusal,) = refusals
+    return refusal
 
 
 def await_cancel(payload: bytes) -> bool:

@@ -26,7 +26,7 @@ from jobqueue.final.callers import bulk
 from jobqueue.final.life import recovery
 from jobqueue.final.testing import ManualClock, run_all
 from tests.support import insides
-from tests.support.handlers import Recorder, in_thread
+from tests.support.handlers import LastWord, Recorder, in_thread
 from tests.support.interrupts import each_place
 from tests.support.left_out import often
 from tests.support.logs import HastyFiles
@@ -115,6 +115,24 @@ def test_who_waits_for_a_cancelled_job_is_told(memory: Store) -> None:
     assert waiting.result(PATIENCE) is Status.CANCELLED
 
 
+def test_ctrl_c_within_a_callback_of_one_job_keeps_no_other_from_being_told(
+    memory: Store,
+) -> None:
+    def interrupted(_: JobHandle) -> None:
+        raise KeyboardInterrupt
+
+    jq = memory.open(len, start=False)
+    told: list[JobHandle] = []
+    jq.enqueue(Job()).add_done_callback(interrupted)
+    handle = jq.enqueue(Job())
+    handle.add_done_callback(told.append)
+
+    with pytest.raises(KeyboardInterrupt):
+        jq.cancel_jobs()
+
+    assert told == [handle]
+
+
 def test_a_producer_gets_the_room_of_cancelled_jobs(memory: Store) -> None:
     jq = memory.open(len, start=False, queue_size=2)
     jq.enqueue_many([Job(), Job()])
@@ -126,6 +144,20 @@ def test_a_producer_gets_the_room_of_cancelled_jobs(memory: Store) -> None:
 
 
 # --- requeue and discard --------------------------------------------------------------------------
+
+
+def test_what_goes_with_discarded_jobs_may_ask_the_queue(memory: Store) -> None:
+    jq = memory.open(len)
+    asked: list[int] = []
+    for n in range(3):
+        word = LastWord(lambda: asked.append(jq.metrics().failed))
+        assert jq.enqueue_with_handler(Job(id=str(n)), word).wait(PATIENCE) is Status.FAILED
+        del word
+    assert jq.join(PATIENCE)
+
+    jq.discard_jobs()
+
+    assert asked == [3, 3, 3]
 
 
 @every_store

@@ -6,6 +6,7 @@ import pytest
 
 from jobqueue.final import Job, JobQueue, Limit, RejectJobError, Status
 from jobqueue.final.testing import ManualClock, run_all
+from tests.support.handlers import LastWord
 from tests.support.queues import Attempts, Store
 from tests.support.waiting import PATIENCE
 
@@ -144,6 +145,13 @@ def test_a_handler_that_takes_another_ones_place_goes_on_with_its_counts(memory:
     assert jq.enqueue(Job(handler="mail")).wait(PATIENCE) is Status.FAILED
 
     assert named(jq) == {"mail": (1, 1, 0, 0, 0)}
+
+
+def test_a_handler_whose_place_was_taken_may_ask_the_queue_as_it_goes(memory: Store) -> None:
+    jq, asked = memory.open(), list[int]()
+    jq.register("mail", LastWord(lambda: asked.append(len(jq.handlers()))))
+    jq.register("mail", len, replace=True)
+    assert asked == [1]
 
 
 @pytest.mark.parametrize("executor", ["process", "asyncio"])

@@ -206,6 +206,31 @@ def test_ctrl_c_within_a_callback_reaches_its_caller_after_the_others(memory: St
     assert told.statuses == [Status.CANCELLED]
 
 
+def test_an_exit_in_a_callback_of_a_job_that_another_takes_along_keeps_nobody_from_being_told(
+    memory: Store, records: Records
+) -> None:
+    told = Told()
+    jq = memory.open(len, start=False)
+    parent = jq.enqueue(Job())
+    jq.enqueue(Job(after=[parent])).add_done_callback(lambda _: raiser(SystemExit(1)))
+    jq.enqueue(Job(after=[parent])).add_done_callback(told)
+    parent.cancel()
+    assert told.wait().statuses == [Status.CANCELLED]
+    assert "a callback of a job that has ended was interrupted" in records.next().getMessage()
+
+
+def test_an_exit_in_a_callback_does_not_keep_close_from_its_end(memory: Store) -> None:
+    told = Told()
+    jq = memory.open(len, start=False)
+    jq.enqueue(Job()).add_done_callback(lambda _: raiser(SystemExit(1)))
+    jq.enqueue(Job()).add_done_callback(told)
+    with pytest.raises(SystemExit):
+        jq.close(drain=False)
+    assert told.statuses == [Status.QUEUED]
+    assert "jobqueue-timer" not in {each.name for each in threading.enumerate()}
+    assert jq.close().remaining == 2
+
+
 # ── jobs that will not end any more ──────────────────────────────────────────────────────────
 
 

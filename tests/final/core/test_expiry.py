@@ -164,6 +164,16 @@ def test_its_place_in_the_lane_is_free_again(memory: Store, clock: ManualClock) 
     jq.enqueue(Job(), timeout=0)
 
 
+def test_its_callbacks_are_called_by_the_thread_that_moves_the_clock(
+    memory: Store, clock: ManualClock
+) -> None:
+    threads: list[threading.Thread] = []
+    handle = open_waiting(memory, clock).enqueue(Job(expires=5.0))
+    handle.add_done_callback(lambda _: threads.append(threading.current_thread()))
+    clock.advance(5.0)
+    assert threads == [threading.current_thread()]
+
+
 def test_those_after_it_and_those_who_wait_for_it_are_told(
     memory: Store, clock: ManualClock
 ) -> None:

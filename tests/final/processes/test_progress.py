@@ -50,3 +50,30 @@ def test_a_plain_handler_in_a_process_can_be_told_to_stop(jq: JobQueue, stage: S
     assert stage.hear() == "waits"
     handle.cancel()
     assert handle.result(PATIENCE) is True
+
+
+def test_a_handler_that_tells_its_progress_starts_no_thread(jq: JobQueue) -> None:
+    """An exception that a library raises in the handler might hit it: see `runtime/starting.py`."""
+    jq.register("a", handlers.threads_of_first_progress)
+    assert jq.enqueue(Job(handler="a")).result(PATIENCE) == []
+
+
+def test_progress_goes_on_after_a_call_that_an_alarm_of_the_handlers_has_ended(
+    jq: JobQueue, stage: Stage
+) -> None:
+    handle = jq.enqueue_with_handler(Job(stage.payload), handlers.progress_after_alarm)
+    assert stage.hear() == "told"
+    assert eventually(lambda: handle.progress == Progress(2))
+    stage.let_go()
+    assert handle.wait(PATIENCE) is Status.COMPLETED
+
+
+def test_a_signal_handler_that_interrupts_a_call_of_the_attempt_may_tell_its_progress(
+    jq: JobQueue,
+) -> None:
+    jq.register("echo", handlers.echo)
+    jq.register("a", handlers.tell_from_signal_handler)
+    handle = jq.enqueue(Job(handler="a"))
+    assert "from a signal handler" in str(handle.result(PATIENCE))
+    assert handle.progress == Progress(1, None, "beat")
+    assert jq.handle("child").wait(PATIENCE) is Status.COMPLETED

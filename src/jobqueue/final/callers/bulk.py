@@ -158,7 +158,8 @@ class Bulk:
     ) -> int:
         """Change those of these jobs that still fit; returns how many."""
         ended: list[JobHandle] = []
-        count, is_at = 0, self._status.order.is_at
+        made: list[Change] = []  # outlive the hold of the mutex, for what goes by them is users'
+        is_at = self._status.order.is_at
         let_others_first(self._mutex)
         try:
             with self._mutex:
@@ -175,13 +176,12 @@ class Bulk:
                         continue
                     if change.ended is not None:
                         ended.append(change.ended)
+                    made.append(change)
                     self._placement.carry_out_beside(change)
-                    count += 1
         finally:
-            for handle in ended:
-                if handle._status is Status.CANCELLED:
-                    self._placement.endings.tell(handle)
-        return count
+            cancelled = [each for each in ended if each._status is Status.CANCELLED]
+            self._placement.endings.tell_each(cancelled)
+        return len(made)
 
     def _commit(self) -> None:
         """Bring what was changed to the log's level, and wait for that."""

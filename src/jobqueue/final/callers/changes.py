@@ -83,10 +83,12 @@ class Changes:
 
     def register(self, name: str, handler: Handler, *, replace: bool) -> None:
         """See `JobQueue.register`."""
+        change = None  # outlives the hold of the mutex: an old handler's finalizer is a user's code
         with self._mutex:
             self._mutex.settle()
             if self._placement.registry.check(name, handler, replace=replace):
-                self._placement.carry_out(_Register(self._placement, name, handler))
+                change = _Register(self._placement, name, handler)
+                self._placement.carry_out(change)
 
     def _await(self, batch: OpenBatch | None, number: int = 0) -> None:
         """Without the mutex: wait until that is done; `number` names a job that is to come back."""

@@ -232,12 +232,8 @@ class Bindings:
 
     def go(self, handle: JobHandle) -> None:
         """A job waits for no other any more: queue it, if it has arrived and is not delayed."""
-        status = self._placement.status
         if handle._status is _SCHEDULED and handle._since >= 0 and not handle._due_tick:
-            meter = status.meters[handle._job._priority]
-            handle._since = ARRIVING  # one step
-            handle._status = _QUEUED
-            meter.scheduled -= 1
+            self._placement.status.hasten(handle, ARRIVING)
         if handle._status is _QUEUED and handle._since == ARRIVING:
             self._placement.arrive(handle)
 
@@ -315,7 +311,7 @@ class Bindings:
                 self._placement.mutex.settle()
                 self._is_called = False
                 has_more = self._state.now < State.ENDED and self._step()
-        self._placement.endings.tell_owed_aside()
+        self._tell_owed()
 
     def _step(self) -> bool:
         """Cancel some of the jobs that are doomed, or release some dependents; is there more?"""
@@ -366,7 +362,18 @@ class Bindings:
             self._cancel(handle, f"expired after {seconds:g} s", expired=True)
             if self._placement.journal is not None:
                 self._placement.journal.writer.commit(inline=False)
-        self._placement.endings.tell_owed_aside()
+        self._tell_owed()
+
+    def _tell_owed(self) -> None:
+        """Tell of what was cancelled. Without the mutex.
+
+        Other threads than the timer's, as one that moves a manual clock, may run code of users; and
+        they may be hit from outside as they start a thread, see `runtime/starting.py`.
+        """
+        if self._timer.is_own_thread():
+            self._placement.endings.tell_owed_aside()
+        else:
+            self._placement.endings.tell_owed_here()
 
     def look_after_expired(self) -> None:
         """Likewise, after all that has expired: see to what waits for it, as `look_after`."""

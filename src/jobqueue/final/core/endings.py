@@ -22,7 +22,7 @@ from ..model.transitions import Status
 from .infos import info_of_ended
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from ..model.handle import JobHandle
     from ..model.job import JobInfo
@@ -90,28 +90,56 @@ class Endings:
         """Call one at once: the job had ended when it was added."""
         self._call(handle, [callback])
 
-    def tell_owed(self) -> None:
-        """Call what is owed; raises as `tell` does, and goes on where another call broke off."""
+    def tell_each(self, handles: Iterable[JobHandle]) -> None:
+        """`tell` of several jobs; raises when all of them were told of."""
+        interruption: BaseException | None = None
+        for handle in handles:
+            try:
+                self.tell(handle)
+            except BaseException as error:  # noqa: BLE001  # raised below
+                interruption = error
+        if interruption is not None:
+            raise interruption
+
+    def tell_owed(self) -> BaseException | None:
+        """Call what is owed, and go on where another call broke off.
+
+        Returns:
+            What interrupted a callback (KeyboardInterrupt), if anything did; others were called.
+        """
+        interruption: BaseException | None = None
         while self.owed:
             try:
                 handle, callbacks = self.owed[0]
             except IndexError:  # another thread is at it too, and was faster
-                return
+                break
             try:
                 self._call(handle, callbacks)
+            except BaseException as error:  # noqa: BLE001  # it is the caller's to raise or to report
+                interruption = error
             finally:
                 if self.owed and self.owed[0][1] is callbacks:
                     self.owed.popleft()
+        return interruption
+
+    def tell_owed_here(self) -> None:
+        """Do that, and report what interrupted a callback: the calling thread has more to do."""
+        interruption = self.tell_owed()
+        if interruption is not None:
+            message = "a callback of a job that has ended was interrupted"
+            self._reporter.report(logging.ERROR, message, interruption)
 
     def tell_owed_aside(self) -> None:
         """Have a thread of its own do that, if anything is owed."""
         if not self.owed:
             return
-        thread = threading.Thread(target=self.tell_owed, name="jobqueue-callbacks", daemon=True)
+        thread = threading.Thread(
+            target=self.tell_owed_here, name="jobqueue-callbacks", daemon=True
+        )
         try:
             thread.start()
         except RuntimeError:  # there are no more threads, or the interpreter ends
-            self.tell_owed()
+            self.tell_owed_here()
 
     def _call(self, handle: JobHandle, callbacks: list[Callback]) -> None:
         """Call all; the list is emptied on the way, so that another thread may help."""

@@ -66,10 +66,10 @@ class Lane(queue.Queue["JobHandle"]):
         self.tokens = 0
         """How many more jobs of higher lanes may overtake this one."""
         self._stale = 0
+        """How many of its entries have been cancelled, at most; those are only passed over."""
         self._cancelled = self._swept_of = 0  # all that were counted, and those before the sweep
         self.is_swept = False
         """Whether a sweep goes on, or is about to."""
-        """How many of its entries have been cancelled, at most; those are only passed over."""
         self.special: Callable[[Any], bool] | None = None
         """Looks in place of `has_work` whether a job may run, while some may not (`Pausing`)."""
         self.aside: dict[str | None, dict[JobHandle, None]] = {}

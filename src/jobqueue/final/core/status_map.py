@@ -103,11 +103,15 @@ class StatusMap(Known):
         meter.scheduled -= 1
         return True
 
-    def hasten(self, handle: JobHandle) -> None:
-        """A scheduled job is queued before its time; it has yet to arrive. Again, it is so."""
+    def hasten(self, handle: JobHandle, since: float = NOT_ARRIVED) -> None:
+        """A scheduled job is queued, whatever its time; it has yet to arrive. Again, it is so.
+
+        Args:
+            since: in place of when it arrived.
+        """
         if handle._status is Status.SCHEDULED:
             meter = self.meters[handle._job._priority]
-            handle._since = NOT_ARRIVED  # one step
+            handle._since = since  # one step
             handle._status = _DUE
             meter.scheduled -= 1
 

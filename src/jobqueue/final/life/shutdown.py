@@ -155,9 +155,10 @@ class Lifecycle:
             clock.bears_with_faults = True
         if self._is_let_go and self._closer is not None:
             self._hasten(deadline, drain=drain)
+        interruption = None
         try:
             if self._claim(deadline):
-                self._shut_down(deadline, drain=drain)
+                interruption = self._shut_down(deadline, drain=drain)
         finally:
             self._release_claim()
         # Last, and by each caller: a log handler that closes the queue waits for the one before it.
@@ -167,6 +168,8 @@ class Lifecycle:
             if isinstance(clock, CheckedClock) and (fault := clock.fault) is not None:
                 self._placement.reporter.report(logging.ERROR, f"as the queue closed, {fault}")
             self._placement.reporter.close(max(seconds, REPORT_SECONDS_MIN))
+        if interruption is not None:
+            raise interruption
         with self._mutex:
             if self._loss is not None:
                 raise again(self._loss)
@@ -274,7 +277,8 @@ class Lifecycle:
                     parker.unpark()
                 self._waiting_closers.clear()
 
-    def _shut_down(self, deadline: float, *, drain: bool) -> None:
+    def _shut_down(self, deadline: float, *, drain: bool) -> BaseException | None:
+        """Close; returns what interrupted a callback of the user's, if anything did."""
         tick = self._last_tick(deadline)
         with self._mutex:
             self._mutex.settle()
@@ -291,9 +295,10 @@ class Lifecycle:
             deadline = SystemClock.monotonic()
         report = self._abandon()
         self._rest.tell_dropped(report.remaining, self._drops_because)
-        self._placement.endings.tell_owed()
+        interruption = self._placement.endings.tell_owed()
         self._stop_threads(deadline)
         self._account_for(report)
+        return interruption
 
     def _abandon(self) -> ShutdownReport:
         """Draw the line: what still runs touches nothing from here on; tell threads that wait."""
@@ -360,7 +365,7 @@ class Lifecycle:
         with self._mutex:
             settle_or_drop(self._mutex, fault)
             self.fail_locked(fault)
-        self._placement.endings.tell_owed()
+        self._placement.endings.tell_owed_here()
 
     def fail_locked(self, fault: JobQueueError) -> None:
         """Do what `fail` does; with the mutex, as the log calls it when it has failed."""

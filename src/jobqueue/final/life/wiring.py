@@ -135,7 +135,9 @@ def _begin(owner: HandleOwner, placement: Placement, log: OpenedLog | None) -> N
     if log is not None:
         log.start()
     placement.reporter.catch_up()  # so that what a start says is said when it returns
-    placement.endings.tell_owed()
+    interruption = placement.endings.tell_owed()
+    if interruption is not None:
+        raise interruption
 
 
 def _make_admission(layers: Layers, *args: Any) -> Admission:

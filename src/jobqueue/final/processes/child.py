@@ -63,6 +63,7 @@ def main(work: int, orders: int, lifeline: int, form: int) -> None:
                 f"the process has {__file__}, which is of another version than the queue that "
                 f"started it; start the program again, so that it has one version"
             )
+        server.start()
         server.serve()
     except BaseException as error:  # noqa: BLE001  # whatever it is: the owner waits for an answer
         server.give_up(error)  # guard: a process whose main thread fails ends and says why
@@ -139,6 +140,10 @@ class _Server:
         self._stopped = 0  # the last attempt that was told to stop; it may not have begun yet
 
     # ── the main thread ──────────────────────────────────────────────────────────────────────
+
+    def start(self) -> None:
+        """Start what handlers need beside them, before there are any."""
+        self._progress.start()
 
     def serve(self) -> None:
         """Do what the owner's frames say, until one says to exit."""

@@ -4,7 +4,12 @@ The handler tells its progress in a tight loop, perhaps. So a thread sends the l
 then, and the main thread sends the very last before its answer. Jobs are sent at once: the owner
 alone knows which ids are taken, and the call waits for what it says.
 
-Guarantees: nothing is sent of an attempt that has ended. No frame is sent within another.
+The thread is there before the first attempt is: no handler's thread starts it, for the reason that
+`runtime/starting.py` tells.
+
+Guarantees: nothing is sent of an attempt that has ended. No frame is sent within another. A signal
+handler of the user's may interrupt any of it and tell progress, too, or raise: the next call is as
+good as any.
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ import pickle
 import threading
 from typing import TYPE_CHECKING
 
+from ..errors import reentered
 from ..model.job import Job
 from ..runtime.parking import Parker
 from . import wire
@@ -52,13 +58,19 @@ class ProgressTeller:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        # Held while a frame is sent, and until one that is answered is; guards the rest.
-        self._lock = threading.Lock()
+        # Held while a frame is sent, and until one that is answered is; guards the rest. It is
+        # reentrant for signal handlers, which run on the thread of the handler: they would wait
+        # for the code that they interrupt.
+        self._lock = threading.RLock()
         self._board: RemoteBoard | None = None
         self._last: Told | None = None
         self._asked = 0  # how often jobs were sent
-        self._parker: Parker | None = None  # of the thread; made when it is first needed
-        self._is_awake = False
+        self._parker = Parker()  # the thread's
+        self._is_awake = False  # whether it will look again by itself
+
+    def start(self) -> None:
+        """Start the thread; before the first attempt."""
+        threading.Thread(target=self._run, name="jobqueue-progress", daemon=True).start()
 
     def begin(self) -> RemoteBoard:
         """An attempt begins; returns what it tells its progress to."""
@@ -73,28 +85,25 @@ class ProgressTeller:
             if board is not self._board:
                 return
             self._last = value
-            if self._is_awake:
-                return
-            self._is_awake = True
-            if self._parker is None:
-                self._parker = Parker()
-                thread = threading.Thread(
-                    target=self._run, args=(self._parker,), name="jobqueue-progress", daemon=True
-                )
-                thread.start()
-            self._parker.unpark()
+            if not self._is_awake:
+                self._parker.unpark()  # first: if it is broken off, the next call does it
+                self._is_awake = True
 
     def hold_back(self, board: RemoteBoard, jobs: list[Held]) -> None:
         """The attempt of this board enqueues jobs by returning.
 
         Raises:
-            RuntimeError: it has ended, or the owner has.
+            RuntimeError: it has ended, or the owner has; or a signal handler that interrupted a
+                call of the attempt calls this.
             Exception: the owner does not take them, as `JobContext.enqueue` tells.
         """
         for job, _ in jobs:
             if not isinstance(job, Job):
                 raise TypeError(f"only a Job can be enqueued, not {type(job).__name__}: {job!r}")
         body = pickle.dumps(jobs)
+        # guard: no frame is sent within another
+        if self._lock._is_owned():  # type: ignore[attr-defined]  # typeshed: an RLock has it
+            raise reentered()
         with self._lock:
             if board is not self._board:
                 raise RuntimeError("the attempt has ended: it enqueues nothing any more")
@@ -143,14 +152,14 @@ class ProgressTeller:
             except OSError:  # the owner is gone: the main thread finds that out
                 pass
 
-    def _run(self, parker: Parker) -> None:
+    def _run(self) -> None:
         pause = Parker()
         while True:
-            parker.park()
+            self._parker.park()
             with self._lock:
                 self._send()
             pause.park(BETWEEN_SECONDS)
             with self._lock:
                 self._is_awake = self._last is not None
                 if self._is_awake:
-                    parker.unpark()
+                    self._parker.unpark()

@@ -124,6 +124,10 @@ class Timer:
         self._mailbox.put(function)
         self._parker.unpark()
 
+    def is_own_thread(self) -> bool:
+        """Whether the timer's thread calls this."""
+        return self._thread is threading.current_thread()
+
     def sleep(self, parker: Parker, seconds: float) -> None:
         """Park until woken, at most so many seconds of the clock."""
         if not self._clock.manual:
@@ -143,7 +147,7 @@ class Timer:
 
     def join(self, timeout: float) -> None:
         """Wait for the thread's end, if it has been started and is not the calling thread."""
-        if self._thread.ident is not None and self._thread is not threading.current_thread():
+        if self._thread.ident is not None and not self.is_own_thread():
             self._thread.join(timeout)
 
     # ── the timer's thread; `expire` also on the thread that moves a manual clock ────────────
