@@ -335,6 +335,27 @@ def test_an_outcome_that_was_never_recorded_means_that_the_job_runs_again(
     assert _reopened(log, records).status("a") is Status.QUEUED
 
 
+def test_close_tells_how_many_jobs_have_run_and_run_again(
+    log: str, files: HeldFiles, records: Records
+) -> None:
+    """Fault 9 of docs/reliability.md."""
+    jq = _open_by("plain", log, files)
+    jq.enqueue_many([Job(id="good"), Job(id="other"), Job(b"bad", id="bad", handler="bad")])
+    jq.register("bad", _fail_job)
+    files.fail("write", errno.ENOSPC, for_ever=True)
+    jq.start()
+    assert jq.join(PATIENCE)
+
+    jq.close(PATIENCE)
+
+    told = [each.getMessage() for each in records.rest() if "run again" in each.getMessage()]
+    assert len(told) == 1
+    assert "3 jobs are run again at the next start, though they have ended" in told[0]
+    assert "No space left on device" in told[0]
+    files.heal()
+    assert _reopened(log, records).metrics().queued == 3
+
+
 # --- other changes ------------------------------------------------------------------------------
 
 
