@@ -26,6 +26,7 @@ from ..timing.timer import tick_before
 from .elsewhere import Elsewhere
 from .losses import repeats, with_loss
 from .rest import Rest
+from .runners import all_or_failed
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -110,7 +111,8 @@ class Lifecycle:
         if self._placement.registry.untold:  # not before: handlers may be registered first
             self._placement.missing.tell()
             self._placement.reporter.catch_up()
-        self._runners.start()
+        with all_or_failed(self.fail):
+            self._runners.start()
 
     def use(self, loop: AbstractEventLoop) -> None:
         """Have coroutine functions run on this loop, if there are any and nothing has started."""
