@@ -335,6 +335,60 @@ def test_an_outcome_that_was_never_recorded_means_that_the_job_runs_again(
     assert _reopened(log, records).status("a") is Status.QUEUED
 
 
+class NarrowFiles(HeldFiles):
+    """A disk that has room for no more than a part of a large batch."""
+
+    write_bytes_max = 1 << 30
+
+    def write(self, fd: int, data: bytes, offset: int) -> None:
+        if len(data) > self.write_bytes_max:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super().write(fd, data, offset)
+
+
+def test_of_outcomes_that_have_no_room_together_those_that_have_are_recorded(
+    log: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = NarrowFiles()
+    monkeypatch.setattr("jobqueue.final.life.recovery.Files", lambda: files)
+    jq = _open(log, handler=lambda _payload: bytes(30_000))
+    files.fail("allocate", errno.ENOSPC, for_ever=True)
+    jq.enqueue_many([Job(store_result=True) for _ in range(40)])
+    files.fail("write", errno.ENOSPC, for_ever=True)
+    jq.start()
+    assert jq.join(PATIENCE)
+    assert eventually(lambda: _error(jq) is not None)
+
+    files.write_bytes_max = 1_000_000  # less than all results take together
+    files.heal()
+
+    jq.flush()
+    jq.close()
+    with _open(log) as jq:
+        assert jq.metrics().queued == 0
+
+
+def test_close_tells_how_many_jobs_have_run_and_run_again(
+    log: str, files: HeldFiles, records: Records
+) -> None:
+    """Fault 9 of docs/reliability.md."""
+    jq = _open_by("plain", log, files)
+    jq.enqueue_many([Job(id="good"), Job(id="other"), Job(b"bad", id="bad", handler="bad")])
+    jq.register("bad", _fail_job)
+    files.fail("write", errno.ENOSPC, for_ever=True)
+    jq.start()
+    assert jq.join(PATIENCE)
+
+    jq.close(PATIENCE)
+
+    told = [each.getMessage() for each in records.rest() if "run again" in each.getMessage()]
+    assert len(told) == 1
+    assert "3 jobs are run again at the next start, though they have ended" in told[0]
+    assert "No space left on device" in told[0]
+    files.heal()
+    assert _reopened(log, records).metrics().queued == 3
+
+
 # --- other changes ------------------------------------------------------------------------------
 
 

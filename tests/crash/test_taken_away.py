@@ -13,6 +13,7 @@ import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -239,6 +240,32 @@ def test_a_log_that_was_only_moved_has_lost_nothing(log: Path) -> None:
     assert jq.close() == ShutdownReport(0, (), 1, lost=0)
     with _open(log.with_name("elsewhere")) as jq:
         assert jq.metrics().queued == 1
+
+
+@pytest.mark.parametrize("left", [0, 20, 1500])
+def test_a_segment_that_was_cut_short_is_seen_though_it_has_grown_again(
+    log: Path, left: int
+) -> None:
+    """As by `logrotate` with `copytruncate`. Fault 29 of docs/reliability.md."""
+    jq = JobQueue(Config(persist_path=log, map_log=False), handler=len, start=False)
+    jq.enqueue_many([Job(b"x" * 500) for _ in range(4)])
+    jq.flush()
+    os.truncate(log / segment_name(1), left)
+    with suppress(LogWriteError):  # if it has been seen by now
+        jq.enqueue(Job())
+
+    with pytest.raises(LogWriteError, match=r"00000001\.jsonl was cut short or overwritten"):
+        jq.flush()
+
+    assert jq.close().lost >= 4
+
+
+def test_a_segment_that_was_cut_short_is_seen_without_a_write(log: Path, jq: JobQueue) -> None:
+    """It may be mapped: nothing is stored into it any more."""
+    os.truncate(log / segment_name(1), 20)
+
+    with pytest.raises(LogWriteError, match=r"00000001\.jsonl was cut short or overwritten"):
+        jq.flush()
 
 
 def test_a_parent_that_is_renamed_is_seen(tmp_path: Path) -> None:

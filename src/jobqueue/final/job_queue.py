@@ -126,6 +126,7 @@ class JobQueue(Registering, Choosing):
 
         Raises:
             QueueClosedError: the queue is closed.
+            RuntimeError: the system gives no thread; nothing runs in this queue from then on.
         """
         self._enter()
         self._life.start()

@@ -6,6 +6,7 @@ import logging
 import math
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -561,6 +562,28 @@ def test_a_constructor_that_gets_no_thread_leaves_none_and_unlocks_the_log(
     assert own_threads() == []
     with JobQueue(Config(persist_path=log), handler=len) as jq:
         assert jq.enqueue(Job(b"abc")).result(PATIENCE) == 3
+
+
+@pytest.mark.parametrize("executor", ["thread", "process", "asyncio"])
+def test_a_queue_whose_workers_cannot_be_started_says_so_from_then_on(
+    log: str, executor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Config(persist_path=log, executor=executor)
+    jq = JobQueue(config, handler=b64encode, start=False)
+    waiting = jq.enqueue(Job(b"abc"))
+    _refuse_nth_thread(monkeypatch, 1)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        jq.start()
+    monkeypatch.undo()
+
+    jq.start()
+    for call in (lambda: jq.enqueue(Job()), waiting.result, jq.join):
+        with pytest.raises(JobQueueError, match="workers could not be started: can't start"):
+            call()
+
+    assert jq.close().remaining == 1
+    with JobQueue(Config(persist_path=log), handler=len) as jq:
+        assert jq.handle(waiting.id).wait(PATIENCE) is Status.COMPLETED
 
 
 def _refuse_nth_thread(monkeypatch: pytest.MonkeyPatch, nth: int) -> None:

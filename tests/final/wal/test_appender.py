@@ -392,7 +392,7 @@ def test_a_reservation_that_fails_leaves_all_as_it_was(
     assert content(appender) == HEADER + b"first\nsecond\n"
 
 
-@pytest.mark.parametrize("code", [errno.EOPNOTSUPP, errno.ENOSYS])
+@pytest.mark.parametrize("code", [errno.EOPNOTSUPP, errno.ENOSYS, errno.EFBIG])
 def test_where_blocks_cannot_be_reserved_the_segment_is_written_plainly(
     files: FaultyFiles, tmp_path: Path, code: int
 ) -> None:

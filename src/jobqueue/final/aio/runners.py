@@ -92,7 +92,11 @@ class LoopRunners:
             self._thread = threading.Thread(
                 target=self._run_loop, name="jobqueue-loop", daemon=True
             )
-            self._thread.start()
+            try:
+                self._thread.start()
+            except RuntimeError:  # the system gives no thread
+                self.loop.close()
+                raise
         self.seats.refuse_sleep = self._refuse_sleep
         self.loop.call_soon_threadsafe(self._dispatch_soon)
 

@@ -229,6 +229,14 @@ class Journal:
             first = 0 if problem.directory_gone else self._first_number
         return {number for number in numbers if number in unwritten or number >= first}
 
+    def repeated(self) -> int:
+        """How many jobs have ended that the log says are unfinished: the next start runs them."""
+        if (problem := self.writer.problem) is not None and problem.file_gone:
+            return 0  # nobody knows what is left to be run
+        records = self.writer.unwritten()
+        ended = {each.job for each in records if isinstance(each, (Completed, Failed, Cancelled))}
+        return len(ended.difference(e.job for e in records if isinstance(e, (Enqueued, Requeued))))
+
     def dropped(self, number: int) -> None:
         """A failed job that was never counted in here was dropped."""
         self.writer.add(Discarded(number))

@@ -37,3 +37,18 @@ def with_loss(
     loss = journal.writer.loss(len(lost))
     loss.report = report
     return report, loss
+
+
+def repeats(placement: Placement) -> str | None:
+    """Say that jobs have run and will run again, if the log could not take their ends.
+
+    With the mutex, when nothing is written any more.
+    """
+    journal = placement.journal
+    if journal is None or not (count := journal.repeated()):
+        return None
+    jobs = "1 job is" if count == 1 else f"{count} jobs are"
+    return (
+        f"the queue is closed; {jobs} run again at the next start, though they have ended, for "
+        f"that could not be written: {journal.writer.why_unwritten()}"
+    )

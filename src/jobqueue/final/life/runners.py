@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
+
+from ..errors import JobQueueError
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
+    from collections.abc import Callable, Iterator
 
     from ..core.seats import Seats
 
@@ -31,3 +35,21 @@ class Runners(Protocol):
 
     def join(self, timeout: float) -> None:
         """Wait at most so many seconds of real time for the threads that have nothing to do."""
+
+
+@contextmanager
+def all_or_failed(fail: Callable[[JobQueueError], None]) -> Iterator[None]:
+    """Have the queue fail if not all of its runners can be started, as for want of threads.
+
+    They are started once. A queue that took jobs and ran none would let its callers wait for ever.
+    """
+    try:
+        yield
+    except Exception as error:
+        fault = JobQueueError(
+            f"the queue's workers could not be started: {error}; nothing runs any more: close this "
+            f"queue and open another, which goes on with the jobs of its log"
+        )
+        fault.__cause__ = error
+        fail(fault)
+        raise

@@ -24,8 +24,9 @@ from ..runtime.clock import CheckedClock, SystemClock
 from ..runtime.parking import Parker
 from ..timing.timer import tick_before
 from .elsewhere import Elsewhere
-from .losses import with_loss
+from .losses import repeats, with_loss
 from .rest import Rest
+from .runners import all_or_failed
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -110,7 +111,8 @@ class Lifecycle:
         if self._placement.registry.untold:  # not before: handlers may be registered first
             self._placement.missing.tell()
             self._placement.reporter.catch_up()
-        self._runners.start()
+        with all_or_failed(self.fail):
+            self._runners.start()
 
     def use(self, loop: AbstractEventLoop) -> None:
         """Have coroutine functions run on this loop, if there are any and nothing has started."""
@@ -328,12 +330,15 @@ class Lifecycle:
         return ShutdownReport(finished - before, unfinished, remaining)
 
     def _account_for(self, report: ShutdownReport) -> None:
-        """Look what the log could not take. The report is final then; a record tells of a loss."""
+        """Look what the log could not take. The report is final then; a record tells of losses."""
         with self._mutex:
             self._report, loss = with_loss(report, self._placement)
             journal = self._placement.journal
             if journal is not None and journal.is_async:  # else it was written, and then removed
                 self._loss = loss
+            repeated = repeats(self._placement)
+        if repeated is not None:
+            self._placement.reporter.report(logging.WARNING, repeated)
         if loss is not None:
             self._placement.reporter.report(logging.ERROR, f"the queue is closed; {loss}", loss)
 

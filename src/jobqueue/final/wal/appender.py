@@ -14,10 +14,10 @@ import errno
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import LogWriteError
-from .files import FULL, PAGE_BYTES, directory_of
+from .files import FULL, PAGE_BYTES, Problem, directory_of, name_of
 
 if TYPE_CHECKING:
-    from .files import Files, Memory, Problem
+    from .files import Files, Memory
 
 __all__ = [
     "WINDOW_BYTES",
@@ -33,10 +33,10 @@ WINDOW_BYTES = 1 << 20
 
 
 # A file that cannot be mapped, or is more than the process may lock in memory, or for a part of
-# which there is no room: a batch may be smaller.
+# which there is no room (EFBIG: `ulimit -f`): a batch may be smaller.
 _NO_MAP = FULL | {
     *(errno.EOPNOTSUPP, errno.ENOSYS, errno.ENODEV, errno.EINVAL),
-    *(errno.ENOMEM, errno.EAGAIN, errno.EPERM),
+    *(errno.ENOMEM, errno.EAGAIN, errno.EPERM, errno.EFBIG),
 }
 
 
@@ -240,6 +240,7 @@ class Appender:
         self.is_torn = False
         self._files = files
         self._fd = fd
+        self._seen = position  # where it ended at the last look
 
     def fits(self, size: int) -> bool:
         """Tell whether `size` bytes can be appended without a system call."""
@@ -283,8 +284,31 @@ class Appender:
         self._files.sync_or_raise(self._fd)
 
     def astray(self) -> Problem | None:
-        """Tell what has become of the log; see `Files.astray`."""
-        return self._files.astray(self.path, self._fd)
+        """Tell what has become of the log; see `Files.astray`. The log's thread calls this.
+
+        It is so, too, if somebody else has cut the file short: what is appended then would stand
+        behind a hole, and no start would read it.
+        """
+        problem = self._files.astray(self.path, self._fd)
+        if problem is None and self._is_cut():
+            text = f"its file {name_of(self.path)} was cut short or overwritten by something else"
+            problem = Problem(text, directory_gone=False, file_gone=True)
+        return problem
+
+    def _is_cut(self) -> bool:
+        """Whether some of what was appended is not in the file any more."""
+        end = self.position
+        try:
+            # guard: a segment that something else has cut short is noticed
+            #   without: if False:
+            if self._files.size(self._fd) < end:
+                return True
+            # Or it has grown again since, and there are NULs where a line ended.
+            last = self._files.read(self._fd, 1, self._seen - 1)
+        except OSError:
+            return False  # it cannot be looked at just now: that tells nothing
+        self._seen = end
+        return last != b"\n"
 
     def finish(self) -> None:
         """Unmap the file, cut it to its length, fsync and close it. Nothing else may follow.

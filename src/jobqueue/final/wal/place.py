@@ -59,7 +59,7 @@ class Problem:
     Attributes:
         text: what happened.
         directory_gone: whether the directory has been removed, not only its path taken from it.
-        file_gone: whether the file that is written to has been removed.
+        file_gone: whether the file that is written to has been removed, or cut short.
     """
 
     text: str

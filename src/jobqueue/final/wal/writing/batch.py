@@ -13,7 +13,9 @@ from ..format.record import (
     Completed,
     Discarded,
     Enqueued,
+    Failed,
     Requeued,
+    Retried,
     Ticked,
     made_plain,
 )
@@ -173,8 +175,8 @@ class OpenBatch:
         count = size = halfway = 0
         for place, each in enumerate(records):
             count += 1
+            size += _length_of(each)
             if type(each) is Enqueued:
-                size += len(each.payload) + len(each.binary)
                 halfway += each.job in ended
             elif each.job in ended and isinstance(each, _ENDS):
                 halfway -= 1
@@ -293,6 +295,18 @@ def _without_payload(each: Enqueued) -> Enqueued:
         joined=each.joined,
         key=each.key,
     )
+
+
+def _length_of(record: Record) -> int:
+    """About how long the longest of what it holds is."""
+    match record:
+        case Enqueued(payload=text, binary=binary):
+            return len(text) + len(binary)
+        case Completed(result=result, binary=binary):
+            return len(result or "") + len(binary)
+        case Retried(traceback=text) | Failed(traceback=text) | Cancelled(traceback=text):
+            return len(text or "")
+    return 0
 
 
 def is_joined(records: Sequence[Record], place: int) -> bool:

@@ -200,7 +200,7 @@ class Delivery(ABC):
             if not batch.records:
                 return
         if not batch.has_calls():
-            room.provide(lambda: self._active.write(batch.records))
+            self._write_outcomes(batch)
             return
         if room.is_short:
             self._write_early(batch)
@@ -216,6 +216,19 @@ class Delivery(ABC):
             if room.notes(error):
                 self._write_early(batch)
             raise
+
+    def _write_outcomes(self, batch: OpenBatch) -> None:
+        """Write what no call waits for: if there is no room for all of it, what there is room for.
+
+        It would only grow until then, and a compaction frees nothing of what is not recorded.
+        """
+        room = self._active.room
+        try:
+            room.provide(lambda: self._active.write(batch.records))
+        except OSError as error:
+            if batch.awaited or not room.notes(error):
+                raise
+            self._write_in_pieces(batch)
 
     def _write_early(self, batch: OpenBatch) -> None:
         """Write what must not wait for the room that the rest of the batch lacks."""

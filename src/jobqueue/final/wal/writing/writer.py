@@ -222,13 +222,19 @@ class LogWriter(LogThread):
         self._work.notify()
         return False
 
+    def why_unwritten(self) -> str:
+        """Why there still are records that are not in the log, after its end. With the lock."""
+        cause = self.failure or self.refusal
+        if cause is None:
+            return "the log's thread did not get to it in time"
+        return cause.strerror or str(cause)
+
     def loss(self, jobs: int) -> LogWriteError:
         """The error that tells that so many accepted jobs are not in the log. With the lock."""
         cause = self.failure or self.refusal
-        problem = "the log's thread did not get to it in time" if cause is None else cause.strerror
         number = errno.EIO if cause is None else cause.errno
         count = f"{jobs} accepted {'job is' if jobs == 1 else 'jobs are'} lost"
-        error = LogWriteError(number, f"{count}, for {problem}", self._directory)
+        error = LogWriteError(number, f"{count}, for {self.why_unwritten()}", self._directory)
         error.__cause__ = cause
         return error
 
