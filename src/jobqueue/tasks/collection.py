@@ -240,7 +240,11 @@ class Tasks(Declaring):
                     "with tasks.open(): …"
                 )
             register_all(queue, self._all())
-            self._queue, self._target = queue, OpenQueue(queue)
+            self._queue, self._target = queue, self._target_of(queue)
+
+    def _target_of(self, queue: JobQueue) -> Target:
+        """How calls see a queue."""
+        return OpenQueue(queue)
 
     def _refuse_second(self) -> None:
         if self._parent is not None:
