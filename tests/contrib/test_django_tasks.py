@@ -223,6 +223,21 @@ def test_signals_are_sent_once_each(backend: JobQueueBackend) -> None:
     assert told.count(("finished", "FAILED")) == 1
 
 
+def test_who_hears_of_the_end_and_raises_changes_nothing(
+    backend: JobQueueBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    def receive(sender: Any, **kwargs: Any) -> None:
+        raise LookupError("of the receiver")
+
+    task_finished.connect(receive)
+    try:
+        result = finished(add.enqueue(1, 2))
+    finally:
+        task_finished.disconnect(receive)
+    assert (result.status, result.return_value) == (TaskResultStatus.SUCCESSFUL, 3)
+    assert "of the receiver" in caplog.text
+
+
 @pytest.mark.parametrize("backend", [{"on_commit": True}], indirect=True)
 def test_with_on_commit_the_commit_enqueues(backend: JobQueueBackend) -> None:
     with transaction.atomic():

@@ -226,7 +226,8 @@ def _tell_finished(backend: JobQueueBackend, result: TaskResult, status: TaskRes
     object.__setattr__(result, "status", status)
     object.__setattr__(result, "finished_at", timezone.now())
     _told[result.id] = status
-    task_finished.send(type(backend), task_result=result)
+    # Django logs the error of a receiver. The work is done: it neither fails nor is repeated.
+    task_finished.send_robust(type(backend), task_result=result)
 
 
 class Finished(Middleware):
@@ -249,6 +250,6 @@ class Finished(Middleware):
         try:
             result = backend.get_result(info.id)
             if result.status != told:
-                task_finished.send(type(backend), task_result=result)
+                task_finished.send_robust(type(backend), task_result=result)
         finally:
             close_old_connections()
