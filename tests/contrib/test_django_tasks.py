@@ -31,6 +31,7 @@ from django.utils import timezone
 
 from jobqueue import Priority, Status
 from jobqueue.contrib.django.backend import JobQueueBackend
+from jobqueue.contrib.django.checks import check_setting
 from jobqueue.contrib.django.queues import queues
 from tests.support.children import ROOT
 from tests.support.waiting import PATIENCE, eventually
@@ -271,6 +272,14 @@ def test_the_system_checks_look_at_the_options() -> None:
     assert found(persist_path="jobs") == []
     assert [type(each) for each in found()] == [Warning]
     assert [type(each) for each in found(num_workers=0)] == [Error]
+
+
+@pytest.mark.parametrize("ids", [[], ["jobqueue.W002"]])
+def test_a_setting_that_the_backends_options_replace_is_told(
+    backend: JobQueueBackend, ids: list[str]
+) -> None:
+    with override_settings(JOBQUEUE={"persist_path": "other"} if ids else backend.options):
+        assert [each.id for each in check_setting()] == ids
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
 from django.core.exceptions import ImproperlyConfigured
 
-from .queues import DEFAULT, Options, backend_class
+from .queues import DEFAULT, Options, backend_class, given_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,8 +41,18 @@ def check_options(
 
 
 def check_setting(**_kwargs: Any) -> list[CheckMessage]:
-    """The setting `JOBQUEUE`, if it is there and has a use: a backend of Django's has its own."""
+    """The setting `JOBQUEUE`, if it is there; it has no use beside a backend of Django's tasks."""
     given = getattr(settings, "JOBQUEUE", None)
-    if given is None or backend_class(DEFAULT) is not None:
+    if given is None:
         return []
-    return check_options(given, "jobqueue.contrib.django.tasks", "JOBQUEUE")
+    if backend_class(DEFAULT) is None:
+        return check_options(given, "jobqueue.contrib.django.tasks", "JOBQUEUE")
+    if given == given_options(DEFAULT):
+        return []
+    return [
+        Warning(
+            "The setting JOBQUEUE is not used: the OPTIONS of task backend 'default' hold.",
+            hint="Merge it into these and remove it. A log that it names keeps what waits there.",
+            id="jobqueue.W002",
+        )
+    ]
