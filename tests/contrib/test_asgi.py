@@ -275,7 +275,7 @@ def test_a_dashboard_needs_a_path_and_who_may_use_it() -> None:
         lifespan(shop(), web="/jobs", access="read")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("arguments", [(Config(),), (shop(), "jobs.db")])
+@pytest.mark.parametrize("arguments", [(Config(),), (shop(), "jobs.db"), (shop(), Config)])
 def test_other_things_than_tasks_and_a_config_are_refused(arguments: tuple[Any, ...]) -> None:
     with pytest.raises(TypeError, match=r"lifespan\(\) takes"):
         lifespan(*arguments)

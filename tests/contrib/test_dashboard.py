@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import re
 import sys
 import threading
@@ -21,6 +23,7 @@ pytest.importorskip("django", reason="needs the extra 'django'")
 
 from tests.support import django_project
 from tests.support.asgi_client import AsgiClient
+from tests.support.waiting import eventually
 
 django_project.set_up()
 
@@ -34,6 +37,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from werkzeug.test import Client as WsgiClient
+from werkzeug.test import create_environ
 
 from jobqueue import JobQueue, Tasks
 from jobqueue.contrib.asgi import lifespan
@@ -257,3 +261,23 @@ def test_nothing_keeps_a_loop_after_the_mount_is_closed() -> None:
         assert WsgiClient(app).get(f"{PREFIX}/").status_code == 200
         jobs.close()
     assert not [each for each in threading.enumerate() if each.name.startswith("jobqueue-web")]
+
+
+def pending_tasks() -> set[object]:
+    return {each for each in gc.get_objects() if isinstance(each, asyncio.Task) and not each.done()}
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_a_client_that_takes_no_page_to_its_end_leaves_nothing_behind(leaves: bool) -> None:
+    before = pending_tasks()
+    jobs = JobQueueExtension(tasks=tasks(), web=PREFIX, access=who)  # type: ignore[arg-type]
+    app = Flask("shop")
+    jobs.init_app(app)
+    answer: Any = iter(app(create_environ(f"{PREFIX}/"), lambda *_: lambda _: None))
+    assert next(answer)
+    if leaves:
+        answer.close()  # as a server does then
+        eventually(lambda: pending_tasks() <= before)
+    with app.app_context():
+        jobs.close()
+    assert pending_tasks() <= before

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,29 @@ from tests.support import django_project
 
 django_project.set_up()
 
+from asgiref.sync import async_to_sync
+from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.db import connection
+from django.db import connection, transaction
 from django.test import override_settings
 
-from jobqueue import JobQueue, RejectJobError, Status, Tasks
+from jobqueue import (
+    JobHandle,
+    JobQueue,
+    RejectJobError,
+    Status,
+    Tasks,
+    Unique,
+    UnknownJobError,
+    as_completed,
+)
 from jobqueue.contrib.django import tasks
 from jobqueue.contrib.django.queues import Options, queues
+from jobqueue.tasks import chain
 from jobqueue.testing import immediate
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, eventually
 
 seen: list[object] = []
 
@@ -123,6 +136,107 @@ def test_a_forked_process_opens_a_queue_of_its_own() -> None:
         queues.close()
 
 
+# ── with on_commit ───────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def by_commits() -> Iterator[None]:
+    with override_settings(JOBQUEUE={"on_commit": True, "num_workers": 1}):
+        yield
+        queues.close()
+
+
+@pytest.mark.usefixtures("by_commits")
+def test_with_on_commit_a_call_is_accepted_when_its_transaction_commits() -> None:
+    with transaction.atomic():
+        handle = pack.enqueue()
+        assert tasks.queue.jobs() == []
+    assert handle.result(PATIENCE) == "packed"
+    assert tasks.queue.info(handle.id).status is Status.COMPLETED
+
+
+@pytest.mark.usefixtures("by_commits")
+def test_with_on_commit_a_handle_says_so_before() -> None:
+    with transaction.atomic():
+        handle = pack.enqueue()
+        with pytest.raises(UnknownJobError, match="not accepted before its transaction commits"):
+            handle.result(PATIENCE)
+        assert "on commit" in repr(handle)
+
+
+@pytest.mark.usefixtures("by_commits")
+def test_with_on_commit_what_is_rolled_back_is_never_accepted() -> None:
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        pack.enqueue()
+        raise ZeroDivisionError
+    assert tasks.queue.jobs() == []
+
+
+@pytest.mark.usefixtures("by_commits")
+def test_with_on_commit_a_call_outside_of_a_transaction_is_accepted_at_once() -> None:
+    assert pack.using(id="now").enqueue().id == "now"
+    assert tasks.queue.handle("now").result(PATIENCE) == "packed"
+
+
+@pytest.mark.usefixtures("by_commits")
+def test_with_on_commit_a_chain_is_accepted_in_one_at_the_commit() -> None:
+    with transaction.atomic():
+        first, last = chain(pack.call(), pack.call())
+        assert tasks.queue.jobs() == []
+    assert (last.result(PATIENCE), first.status) == ("packed", Status.COMPLETED)
+
+
+@pytest.mark.usefixtures("by_commits")
+def test_with_on_commit_a_delay_counts_from_the_call() -> None:
+    with transaction.atomic():
+        handle = pack.using(delay=60).enqueue()
+        called = time.time()
+        eventually(lambda: time.time() > called + 0.2)
+        committed = time.time()
+    due = tasks.queue.info(handle.id).due
+    assert due is not None
+    assert due < committed + 60
+    handle.cancel()
+
+
+@pytest.mark.usefixtures("by_commits")
+def test_with_on_commit_a_handle_is_that_of_the_job_that_was_there() -> None:
+    alike = pack.using(key="k", unique=Unique(by="handler+key"), delay=60)
+    first = alike.enqueue()
+    with transaction.atomic():
+        handle = alike.enqueue()
+        assert not handle.existing
+    assert (handle.existing, handle.id) == (True, first.id)
+    assert handle.cancel()
+
+
+@pytest.mark.usefixtures("by_commits")
+def test_with_on_commit_an_awaited_call_is_in_the_transaction_of_the_thread_it_came_from() -> None:
+    seen.clear()
+
+    async def call() -> JobHandle[str]:
+        handle = await pack.aenqueue()
+        seen.append(tasks.queue.jobs())
+        return handle
+
+    with transaction.atomic():
+        handle = async_to_sync(call)()
+    assert (handle.result(PATIENCE), seen) == ("packed", [[]])
+
+
+@pytest.mark.usefixtures("by_commits")
+def test_with_on_commit_callbacks_and_waits_work_after_the_commit() -> None:
+    told: list[object] = []
+    with transaction.atomic():
+        handle = pack.enqueue()
+    handle.add_done_callback(told.append)
+    assert list(as_completed([handle], PATIENCE)) == [handle]
+    eventually(lambda: told == [handle])
+
+
+# ── settings that cannot work ────────────────────────────────────────────────────────────────────
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -132,9 +246,11 @@ def test_a_forked_process_opens_a_queue_of_its_own() -> None:
         ({"num_workers": 0}, "num_workers must be"),
         ({"executor": "process"}, "does not go with Django"),
         ({"on_commit": "yes"}, "on_commit must be"),
+        (Path("jobs"), "the options are a dictionary of names and values"),
+        ({1: 2}, "the options are a dictionary of names and values"),
     ],
 )
-def test_an_option_that_cannot_work_is_told(options: dict[str, Any], told: str) -> None:
+def test_an_option_that_cannot_work_is_told(options: Any, told: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=re.escape(told)):
         Options.of(options)
 
@@ -145,6 +261,21 @@ def test_the_command_tells_of_such_an_option_without_a_traceback() -> None:
         pytest.raises(CommandError, match="did you mean 'persist_path'"),
     ):
         call_command("jobqueue", "inspect")
+
+
+@pytest.mark.parametrize(
+    ("options", "ids"),
+    [
+        ({"num_worker": 3}, ["jobqueue.E001"]),
+        ({}, ["jobqueue.W001"]),
+        ({"persist_path": "jobs"}, []),
+        (None, []),
+    ],
+)
+def test_the_system_checks_look_at_the_setting(options: Any, ids: list[str]) -> None:
+    with override_settings(JOBQUEUE=options):
+        found = [each.id for each in run_checks()]
+    assert [each for each in found if each is not None and "jobqueue" in each] == ids
 
 
 def test_without_settings_a_call_says_what_to_write() -> None:

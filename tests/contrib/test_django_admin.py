@@ -212,6 +212,17 @@ def test_without_a_queue_the_page_says_so(client: Client, tmp_path: Path) -> Non
         queues.close()
 
 
+def test_without_a_queue_the_page_of_a_job_leads_to_the_list_which_says_so(
+    client: Client, tmp_path: Path
+) -> None:
+    queues.close()
+    settings = {"persist_path": tmp_path / "j", "share": "client", "connect_timeout": 0.05}
+    with override_settings(JOBQUEUE=settings):
+        response = client.get(f"{LIST}any/change/", follow=True)
+        assert "connect_timeout" in response.content.decode()
+        queues.close()
+
+
 def test_nothing_is_to_be_migrated(capsys: pytest.CaptureFixture[str]) -> None:
     call_command("makemigrations", "--check", "--dry-run")
     assert "No changes" in capsys.readouterr().out

@@ -31,6 +31,7 @@ from django.utils import timezone
 
 from jobqueue import Priority, Status
 from jobqueue.contrib.django.backend import JobQueueBackend
+from jobqueue.contrib.django.checks import check_setting
 from jobqueue.contrib.django.queues import queues
 from tests.support.children import ROOT
 from tests.support.waiting import PATIENCE, eventually
@@ -223,6 +224,21 @@ def test_signals_are_sent_once_each(backend: JobQueueBackend) -> None:
     assert told.count(("finished", "FAILED")) == 1
 
 
+def test_who_hears_of_the_end_and_raises_changes_nothing(
+    backend: JobQueueBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    def receive(sender: Any, **kwargs: Any) -> None:
+        raise LookupError("of the receiver")
+
+    task_finished.connect(receive)
+    try:
+        result = finished(add.enqueue(1, 2))
+    finally:
+        task_finished.disconnect(receive)
+    assert (result.status, result.return_value) == (TaskResultStatus.SUCCESSFUL, 3)
+    assert "of the receiver" in caplog.text
+
+
 @pytest.mark.parametrize("backend", [{"on_commit": True}], indirect=True)
 def test_with_on_commit_the_commit_enqueues(backend: JobQueueBackend) -> None:
     with transaction.atomic():
@@ -256,6 +272,14 @@ def test_the_system_checks_look_at_the_options() -> None:
     assert found(persist_path="jobs") == []
     assert [type(each) for each in found()] == [Warning]
     assert [type(each) for each in found(num_workers=0)] == [Error]
+
+
+@pytest.mark.parametrize("ids", [[], ["jobqueue.W002"]])
+def test_a_setting_that_the_backends_options_replace_is_told(
+    backend: JobQueueBackend, ids: list[str]
+) -> None:
+    with override_settings(JOBQUEUE={"persist_path": "other"} if ids else backend.options):
+        assert [each.id for each in check_setting()] == ids
 
 
 @pytest.mark.slow

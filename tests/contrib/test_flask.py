@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from jobqueue import ConfigError, QueueNotOpenError, Tasks
+from jobqueue import ConfigError, JobQueue, QueueNotOpenError, Tasks
+from jobqueue.testing import immediate, recorded
 from tests.support.waiting import PATIENCE
 
 pytest.importorskip("flask", reason="needs the extra 'flask'")
@@ -103,6 +104,55 @@ def test_a_forked_process_opens_a_queue_of_its_own() -> None:
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     shop.close()
+
+
+def test_a_request_opens_no_queue_while_a_test_records_its_calls(
+    shop: Shop, tmp_path: Path
+) -> None:
+    @shop.app.post("/orders")
+    def order() -> str:
+        return shop.greet.enqueue("Ada").id
+
+    with recorded(shop.tasks) as calls:
+        assert shop.app.test_client().post("/orders").status_code == 200
+    assert [call.arguments for call in calls] == [{"name": "Ada"}]
+    assert not (tmp_path / "jobs").exists()
+
+
+def test_in_a_test_a_task_that_runs_at_once_has_an_application_context(shop: Shop) -> None:
+    with immediate(shop.tasks):
+        assert shop.greet.enqueue("Ada").result(0) == "Hello, Ada"
+    assert len(shop.torn_down) == 1
+
+
+def test_in_a_test_a_task_runs_in_the_context_of_the_application_made_last(shop: Shop) -> None:
+    own = Flask("own")
+    own.config["GREETING"] = "Good day"
+    shop.jobs.init_app(own)
+    with immediate(shop.tasks):
+        assert shop.greet.enqueue("Ada").result(0) == "Good day, Ada"
+
+
+def test_a_queue_that_a_test_has_bound_is_used_and_left_open(shop: Shop, tmp_path: Path) -> None:
+    with JobQueue() as queue:
+        shop.tasks.bind(queue)
+        with shop.app.app_context():
+            assert shop.jobs.queue is queue
+            shop.jobs.close()
+        assert not queue.closed
+    assert not (tmp_path / "jobs").exists()
+
+
+def test_a_second_application_is_told_which_one_has_the_queue(shop: Shop) -> None:
+    shop.app.test_client().get("/")
+    second = Flask("second")
+    shop.jobs.init_app(second)
+    with second.app_context(), pytest.raises(RuntimeError, match=r"'shop', has the queue.*close"):
+        _ = shop.jobs.queue
+    shop.close()
+    with second.app_context():
+        assert shop.jobs.queue is shop.tasks.queue
+        shop.jobs.close()
 
 
 def test_an_extension_that_was_not_initialised_is_told(shop: Shop) -> None:

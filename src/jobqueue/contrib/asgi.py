@@ -72,7 +72,8 @@ def lifespan(
     """
     if not isinstance(tasks, Tasks):
         raise TypeError(f"lifespan() takes Tasks, as in lifespan(tasks, config), not {tasks!r}")
-    if config is not None and not callable(getattr(config, "open", None)):
+    is_class = isinstance(config, type)
+    if config is not None and (is_class or not callable(getattr(config, "open", None))):
         raise TypeError(f"lifespan() takes a Config or None behind the tasks, not {config!r}")
     path = check_dashboard(web, access)
 

@@ -12,7 +12,7 @@
 
 The queue is opened by the first request, so in the process that answers it: never in the parent of
 a reloader, nor in that of gunicorn, also with `--preload`. It is closed at the interpreter's end,
-after the last request.
+after the last request. Requests of a test that has put something in its place open none.
 
 Relies on: requests come on any thread; a lock of the extension is held while one opens the queue.
 """
@@ -43,7 +43,7 @@ from ..cli.logs import FORMATS, LEVELS, set_up
 from ..cli.suited import no_worker, tell_start
 from ..final import Config, ConfigError, JobQueue, Middleware
 from ..final.serving import run
-from ..tasks import Tasks
+from ..tasks import QueueNotOpenError, Tasks
 from .mounting import WsgiDashboard
 from .opening import check_dashboard, suited
 
@@ -113,6 +113,7 @@ class JobQueueExtension:
             )
         _config(app)
         app.extensions[_NAME] = opener = _Opener(app, self._tasks, self)
+        self._tasks.in_tests = (_InAppContext(app),)  # of the test's own application, so the last
         if self._web is not None:
             pages = WsgiDashboard(app.wsgi_app, self._web, opener.open, self._access)
             opener.dashboard = pages
@@ -161,13 +162,20 @@ class _Opener:
 
     def open_for_request(self) -> None:
         """Before each request; gives no answer of its own."""
-        if self._queue is None:
+        if self._queue is None and not self._tasks.has_stand_in:
             self.open()
 
     def open(self, *, start: bool = True) -> JobQueue:
-        """The queue; made by the first that asks."""
+        """The queue; made by the first that asks, if no test has bound the tasks to one.
+
+        Raises:
+            RuntimeError: another application has a queue open for the tasks.
+        """
         with self._lock:
             if self._queue is None:
+                bound = self._bound()
+                if bound is not None:
+                    return bound
                 self._queue = self._tasks.open(
                     suited(_config(self._app), self._tasks),
                     middleware=[_InAppContext(self._app)],
@@ -176,6 +184,24 @@ class _Opener:
                 if start:
                     self._queue.start()  # also if coroutines are to run on a loop of its own
             return self._queue
+
+    def _bound(self) -> JobQueue | None:
+        """The queue that is open for the tasks already, as in a test; who has opened it closes it.
+
+        Not that of another application: tasks would run inside that one's context.
+        """
+        try:
+            queue = self._tasks.queue
+        except QueueNotOpenError:
+            return None
+        for other in list(_openers):
+            if other._queue is queue:
+                raise RuntimeError(
+                    f"another Flask app of this process, {other._app.name!r}, has the queue of "
+                    f"these tasks open; close it by JobQueueExtension.close() in that app's "
+                    f"context, as at the end of a test, or give each app Tasks of its own"
+                )
+        return queue
 
     def close(self) -> None:
         """Close it."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from ..final import JobQueue
     from ..web import Dashboard
@@ -158,10 +158,28 @@ class _Carried:
         self._thread.start()
         pages: Any = self._pages
         carried: Any = ASGIMiddleware(pages, loop=self._loop)
-        self.answer: WsgiApp = carried
+        self._answer: WsgiApp = carried
+
+    def answer(
+        self, environ: dict[str, Any], start_response: StartResponse
+    ) -> Generator[bytes, None, None]:
+        """Answer a request."""
+        chunks = iter(self._answer(environ, start_response))
+        try:
+            yield from _one_by_one(chunks)
+        finally:
+            # A client that has left does not take the rest, and the page would wait for that.
+            with suppress(RuntimeError):  # the loop has ended meanwhile, and the page with it
+                for _ in chunks:
+                    pass
 
     def _run(self) -> None:
         self._loop.run_forever()
+        left = asyncio.all_tasks(self._loop)  # of answers that a server did not take to their end
+        for each in left:
+            each.cancel()
+        if left:
+            self._loop.run_until_complete(asyncio.wait(left))
         self._loop.close()
 
     def close(self) -> None:
@@ -169,3 +187,9 @@ class _Carried:
         self._pages.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+
+
+def _one_by_one(chunks: Iterator[bytes]) -> Generator[bytes, None, None]:
+    """The chunks; closing this leaves the iterator open, as `yield from` it would not."""
+    for chunk in chunks:  # noqa: UP028
+        yield chunk

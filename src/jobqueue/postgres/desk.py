@@ -227,8 +227,8 @@ class Desk:
             result = self._core.results.get(handle.id, NO_RESULT)
             if result is NO_RESULT:
                 raise ResultGoneError(
-                    f"job {handle.id!r} is completed, but its result is not kept: enqueue it with "
-                    f"Job(..., store_result=True)"
+                    f"job {handle.id!r} is completed, but its result is not kept: keep it by "
+                    f"@tasks.task(store_result=True) or Job(..., store_result=True)"
                 )
             return result
         return read_result(handle.id, stored, self._core.codec(handle._job.handler))

@@ -39,6 +39,9 @@ class Tasks(Declaring):
         TypeError: `codec` is none.
     """
 
+    in_tests: tuple[Middleware, ...] = ()
+    """What the attempts of `immediate` run in: set by frameworks whose tasks need their context."""
+
     def __init__(self, *, codec: Codec | None = None) -> None:
         self._codec = checked_codec(codec)
         # Guards the rest, and that of all collections that are included in this one; taken before
@@ -240,7 +243,11 @@ class Tasks(Declaring):
                     "with tasks.open(): …"
                 )
             register_all(queue, self._all())
-            self._queue, self._target = queue, OpenQueue(queue)
+            self._queue, self._target = queue, self._target_of(queue)
+
+    def _target_of(self, queue: JobQueue) -> Target:
+        """How calls see a queue."""
+        return OpenQueue(queue)
 
     def _refuse_second(self) -> None:
         if self._parent is not None:
@@ -318,6 +325,11 @@ class Tasks(Declaring):
         finally:
             with root._lock:
                 root._double = before
+
+    @property
+    def has_stand_in(self) -> bool:
+        """Whether calls go to what a test put in the place of a queue."""
+        return self._root()._double is not None
 
     def declaration(self, name: str) -> Declaration:
         """The task of this full name; raises `KeyError`."""

@@ -92,7 +92,7 @@ class _Immediate:
         return handle
 
     def _run(self, name: str, once: Job) -> JobHandle[Any]:
-        with JobQueue(start=False) as queue:
+        with JobQueue(start=False, middleware=self._tasks.outermost.in_tests) as queue:
             self._tasks.declaration(name).register(_Plainly(queue), name)
             handle = queue.enqueue(once)
             run_all(queue)

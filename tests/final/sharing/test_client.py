@@ -100,7 +100,7 @@ def test_the_result_is_what_the_handler_returned(sharing: Sharing) -> None:
 def test_a_result_that_cannot_leave_the_owner_is_told_as_gone(sharing: Sharing) -> None:
     sharing.open(lambda payload: threading.Event())
     handle = sharing.client().enqueue(Job())
-    with pytest.raises(ResultGoneError, match=r"Event.*store_result=True"):
+    with pytest.raises(ResultGoneError, match=r"Event.*@tasks\.task\(store_result=True\)"):
         handle.result(PATIENCE)
 
 

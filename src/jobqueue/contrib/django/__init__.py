@@ -17,6 +17,8 @@ apps.py         the application
 queues.py       opens a queue by the settings, in the process that first needs it
 connections.py  closes database connections around each attempt
 own.py          `tasks`: tasks of ours, which open that queue at their first call
+commits.py      has their calls wait for the transaction to commit, with `on_commit`
+checks.py       the system checks
 results.py      what Django's task results say of a job
 backend.py      `JobQueueBackend`
 management/     the command `manage.py jobqueue`

@@ -16,6 +16,7 @@ from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponseRedirect
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils.timezone import localtime
 
 from ...final import JobQueueError, Status, UnknownJobError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 PAGE = 100
 """Jobs a page."""
 PAYLOAD_CHARACTERS_MAX = 4000
+_LIST = "jobqueue_backgroundjob_changelist"
 _TEMPLATES = "admin/jobqueue/backgroundjob"
 
 
@@ -143,6 +145,10 @@ class BackgroundJobAdmin(admin.ModelAdmin):
             info = queue.info(job_id)
         except UnknownJobError:
             raise Http404(f"no job has the id {job_id!r}, or it was forgotten") from None
+        except JobQueueError as error:  # as if no process has the log open: the list says it, too
+            messages.error(request, str(error))
+            pages = reverse(f"{self.admin_site.name}:{_LIST}")
+            return HttpResponseRedirect(f"{pages}?{urlencode({'queue': alias})}")
         context = self._context(request, f"Background job {job_id}", alias)
         context |= {"job": _shown(info), "info": info, "payload": _payload(info)}
         context |= extra_context or {}

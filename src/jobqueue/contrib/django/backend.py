@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.core import checks
-from django.core.exceptions import ImproperlyConfigured
 from django.db import close_old_connections, transaction
 from django.tasks import Task, TaskContext, TaskResult, TaskResultStatus, task_backends
 from django.tasks.backends.base import BaseTaskBackend
@@ -29,7 +28,8 @@ from ...final import (
     RejectJobError,
     UnknownJobError,
 )
-from .queues import HANDLER, Options, queues
+from .checks import check_options
+from .queues import HANDLER, queues
 from .results import (
     PATH,
     PRIORITY,
@@ -113,21 +113,8 @@ class JobQueueBackend(BaseTaskBackend):
 
     def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
         """System checks: the options."""
-        found: list[checks.CheckMessage] = list(super().check(**kwargs))
-        try:
-            options = Options.of(self.options)
-        except ImproperlyConfigured as error:
-            return [*found, checks.Error(str(error), obj=self, id="jobqueue.E001")]
-        if options.config.persist_path is None and "dsn" not in self.options:
-            found.append(
-                checks.Warning(
-                    f"The jobs of task backend {self.alias!r} are lost when the process ends.",
-                    hint="Name a directory for its log: OPTIONS = {'persist_path': ...}.",
-                    obj=self,
-                    id="jobqueue.W001",
-                )
-            )
-        return found
+        whose = f"task backend {self.alias!r}"
+        return [*super().check(**kwargs), *check_options(self.options, whose, "OPTIONS", self)]
 
     def _on_commit(self) -> bool:
         return bool(self.options.get("on_commit", False))
@@ -239,7 +226,8 @@ def _tell_finished(backend: JobQueueBackend, result: TaskResult, status: TaskRes
     object.__setattr__(result, "status", status)
     object.__setattr__(result, "finished_at", timezone.now())
     _told[result.id] = status
-    task_finished.send(type(backend), task_result=result)
+    # Django logs the error of a receiver. The work is done: it neither fails nor is repeated.
+    task_finished.send_robust(type(backend), task_result=result)
 
 
 class Finished(Middleware):
@@ -262,6 +250,6 @@ class Finished(Middleware):
         try:
             result = backend.get_result(info.id)
             if result.status != told:
-                task_finished.send(type(backend), task_result=result)
+                task_finished.send_robust(type(backend), task_result=result)
         finally:
             close_old_connections()

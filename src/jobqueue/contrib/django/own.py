@@ -29,6 +29,9 @@ __all__ = ["DjangoTasks", "tasks"]
 class DjangoTasks(Tasks):
     """Tasks whose queue is opened by the first call, in the process that makes it. Thread-safe."""
 
+    _by_commits = False
+    """Whether `bind_by_commits` is at work; guarded by the lock of `Tasks`."""
+
     def target(self) -> Target:
         """Where calls go: to the queue of the settings, or to what a test put in its place."""
         try:
@@ -51,6 +54,21 @@ class DjangoTasks(Tasks):
         from .queues import queues  # which knows these tasks
 
         return queues.get()
+
+    def bind_by_commits(self, queue: JobQueue) -> None:
+        """As `bind`; calls wait for the transaction to commit in which they are made."""
+        with self._lock:
+            self._by_commits = True
+            try:
+                self.bind(queue)
+            finally:
+                self._by_commits = False
+
+    def _target_of(self, queue: JobQueue) -> Target:
+        from .commits import OnCommit
+
+        target = super()._target_of(queue)
+        return OnCommit(target, queue) if self._by_commits else target
 
 
 tasks = DjangoTasks()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,7 +26,7 @@ from .connections import Connections
 from .own import tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from ...final import Middleware
 
@@ -48,12 +49,17 @@ class Options:
     on_commit: bool
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Options:
+    def of(cls, given: Any) -> Options:
         """Check the options.
 
         Raises:
             ImproperlyConfigured: one cannot work; the message names it.
         """
+        if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+            raise ImproperlyConfigured(
+                f"jobqueue: the options are a dictionary of names and values, as in "
+                f"JOBQUEUE = {{'persist_path': ...}}, not {given!r}"
+            )
         values = {"max_retries": 0, **given}  # Django's tasks know no retries
         on_commit = values.pop("on_commit", False)
         if not isinstance(on_commit, bool):
@@ -153,7 +159,7 @@ class Queues:
         queue = cast("JobQueue", opener.open(handlers, middleware=middleware, start=False))
         try:
             if alias == DEFAULT:
-                tasks.bind(queue)
+                (tasks.bind_by_commits if options.on_commit else tasks.bind)(queue)
             if start:
                 queue.start()
         except BaseException:

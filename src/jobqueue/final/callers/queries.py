@@ -267,7 +267,8 @@ class Queries:
         raise ResultGoneError(
             f"job {job_id!r} is completed; its result is not in memory any more: of jobs without "
             f"store_result the last {self._status.results.maxlen} (result_retention) stay there, "
-            f"until the queue ends; enqueue it with Job(..., store_result=True)"
+            f"until the queue ends; keep it by @tasks.task(store_result=True) or "
+            f"Job(..., store_result=True)"
         )
 
     def stored_result(self, job_id: str) -> StoredResult | None:

@@ -201,7 +201,7 @@ def result(served: Served, job_id: str) -> Kept:
 def _stays(job_id: str, why: str) -> ResultGoneError:
     return ResultGoneError(
         f"the result of job {job_id!r} {why}, and is in the memory of the queue's owner, another "
-        f"process, alone; enqueue it with Job(..., store_result=True)"
+        f"process, alone; keep it by @tasks.task(store_result=True) or Job(..., store_result=True)"
     )
 
 
