@@ -139,7 +139,7 @@ class Admission(GroupEntrance):
                     lane.on_its_way = None
                 if parker in lane.producers:
                     lane.producers.remove(parker)
-                # guard: who leaves a wait for room passes his turn on
+                # guard: a producer that leaves a wait for room passes its turn on
                 lane.wake_producer()  # in case it was this one's turn, and it left
 
     def enqueue_many(
