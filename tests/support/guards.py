@@ -192,7 +192,7 @@ NOTICED_BY = {
     "a start does not wait for a queue of its own process": ("tests/final/life/test_locking.py",),
     "look before a handler sleeps": ("tests/final/workers/test_worker.py",),
     "look before the timer's thread sleeps": ("tests/final/test_testing.py",),
-    "who leaves a wait for room passes his turn on": ("tests/final/test_races.py",),
+    "a producer that leaves a wait for room passes its turn on": ("tests/final/test_races.py",),
     "nobody copies beside the log's thread": ("tests/final/test_races.py",),
     "a caller that led and was interrupted hands over to the log's thread": (
         "tests/final/test_races.py",

@@ -21,7 +21,10 @@ Locks, in the order in which they are taken:
        job, its counters and its record are one step, and the hot path takes one lock a step.
     3. a stop request's lock (`StopRequest._lock`): who sleeps in a handler's `context.wait`.
 
-Those of `processes` are taken with none of these.
+Each other one guards one thing and says so beside it. That of the first look at all jobs
+(`callers.first_look`) and that of a shared queue's owner (`membership`) come before the mutex.
+Those of `processes`, of a client (`sharing.requests`) and of the log's reserve (`wal.room`) are
+taken with none of these.
 
 No user code, logging call or system call is made under the mutex, but for two. To wake an event
 loop writes a byte into its socket, which never blocks (`aio.parking`). And if a log is not mapped,

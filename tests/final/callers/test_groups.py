@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -387,3 +388,11 @@ def test_what_is_after_a_job_that_a_layer_answers_for_is_after_its_answer() -> N
         layer.answer = jq.enqueue(Job(id="first"))
         _, after = jq.enqueue_together([Job(id="a"), Job(after=["a"])])
         assert after.job.after == ("first",)
+
+
+def test_a_repeated_id_among_very_many_is_found_at_once(jq: JobQueue) -> None:
+    jobs = [Job(id=str(n)) for n in range(30_000)]
+    before = time.thread_time()
+    with pytest.raises(DuplicateJobError, match="'29999' stands more than once"):
+        jq.enqueue_together([*jobs, Job(id="29999")])
+    assert time.thread_time() - before < 1.0  # of the processor; if it looked for each, 5

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..core.dependencies import not_known
 from ..core.queue_state import State
-from ..errors import JobQueueError, again, repeated
+from ..errors import JobQueueError, again
 from ..exact import check_seconds
 from ..model.existing import ExistingHandle
 from ..model.handle import JobHandle
@@ -24,6 +24,7 @@ from ..model.job import Job, listed_jobs
 from ..model.transitions import Status
 from ..runtime.mutex import await_turn, check_reentry
 from ..runtime.parking import Parker, Wakeable
+from .entrance import refuse_repeated
 from .groups import GroupEntrance
 from .room_wait import RoomWait, check_event
 
@@ -138,7 +139,7 @@ class Admission(GroupEntrance):
                     lane.on_its_way = None
                 if parker in lane.producers:
                     lane.producers.remove(parker)
-                # guard: who leaves a wait for room passes his turn on
+                # guard: a producer that leaves a wait for room passes its turn on
                 lane.wake_producer()  # in case it was this one's turn, and it left
 
     def enqueue_many(
@@ -169,12 +170,8 @@ class Admission(GroupEntrance):
         return accepted
 
     def _refuse_repeated(self, jobs: list[Job]) -> None:
+        refuse_repeated(jobs)
         seen: set[str] = set()
-        for job in jobs:
-            if job._id in seen:
-                raise repeated(job._id)
-            seen.add(job._id)
-        seen.clear()
         with self._mutex:
             self._mutex.settle()
             for job in jobs:

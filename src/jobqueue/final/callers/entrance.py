@@ -9,11 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..core.queue_state import State
+from ..errors import repeated
 from ..model.job import Job
 from ..model.transitions import Status
 from ..timing.timer import tick_after
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ..config import Config
     from ..core.lane import Lane
     from ..core.placement import Placement
@@ -203,3 +206,12 @@ class Entrance:
         with self._mutex:
             self._mutex.settle()
             return self._journal.writer.batch_with(existing._number)
+
+
+def refuse_repeated(jobs: Iterable[Job]) -> None:
+    """Raises if an id stands more than once among the jobs of one call."""
+    seen: set[str] = set()
+    for job in jobs:
+        if job._id in seen:
+            raise repeated(job._id)
+        seen.add(job._id)

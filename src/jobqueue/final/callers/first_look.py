@@ -39,7 +39,8 @@ class FirstLook:
         self._status = status
         self._order = status.order
         self._mutex = mutex
-        # A signal handler may look while the thread that it has interrupted does.
+        # Held while they are put in order; taken before the mutex. It is reentrant, for a signal
+        # handler may look while the thread that it has interrupted does.
         self._lock = threading.RLock()
         self._is_done = False
 

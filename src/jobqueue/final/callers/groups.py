@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 from ..core.dependencies import renamed
 from ..core.together import Entrant, Together
 from ..core.unique import ASK_FOR_IT, identity_of
-from ..errors import DuplicateJobError, again, repeated
+from ..errors import DuplicateJobError, again
 from ..exact import check_seconds
 from ..model.existing import ExistingHandle
 from ..model.handle import JobHandle
 from ..model.job import listed_jobs
 from ..model.transitions import Status
 from ..runtime.mutex import check_reentry
-from .entrance import Entrance
+from .entrance import Entrance, refuse_repeated
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -84,10 +84,7 @@ class GroupEntrance(Entrance):
             raise ValueError(
                 f"delays must be one for each job: {len(seconds)} for {len(listed)} jobs"
             )
-        ids = [job._id for job in listed]
-        if len(set(ids)) < len(ids):
-            twice = next(each for each in ids if ids.count(each) > 1)
-            raise repeated(twice)
+        refuse_repeated(listed)
         size = sum(len(job._payload) for job in listed)
         if size > GROUP_BYTES_MAX:
             raise ValueError(

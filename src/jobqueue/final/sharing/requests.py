@@ -62,7 +62,7 @@ class Requests:
     """The requests of one client, and its connection. Thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # what it guards is told above
         self._pending: dict[int, Pending] = {}
         self._numbers = 0
         self._socket: socket.socket | None = None  # set once the owner has greeted

@@ -54,6 +54,8 @@ class Room:
     def __init__(self, files: Files, directory: str) -> None:
         self._files = files
         self._directory = directory
+        # Guards all below. The log's thread and a compaction's take it, never with the mutex: files
+        # are made and removed under it.
         self._lock = threading.Lock()
         self._held = 0  # bytes of `RESERVE`
         self._is_known = False  # whether that has been looked up, and the file filled
