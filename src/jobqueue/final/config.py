@@ -206,7 +206,20 @@ class Config:
 def name_in_records(config: Config) -> str:
     """What a queue is called in log records: the directory of its log; "memory" without one."""
     path = config.persist_path
-    return "memory" if path is None else os.path.abspath(os.fspath(path))
+    return "memory" if path is None else absolute(os.fspath(path))
+
+
+def absolute(path: str) -> str:
+    """The absolute path of a log's directory.
+
+    Raises:
+        FileNotFoundError: it is relative, and the process's current directory was removed.
+    """
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError as error:
+        problem = "the current directory was removed, so that nothing relative to it can be found"
+        raise FileNotFoundError(error.errno, problem, path) from None
 
 
 def _exact(name: str, value: object) -> object:

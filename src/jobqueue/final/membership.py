@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from .config import absolute
 from .errors import ConfigError, LogLockedError, LogWriteError, QueueClosedError
 from .job_queue import JobQueue
 from .life.process_hooks import watch
@@ -66,7 +67,7 @@ class Membership:
         self.clock = checked_clock(clock)
         self.config = config = _checked(config, self.clock)
         assert config.persist_path is not None  # `Config` sees to it
-        self.directory = os.path.abspath(config.persist_path)
+        self.directory = absolute(os.fspath(config.persist_path))
         self._became = became
         self._layers = Layers(middleware)
         self._roster = Roster(config, handler, handlers, self._layers)

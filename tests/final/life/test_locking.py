@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -229,6 +230,20 @@ def test_a_file_in_place_of_the_directory_is_refused(log: Path) -> None:
         _open(log)
 
     assert log.read_text() == "precious"
+
+
+@pytest.mark.usefixtures("no_thread_is_left")
+@pytest.mark.parametrize("share", [None, "auto"])
+def test_a_relative_path_in_a_directory_that_was_removed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: Literal["auto"] | None
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+
+    with pytest.raises(FileNotFoundError, match=r"current directory was removed.*jobs\.db"):
+        JobQueue(Config(persist_path="jobs.db", share=share), handler=len)
 
 
 @pytest.mark.usefixtures("no_thread_is_left")
