@@ -170,3 +170,11 @@ def test_a_queue_that_has_another_schedule_of_this_name_refuses_the_task(tasks: 
         jq.periodic("report", "@hourly", Job)
         with pytest.raises(ValueError, match="'report' is taken by another schedule"):
             tasks.bind(jq)
+
+
+def test_a_schedule_above_a_task_is_told_as_a_second_declaration(tasks: Tasks) -> None:
+    @tasks.task(name="sweep")
+    def sweep() -> None: ...
+
+    with pytest.raises(TypeError, match=r"is a task already; .*@tasks\.periodic, which takes"):
+        tasks.periodic(timedelta(hours=1))(sweep)

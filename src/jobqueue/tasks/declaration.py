@@ -267,6 +267,11 @@ def checked_function(function: object, name: str | None) -> Callable[..., Any]:
         raise TypeError(f"{_described(function)} is a method; {_WRITE_A_FUNCTION}")
     if isinstance(function, type):
         raise TypeError(f"{_described(function)} is a class; {_WRITE_A_FUNCTION}")
+    if isinstance(getattr(function, "_declaration", None), Declaration):
+        raise TypeError(
+            f"{_described(function)} is a task already; declare the function once, by @tasks.task "
+            f"or by @tasks.periodic, which takes the same options"
+        )
     if not (inspect.isfunction(function) or inspect.isbuiltin(function)):
         raise TypeError(
             f"a task must be a function, not {_described(function)}; {_WRITE_A_FUNCTION}"
