@@ -312,6 +312,7 @@ SLOW = frozenset(
         "an answer to a call that was broken off is none to this one",
         "an error of the handler's own, as of its alarm, is not taken for another",
         "no frame is sent within another",
+        "a fork of a handler's waits for no thread that is not there",
         "an attempt that was hit outside of its handler has failed",
         "callbacks that were hit are called",
         "the end of a job that was broken off is recorded",

@@ -484,6 +484,29 @@ def progress_after_alarm(payload: bytes, context: JobContext) -> None:
     await_go(payload)
 
 
+def progress_in_a_fork(payload: bytes, context: JobContext) -> int:
+    """How a fork ends that tells progress, if it was made as another thread was sending some."""
+    lock = context._board._teller._lock  # type: ignore[attr-defined]  # no call keeps it so long
+    is_held, may_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            is_held.set()
+            may_go.wait(PATIENCE)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    is_held.wait(PATIENCE)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(5)
+        context.progress(1)
+        os._exit(0)
+    may_go.set()
+    thread.join()
+    return os.waitpid(child, 0)[1]
+
+
 def _raise_timeout(number: int, frame: object) -> NoReturn:
     raise TimeoutError
 

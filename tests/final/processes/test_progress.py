@@ -77,3 +77,12 @@ def test_a_signal_handler_that_interrupts_a_call_of_the_attempt_may_tell_its_pro
     assert "from a signal handler" in str(handle.result(PATIENCE))
     assert handle.progress == Progress(1, None, "beat")
     assert jq.handle("child").wait(PATIENCE) is Status.COMPLETED
+
+
+def test_a_fork_that_a_handler_makes_may_call_progress_though_it_reaches_nobody(
+    jq: JobQueue,
+) -> None:
+    jq.register("a", handlers.progress_in_a_fork)
+    handle = jq.enqueue(Job(handler="a"))
+    assert handle.result(PATIENCE) == 0
+    assert handle.progress is None

@@ -54,8 +54,8 @@ def main(work: int, orders: int, lifeline: int, form: int) -> None:
         os.set_inheritable(each, False)  # nor may it keep what tells of the end of this process
     _die_with_owner(lifeline)
     sockets = socket.socket(fileno=work), socket.socket(fileno=orders)
-    os.register_at_fork(after_in_child=lambda: _let_go(sockets, lifeline))
     server = _Server(*sockets)
+    os.register_at_fork(after_in_child=lambda: _let_go(server, sockets, lifeline))
     threading.Thread(target=server.take_orders, name="jobqueue-orders", daemon=True).start()
     try:
         if form != wire.FORM:
@@ -111,8 +111,9 @@ def _die_with_owner(lifeline: int) -> None:
         fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
 
 
-def _let_go(sockets: tuple[socket.socket, ...], lifeline: int) -> None:
+def _let_go(server: _Server, sockets: tuple[socket.socket, ...], lifeline: int) -> None:
     """In a fork that a handler made: close what would hide its parent's end from the owner."""
+    server.forked()
     for each in sockets:
         each.close()
     os.close(lifeline)
@@ -144,6 +145,10 @@ class _Server:
     def start(self) -> None:
         """Start what handlers need beside them, before there are any."""
         self._progress.start()
+
+    def forked(self) -> None:
+        """This is a fork that a handler made."""
+        self._progress.forked()
 
     def serve(self) -> None:
         """Do what the owner's frames say, until one says to exit."""

@@ -72,6 +72,11 @@ class ProgressTeller:
         """Start the thread; before the first attempt."""
         threading.Thread(target=self._run, name="jobqueue-progress", daemon=True).start()
 
+    def forked(self) -> None:
+        """This is a fork that a handler made: the thread is not here, which may have the lock."""
+        # guard: a fork of a handler's waits for no thread that is not there
+        self._lock = threading.RLock()
+
     def begin(self) -> RemoteBoard:
         """An attempt begins; returns what it tells its progress to."""
         board = RemoteBoard(self)
