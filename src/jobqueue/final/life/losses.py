@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,14 @@ def with_loss(
     loss = journal.writer.loss(len(lost))
     loss.report = report
     return report, loss
+
+
+def tell(placement: Placement, loss: LogWriteError | None, repeated: str | None) -> None:
+    """Have log records tell of what is lost, and of what `repeats` has said. Without the mutex."""
+    if repeated is not None:
+        placement.reporter.report(logging.WARNING, repeated)
+    if loss is not None:
+        placement.reporter.report(logging.ERROR, f"the queue is closed; {loss}", loss)
 
 
 def repeats(placement: Placement) -> str | None:

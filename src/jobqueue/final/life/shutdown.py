@@ -24,7 +24,7 @@ from ..runtime.clock import CheckedClock, SystemClock
 from ..runtime.parking import Parker
 from ..timing.timer import tick_before
 from .elsewhere import Elsewhere
-from .losses import repeats, with_loss
+from .losses import repeats, tell, with_loss
 from .rest import Rest
 from .runners import all_or_failed
 
@@ -333,14 +333,10 @@ class Lifecycle:
         """Look what the log could not take. The report is final then; a record tells of losses."""
         with self._mutex:
             self._report, loss = with_loss(report, self._placement)
-            journal = self._placement.journal
-            if journal is not None and journal.is_async:  # else it was written, and then removed
-                self._loss = loss
+            if (journal := self._placement.journal) is not None and journal.is_async:
+                self._loss = loss  # at other levels it was written, and then removed
             repeated = repeats(self._placement)
-        if repeated is not None:
-            self._placement.reporter.report(logging.WARNING, repeated)
-        if loss is not None:
-            self._placement.reporter.report(logging.ERROR, f"the queue is closed; {loss}", loss)
+        tell(self._placement, loss, repeated)
 
     def _stop_threads(self, deadline: float) -> None:
         self._placement.timer.stop()
