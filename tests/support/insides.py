@@ -1046,6 +1046,13 @@ def unread_bytes(jq: JobQueue) -> int:
     return sum(each.unread_bytes for each in list(_server_of(jq)._visitors))
 
 
+def progress_lock(context: JobContext) -> AbstractContextManager[object]:
+    """In a process: what is held while progress is sent."""
+    board: Any = context._board
+    lock: AbstractContextManager[object] = board._teller._lock
+    return lock
+
+
 def _server_of(jq: JobQueue) -> Any:
     from jobqueue.final.life import process_hooks
     from jobqueue.final.sharing.server import Server

@@ -34,6 +34,7 @@ from jobqueue.final import (
 )
 from jobqueue.final.processes.wire import Channel
 from jobqueue.final.runtime.parking import Parker
+from tests.support import insides
 from tests.support.waiting import PATIENCE, eventually
 
 if TYPE_CHECKING:
@@ -486,7 +487,7 @@ def progress_after_alarm(payload: bytes, context: JobContext) -> None:
 
 def progress_in_a_fork(payload: bytes, context: JobContext) -> int:
     """How a fork ends that tells progress, if it was made as another thread was sending some."""
-    lock = context._board._teller._lock  # type: ignore[attr-defined]  # no call keeps it so long
+    lock = insides.progress_lock(context)  # no call keeps it so long
     is_held, may_go = threading.Event(), threading.Event()
 
     def hold() -> None:
