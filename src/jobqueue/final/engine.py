@@ -27,7 +27,7 @@ from .middleware import Layers, wrapped
 from .model.attempt import ATTEMPTS_MAX, and_one_more
 from .model.checks import check_id, check_text
 from .model.context import RUNNING, Closing, StopRequest
-from .model.existing import ExistingHandle
+from .model.existing import ExistingHandle, ForwardingHandle
 from .model.filters import Filter, checked_filter, checked_ids, checked_limit, checked_priority
 from .model.frozen_dict import FrozenDict
 from .model.handle import NO_RESULT, JobHandle, was_cancelled
@@ -56,6 +56,7 @@ __all__ = [
     "Entry",
     "ExistingHandle",
     "Filter",
+    "ForwardingHandle",
     "FrozenDict",
     "Handler",
     "HandlerRegistry",

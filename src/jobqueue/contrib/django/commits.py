@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import sync_to_async
 from django.db import transaction
 
-from ...final import JobHandle, Status, UnknownJobError
+from ...final import Status, UnknownJobError
+from ...final.engine import ForwardingHandle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Sequence
 
-    from ...final import Job, JobContext, JobQueue, Progress
+    from ...final import Job, JobContext, JobHandle, JobQueue
     from ...tasks.atomic import Holder
     from ...tasks.options import Seconds
     from ...tasks.task import Target
@@ -110,7 +110,7 @@ def _is_in_transaction() -> bool:
     return bool(connection.in_atomic_block or is_manual)
 
 
-class AwaitedHandle(JobHandle[Any]):
+class AwaitedHandle(ForwardingHandle):
     """A handle of a job that is accepted when its transaction commits. Thread-safe.
 
     Until then it knows the job and its id, and all else raises `UnknownJobError`.
@@ -127,7 +127,7 @@ class AwaitedHandle(JobHandle[Any]):
         self._accepted = accepted
 
     @property
-    def _own(self) -> JobHandle[Any]:
+    def _first(self) -> JobHandle[Any]:
         if self._accepted is None:
             raise UnknownJobError(
                 f"job {self._job.id!r} is not accepted before its transaction commits, for the "
@@ -149,42 +149,6 @@ class AwaitedHandle(JobHandle[Any]):
     def existing(self) -> bool:
         """See `JobHandle`; it is known at the commit."""
         return self._accepted is not None and self._accepted.existing
-
-    @property
-    def status(self) -> Status:
-        """See `JobHandle`."""
-        return self._own.status
-
-    @property
-    def progress(self) -> Progress | None:
-        """See `JobHandle`."""
-        return self._own.progress
-
-    def wait(self, timeout: Seconds | None = None) -> Status:
-        """See `JobHandle`."""
-        return self._own.wait(timeout)
-
-    def waiting(self) -> AbstractContextManager[None]:
-        """See `JobHandle`."""
-        return self._own.waiting()
-
-    def cancel(self) -> bool:
-        """See `JobHandle`."""
-        return self._own.cancel()
-
-    def result(self, timeout: Seconds | None = None) -> Any:
-        """See `JobHandle`."""
-        return self._own.result(timeout)
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        """See `JobHandle`."""
-        return self._own.__await__()
-
-    def add_done_callback(self, fn: Callable[[JobHandle[Any]], object]) -> None:
-        """See `JobHandle`; `fn` is called with this handle."""
-        if not callable(fn):
-            self._own.add_done_callback(fn)  # which refuses it
-        self._own.add_done_callback(lambda _: fn(self))
 
     def __repr__(self) -> str:
         if self._accepted is None:

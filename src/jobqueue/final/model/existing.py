@@ -1,4 +1,7 @@
-"""What `enqueue` returns if it added no job, since there was one like it: a handle of that one."""
+"""Handles for which another one does all that they are asked.
+
+`enqueue` returns one if it added no job, since there was one like it.
+"""
 
 from __future__ import annotations
 
@@ -17,26 +20,19 @@ if TYPE_CHECKING:
     from .transitions import Status
 
 
-class ExistingHandle(JobHandle[Any]):
-    """A handle of its own for a job that was accepted before; see `Unique`. Thread-safe.
+class ForwardingHandle(JobHandle[Any]):
+    """A handle of its own for a job that another one knows. Thread-safe, as that one is."""
 
-    All that it does, the first handle does.
-    """
-
-    __slots__ = ("_first",)
-
-    def __init__(self, first: JobHandle[Any]) -> None:
-        super().__init__(first._owner, first._job, first._status, first._number)
-        self._first = first
+    __slots__ = ()
 
     @property
-    def existing(self) -> bool:
-        """Whether `enqueue` added no job, since there was one like it: so it is."""
-        return True
+    def _first(self) -> JobHandle[Any]:
+        """The other one; what this raises, all methods do."""
+        raise NotImplementedError  # each kind has its own
 
     @property
     def job(self) -> Job:
-        """The job that was there."""
+        """The job that the other one is of."""
         return self._first.job
 
     @property
@@ -57,6 +53,10 @@ class ExistingHandle(JobHandle[Any]):
         """See `JobHandle`."""
         return self._first.waiting()
 
+    def cancel(self) -> bool:
+        """See `JobHandle`."""
+        return self._first.cancel()
+
     def result(self, timeout: Seconds | None = None) -> Any:
         """See `JobHandle`."""
         return self._first.result(timeout)
@@ -70,5 +70,24 @@ class ExistingHandle(JobHandle[Any]):
         check_callback(fn)
         self._first.add_done_callback(lambda _: fn(self))
 
+
+class ExistingHandle(ForwardingHandle):
+    """A handle of its own for a job that was accepted before; see `Unique`. Thread-safe."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self, known: JobHandle[Any]) -> None:
+        super().__init__(known._owner, known._job, known._status, known._number)
+        self._known = known
+
+    @property
+    def _first(self) -> JobHandle[Any]:
+        return self._known
+
+    @property
+    def existing(self) -> bool:
+        """Whether `enqueue` added no job, since there was one like it: so it is."""
+        return True
+
     def __repr__(self) -> str:
-        return f"<JobHandle {self.id!r} {self._first._status.name}, existing>"
+        return f"<JobHandle {self.id!r} {self._known._status.name}, existing>"
