@@ -166,7 +166,8 @@ class _Carried:
         """Answer a request."""
         chunks = iter(self._answer(environ, start_response))
         try:
-            yield from _one_by_one(chunks)
+            while (chunk := next(chunks, None)) is not None:  # `yield from` would close them
+                yield chunk
         finally:
             # A client that has left does not take the rest, and the page would wait for that.
             with suppress(RuntimeError):  # the loop has ended meanwhile, and the page with it
@@ -187,9 +188,3 @@ class _Carried:
         self._pages.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
-
-
-def _one_by_one(chunks: Iterator[bytes]) -> Generator[bytes, None, None]:
-    """The chunks; closing this leaves the iterator open, as `yield from` it would not."""
-    for chunk in chunks:  # noqa: UP028
-        yield chunk
