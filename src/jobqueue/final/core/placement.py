@@ -15,7 +15,7 @@ from ..model.handle import ARRIVING, NOT_ARRIVED, JobHandle, Ties
 from ..model.transitions import Status
 from ..runtime.mutex import let_others_first
 from ..timing.timer import LONG_SECONDS, TICKS_PER_SECOND
-from ..wal.format.record import Completed, Enqueued, Requeued
+from ..wal.format.record import RECORD_BYTES, Completed, Enqueued, Requeued
 from .dependencies import ties_of
 from .missing_handlers import MissingHandlers
 
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from .unfinished import Change
     from .watchers import Watchers
 
-RECORD_BYTES = 100
-"""About what a record takes in the log, its payload apart."""
 _SCHEDULED = Status.SCHEDULED
 _NOT_THERE = frozenset((NOT_ARRIVED, ARRIVING))
 

@@ -284,7 +284,7 @@ class Appender:
         self._files.sync_or_raise(self._fd)
 
     def astray(self) -> Problem | None:
-        """Tell what has become of the log; see `Files.astray`. The log's thread calls this.
+        """Tell what has become of the log; see `Files.astray`. Who delivers calls this.
 
         It is so, too, if somebody else has cut the file short: what is appended then would stand
         behind a hole, and no start would read it.

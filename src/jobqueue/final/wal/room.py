@@ -119,10 +119,14 @@ class Room:
             with suppress(OSError):  # whether there is room by now is seen by what needs it
                 self._files.unlink(path_in(self._directory, name))
 
-    @property
-    def held(self) -> int:
-        """How many bytes are held."""
-        return self._held
+    def usable_bytes(self) -> int:
+        """How many bytes are free for the log, what is held included.
+
+        Raises:
+            OSError: it cannot be told.
+        """
+        with self._lock:
+            return self._files.free(self._directory)[0] + self._held
 
     def take(self, wanted: int) -> None:
         """Hold so many bytes if it can be done; with less need, less.

@@ -21,6 +21,7 @@ from .base import Meta, Struct
 __all__ = [
     "COUNT_MAX",
     "NUMBER_MAX",
+    "RECORD_BYTES",
     "Cancelled",
     "Completed",
     "Crashed",
@@ -34,6 +35,7 @@ __all__ = [
     "Retried",
     "Revoked",
     "Ticked",
+    "length_of",
     "made_plain",
     "payload_bytes",
     "payload_fields",
@@ -49,6 +51,8 @@ counted: so no number has to be looked at when a job is accepted.
 """
 
 COUNT_MAX = 2**63 - 1
+RECORD_BYTES = 100
+"""What a record takes in a log besides what `length_of` tells, about."""
 _FLOAT_MAX = 1.7976931348623157e308
 
 JobNumber: TypeAlias = Annotated[int, Meta(ge=1, le=NUMBER_MAX)]
@@ -278,6 +282,18 @@ def _plain(name: str, value: object) -> object:
 def _plain_text(value: object) -> str:
     text = exact_str(value) if isinstance(value, str) else f"<{type(value).__name__}>"
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def length_of(record: Record) -> int:
+    """About how long the longest of what it holds is, in bytes: a payload, result or traceback."""
+    match record:
+        case Enqueued(payload=text, binary=binary):
+            return len(text) + len(binary)
+        case Completed(result=result, binary=binary):
+            return len(result or "") + len(binary)
+        case Retried(traceback=text) | Failed(traceback=text) | Cancelled(traceback=text):
+            return len(text or "")
+    return 0
 
 
 def payload_fields(payload: bytes) -> tuple[str, bytes]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..files import directory_of, path_in
 from ..format.codec import encode_batch, encode_header
-from ..format.record import Completed, Enqueued
+from ..format.record import length_of
 from ..names import list_log, snapshot_name
 from ..reading.fold import LogState
 from ..reading.replay import Replay
@@ -167,10 +167,7 @@ def _cut_into_batches(records: Iterator[Record]) -> Iterator[list[Record]]:
     size = 0
     for record in records:
         batch.append(record)
-        if type(record) is Enqueued:
-            size += len(record.payload) + len(record.binary)
-        elif type(record) is Completed:
-            size += len(record.result or "") + len(record.binary)
+        size += length_of(record)
         if len(batch) == RECORDS_PER_BATCH or size >= PAYLOAD_BYTES_PER_BATCH:
             yield batch
             batch, size = [], 0

@@ -13,10 +13,9 @@ from ..format.record import (
     Completed,
     Discarded,
     Enqueued,
-    Failed,
     Requeued,
-    Retried,
     Ticked,
+    length_of,
     made_plain,
 )
 
@@ -175,7 +174,7 @@ class OpenBatch:
         count = size = halfway = 0
         for place, each in enumerate(records):
             count += 1
-            size += _length_of(each)
+            size += length_of(each)
             if type(each) is Enqueued:
                 halfway += each.job in ended
             elif each.job in ended and isinstance(each, _ENDS):
@@ -295,18 +294,6 @@ def _without_payload(each: Enqueued) -> Enqueued:
         joined=each.joined,
         key=each.key,
     )
-
-
-def _length_of(record: Record) -> int:
-    """About how long the longest of what it holds is."""
-    match record:
-        case Enqueued(payload=text, binary=binary):
-            return len(text) + len(binary)
-        case Completed(result=result, binary=binary):
-            return len(result or "") + len(binary)
-        case Retried(traceback=text) | Failed(traceback=text) | Cancelled(traceback=text):
-            return len(text or "")
-    return 0
 
 
 def is_joined(records: Sequence[Record], place: int) -> bool:

@@ -12,7 +12,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from ...errors import LogWriteError
-from ..format.record import Enqueued
+from ..format.record import RECORD_BYTES, length_of
 from .compactor import Compactor
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ MANY_RECORDS = 500
 """The reserve has room for the ends of fewer jobs, and grows with them."""
 PLENTY_BYTES = 64 << 20
 """With so many it is not looked whether there is room for the ends of many jobs."""
-_RECORD_BYTES = 100  # what a record takes besides its payload, about
 
 
 class Upkeep:
@@ -103,18 +102,17 @@ class Upkeep:
     def check_room_for(self, records: Sequence[Record]) -> None:
         """See that there is room for the ends of all jobs once these records are written.
 
-        Without, the log would be stuck: it is only smaller once these are in it.
+        Else the log might be full for good: a compaction frees a job only if its end is recorded.
 
         Raises:
-            OSError: there would be none.
+            OSError: as `ENOSPC`: there would be none.
         """
         if len(records) < MANY_RECORDS:
             return
-        room = self._active.free_bytes() + self._active.room.held
+        room = self._active.room.usable_bytes()
         if room >= PLENTY_BYTES:
             return
-        size = len(records) * _RECORD_BYTES
-        size += sum(len(each.payload) for each in records if type(each) is Enqueued)
+        size = len(records) * RECORD_BYTES + sum(map(length_of, records))
         if room < size + self._ends():
             raise OSError(
                 errno.ENOSPC, "there would be no room left to record how so many jobs have ended"
