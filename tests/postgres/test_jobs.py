@@ -64,6 +64,13 @@ def gate() -> Any:
     gate.open.set()
 
 
+def keyed(opened: Opened, gate: Gate, *, num_workers: int = 2, **like: Any) -> Any:
+    """A queue whose handler "keyed" waits at the gate, one job of a key at a time."""
+    queue = opened(num_workers=num_workers, **like)
+    queue.register("keyed", gate, limit=Limit(1, per_key=True))
+    return queue
+
+
 # ── results and errors ───────────────────────────────────────────────────────────────────────────
 
 
@@ -427,8 +434,7 @@ def test_a_job_that_has_started_in_time_does_not_expire_when_it_is_requeued(
 
 
 def test_a_job_that_waits_for_its_key_expires(opened: Opened, gate: Gate) -> None:
-    queue = opened(num_workers=2)
-    queue.register("keyed", gate, limit=Limit(1, per_key=True))
+    queue = keyed(opened, gate)
     queue.enqueue(Job(handler="keyed", key="a"))
     assert gate.began.acquire(timeout=PATIENCE)
     late = queue.enqueue(Job(handler="keyed", key="a", expires=0.5))
@@ -440,8 +446,7 @@ def test_a_job_that_waits_for_its_key_expires(opened: Opened, gate: Gate) -> Non
 def test_a_job_that_waits_for_its_key_is_unique_until_it_has_started(
     opened: Opened, gate: Gate
 ) -> None:
-    queue = opened(num_workers=2)
-    queue.register("keyed", gate, limit=Limit(1, per_key=True))
+    queue = keyed(opened, gate)
     until = Unique(by="handler+payload", until="started")
     queue.enqueue(Job(b"1", handler="keyed", key="a", unique=until))
     assert gate.began.acquire(timeout=PATIENCE)
@@ -518,8 +523,7 @@ def test_a_rate_holds_in_this_process(opened: Opened) -> None:
 def test_jobs_of_one_key_run_one_after_the_other_and_hold_up_no_others(
     opened: Opened, gate: Gate
 ) -> None:
-    queue = opened(num_workers=3)
-    queue.register("keyed", gate, limit=Limit(1, per_key=True))
+    queue = keyed(opened, gate, num_workers=3)
     queue.register("free", len)
     queue.enqueue_many([Job(id=f"a{each}", handler="keyed", key="a") for each in range(3)])
     assert gate.began.acquire(timeout=PATIENCE)
@@ -552,8 +556,7 @@ def test_a_retry_keeps_its_place_in_its_lane(opened: Opened) -> None:
 def test_close_leaves_to_others_what_waits_for_its_key_and_cancel_ends_it(
     opened: Opened, gate: Gate
 ) -> None:
-    queue = opened(num_workers=2, heartbeat_timeout=600.0)
-    queue.register("keyed", gate, limit=Limit(1, per_key=True))
+    queue = keyed(opened, gate, heartbeat_timeout=600.0)
     handles = queue.enqueue_many([Job(handler="keyed", key="a") for _ in range(3)])
     assert gate.began.acquire(timeout=PATIENCE)
     assert eventually(lambda: queue.metrics().processing == 3)
